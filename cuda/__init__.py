@@ -1,6 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The range coder: one arithmetic, several back ends, one bitstream."""
+"""The range coder: one arithmetic, several back ends, one bitstream.
 
+    tables  = TableSet.from_pmfs([pmf], minimum=[-8], precision=12, escape=[1e-4])
+    encoder = StreamEncoder()
+    encoder.put(symbols, indexes, tables)
+    data    = encoder.finish()
+
+    decoder = StreamDecoder(data)
+    symbols = decoder.get(indexes, tables)
+    decoder.finish()
+
+The bitstream is written down in FORMAT.md and, as code, in reference.py.
+"""
+
+from polycodec.cuda.backends import backend
 from polycodec.cuda.checksum import crc32c
+from polycodec.cuda.stream import StreamDecoder, StreamEncoder
+from polycodec.cuda.tables import TableSet
 
-__all__ = ["crc32c"]
+__all__ = ["StreamDecoder", "StreamEncoder", "TableSet", "backend", "crc32c"]

@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+NAME = "native"
+
 
 def library() -> None:
     """Return the loaded C library, or None: NumPy does the work then."""
     return None
+
+
+def reason() -> str:
+    """Say why there is no library."""
+    return "it is not built yet"

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which implementation codes: the C library, or NumPy where there is none.
+
+A back end is a module with ``rows``, ``encode_pass`` and ``decode_pass``; all give
+the same bytes. POLYCODEC_CODER=numpy|native forces one for the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+from polycodec.cuda import native, reference
+from polycodec.errors import UsageError
+
+NAMES = ("auto", "native", "numpy")
+
+
+def select(name: str = "auto") -> ModuleType:
+    """Return the back end's module; "auto" takes the fastest one at hand.
+
+    Raises UsageError for an unknown name, or "native" without the C library.
+    """
+    if name == "auto":
+        name = os.environ.get("POLYCODEC_CODER", "auto") or "auto"
+    if name not in NAMES:
+        raise UsageError(f"unknown coder back end '{name}'; expected one of {NAMES}")
+    if name == "numpy" or (name == "auto" and native.library() is None):
+        return reference
+    if native.library() is None:
+        raise UsageError(
+            f"the native coder is not at hand: {native.reason()}; build it with "
+            "'python -m polycodec.cuda.build' or use POLYCODEC_CODER=numpy"
+        )
+    return native
+
+
+def backend() -> str:
+    """Return the name of the back end in use: "native" or "numpy"."""
+    return select().NAME

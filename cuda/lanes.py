@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a stream that is being coded, the same for every back end.
+
+A pass of n symbols is laid over C chunks of N lanes in steps:
+
+    symbol i of a chunk:  step i // N, lane i % N
+    chunk c of a pass:    symbols [c * s * N, (c + 1) * s * N)
+                          with s = ceil(ceil(n / N) / C) steps per chunk
+
+so only the last chunk that has symbols may be shorter, and only its last step may
+leave lanes without a symbol. Each pass starts at lane 0 again; between passes
+nothing is written, the states simply go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from polycodec.cuda.framing import LOWER, MINI_START, Frame
+from polycodec.errors import BitstreamError, TruncatedError
+
+
+def steps_per_chunk(n: int, chunks: int, lanes: int) -> int:
+    """Steps that each chunk but the last gets in a pass of ``n`` symbols."""
+    steps = (n + lanes - 1) // lanes  # BITSTREAM
+    return (steps + chunks - 1) // chunks
+
+
+@dataclass
+class Lanes:
+    """Lane states, and where each chunk stands in its words and side list.
+
+    states: (C, N) uint32. words: uint16, all chunks' words; chunk c owns a range
+    of it. Decoding goes up, from word[c] to word_end[c]; encoding goes down, from
+    word[c] to word_end[c]. side: int16, likewise, used only in decoding.
+    """
+
+    states: np.ndarray
+    words: np.ndarray
+    word: np.ndarray  # (C,) int64
+    word_end: np.ndarray
+    side: np.ndarray
+    side_next: np.ndarray
+    side_end: np.ndarray
+    mini: bool
+
+    @classmethod
+    def for_encoding(
+        cls, sizes: list[int], chunks: int, lanes: int, mini: bool
+    ) -> Lanes:
+        """Make room for passes of ``sizes`` symbols: at most one word for each."""
+        room = np.zeros(chunks, dtype=np.int64)
+        for n in sizes:
+            share = steps_per_chunk(n, chunks, lanes) * lanes
+            room += np.clip(n - share * np.arange(chunks), 0, share)
+        ends = np.cumsum(room)
+        nothing = np.zeros(chunks, dtype=np.int64)
+        states = np.full((chunks, lanes), MINI_START if mini else LOWER, np.uint32)
+        words = np.empty(int(ends[-1]), dtype=np.uint16)
+        empty = np.empty(0, dtype=np.int16)
+        return cls(
+            states, words, ends, ends - room, empty, nothing, nothing.copy(), mini
+        )
+
+    @classmethod
+    def for_decoding(cls, frame: Frame) -> Lanes:
+        """Start where the frame's encoder ended."""
+        word_end = np.cumsum([part.size for part in frame.words], dtype=np.int64)
+        side_end = np.cumsum([part.size for part in frame.side], dtype=np.int64)
+        return cls(
+            frame.states.copy(),
+            np.concatenate(frame.words),
+            np.concatenate([[0], word_end[:-1]]),
+            word_end,
+            np.concatenate(frame.side),
+            np.concatenate([[0], side_end[:-1]]),
+            side_end,
+            frame.mini,
+        )
+
+    def check_end(self) -> None:
+        """Raise BitstreamError unless everything was read and all lanes are home."""
+        home = MINI_START if self.mini else LOWER
+        chunks = self.states.shape[0]
+        for chunk in range(chunks):
+            words = int(self.word_end[chunk] - self.word[chunk])
+            side = int(self.side_end[chunk] - self.side_next[chunk])
+            away = int((self.states[chunk] != home).sum())
+            if words or side or away:
+                raise BitstreamError(
+                    f"chunk {chunk} of {chunks} did not end as it must: {words} words "
+                    f"and {side} escapes left over, {away} lanes not at their start; "
+                    "it is corrupt, or was coded with other tables or indexes"
+                )
+
+    def words_ran_out(self, chunk: int) -> BitstreamError:
+        """Return the error for a chunk whose words are used up too early."""
+        return TruncatedError(
+            f"chunk {chunk} of {self.states.shape[0]} ran out of words; it is cut or "
+            "corrupt, or was coded with other tables or indexes"
+        )
+
+    def side_ran_out(self, chunk: int) -> BitstreamError:
+        """Return the error for a chunk whose side list is used up too early."""
+        return TruncatedError(
+            f"chunk {chunk} of {self.states.shape[0]} ran out of escapes; it is cut or "
+            "corrupt, or was coded with other tables or indexes"
+        )
