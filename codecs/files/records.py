@@ -40,7 +40,7 @@ class LazyRecords(Sequence[Record]):
         for k in range(self._count):
             try:
                 yield self._reader.record(k)
-            except (BitstreamError, ChecksumError) as error:
+            except BitstreamError as error:
                 if self._reader.directory[k]["type"] in layout.CRITICAL_RECORDS:
                     raise
                 self._reader.warnings.append(f"metadata damaged and left out: {error}")
