@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measuring loop and its log: one line of JSON per picture and setting.
+
+    key = (pixels, subject, setting, what its bytes depend on, rules of metrics)
+
+A line is written and flushed as soon as it is known. When a run is started
+again, lines with an equal key are taken from the log and nothing is coded
+twice; a changed version, option, weight or pixel changes the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from polycodec.errors import CodecError, InputError
+from polycodec.eval import metrics
+from polycodec.eval.subjects import Subject
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known about one picture, one subject and one setting."""
+
+    key: str
+    image: str
+    width: int
+    height: int
+    codec: str
+    kind: str
+    control: str
+    setting: float
+    bytes: int
+    bpp: float  # bits of the whole file per pixel
+    estimated_bpp: float | None  # the model's own estimate, where it has one
+    psnr: float  # dB
+    ms_ssim: float | None
+    ms_ssim_db: float | None
+    note: str | None  # why a value is missing
+    encode_seconds: float
+    decode_seconds: float
+
+
+def fingerprint(subject: Subject) -> str:
+    """Digest everything except picture and setting that decides a result."""
+    about = {
+        "name": subject.name,
+        "control": subject.control,
+        "versions": subject.versions(),
+        "metrics": metrics.RULES,
+    }
+    text = json.dumps(about, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def row_key(pixels_digest: str, print_: str, setting: float) -> str:
+    """Name one measurement: picture, subject's fingerprint, setting."""
+    return f"{pixels_digest}-{print_}-{setting:g}"
+
+
+def measure(
+    subject: Subject,
+    pixels: np.ndarray,
+    setting: float,
+    *,
+    image: str,
+    key: str,
+) -> Row:
+    """Code one (H, W, 3) uint8 picture into bytes, decode them, and compare."""
+    where = f"{subject.name} at {subject.control} {setting:g} on {image}"
+    try:
+        coded = subject.compress(pixels, setting)
+        decoded = subject.decompress(coded.data)
+        psnr = metrics.psnr(pixels, decoded.picture)
+        ms_ssim, note = metrics.ms_ssim(pixels, decoded.picture)
+    except CodecError as error:
+        # The class decides the exit code: keep it, and say where it happened.
+        raise type(error)(f"{where}: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{where} failed: {error}; expected bytes and a picture back; leave this "
+            "codec or picture out"
+        ) from error
+    height, width = pixels.shape[:2]
+    return Row(
+        key=key,
+        image=image,
+        width=width,
+        height=height,
+        codec=subject.name,
+        kind=subject.kind,
+        control=subject.control,
+        setting=float(setting),
+        bytes=len(coded.data),
+        bpp=8 * len(coded.data) / (width * height),
+        estimated_bpp=coded.estimated_bpp,
+        psnr=psnr,
+        ms_ssim=ms_ssim,
+        ms_ssim_db=metrics.decibel(ms_ssim),
+        note=note,
+        encode_seconds=coded.seconds,
+        decode_seconds=decoded.seconds,
+    )
+
+
+class Log:
+    """The results of a run on disk, and what earlier runs left there."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+        if path.is_file():
+            self._read()
+
+    def add(self, row: Row) -> None:
+        """Append one row, on disk before the call returns."""
+        self.rows[row.key] = row
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+
+    def _read(self) -> None:
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            # A killed run left half a line: that measurement is made again.
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+        for number, line in enumerate(data[:whole].splitlines(), start=1):
+            try:
+                fields: dict[str, Any] = json.loads(line)
+                row = Row(**fields)
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"{self.path}, line {number}, is not a result ({error}); expected "
+                    "one JSON object per line; remove the line or the file"
+                ) from error
+            self.rows[row.key] = row

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run as text: means for each setting, BD-rates, differences part by part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from polycodec.eval.run import Evaluation
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """Format a figure; what does not exist is a dash."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def points_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """Mean values of every codec at every setting: header and rows."""
+    header = ["codec", "setting", "bpp", "estimate", "PSNR dB", "MS-SSIM", "MS-SSIM dB"]
+    header += ["encode s", "decode s"]
+    rows = []
+    for curve in result.curves:
+        for point, ms_ssim_db in zip(curve.points, curve.ms_ssim_db, strict=True):
+            rows.append(
+                [
+                    curve.label,
+                    f"{point.setting:g}",
+                    number(point.bpp, 4),
+                    number(point.estimated_bpp, 4),
+                    number(point.psnr),
+                    number(point.ms_ssim, 4),
+                    number(ms_ssim_db),
+                    number(point.encode_seconds, 3),
+                    number(point.decode_seconds, 3),
+                ]
+            )
+    return header, rows
+
+
+def bd_table(result: Evaluation, metric: str) -> tuple[list[str], list[list[str]]]:
+    """BD-rates by Akima and PCHIP with their overlap, one comparison a row."""
+    header = ["test", "anchor", "BD-rate % (Akima)", "BD-rate % (PCHIP)", "BD dB"]
+    header += ["common range dB", "of anchor", "of test", "better everywhere"]
+    rows = []
+    for test, against in result.comparisons[metric].items():
+        for base, found in against.items():
+            names = [result.curve(test).label, result.curve(base).label]
+            if found.overlap is None:
+                rows.append([*names, "–", "–", "–", found.reason or "", "", "", ""])
+                continue
+            low, high = found.overlap
+            rows.append(
+                [
+                    *names,
+                    number(found.rate_akima, sign=True),
+                    number(found.rate_pchip, sign=True),
+                    number(found.quality_akima, sign=True),
+                    f"{low:.2f}–{high:.2f}",
+                    f"{found.share_anchor:.0%}",
+                    f"{found.share_test:.0%}",
+                    "yes" if found.below_everywhere else "no",
+                ]
+            )
+    return header, rows
+
+
+def parts_table(
+    result: Evaluation, test: str, metric: str
+) -> tuple[list[str], list[list[str]]]:
+    """Rate differences of one codec in % at single qualities, anchors as rows."""
+    count = 0
+    rows = []
+    for base, found in result.comparisons[metric][test].items():
+        if found.parts:
+            count = len(found.parts)
+            cells = [
+                f"{number(p.rate_percent, 1, sign=True)} @ {p.quality:.1f}"
+                for p in found.parts
+            ]
+            rows.append([result.curve(base).label, *cells])
+    return ["against (% @ dB)", *[f"part {k + 1}" for k in range(count)]], rows
+
+
+def markdown(result: Evaluation) -> str:
+    """All tables of a run as Markdown."""
+    lines = [f"# {result.dataset}: {len(result.images)} pictures, {result.created}", ""]
+    lines += ["## Means for each setting", ""]
+    lines += _markdown_table(*points_table(result))
+    for metric, title in (("psnr", "RGB PSNR"), ("ms_ssim_db", "MS-SSIM in dB")):
+        lines += ["", f"## BD-rate by {title} (negative: fewer bits)", ""]
+        lines += _markdown_table(*bd_table(result, metric))
+    tests = [c.name for c in result.curves if c.kind == "codec"]
+    for test in tests or [c.name for c in result.curves]:
+        lines += ["", f"## Part by part: {result.curve(test).label}, RGB PSNR", ""]
+        lines += _markdown_table(*parts_table(result, test, "psnr"))
+    for codec, over in result.overheads.items():
+        lines += ["", f"## Real bytes against the estimate: {codec}", ""]
+        lines += [overhead_sentence(over)]
+    for name, reason in result.skipped.items():
+        lines += ["", f"Skipped: {name}: {reason}."]
+    return "\n".join(lines) + "\n"
+
+
+def overhead_sentence(over) -> str:
+    """Say how far real files exceed their estimates."""
+    verdict = "within" if over.beyond <= 0 else "beyond"
+    return (
+        f"Files are {number(over.percent, 2, sign=True)} % against the estimate over "
+        f"{over.pictures} files; the worst ({over.worst}) is "
+        f"{number(abs(over.beyond), 0)} bytes {verdict} estimate + 0.6 % + 40 bytes."
+    )
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
