@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: one procedure for one core, one GPU and torchrun.
+
+    batch(seed, step) ─► codec ─► bpp + λ 255² MSE ─► clip ─► optimizer ─► EMA
+
+Everything random in a step comes from (seed, step, rank), so a resumed run repeats
+an uninterrupted one bit for bit on a CPU. Devices, precision and DDP are Lightning
+Fabric's.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from polycodec.errors import InputError, ModelError
+from polycodec.registry import build
+from polycodec.train.config import TrainConfig
+from polycodec.train.data import CropSource, ImageCache
+from polycodec.train.log import RunLog
+from polycodec.train.optim import learning_rate
+
+CHECKPOINT = "last.pt"
+
+
+def rate_distortion(
+    bits: Tensor, x_hat: Tensor, x: Tensor, lmbda: Tensor, balance: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of w (bpp + λ 255² MSE) over the batch; also bpp (B,) and MSE (B,).
+
+    w = (λ_mid/λ)^balance keeps every level's share of the loss alike: at the optimum
+    both terms grow like the square root of λ.
+    """
+    bpp = bits / (x.shape[-1] * x.shape[-2])
+    mse = (x_hat.float() - x).square().mean(dim=(1, 2, 3))
+    weight = (0.0067 / lmbda) ** balance
+    return (weight * (bpp + lmbda * 255**2 * mse)).mean(), bpp, mse
+
+
+class Trainer:
+    """A run: builds codec, data and optimizer from a config, trains, saves."""
+
+    def __init__(self, config: TrainConfig, *, resume: bool = False) -> None:
+        self.config = config
+        run = config.run
+        # Fabric's own mixed precision would also round the inputs, pixels and rate
+        # level, to bfloat16; autocast alone leaves them as they are.
+        self.fabric = Fabric(accelerator=run.accelerator, devices=run.devices)
+        self.fabric.launch()
+        torch.manual_seed(run.seed)
+        self.out = Path(run.out)
+        self.step = 0
+        codec = build(f"codec/{config.codec.name}", **config.codec.options())
+        if run.init:
+            self._init_from(codec, run.init)
+        codec = codec.to(memory_format=torch.channels_last)
+        optimizer = build(
+            f"optimizer/{config.optim.name}",
+            params=codec.parameters(),
+            lr=config.optim.lr,
+        )
+        self.codec, self.optimizer = self.fabric.setup(codec, optimizer)
+        self.forward = torch.compile(self.codec) if run.compile else self.codec
+        self.ema = {k: v.clone() for k, v in self._weights().items()}
+        self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
+        if resume:
+            self._resume()
+        elif (self.out / CHECKPOINT).exists() and self.fabric.is_global_zero:
+            raise InputError(
+                f"{self.out} already holds a run; use --resume or another run.out"
+            )
+        self.source = self._source()
+
+    def train(self) -> None:
+        """Run until ``run.steps``; checkpoint, validate and log on the way."""
+        run, started = self.config.run, time.monotonic()
+        self.log.start(self.config, self.step)
+        first = self.step
+        while self.step < run.steps:
+            values = self._step()
+            self.step += 1
+            if self.step % run.log_every == 0 or self.step == run.steps:
+                spent = (time.monotonic() - started) / (self.step - first)
+                self.log.line(self.step, run.steps, spent, values)
+            if self.step % self.config.eval.every == 0 or self.step == run.steps:
+                self.log.validation(self.step, self.validate())
+            if self.step % run.save_every == 0 or self.step == run.steps:
+                self.save()
+        self.log.close()
+
+    def _step(self) -> dict[str, float]:
+        optim, rank = self.config.optim, self.fabric.global_rank
+        lr = learning_rate(
+            self.step,
+            peak=optim.lr,
+            warmup=optim.warmup,
+            steps=self.config.run.steps,
+            decay=optim.decay,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        x, rng = self.source.batch_at(self.step, rank)
+        torch.manual_seed(int(rng.integers(2**62)))  # the noise of this step
+        level = torch.rand(x.shape[0]) * (self._module.knots - 1)
+        x = self.fabric.to_device(x.contiguous(memory_format=torch.channels_last))
+        level = self.fabric.to_device(level)
+        with self._precision():
+            out = self.forward(x, level)
+        loss, bpp, mse = rate_distortion(
+            out.bits, out.x_hat, x, self._module.lmbda_of(level), optim.balance
+        )
+        self._guard(loss)
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(
+            self.codec, self.optimizer, max_norm=optim.clip, error_if_nonfinite=False
+        )
+        self._guard(norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._average(optim.ema)
+        return {
+            "loss": loss.item(),
+            "bpp": bpp.mean().item(),
+            "psnr": -10 * mse.log10().mean().item(),
+            "norm": norm.item(),
+            "lr": lr,
+        }
+
+    def _guard(self, value: Tensor) -> None:
+        if not torch.isfinite(value):
+            raise ModelError(
+                f"step {self.step}: loss or gradient is {value.item()}; expected a "
+                f"finite number; resume from {self.out / CHECKPOINT} with a lower "
+                f"optim.lr (now {self.config.optim.lr})"
+            )
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        weights = self._weights()
+        keys = [k for k in weights if weights[k].is_floating_point()]
+        torch._foreach_lerp_(
+            [self.ema[k] for k in keys], [weights[k] for k in keys], 1 - decay
+        )
+
+    @torch.no_grad()
+    def validate(self) -> list[dict[str, float]]:
+        """Estimated bpp and PSNR of the averaged weights at every quality."""
+        section, module = self.config.eval, self._module
+        x = self.fabric.to_device(self.source.validation(section.size)[: section.images])
+        live = {k: v.clone() for k, v in self._weights().items()}
+        module.load_state_dict(self.ema, strict=False)
+        self.codec.eval()
+        rows = []
+        for quality in section.qualities:
+            level = x.new_full((x.shape[0],), quality / 100 * (module.knots - 1))
+            with self._precision():
+                out = self.codec(x, level)
+            mse = (out.x_hat.float().clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
+            bpp = out.bits.mean().item() / (x.shape[-1] * x.shape[-2])
+            psnr = -10 * mse.log10().mean().item()
+            rows.append({"quality": quality, "estimated_bpp": bpp, "psnr": psnr})
+        self.codec.train()
+        module.load_state_dict(live, strict=False)
+        return rows
+
+    def save(self) -> None:
+        """Write the checkpoint to a temporary name, then rename it."""
+        if self.fabric.is_global_zero:
+            state = {
+                "step": self.step,
+                "codec": self._weights(),
+                "ema": self.ema,
+                "optimizer": self.optimizer.state_dict(),
+                "config": json.dumps(self.config.model_dump(mode="json")),
+            }
+            part = self.out / (CHECKPOINT + ".part")
+            torch.save(state, part)
+            part.replace(self.out / CHECKPOINT)
+        self.fabric.barrier()
+
+    def _precision(self):
+        mixed = self.config.run.precision == "bf16-mixed"
+        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=mixed)
+
+    @property
+    def _module(self):
+        return self.codec.module
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.detach() for k, v in self._module.state_dict().items()}
+
+    def _source(self) -> CropSource:
+        data = self.config.data
+        images = ImageCache(data.train, data.cache, self.log.decoding)
+        return CropSource(
+            images,
+            crop=data.crop,
+            batch=data.batch,
+            seed=self.config.run.seed,
+            holdout=data.holdout,
+        )
+
+    def _resume(self) -> None:
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            raise InputError(f"no checkpoint at {path}; start without --resume")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.step = state["step"]
+        self._module.load_state_dict(state["codec"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema = {k: self.fabric.to_device(v) for k, v in state["ema"].items()}
+
+    @staticmethod
+    def _init_from(codec, path: str) -> None:
+        from safetensors.torch import load_file
+
+        weights = {k: v.float() for k, v in load_file(path).items()}
+        codec.load_state_dict(weights, strict=False)
