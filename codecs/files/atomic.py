@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a file whole or not at all.
+
+    with atomic_write("out/photo.plc", force=False) as target:
+        target.write(...)
+
+The bytes go to a temporary name in the same folder, which is renamed when the
+block ends well and removed on any exception, an interrupt from the keyboard
+included. Without ``force`` an existing file is refused, before the work and again
+at the end (by a hard link, which cannot replace anything).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from polycodec.errors import CodecError, InputError
+
+
+def check_target(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Raise InputError when ``path`` cannot be written: to be asked before work."""
+    path = os.fspath(path)
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"cannot write {path}; the folder {folder} does not exist; create it first"
+        )
+    if os.path.isdir(path):
+        raise InputError(f"cannot write {path}; it is a folder; name a file")
+    if not force and _is_plain(path):
+        raise InputError(f"{path} exists already; use --force to replace it")
+
+
+@contextlib.contextmanager
+def atomic_write(
+    path: str | os.PathLike[str], *, force: bool = False
+) -> Iterator[BinaryIO]:
+    """Yield a binary file that becomes ``path`` when the block ends well.
+
+    Raises InputError when the folder is missing or not writable, the disk is full,
+    or ``path`` exists and ``force`` is not set. Devices and pipes are written to
+    directly, a symbolic link keeps pointing to its (replaced) file.
+    """
+    check_target(path, force=force)
+    path = os.path.realpath(path)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as target:
+                yield target
+            return
+        with _temporary(path) as (name, target):
+            yield target
+            target.close()
+            _rename(name, path, force)
+    except CodecError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot write {path}; {reason}; nothing was kept") from error
+
+
+@contextlib.contextmanager
+def _temporary(path: str) -> Iterator[tuple[str, BinaryIO]]:
+    folder, base = os.path.split(path)
+    # A name of its own length, so that a long base does not make it too long.
+    name = os.path.join(folder, f".{base[:40]}.{secrets.token_hex(6)}.part")
+    # os.open and not tempfile: the file gets the permissions of any new file.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    target = os.fdopen(os.open(name, flags, 0o666), "w+b")
+    try:
+        yield name, target
+    finally:
+        # Closing flushes, which fails again on a full disk: the name goes anyway.
+        try:
+            target.close()
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+def _rename(name: str, path: str, force: bool) -> None:
+    if not force:
+        try:
+            os.link(name, path)
+            return
+        except FileExistsError:
+            raise InputError(
+                f"{path} appeared meanwhile; use --force to replace it"
+            ) from None
+        except OSError:
+            # This file system has no hard links: the check before has to do.
+            check_target(path)
+    os.replace(name, path)
+
+
+def _is_plain(path: str) -> bool:
+    """Tell a file that would be lost from a device that is meant to be written."""
+    return os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path))
