@@ -18,8 +18,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import threading
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,9 +28,11 @@ from PIL import Image, ImageFile
 
 from polycodec.codecs.files.deep import is_deep_colour, load_as_stored, read_deep
 from polycodec.codecs.files.layout import MAX_PIXELS
+from polycodec.codecs.files.media_check import check
 from polycodec.codecs.files.media_write import FORMATS, write_image
 from polycodec.codecs.files.netpbm import is_netpbm, read_netpbm
 from polycodec.codecs.files.picture import Picture
+from polycodec.codecs.files.pillow_limit import NoPillowLimit
 from polycodec.codecs.files.tiff import exif_of_tiff
 from polycodec.errors import CodecError, InputError
 
@@ -49,12 +52,6 @@ _TO_LUMA_OR_COLOUR = {
     "RGBA": "RGBA",
     "YCbCr": "RGB",
 }
-_REFUSED = {
-    "CMYK": "CMYK samples",
-    "LAB": "Lab samples",
-    "F": "float samples",
-    "I": "32-bit samples",
-}
 
 
 def read_image(
@@ -67,8 +64,13 @@ def read_image(
     name = getattr(source, "name", "the input")
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else name
     try:
-        with _opened(source) as stream, _NoPillowLimit():
-            return _read(stream, max_pixels)
+        with _opened(source) as stream, NoPillowLimit():
+            # Pillow warns about odd tags; they become notes, not lines on stderr.
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                picture = _read(stream, max_pixels)
+            odd = {" ".join(str(w.message).split()) for w in said}
+            return replace(picture, notes=(*picture.notes, *sorted(odd)))
     except CodecError as error:
         raise type(error)(f"cannot read {name}; {error}") from error
     except OSError as error:
@@ -104,7 +106,7 @@ def _read(stream: BinaryIO, max_pixels: int) -> Picture:
         pixels, depth = read_netpbm(stream.read(_MAX_BYTES), max_pixels)
         return Picture(pixels, depth, format="PPM")
     with _open(stream) as image:
-        _check(image, stream, max_pixels)
+        check(image, stream, max_pixels)
         metadata, notes = _metadata(image)
         if is_deep_colour(image):
             samples = read_deep(lambda: _open(stream))
@@ -137,75 +139,6 @@ def _open(stream: BinaryIO) -> ImageFile.ImageFile:
             "this is no image of a supported kind, or its start is damaged; "
             "expected PNG, JPEG, WebP, TIFF, AVIF or PPM"
         ) from None
-
-
-class _NoPillowLimit:
-    """Pillow's limit is global, so the first one in lifts it, the last one restores."""
-
-    lock = threading.Lock()
-    users = 0
-    limit: int | None = None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not _NoPillowLimit.users:
-                _NoPillowLimit.limit = Image.MAX_IMAGE_PIXELS
-                Image.MAX_IMAGE_PIXELS = None
-            _NoPillowLimit.users += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            _NoPillowLimit.users -= 1
-            if not _NoPillowLimit.users:
-                Image.MAX_IMAGE_PIXELS = _NoPillowLimit.limit
-
-
-def _check(image: ImageFile.ImageFile, stream: BinaryIO, max_pixels: int) -> None:
-    """Refuse by name what would be lost or would not fit."""
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise InputError(f"the image has {width} x {height} pixels; expected some")
-    if width * height > max_pixels:
-        raise InputError(
-            f"the image has {width * height} pixels; expected at most {max_pixels}; "
-            "cut it into parts"
-        )
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise InputError(
-            f"an animation or multi-page file of {frames} images; expected one image; "
-            "extract the one you want"
-        )
-    if image.mode in _REFUSED:
-        raise InputError(
-            f"{_REFUSED[image.mode]} are not supported; convert the image to RGB or "
-            "gray of 8 or 16 bits"
-        )
-    _check_depth(image, stream)
-
-
-def _check_depth(image: ImageFile.ImageFile, stream: BinaryIO) -> None:
-    """Refuse samples that Pillow would silently cut to 8 bits."""
-    if image.format == "AVIF":
-        at = stream.tell()
-        stream.seek(0)
-        head = stream.read(1 << 16)
-        stream.seek(at)
-        box = head.find(b"av1C")
-        # av1C: version, profile and level, then tier (1 bit), high bit depth (1 bit).
-        if box >= 0 and len(head) > box + 6 and head[box + 6] & 0x40:
-            raise InputError(
-                "an AVIF of more than 8 bits is not supported; convert it to 16-bit PNG"
-            )
-    if image.format != "TIFF":
-        return
-    bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-    bits = bits if isinstance(bits, tuple) else (bits,)
-    gray = image.mode.startswith("I;16")
-    if max(bits) > 8 and not gray and not is_deep_colour(image):
-        raise InputError(f"a TIFF with samples of {max(bits)} bits is not supported")
-    if gray and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        raise InputError("a 16-bit TIFF in which white is 0 is not supported")
 
 
 def _samples(image: ImageFile.ImageFile) -> tuple[np.ndarray, int]:
