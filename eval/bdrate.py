@@ -62,13 +62,11 @@ def compare(
     anchor_quality: Sequence[float],
     test_rate: Sequence[float],
     test_quality: Sequence[float],
-    *,
-    parts: int = 9,
 ) -> Comparison:
     """Compare two curves of rates (bpp) and qualities (dB); negative % is better.
 
     Each curve needs ``MIN_POINTS`` points whose quality rises with the rate.
-    ``parts`` qualities are spread evenly over the common range, ends included.
+    The parts are both ends of the common range and every whole dB inside it.
     """
     anchor = _Curve.of(anchor_rate, anchor_quality)
     test = _Curve.of(test_rate, test_quality)
@@ -93,7 +91,7 @@ def compare(
         overlap=(low, high),
         share_anchor=(high - low) / (anchor.quality[-1] - anchor.quality[0]),
         share_test=(high - low) / (test.quality[-1] - test.quality[0]),
-        parts=_parts(anchor, test, np.linspace(low, high, parts)),
+        parts=_parts(anchor, test, _qualities(low, high)),
         reason=None,
     )
 
@@ -160,6 +158,12 @@ def _bd_quality(method: str, anchor: _Curve, test: _Curve) -> float:
     if common <= 0:
         return math.nan
     return _bd("bd_psnr", method, anchor, test)
+
+
+def _qualities(low: float, high: float) -> np.ndarray:
+    """Both ends of a range in dB and the whole dBs between them."""
+    whole = np.arange(math.floor(low) + 1, math.ceil(high))
+    return np.concatenate([[low], whole, [high]])
 
 
 def _parts(anchor: _Curve, test: _Curve, qualities: np.ndarray) -> tuple[Part, ...]:

@@ -20,8 +20,9 @@ from polycodec.errors import InputError
 
 # Identical pictures have no finite PSNR; this value keeps their mean finite.
 PSNR_EXACT = 100.0
-# Four halvings must leave more than the 11 taps of the window minus one.
-MS_SSIM_MIN_SIDE = 161
+# Four halvings must leave 11 whole pixels for the window: 11 * 16. (Others floor
+# differently and begin at 161; torchmetrics begins here.)
+MS_SSIM_MIN_SIDE = 176
 # Part of every stored result: results of other rules are not reused.
 RULES = "psnr rgb 8 bit, per picture; ms-ssim torchmetrics rgb, 5 scales"
 

@@ -66,8 +66,6 @@ white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 th.text,td.text{text-align:left}
 tr.first td{border-top:1px solid var(--soft)}
-td.good{color:var(--anchor-2)}td.bad{color:var(--anchor-1)}
-td small{display:block;color:var(--soft);font-size:.8em}
 details{margin:.9rem 0}
 summary{cursor:pointer;font-weight:600}
 code,pre{font:.86rem/1.5 var(--mono)}

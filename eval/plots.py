@@ -10,10 +10,10 @@ point says its numbers when the pointer rests on it.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -25,9 +25,6 @@ from polycodec.eval.bdrate import Comparison
 from polycodec.eval.curves import Curve
 from polycodec.eval.palette import Look
 from polycodec.eval.tables import number
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 AXIS = {"psnr": "PSNR, dB (RGB)", "ms_ssim_db": "MS-SSIM, dB"}
 _STYLE = {
@@ -95,10 +92,7 @@ def rate_difference(
             _marks(axes, x, y, look, "d-" + name, labels[name], "%")
             ends.append((x[-1], y[-1], name))
         axes.axhline(0, color=palette.SOFT[1], lw=1)
-        if ends:
-            low, high = axes.get_ylim()
-            # A few wild percents at an end must not flatten all the rest.
-            axes.set_ylim(max(low, -100), min(high, 150))
+        axes.set_ylim(*_limits([comparisons[name] for _, _, name in ends]))
         texts = [(x, y, labels[name], looks[name].colour) for x, y, name in ends]
         _spread_labels(axes, texts)
         axes.set_xlabel(AXIS[metric])
@@ -127,9 +121,13 @@ def bd_bars(
                 ha="left" if value >= 0 else "right",
                 va="center",
             )
-        axes.set_yticks(range(len(shown)), [labels[name] for name, _ in shown])
+        axes.set_yticks(range(len(shown)), [_short(labels[n]) for n, _ in shown])
         axes.axvline(0, color=palette.SOFT[1], lw=1, zorder=4)
-        axes.margins(x=0.18)
+        axes.spines["left"].set_visible(False)
+        low = min([0.0, *(value for _, value in shown)])
+        high = max([0.0, *(value for _, value in shown)])
+        room = 0.16 * (high - low + 1)  # for the figures beside the bars
+        axes.set_xlim(low - room * (low < 0), high + room * (high > 0))
         axes.set_xlabel("BD-rate, % (left: fewer bits)")
     return figure
 
@@ -149,14 +147,14 @@ def svg_for_page(figure: Figure, name: str, title: str) -> str:
     # Two drawings in one page must not share names.
     svg = svg.replace(' id="', f' id="{name}-').replace('href="#', f'href="#{name}-')
     svg = svg.replace("url(#", f"url(#{name}-")
-    svg = re.sub(r'(<g id="[^"]*?-tip:)([^"]*)">', _tip, svg)
+    # A point's name carries its text; the text becomes its tool tip.
+    tips = itertools.count()
+    svg = re.sub(
+        r'<g id="[^"]*?-tip:([^"]*)">',
+        lambda found: f'<g id="{name}-tip-{next(tips)}"><title>{found[1]}</title>',
+        svg,
+    )
     return palette.to_variables(svg)
-
-
-def _tip(match: re.Match[str]) -> str:
-    """A point's name carries its text; the text becomes its tool tip."""
-    _tip.count = getattr(_tip, "count", 0) + 1
-    return f'<g id="tip-{_tip.count}"><title>{match.group(2)}</title>'
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -175,6 +173,16 @@ def _last_rate(curves: Sequence[Curve]) -> float:
     if ours:
         return 1.08 * max(ours)
     return min(2.0, max(anchors)) if anchors else 2.0
+
+
+def _limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
+    """Limits in % that show nearly everything: a wild end must not flatten all."""
+    values = [part.rate_percent for found in comparisons for part in found.parts]
+    if not values:
+        return -100.0, 100.0
+    low, high = np.percentile([*values, 0.0], [1, 94])
+    pad = 0.1 * (high - low + 1)
+    return max(-100.0, min(low, 0.0) - pad), max(high, 0.0) + pad
 
 
 def _draw_curve(
@@ -207,7 +215,7 @@ def _marks(
             [a], [b], look.mark or "o", color=look.colour, ms=4.6, mew=0, zorder=6
         )
         text = f"{label}: {a:.3f} → {b:.2f} {unit}"
-        point.set_gid(f"{name}-{at}-tip:{escape(text, quote=True)}")
+        point.set_gid(f"{name}-{at}-tip:{text}")
 
 
 def _label_ends(
@@ -223,7 +231,7 @@ def _spread_labels(
     """Write each curve's name beside its right end, moved apart where crowded."""
     low, high = axes.get_ylim()
     ordered = sorted(texts, key=lambda item: item[1])
-    places = list(_apart([(item[1] - low) / (high - low) for item in ordered], gap))
+    places = _apart([(item[1] - low) / (high - low) for item in ordered], gap)
     for place, (x, y, text, colour) in zip(places, ordered, strict=True):
         axes.annotate(
             _short(text),
@@ -232,22 +240,39 @@ def _spread_labels(
             textcoords="axes fraction",
             color=colour,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.55},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 0.6,
+                "alpha": 0.5,
+                "relpos": (0, 0.5),
+                "shrinkA": 2,
+                "shrinkB": 3,
+            },
             annotation_clip=False,
         )
 
 
-def _apart(places: Sequence[float], gap: float) -> Iterator[float]:
-    """Move sorted places up just enough to be ``gap`` apart, below 1 at the end."""
-    moved = list(places)
-    for at in range(1, len(moved)):
-        moved[at] = max(moved[at], moved[at - 1] + gap)
-    if moved and moved[-1] > 1:
-        moved[-1] = 1.0
-        for at in range(len(moved) - 2, -1, -1):
-            moved[at] = min(moved[at], moved[at + 1] - gap)
-    yield from moved
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Move sorted places as little as possible until they are ``gap`` apart.
+
+    With i * gap taken off, this is least squares under a rising order: pool
+    neighbours that are out of order into their mean.
+    """
+    pools: list[list[float]] = []  # sum, count
+    for at, place in enumerate(places):
+        pools.append([place - at * gap, 1])
+        while len(pools) > 1 and (
+            pools[-2][0] / pools[-2][1] >= pools[-1][0] / pools[-1][1]
+        ):
+            total, count = pools.pop()
+            pools[-1] = [pools[-1][0] + total, pools[-1][1] + count]
+    level = [total / count for total, count in pools for _ in range(int(count))]
+    top = 1 - gap * (len(places) - 1)
+    return [min(max(x, 0.0), max(top, 0.0)) + at * gap for at, x in enumerate(level)]
 
 
-def _short(text: str, longest: int = 26) -> str:
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+def _short(text: str, longest: int = 30) -> str:
+    if len(text) <= longest:
+        return text
+    return text[:longest].rsplit(",", 1)[0].rsplit(" (", 1)[0] + " …"

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
 _CAPTIONS = {
     "rd-psnr": "Mean over pictures of the RGB PSNR, over mean bits per pixel of the "
-    "whole files. Up and to the left is better. Dashed: published figures.",
-    "rd-ms-ssim": "Mean MS-SSIM in dB over mean bits per pixel of the whole files. "
-    "Dashed: published figures.",
+    "whole files. Up and to the left is better.",
+    "rd-ms-ssim": "Mean MS-SSIM in dB over mean bits per pixel of the whole files.",
     "rate-difference": "Bits needed against each anchor at the same PSNR, over the "
     "whole common range. Below zero: fewer bits.",
     "bd-rate": "Mean rate difference at equal PSNR (BD-rate, Akima). "
@@ -87,12 +86,14 @@ def _lead(result: Evaluation) -> Curve:
 
 def _page(result: Evaluation, drawings: dict[str, str], crops: Crops) -> str:
     lead = _lead(result)
-    title = f"{lead.label} on {result.dataset}"
+    place = result.dataset.capitalize() if result.dataset == "kodak" else result.dataset
+    title = f"{lead.label} on {place}"
     body = [_header(result, lead, title)]
     body.append("<h2>Rate and distortion</h2>")
     for name in ("rd-psnr", "rd-ms-ssim"):
         if name in drawings:
-            body.append(page.plot(drawings[name], _CAPTIONS[name]))
+            dashed = " Dashed: published figures." if result.published else ""
+            body.append(page.plot(drawings[name], _CAPTIONS[name] + dashed))
     if "rate-difference" in drawings:
         body.append(f"<h2>{escape(lead.label)} against the others</h2>")
         for name in ("rate-difference", "bd-rate"):
@@ -116,7 +117,9 @@ def _header(result: Evaluation, lead: Curve, title: str) -> str:
     for base, found in result.comparisons["psnr"][lead.name].items():
         if found.overlap and result.curve(base).kind == "anchor":
             value = f"{number(found.rate_akima, 1, sign=True)} %"
-            items.append((value, f"bits at equal PSNR, against {_label(result, base)}"))
+            items.append((value, f"against {_label(result, base)}"))
+    if items:
+        sentence += " Bits needed for the same PSNR (BD-rate, Akima):"
     return (
         f'<header><h1>{escape(title)}</h1><p class="lead">{escape(sentence)}</p>'
         f"{page.cards(items) if items else ''}</header>"
@@ -129,9 +132,13 @@ def _label(result: Evaluation, name: str) -> str:
 
 def _bd_section(result: Evaluation, lead: Curve) -> list[str]:
     """BD-rates, and the same difference at single qualities."""
-    parts = ["<h3>Rate difference in %, at single qualities (PSNR in dB)</h3>"]
+    parts = [f"<h3>Rate of {escape(lead.label)} in % against each, by PSNR</h3>"]
     header, rows = tables.parts_table(result, lead.name, "psnr")
     parts.append(page.table(header, rows))
+    if result.per_picture.get(lead.name):
+        block = page.table(*tables.pictures_table(result, lead.name))
+        summary = "<summary>BD-rate on each picture</summary>"
+        parts.append(f"<details>{summary}{block}</details>")
     for metric, name in (("psnr", "RGB PSNR"), ("ms_ssim_db", "MS-SSIM in dB")):
         header, rows = tables.bd_table(result, metric)
         block = page.table(header, rows, text_columns=(0, 1), group=True)
@@ -164,12 +171,16 @@ def _crops_section(crops: Crops) -> list[str]:
 
 
 def _numbers_section(result: Evaluation) -> list[str]:
+    lead = _lead(result)
     header, rows = tables.points_table(result)
     parts = [
         "<h2>Every setting</h2>",
         "<p>Means over all pictures. Times are of this machine, one picture at a "
-        "time, without reading and writing the pictures themselves.</p>",
+        "time; classical codecs are timed in memory, ours from file to file.</p>",
+        page.table(header, [row for row in rows if row[0] == lead.label]),
+        "<details><summary>All codecs, all settings</summary>",
         page.table(header, rows, group=True),
+        "</details>",
     ]
     for codec, over in result.overheads.items():
         parts.append(f"<h3>Real bytes against the estimate: {escape(codec)}</h3>")

@@ -27,6 +27,7 @@ from typing import Any
 from polycodec.errors import UsageError
 from polycodec.eval import bdrate, curves, datasets, measure, progress
 from polycodec.eval.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
+from polycodec.eval.pictures import per_picture
 from polycodec.eval.subjects import PolycodecSubject, Subject
 
 METRICS = ("psnr", "ms_ssim_db")
@@ -61,6 +62,8 @@ class Evaluation:
     published: list[curves.Curve]
     # comparisons[metric][test][anchor]
     comparisons: dict[str, dict[str, dict[str, bdrate.Comparison]]]
+    # per_picture[test][anchor][image]: BD-rate in % by PSNR, for our codecs
+    per_picture: dict[str, dict[str, dict[str, float]]]
     overheads: dict[str, Overhead]
     rows: list[measure.Row]
     out: pathlib.Path
@@ -108,7 +111,9 @@ def evaluate(
         codecs, anchors, qualities, target_bpps, anchor_settings, checkpoint, device
     )
     dashed = []
-    if published is not None:
+    if published is not None and limit is not None:
+        skipped["published curves"] = "they are of the whole data set, this run is not"
+    elif published is not None:
         dashed = curves.published(published, dataset=name, ids=published_ids)
     _check_reference(reference, subjects, dashed)
     log = measure.Log(out / "results.jsonl")
@@ -117,9 +122,10 @@ def evaluate(
         curves.measured(s.name, s.label, s.kind, [r for r in rows if r.codec == s.name])
         for s in subjects
     ]
+    images = [picture.name for picture in pictures]
     result = Evaluation(
         dataset=name,
-        images=[picture.name for picture in pictures],
+        images=images,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         environment=_environment(),
         versions={subject.name: dict(subject.versions()) for subject in subjects},
@@ -127,6 +133,15 @@ def evaluate(
         curves=found,
         published=dashed,
         comparisons=_compare_all(found, dashed, reference),
+        per_picture={
+            test.name: {
+                base.name: per_picture(rows, images, test.name, base.name)
+                for base in found
+                if base.name != test.name
+            }
+            for test in found
+            if test.kind == "codec"
+        },
         overheads=_overheads(rows),
         rows=rows,
         out=out,

@@ -7,8 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from polycodec.eval.pictures import wins
+
 if TYPE_CHECKING:
-    from polycodec.eval.run import Evaluation
+    from polycodec.eval.bdrate import Part
+    from polycodec.eval.run import Evaluation, Overhead
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
@@ -72,18 +75,46 @@ def bd_table(result: Evaluation, metric: str) -> tuple[list[str], list[list[str]
 def parts_table(
     result: Evaluation, test: str, metric: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Rate differences of one codec in % at single qualities, anchors as rows."""
-    count = 0
+    """Rate differences of one codec in %, at whole dBs and at both ends."""
+    compared = {
+        base: found.parts
+        for base, found in result.comparisons[metric][test].items()
+        if found.parts
+    }
+    grid = _grid([p.quality for parts in compared.values() for p in parts[1:-1]])
     rows = []
-    for base, found in result.comparisons[metric][test].items():
-        if found.parts:
-            count = len(found.parts)
-            cells = [
-                f"{number(p.rate_percent, 1, sign=True)} @ {p.quality:.1f}"
-                for p in found.parts
-            ]
-            rows.append([result.curve(base).label, *cells])
-    return ["against (% @ dB)", *[f"part {k + 1}" for k in range(count)]], rows
+    for base, parts in compared.items():
+        known = {p.quality: number(p.rate_percent, 1, sign=True) for p in parts[1:-1]}
+        cells = [known.get(quality, "") for quality in grid]
+        rows.append([result.curve(base).label, _end(parts[0]), *cells, _end(parts[-1])])
+    header = ["against", "at the lowest", *[f"{q:.0f} dB" for q in grid]]
+    return [*header, "at the highest"], rows
+
+
+def pictures_table(result: Evaluation, test: str) -> tuple[list[str], list[list[str]]]:
+    """BD-rates of one codec on every picture; the last row counts its wins."""
+    against = result.per_picture.get(test, {})
+    header = ["picture", *[result.curve(base).label for base in against]]
+    rows = [
+        [image, *[number(rates[image], 1, sign=True) for rates in against.values()]]
+        for image in result.images
+    ]
+    rows.append(["fewer bits on", *[wins(rates) for rates in against.values()]])
+    return header, rows
+
+
+def _grid(qualities: Sequence[float], longest: int = 8) -> list[float]:
+    """Whole dBs for columns, thinned so that a table stays readable."""
+    if not qualities:
+        return []
+    low, high = int(min(qualities)), int(max(qualities))
+    step = -(-(high - low + 1) // longest)
+    return [float(q) for q in range(low, high + 1) if (q - low) % step == 0]
+
+
+def _end(part: Part) -> str:
+    percent = number(part.rate_percent, 1, sign=True)
+    return f"{percent} @ {part.quality:.2f} dB"
 
 
 def markdown(result: Evaluation) -> str:
@@ -98,6 +129,9 @@ def markdown(result: Evaluation) -> str:
     for test in tests or [c.name for c in result.curves]:
         lines += ["", f"## Part by part: {result.curve(test).label}, RGB PSNR", ""]
         lines += _markdown_table(*parts_table(result, test, "psnr"))
+    for test in result.per_picture:
+        lines += ["", f"## BD-rate % on each picture: {result.curve(test).label}", ""]
+        lines += _markdown_table(*pictures_table(result, test))
     for codec, over in result.overheads.items():
         lines += ["", f"## Real bytes against the estimate: {codec}", ""]
         lines += [overhead_sentence(over)]
@@ -106,7 +140,7 @@ def markdown(result: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def overhead_sentence(over) -> str:
+def overhead_sentence(over: Overhead) -> str:
     """Say how far real files exceed their estimates."""
     verdict = "within" if over.beyond <= 0 else "beyond"
     return (

@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation: known figures, real bytes, resumed runs, a page that stands alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pathlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("bjontegaard", reason="needs the eval extra")
+pytest.importorskip("matplotlib", reason="needs the eval extra")
+pytest.importorskip("torchmetrics", reason="needs the eval extra")
+
+from polycodec.errors import InputError, UnknownNameError, UsageError
+from polycodec.eval import bdrate, curves, datasets, metrics, plots, run
+from polycodec.eval.anchors import ANCHORS, anchor, match_rate
+from polycodec.eval.subjects import Coded, Decoded
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+ANCHOR_FILE = SHARED / "anchors" / "kodak.json"
+
+
+class RoundingCodec:
+    """A codec of the tests: rounds pixels to a step and stores them as PNG."""
+
+    kind, control = "codec", "quality"
+    name = label = "test/rounding"
+
+    def __init__(self, settings=(4, 8, 16, 32, 64)):
+        self.settings = settings
+        self.calls = 0
+
+    def missing(self):
+        return None
+
+    def versions(self):
+        return {"version": 1}
+
+    def compress(self, picture, setting):
+        self.calls += 1
+        step = 512 / setting
+        rounded = np.clip(np.round(picture / step) * step, 0, 255).astype(np.uint8)
+        memory = io.BytesIO()
+        Image.fromarray(rounded).save(memory, "PNG")
+        data = memory.getvalue()
+        estimate = 8 * (len(data) - 30) / (picture.shape[0] * picture.shape[1])
+        return Coded(data, 0.01, estimate)
+
+    def decompress(self, data):
+        return Decoded(np.array(Image.open(io.BytesIO(data)).convert("RGB")), 0.01)
+
+
+def photo(seed: int, size: tuple[int, int] = (180, 200)) -> np.ndarray:
+    """A smooth picture with some grain: compressible as photographs are."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (7, 8, 3), dtype=np.uint8)
+    smooth = Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 4, (*size, 3))
+    return np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "photos"
+    place.mkdir()
+    for seed in range(2):
+        Image.fromarray(photo(seed)).save(place / f"{seed}.png")
+    return place
+
+
+# --- metrics --------------------------------------------------------------------
+
+
+def test_psnr_of_a_known_difference():
+    a = np.full((10, 12, 3), 100, np.uint8)
+    b = a.copy()
+    b[..., 0] = 106  # MSE = 36 / 3 = 12, and 10 log10(65025 / 12) = 37.339
+    assert metrics.psnr(a, b) == pytest.approx(37.339, abs=1e-3)
+    assert metrics.psnr(b, a) == metrics.psnr(a, b)  # no wrap-around of uint8
+    assert metrics.psnr(a, a) == metrics.PSNR_EXACT
+
+
+def test_ms_ssim_is_one_minus_nothing_for_equal_pictures_and_falls_with_noise():
+    a = photo(1)
+    slightly = np.clip(a + np.random.default_rng(0).normal(0, 5, a.shape), 0, 255)
+    much = np.clip(a + np.random.default_rng(0).normal(0, 40, a.shape), 0, 255)
+    same, _ = metrics.ms_ssim(a, a)
+    near, _ = metrics.ms_ssim(a, slightly.astype(np.uint8))
+    far, _ = metrics.ms_ssim(a, much.astype(np.uint8))
+    assert same == pytest.approx(1.0, abs=1e-6)
+    assert same > near > far
+    assert metrics.decibel(0.99) == pytest.approx(20.0)
+
+
+def test_ms_ssim_needs_176_pixels_a_side():
+    small = photo(1, (175, 300))
+    value, reason = metrics.ms_ssim(small, small)
+    assert value is None and "176" in reason
+    assert metrics.ms_ssim(photo(1, (176, 176)), photo(1, (176, 176)))[1] is None
+
+
+def test_metrics_refuse_pictures_of_other_shapes():
+    with pytest.raises(InputError, match="expected"):
+        metrics.psnr(photo(0), photo(0)[1:])
+
+
+# --- BD-rate ---------------------------------------------------------------------
+
+RATES = [0.1, 0.2, 0.4, 0.8, 1.6]
+QUALITIES = [28.0, 30.5, 33.0, 35.5, 38.0]
+
+
+def test_bd_rate_of_a_scaled_curve_is_the_scale():
+    found = bdrate.compare(RATES, QUALITIES, [0.8 * r for r in RATES], QUALITIES)
+    assert found.rate_akima == pytest.approx(-20, abs=1e-6)
+    assert found.rate_pchip == pytest.approx(-20, abs=1e-6)
+    # A curve of 2.5 dB an octave: 20 % of rate are 2.5 log2(1 / 0.8) dB.
+    assert found.quality_akima == pytest.approx(2.5 * math.log2(1.25), abs=1e-6)
+    assert found.overlap == (28.0, 38.0)
+    assert found.below_everywhere
+    assert all(p.rate_percent == pytest.approx(-20, abs=1e-6) for p in found.parts)
+
+
+def test_a_crossing_is_shown_part_by_part():
+    crossing = [28.5, 30.7, 33.0, 35.3, 37.5]
+    found = bdrate.compare(RATES, QUALITIES, RATES, crossing)
+    assert found.parts[0].rate_percent < 0 < found.parts[-1].rate_percent
+    assert not found.below_everywhere
+    assert found.share_anchor == pytest.approx(0.9)
+    assert found.share_test == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "qualities", "said"),
+    [
+        (RATES[:3], QUALITIES[:3], "needs 4"),
+        (RATES, [q + 20 for q in QUALITIES], "no common quality"),
+        (RATES, [28, 30, 29, 31, 33], "does not rise"),
+        ([0.0, *RATES[1:]], QUALITIES, "positive rates"),
+        ([0.1, 0.1, 0.4, 0.8, 1.6], QUALITIES, "same rate"),
+        (RATES, [*QUALITIES[:4], math.nan], "not finite"),
+    ],
+)
+def test_unfit_curves_give_nan_and_a_reason(rates, qualities, said):
+    found = bdrate.compare(RATES, QUALITIES, rates, qualities)
+    assert math.isnan(found.rate_akima) and math.isnan(found.rate_pchip)
+    assert said in found.reason
+    assert not found.below_everywhere
+
+
+@pytest.mark.skipif(not ANCHOR_FILE.is_file(), reason="no published curves here")
+def test_bd_rates_agree_with_published_ones():
+    """The file's own PCHIP figures against VTM 9.1, by PSNR and by MS-SSIM."""
+    entries = {e["id"]: e for e in json.loads(ANCHOR_FILE.read_text())["kodak"]}
+    ids = [i for i, e in entries.items() if e.get("bd_rate_vs_vtm91_pct")]
+    read = {c.name: c for c in curves.published(ANCHOR_FILE, dataset="kodak", ids=ids)}
+    vtm = curves.published(ANCHOR_FILE, dataset="kodak", ids=["vtm"])[0]
+    compared = 0
+    for id_, curve in read.items():
+        stated = entries[id_]["bd_rate_vs_vtm91_pct"]
+        for metric, key in (
+            ("psnr", "psnr_pchip"),
+            ("ms_ssim_db", "msssim_db_pchip"),
+        ):
+            found = bdrate.compare(*vtm.against(metric), *curve.against(metric))
+            if key in stated and found.reason is None:
+                compared += 1
+                assert found.rate_pchip == pytest.approx(stated[key], abs=0.15), id_
+    assert compared > 80
+
+
+# --- anchors ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(ANCHORS))
+def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
+    subject = anchor(name)
+    if subject.missing():
+        pytest.skip(subject.missing())
+    picture = photo(3, (96, 128))
+    coarse = subject.compress(picture, subject.settings[0])
+    fine = subject.compress(picture, subject.settings[-1])
+    assert len(coarse.data) < len(fine.data)
+    decoded = [subject.decompress(c.data).picture for c in (coarse, fine)]
+    assert metrics.psnr(picture, decoded[0]) < metrics.psnr(picture, decoded[1])
+    assert len(subject.versions()) == 3
+
+
+def test_match_rate_finds_the_nearest_quality():
+    picture = photo(4)
+    subject = anchor("jpeg")
+    sizes = {q: len(subject.compress(picture, q).data) for q in range(1, 96)}
+    setting, coded = match_rate(subject, picture, sizes[62])
+    assert abs(len(coded.data) - sizes[62]) <= 0.02 * sizes[62]
+    assert abs(setting - 62) <= 2
+
+
+def test_an_unknown_anchor_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="webp"):
+        anchor("wepb")
+
+
+# --- data sets -------------------------------------------------------------------
+
+
+def test_a_folder_lists_its_pictures_and_says_when_there_are_none(folder, tmp_path):
+    (folder / "notes.txt").write_text("not a picture")
+    name, pictures = datasets.open_dataset(folder)
+    assert name == "photos"
+    assert [p.name for p in pictures] == ["0.png", "1.png"]
+    assert pictures[0].pixels().shape == (180, 200, 3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        datasets.open_dataset(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such"):
+        datasets.open_dataset(tmp_path / "nowhere")
+
+
+def test_a_truncated_picture_is_named(folder):
+    path = folder / "0.png"
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"0\.png"):
+        datasets.open_dataset(folder)[1][0].pixels()
+
+
+def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert len(set(datasets.KODAK_SHA256.values())) == 24
+    with pytest.raises(InputError, match="--data"):
+        datasets.kodak(download=False)
+    for name in datasets.KODAK_SHA256:
+        Image.fromarray(photo(0, (8, 8))).save(tmp_path / name)
+    with pytest.raises(InputError, match="not the Kodak picture"):
+        datasets.kodak(data=tmp_path)
+
+
+def test_a_download_is_checked_before_it_gets_its_name(tmp_path, monkeypatch):
+    monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = tmp_path / "source"
+    source.mkdir()
+    contents = {f"kodim{k:02d}.png": f"picture {k}".encode() for k in range(1, 25)}
+    for name, data in contents.items():
+        (source / name).write_bytes(data)
+    monkeypatch.setattr(datasets, "KODAK_URLS", (source.as_uri() + "/{name}",))
+    with pytest.raises(InputError, match="other bytes"):
+        datasets.kodak()
+    assert not (tmp_path / "polycodec").exists()
+    digests = {
+        name: datasets.hashlib.sha256(data).hexdigest()
+        for name, data in contents.items()
+    }
+    monkeypatch.setattr(datasets, "KODAK_SHA256", digests)
+    assert len(list(datasets.kodak().glob("*.png"))) == 24
+
+
+@pytest.mark.skipif(not (SHARED / "data/kodak").is_dir(), reason="no Kodak here")
+def test_the_real_kodak_pictures_are_accepted():
+    name, pictures = datasets.open_dataset("kodak", data=SHARED / "data")
+    assert name == "kodak" and len(pictures) == 24
+
+
+# --- runs ------------------------------------------------------------------------
+
+SMALL = {"jpeg": (5, 20, 60, 90), "webp": (5, 30, 60, 90)}
+
+
+def test_a_run_measures_files_and_resumes_without_coding_again(folder, tmp_path):
+    codec = RoundingCodec()
+    out = tmp_path / "out"
+    options = {
+        "codecs": [codec],
+        "anchors": list(SMALL),
+        "anchor_settings": SMALL,
+        "report": False,
+    }
+    first = run.evaluate(folder, out=out, **options)
+    lines = (out / "results.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * (5 + 4 + 4) and codec.calls == 10
+    point = first.curve("test/rounding").points[0]
+    rows = [r for r in first.rows if r.codec == codec.name and r.setting == 4]
+    assert point.psnr == pytest.approx(sum(r.psnr for r in rows) / 2)
+    assert rows[0].bpp == 8 * rows[0].bytes / (180 * 200)
+    jpeg = [r for r in first.rows if r.codec == "jpeg"]
+    assert jpeg[0].ms_ssim is not None
+    # Killed in the middle of a line: that one is measured again, others are not.
+    (out / "results.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])
+    second = run.evaluate(folder, out=out, **options)
+    assert codec.calls == 10
+    assert second.curve("test/rounding") == first.curve("test/rounding")
+    assert len((out / "results.jsonl").read_text().splitlines()) == len(lines)
+    # Another version is another codec: nothing of it is taken from the log.
+    codec.versions = lambda: {"version": 2}
+    run.evaluate(folder, out=out, **options)
+    assert codec.calls == 20
+    # Another folder may take what this one knows.
+    run.evaluate(folder, out=tmp_path / "other", reuse=[out], **options)
+    assert codec.calls == 20
+
+
+def test_a_run_writes_its_tables_and_json(folder, tmp_path):
+    out = tmp_path / "out"
+    result = run.evaluate(
+        folder,
+        out=out,
+        codecs=[RoundingCodec()],
+        anchors=["jpeg"],
+        anchor_settings={"jpeg": SMALL["jpeg"]},
+        report=False,
+    )
+    written = json.loads((out / "run.json").read_text())
+    assert written["images"] == ["0.png", "1.png"]
+    assert written["versions"]["jpeg"]["options"]["subsampling"] == "4:4:4"
+    against = written["comparisons"]["psnr"]["test/rounding"]["jpeg"]
+    assert against["rate_akima"] == pytest.approx(
+        result.comparisons["psnr"]["test/rounding"]["jpeg"].rate_akima
+    )
+    assert result.per_picture["test/rounding"]["jpeg"].keys() == {"0.png", "1.png"}
+    over = result.overheads["test/rounding"]
+    # 30 bytes above the estimate: within 40 bytes + 0.6 %, so at most -10 beyond.
+    assert over.beyond <= -10 and over.pictures == 10
+    assert "| JPEG | 90 |" in (out / "table.md").read_text()
+
+
+def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(
+    folder, tmp_path, monkeypatch
+):
+    absent = replace(ANCHORS["webp"], library="jxl")
+    monkeypatch.setitem(ANCHORS, "webp", absent)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run.evaluate(
+        folder, out=tmp_path, codecs=[RoundingCodec()], anchors=["webp"], report=False
+    )
+    assert "not installed" in result.skipped["webp"]
+    assert [c.name for c in result.curves] == ["test/rounding"]
+
+
+def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
+    codec = RoundingCodec()
+    codec.decompress = lambda data: Decoded(photo(0)[:5], 0.0)
+    with pytest.raises(InputError, match=r"test/rounding at quality 4 on 0\.png"):
+        run.evaluate(folder, out=tmp_path, codecs=[codec], anchors=[], report=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"anchors": ["jpeg", "jpeg"]},
+        {"anchors": [], "codecs": []},
+        {"anchors": ["jpeg"], "reference": "webp"},
+        {"anchors": ["jpeg"], "anchor_settings": {"webp": (1, 2)}},
+        {"qualities": [1], "target_bpps": [1]},
+        {"anchors": ["jpeg"], "limit": 0},
+    ],
+)
+def test_contradictions_are_usage_errors(folder, tmp_path, options):
+    with pytest.raises(UsageError):
+        run.evaluate(folder, out=tmp_path, **{"codecs": [], **options})
+
+
+# --- the page --------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """Collects every address of a page, and counts its open elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses: list[str] = []
+        self.names: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        for key, value in attrs:
+            if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
+                self.addresses.append(value or "")
+            if key == "id":
+                self.names.append(value)
+        assert tag not in ("script", "link", "iframe", "object")
+
+
+def test_the_page_needs_nothing_outside_itself(folder, tmp_path):
+    published = tmp_path / "published.json"
+    entry = {"id": "old", "label": "An <old> codec", "bpp": RATES, "psnr": QUALITIES}
+    published.write_text(json.dumps({"photos": [entry]}))
+    out = tmp_path / "out"
+    run.evaluate(
+        folder,
+        out=out,
+        codecs=[RoundingCodec()],
+        anchors=list(SMALL),
+        anchor_settings=SMALL,
+        published=published,
+    )
+    text = (out / "report.html").read_text()
+    links = Links()
+    links.feed(text)
+    assert links.addresses
+    assert all(a.startswith(("data:", "#")) for a in links.addresses)
+    assert not re.search(r"url\((?!data:|#)", text) and "@import" not in text
+    assert len(links.names) == len(set(links.names))
+    assert "An <old>" not in text  # labels are escaped everywhere
+    assert "<title>JPEG: " in text  # points say their numbers
+    assert text.count('class="crop"') == 4  # original, ours, JPEG, WebP
+    for name in ("rd-psnr", "rd-ms-ssim", "rate-difference", "bd-rate"):
+        assert (out / f"{name}.png").stat().st_size > 1000
+        assert (out / f"{name}.svg").stat().st_size > 1000
+
+
+def test_labels_are_moved_apart_as_little_as_possible():
+    assert plots._apart([0.2, 0.6], 0.1) == pytest.approx([0.2, 0.6])
+    assert plots._apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    crowded = plots._apart([0.97, 0.98, 0.99], 0.1)
+    assert crowded == pytest.approx([0.8, 0.9, 1.0])
+
+
+def test_published_curves_are_checked(tmp_path):
+    path = tmp_path / "curves.json"
+    path.write_text(json.dumps({"kodak": [{"id": "a", "bpp": [1, 2], "psnr": [30]}]}))
+    with pytest.raises(InputError, match="unequal length"):
+        curves.published(path, dataset="kodak")
+    with pytest.raises(UnknownNameError, match="nearest"):
+        curves.published(path, dataset="kodak", ids=["b"])
+    path.write_text("not json")
+    with pytest.raises(InputError, match="cannot read"):
+        curves.published(path, dataset="kodak")
