@@ -28,7 +28,7 @@ from PIL import Image, ImageFile
 
 from polycodec.codecs.files.deep import is_deep_colour, load_as_stored, read_deep
 from polycodec.codecs.files.layout import MAX_PIXELS
-from polycodec.codecs.files.media_check import check
+from polycodec.codecs.files.media_check import check, check_start
 from polycodec.codecs.files.media_write import FORMATS, write_image
 from polycodec.codecs.files.netpbm import is_netpbm, read_netpbm
 from polycodec.codecs.files.picture import Picture
@@ -98,13 +98,14 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _read(stream: BinaryIO, max_pixels: int) -> Picture:
-    start = stream.read(16)
+    start = stream.read(1 << 16)
     if not start:
         raise InputError("the file is empty")
     stream.seek(0)
     if is_netpbm(start):
         pixels, depth = read_netpbm(stream.read(_MAX_BYTES), max_pixels)
         return Picture(pixels, depth, format="PPM")
+    check_start(start)
     with _open(stream) as image:
         check(image, stream, max_pixels)
         metadata, notes = _metadata(image)

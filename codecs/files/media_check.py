@@ -45,23 +45,22 @@ def check(image: ImageFile.ImageFile, stream: BinaryIO, max_pixels: int) -> None
             f"{_REFUSED[image.mode]} are not supported; convert the image to RGB or "
             "gray of 8 or 16 bits"
         )
-    _check_depth(image, stream)
+    _check_depth(image)
     _check_end(image, stream)
 
 
-def _check_depth(image: ImageFile.ImageFile, stream: BinaryIO) -> None:
+def check_start(head: bytes) -> None:
+    """Refuse an AVIF of more than 8 bits, from the first bytes of its file."""
+    box = head.find(b"av1C") if head[4:8] == b"ftyp" else -1
+    # av1C: version, profile and level, then tier (1 bit), high bit depth (1 bit).
+    if box >= 0 and len(head) > box + 6 and head[box + 6] & 0x40:
+        raise InputError(
+            "an AVIF of more than 8 bits is not supported; convert it to 16-bit PNG"
+        )
+
+
+def _check_depth(image: ImageFile.ImageFile) -> None:
     """Refuse samples that Pillow would silently cut to 8 bits."""
-    if image.format == "AVIF":
-        at = stream.tell()
-        stream.seek(0)
-        head = stream.read(1 << 16)
-        stream.seek(at)
-        box = head.find(b"av1C")
-        # av1C: version, profile and level, then tier (1 bit), high bit depth (1 bit).
-        if box >= 0 and len(head) > box + 6 and head[box + 6] & 0x40:
-            raise InputError(
-                "an AVIF of more than 8 bits is not supported; convert it to 16-bit PNG"
-            )
     if image.format != "TIFF":
         return
     bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
@@ -74,11 +73,13 @@ def _check_depth(image: ImageFile.ImageFile, stream: BinaryIO) -> None:
 
 
 def _check_end(image: ImageFile.ImageFile, stream: BinaryIO) -> None:
-    """Refuse a cut PNG or TIFF that its decoder would half notice or be loud about."""
+    """Refuse a cut file that its decoder would half notice or be loud about."""
     at = stream.tell()
     size = stream.seek(0, os.SEEK_END)
     if image.format == "PNG":
         _walk_png(stream, size)
+    if image.format in ("JPEG", "MPO"):
+        _walk_jpeg(stream)
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
         for starts, sizes in ((273, 279), (324, 325)):  # strips, tiles
@@ -99,3 +100,19 @@ def _walk_png(stream: BinaryIO, size: int) -> None:
         if name == b"IEND":
             return
     raise InputError(f"the PNG is cut; expected its end at {at} bytes, found {size}")
+
+
+def _walk_jpeg(stream: BinaryIO) -> None:
+    """Find the end marker behind the first scan: a thumbnail has one of its own."""
+    stream.seek(2)
+    while len(marker := stream.read(4)) == 4 and marker[1] != 0xDA:
+        if marker[:2] == b"\xff\xff":  # a fill byte
+            stream.seek(-3, os.SEEK_CUR)
+            continue
+        stream.seek(max(int.from_bytes(marker[2:], "big") - 2, 0), os.SEEK_CUR)
+    last = b""
+    while piece := stream.read(1 << 20):
+        if b"\xff\xd9" in last + piece:
+            return
+        last = piece[-1:]
+    raise InputError("the JPEG is cut; expected its end marker, found none")
