@@ -474,3 +474,12 @@ def test_open_plc_reads_from_a_path(tmp_path) -> None:
     with open_plc(path) as reader:
         assert reader.header.record("comment") == b"hi"
         assert reader.header.record("icc") is None
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_is_an_input_error() -> None:
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(InputError, match="No space left"),
+    ):
+        write_plc(full, GOLDEN_HEADER, GOLDEN_CHUNKS)

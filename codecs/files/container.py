@@ -97,11 +97,14 @@ class Writer:
         """Write header, records and chunks; return the file's size in bytes."""
         stored = [store(record) for record in header.records]
         head = _header_bytes(header, [row for row, _ in stored], self._index)
-        target.write(head)
-        for _, body in stored:
-            target.write(body)
         self._spool.seek(0)
-        shutil.copyfileobj(self._spool, target, _PIECE)
+        try:
+            target.write(head)
+            for _, body in stored:
+                target.write(body)
+            shutil.copyfileobj(self._spool, target, _PIECE)
+        except OSError as error:
+            raise InputError(f"cannot write the file; {error.strerror}") from error
         sizes = (row["size"] for row in [*(row for row, _ in stored), *self._index])
         return len(head) + sum(sizes)
 

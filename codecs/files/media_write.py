@@ -88,7 +88,11 @@ def write_image(
         if not (kind is _WEBP and quality == 100):
             notes.append(f"{kind.name} is lossy: written at quality {quality}")
     if path is None:
-        _write(picture, target, kind, quality)  # type: ignore[arg-type]
+        try:
+            _write(picture, target, kind, quality)  # type: ignore[arg-type]
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"cannot write the image; {reason}") from error
         return notes
     with atomic_write(path, force=force) as stream:
         _write(picture, stream, kind, quality)

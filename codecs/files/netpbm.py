@@ -87,7 +87,8 @@ def _plain(body: bytes, bitmap: bool, shape: tuple[int, int, int]) -> np.ndarray
     else:
         if body.strip(b"0123456789 \t\r\n\v\f"):
             raise InputError("the plain PPM image holds something else than numbers")
-        samples = np.array(body.split(maxsplit=count)[:count], dtype=np.uint32)
+        numbers = body.split(maxsplit=count)[:count]
+        samples = np.fromiter(map(int, numbers), np.int64, len(numbers))
     if samples.size < count:
         raise InputError(
             f"the PPM image is cut; expected {count} samples, found {samples.size}"
