@@ -5,7 +5,7 @@
     head    := lanes code (bits 0-2) | several chunks (3) | checksum kind (4-5)
                | side list (6) | 0 (7)
     chunk   := N states u32 | words u16 | side list i16          (little endian)
-    mini    := state, 0..4 bytes | words u16 | side list i16     (lanes code 7)
+    mini    := mini.py's body | side list i16        (lanes code 6 or 7, one lane)
 
 FORMAT.md says it in full. This file only cuts bytes apart and puts them together;
 what the states and words mean stands in reference.py.
@@ -17,18 +17,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polycodec.cuda import mini
 from polycodec.cuda.checksum import crc32c
 from polycodec.errors import BitstreamError, ChecksumError, TruncatedError, VersionError
 
 # BITSTREAM: everything in this block.
 MINI = 7
+BARE = 6  # mini, no checksum, no side list: the head's upper bits belong to the state
+BARE_BITS = 5
 MANY_CHUNKS = 1 << 3
 CHECKSUM_SHIFT = 4
 CHECKSUMS = ("none", "stream", "chunk")
 SIDE_LIST = 1 << 6
 RESERVED = 1 << 7
 LOWER = 1 << 16  # states live in [LOWER, 2^32) between symbols; all lanes start here
-MINI_START = 1  # a mini stream's only lane starts with no bits at all
 
 
 @dataclass
@@ -48,8 +50,10 @@ class Frame:
 
 def write_frame(frame: Frame) -> bytes:
     """Return the stream's bytes."""
+    if frame.mini:
+        return _write_mini(frame)
     chunks, lanes = frame.states.shape
-    head = MINI if frame.mini else lanes.bit_length() - 1
+    head = lanes.bit_length() - 1
     head |= CHECKSUMS.index(frame.checksum) << CHECKSUM_SHIFT
     directory = bytearray()
     if chunks > 1:
@@ -64,15 +68,28 @@ def write_frame(frame: Frame) -> bytes:
         for side in frame.side:
             directory += _varint(side.size)
     header = bytes([head]) + bytes(directory)
-    if frame.mini:
-        # A lane that carries nothing and no words: not even the head is needed.
-        body = [_mini_state(int(frame.states[0, 0])) + _tail(frame, 0)]
-        if header == bytes([MINI]) and not body[0]:
-            return b""
-    else:
-        states = frame.states.astype("<u4")
-        body = [states[c].tobytes() + _tail(frame, c) for c in range(chunks)]
+    body = [
+        states.astype("<u4").tobytes() + _tail(words, side)
+        for states, words, side in zip(
+            frame.states, frame.words, frame.side, strict=True
+        )
+    ]
     return header + _checksums(frame.checksum, header, body) + b"".join(body)
+
+
+def _write_mini(frame: Frame) -> bytes:
+    state, words, side = int(frame.states[0, 0]), frame.words[0], frame.side[0]
+    if not side.size and frame.checksum == "none":
+        low, body = mini.write_body(state, words, BARE_BITS)
+        if not body and low == mini.START:
+            return b""  # no bytes say as much
+        return bytes([BARE | low << 3]) + body
+    head = MINI | CHECKSUMS.index(frame.checksum) << CHECKSUM_SHIFT
+    header = bytes([head])
+    if side.size:
+        header = bytes([head | SIDE_LIST]) + _varint(side.size)
+    body = mini.write_body(state, words, 0)[1] + _tail(words[:0], side)
+    return header + _checksums(frame.checksum, header, [body]) + body
 
 
 def read_frame(data: bytes) -> Frame:
@@ -80,18 +97,23 @@ def read_frame(data: bytes) -> Frame:
 
     Raises TruncatedError, ChecksumError, VersionError or BitstreamError.
     """
-    reader = _Reader(data or bytes([MINI]))
+    nothing = bytes([BARE | mini.START << 3])
+    if bytes(data) == nothing:
+        raise BitstreamError("a stream that says nothing has no bytes; corrupt")
+    reader = _Reader(data if len(data) else nothing)
     head = reader.byte()
     code, kind = head & 7, head >> CHECKSUM_SHIFT & 3
-    mini = code == MINI
-    if head & RESERVED or code == 6 or kind >= len(CHECKSUMS):
+    if code == BARE:
+        state, words = mini.read_body(reader.rest(), head >> 3, BARE_BITS)
+        return _mini_frame(state, words, np.empty(0, np.int16), "none")
+    if head & RESERVED or kind >= len(CHECKSUMS):
         raise VersionError(
-            f"stream head {head:#04x} uses reserved bits; this build knows lanes codes "
-            "0-5 and 7, checksum kinds 0-2; decode with a newer polycodec"
+            f"stream head {head:#04x} uses reserved bits, which this build does not "
+            "know; decode with a newer polycodec"
         )
-    if mini and head & MANY_CHUNKS:
-        raise BitstreamError("a mini stream cannot have chunks; the head is corrupt")
-    lanes = 1 if mini else 1 << code
+    if code == MINI and (head & MANY_CHUNKS or not head >> CHECKSUM_SHIFT):
+        raise BitstreamError(f"no mini stream has the head {head:#04x}; it is corrupt")
+    lanes = 0 if code == MINI else 1 << code
     chunks, lengths = 1, []
     if head & MANY_CHUNKS:
         chunks, lengths = _read_directory(reader, lanes)
@@ -104,20 +126,34 @@ def read_frame(data: bytes) -> Frame:
     checksum = CHECKSUMS[kind]
     number = {"none": 0, "stream": 1, "chunk": chunks}[checksum]
     sums = np.frombuffer(reader.take(4 * number), "<u4")
-    body = reader.rest()
-    bodies = [body] if mini else _split(body, lanes, lengths, counts)
+    bodies = _split(reader.rest(), lanes, lengths, counts)
     _verify(checksum, sums, header, bodies)
-    cut = _cut_mini if mini else _cut_chunk
-    parts = [
-        cut(body, lanes, count) for body, count in zip(bodies, counts, strict=True)
-    ]
-    states, words, side = (list(column) for column in zip(*parts, strict=True))
-    states = np.stack(states)
-    for chunk in np.flatnonzero((states < LOWER).any(axis=1) & (not mini)):
+    if code == MINI:
+        rest, side = _cut(bodies[0], counts[0])
+        return _mini_frame(*mini.read_body(rest, 0, 0), side, checksum)
+    return _chunk_frame(bodies, lanes, counts, checksum)
+
+
+def _mini_frame(
+    state: int, words: np.ndarray, side: np.ndarray, checksum: str
+) -> Frame:
+    return Frame(np.array([[state]], np.uint32), [words], [side], True, checksum)
+
+
+def _chunk_frame(
+    bodies: list[memoryview], lanes: int, counts: list[int], checksum: str
+) -> Frame:
+    states = np.stack([np.frombuffer(body[: 4 * lanes], "<u4") for body in bodies])
+    for chunk in np.flatnonzero((states < LOWER).any(axis=1)):
         raise BitstreamError(
-            f"chunk {chunk} of {chunks} is corrupt: a lane's state is below 2^16"
+            f"chunk {chunk} of {len(bodies)} is corrupt: a state is below 2^16"
         )
-    return Frame(states, words, side, mini, checksum)
+    words, side = [], []
+    for body, count in zip(bodies, counts, strict=True):
+        rest, escapes = _cut(body[4 * lanes :], count)
+        words.append(np.frombuffer(rest, "<u2").astype(np.uint16))
+        side.append(escapes)
+    return Frame(states.astype(np.uint32), words, side, False, checksum)
 
 
 def _read_directory(reader: _Reader, lanes: int) -> tuple[int, list[int]]:
@@ -140,7 +176,7 @@ def _read_directory(reader: _Reader, lanes: int) -> tuple[int, list[int]]:
 def _split(
     body: memoryview, lanes: int, lengths: list[int], counts: list[int]
 ) -> list[memoryview]:
-    """Cut the body into chunks; the last one takes what is left."""
+    """Cut the body into chunks; the last one takes what is left. 0 lanes: mini."""
     sizes = [
         4 * lanes + 2 * (words + count)
         for words, count in zip(lengths, counts[:-1], strict=True)
@@ -152,7 +188,7 @@ def _split(
             f"the stream is cut: its last chunk needs {least} bytes or more, "
             f"{max(last, 0)} are left"
         )
-    if last % 2:
+    if last % 2 and lanes:  # a mini stream's state may have any number of bytes
         raise TruncatedError("the stream is cut in the middle of a 16-bit word")
     bodies, begin = [], 0
     for size in [*sizes, last]:
@@ -161,45 +197,13 @@ def _split(
     return bodies
 
 
-def _cut_chunk(
-    body: memoryview, lanes: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut a chunk into states (N,), words and side list."""
-    states = np.frombuffer(body[: 4 * lanes], "<u4").astype(np.uint32)
-    return states, *_cut_tail(body[4 * lanes :], count)
-
-
-def _cut_mini(
-    body: memoryview, lanes: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut a mini stream: its length alone says how many bytes the state has."""
-    length = len(body) - 2 * count
-    if length < 0:
-        raise TruncatedError(f"the stream is cut: {count} escapes exceed its bytes")
-    # Words exist only above a state of 2^16, that is of 3 or 4 bytes.
-    size = length if length <= 4 else 4 - length % 2
-    state = int.from_bytes(body[:size], "little") if size else MINI_START
-    if size and (body[size - 1] == 0 or state == MINI_START):
-        raise BitstreamError("the mini stream's state has a byte too many; corrupt")
-    states = np.full(lanes, state, dtype=np.uint32)
-    return states, *_cut_tail(body[size:], count)
-
-
-def _cut_tail(body: memoryview, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut what follows the states into words and ``count`` escapes."""
+def _cut(body: memoryview, count: int) -> tuple[memoryview, np.ndarray]:
+    """Split ``count`` escapes off the end."""
     end = len(body) - 2 * count
-    words = np.frombuffer(body[:end], "<u2").astype(np.uint16)
-    return words, np.frombuffer(body[end:], "<i2").astype(np.int16)
+    return body[:end], np.frombuffer(body[end:], "<i2").astype(np.int16)
 
 
-def _mini_state(state: int) -> bytes:
-    if state == MINI_START:
-        return b""
-    return state.to_bytes((state.bit_length() + 7) // 8, "little")
-
-
-def _tail(frame: Frame, chunk: int) -> bytes:
-    words, side = frame.words[chunk], frame.side[chunk]
+def _tail(words: np.ndarray, side: np.ndarray) -> bytes:
     return words.astype("<u2").tobytes() + side.astype("<i2").tobytes()
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polycodec.cuda.framing import LOWER, MINI_START, Frame
+from polycodec.cuda.framing import LOWER, Frame
+from polycodec.cuda.mini import START
 from polycodec.errors import BitstreamError, TruncatedError
 
 
@@ -57,7 +58,7 @@ class Lanes:
             room += np.clip(n - share * np.arange(chunks), 0, share)
         ends = np.cumsum(room)
         nothing = np.zeros(chunks, dtype=np.int64)
-        states = np.full((chunks, lanes), MINI_START if mini else LOWER, np.uint32)
+        states = np.full((chunks, lanes), START if mini else LOWER, np.uint32)
         words = np.empty(int(ends[-1]), dtype=np.uint16)
         empty = np.empty(0, dtype=np.int16)
         return cls(
@@ -82,7 +83,7 @@ class Lanes:
 
     def check_end(self) -> None:
         """Raise BitstreamError unless everything was read and all lanes are home."""
-        home = MINI_START if self.mini else LOWER
+        home = START if self.mini else LOWER
         chunks = self.states.shape[0]
         for chunk in range(chunks):
             words = int(self.word_end[chunk] - self.word[chunk])
