@@ -147,13 +147,17 @@ def _entries(path: pathlib.Path, dataset: str) -> dict[str, dict[str, Any]]:
 
 
 def _published_curve(entry: dict[str, Any]) -> Curve:
-    rates = tuple(entry["bpp"])
+    rates = tuple(entry.get("bpp") or ())
     nothing = [None] * len(rates)
     lists = {key: entry.get(key) or nothing for key in ("psnr", "ms_ssim_db")}
-    if any(len(values) != len(rates) for values in lists.values()):
+    figures = [*rates, *(v for values in lists.values() for v in values if v)]
+    if any(len(values) != len(rates) for values in lists.values()) or not all(
+        isinstance(figure, (int, float)) for figure in figures
+    ):
         raise InputError(
-            f"published curve '{entry['id']}' has lists of unequal length; expected "
-            f"{len(rates)} values for each; correct the file"
+            f"published curve '{entry['id']}' is not made of numbers in lists of equal "
+            f"length; expected bpp and {len(rates)} values for psnr and ms_ssim_db, "
+            "null where unknown; correct the file"
         )
     return Curve(
         name=entry["id"],

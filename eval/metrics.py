@@ -23,6 +23,8 @@ PSNR_EXACT = 100.0
 # Four halvings must leave 11 whole pixels for the window: 11 * 16. (Others floor
 # differently and begin at 161; torchmetrics begins here.)
 MS_SSIM_MIN_SIDE = 176
+# About 150 bytes a pixel are needed at once: 2.4 GB here.
+MS_SSIM_MAX_PIXELS = 16_000_000
 # Part of every stored result: results of other rules are not reused.
 RULES = "psnr rgb 8 bit, per picture; ms-ssim torchmetrics rgb, 5 scales"
 
@@ -51,6 +53,8 @@ def ms_ssim(
     height, width = original.shape[:2]
     if min(height, width) < MS_SSIM_MIN_SIDE:
         return None, f"{width}x{height} is below {MS_SSIM_MIN_SIDE} pixels a side"
+    if height * width > MS_SSIM_MAX_PIXELS:
+        return None, f"{width}x{height} is above {MS_SSIM_MAX_PIXELS} pixels"
     import torch
     from torchmetrics.functional.image import (
         multiscale_structural_similarity_index_measure as measure,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pathlib
 
     from polycodec.eval.datasets import Picture
-    from polycodec.eval.run import Evaluation
+    from polycodec.eval.result import Evaluation
     from polycodec.eval.subjects import Subject
 
 _CAPTIONS = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from polycodec.eval.pictures import wins
 
 if TYPE_CHECKING:
-    from polycodec.eval.bdrate import Part
-    from polycodec.eval.run import Evaluation, Overhead
+    from polycodec.eval.bdrate import Comparison, Part
+    from polycodec.eval.result import Evaluation, Overhead
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
@@ -115,6 +115,39 @@ def _grid(qualities: Sequence[float], longest: int = 8) -> list[float]:
 def _end(part: Part) -> str:
     percent = number(part.rate_percent, 1, sign=True)
     return f"{percent} @ {part.quality:.2f} dB"
+
+
+def summary(result: Evaluation) -> str:
+    """The short answer for a terminal: aligned means, then BD-rates in words."""
+    count = len(result.images)
+    lines = [f"{result.dataset}: {count} picture{'s' if count != 1 else ''}"]
+    header, rows = points_table(result)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        first = row[0].ljust(widths[0])
+        rest = [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([first, *rest]))
+    codecs = [c.name for c in result.curves if c.kind == "codec"]
+    for test in codecs or [c.name for c in result.curves]:
+        for base, found in result.comparisons["psnr"][test].items():
+            names = f"{result.curve(test).label} against {result.curve(base).label}"
+            lines.append(f"{names}: {_verdict(found)}")
+    lines += [f"{c}: {overhead_sentence(o)}" for c, o in result.overheads.items()]
+    lines += [f"{name} left out: {why}" for name, why in result.skipped.items()]
+    return "\n".join(lines)
+
+
+def _verdict(found: Comparison) -> str:
+    if found.overlap is None:
+        return f"no BD-rate, because {found.reason}"
+    low, high = found.overlap
+    parts = [part.rate_percent for part in found.parts]
+    return (
+        f"{number(found.rate_akima, 1, sign=True)} % bits at equal PSNR (Akima; PCHIP "
+        f"{number(found.rate_pchip, 1, sign=True)} %) over {low:.2f}–{high:.2f} dB, "
+        f"{number(min(parts), 1, sign=True)} to {number(max(parts), 1, sign=True)} % "
+        "by part"
+    )
 
 
 def markdown(result: Evaluation) -> str:
