@@ -5,19 +5,28 @@
     x̂ ◄─ g_s ──── ·inverse gain(level) ────────────────────────────────┘
 
 A codec here is a composition: any `transform/*` with any `entropy/*` of as many
-channels. Nothing in this file knows a particular system.
+channels. Nothing in this file knows a particular system, and training, encoding
+and decoding differ only in the coder that `entropy.code` is handed.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.transforms.rate import RateScale
-from polycodec.entropy_models.coders import RateEstimator
+from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
+from polycodec.errors import BitstreamError, ModelError, TruncatedError, UsageError
 from polycodec.registry import build, register
+
+RAW = struct.Struct("<IIH")  # BITSTREAM: height, width, 100 x quality
+MAX_PIXELS = 1 << 28
 
 
 @dataclass
@@ -28,8 +37,17 @@ class CodecOutput:
     bits: Tensor
 
 
+@dataclass
+class CodedLatents:
+    """What encoding yields, per image of the batch."""
+
+    data: list[bytes]
+    y_hat: Tensor
+    estimated_bits: list[float]
+
+
 @register("codec/latent")
-class LatentCodec(nn.Module):
+class LatentCodec(Codec):
     """A transform and an entropy model of matching width.
 
     ``lmbda``: the two ends of the rate range; level k of K trades distortion
@@ -68,8 +86,16 @@ class LatentCodec(nn.Module):
         low, high = self.lmbda
         return low * (high / low) ** (level / (self.knots - 1))
 
+    def level_of(self, quality: float, batch: int = 1) -> Tensor:
+        """Levels (B,) of a quality in [0, 100]; UsageError outside."""
+        if not 0 <= quality <= 100:
+            raise UsageError(f"quality is {quality}; expected 0 to 100")
+        device = self.gain.log_scale.device
+        level = quality / 100 * (self.knots - 1)
+        return torch.full((batch,), level, device=device)
+
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
-        """Latents y (B, M, H/16, W/16) of x (B, 3, H, W) in [0, 1], gained."""
+        """Latents y (B, M, h, w) of x (B, 3, H, W) in [0, 1], gained."""
         return self.gain(self.transform.g_a(x - 0.5, level), level)
 
     def synthesise(self, y_hat: Tensor, level: Tensor) -> Tensor:
@@ -83,3 +109,62 @@ class LatentCodec(nn.Module):
         size = (y.shape[0], *y.shape[2:])
         y_hat = self.entropy.code(coder, y.float(), size)
         return CodecOutput(self.synthesise(y_hat, level), coder.bits)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Repeat the last row and column up to a multiple of the stride."""
+        stride, (h, w) = self.transform.stride, x.shape[-2:]
+        return F.pad(x, (0, -w % stride, 0, -h % stride), mode="replicate")
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the latents of an image."""
+        stride = self.transform.stride
+        return -(-height // stride), -(-width // stride)
+
+    @torch.inference_mode()
+    def encode_latents(self, y: Tensor) -> CodedLatents:
+        """Real bytes of gained latents y (B, M, h, w), one item per image."""
+        self._require_ready()
+        coder = RangeEncoder(y.shape[0], estimate=True)
+        size = (y.shape[0], *y.shape[2:])
+        y_hat = self.entropy.code(coder, y.float(), size)
+        return CodedLatents(coder.finish(), y_hat, coder.estimated_bits)
+
+    @torch.inference_mode()
+    def decode_latents(self, data: Sequence[bytes], h: int, w: int) -> Tensor:
+        """Latents (B, M, h, w) from the bytes of images of one size."""
+        self._require_ready()
+        coder = RangeDecoder(data)
+        y_hat = self.entropy.code(coder, None, (len(data), h, w))
+        coder.finish()
+        return y_hat
+
+    @torch.inference_mode()
+    def compress(self, x: Tensor, quality: float = 50.0) -> list[bytes]:
+        """Images x (B, 3, H, W) float in [0, 1] -> a list of B byte strings."""
+        level = self.level_of(quality, x.shape[0])
+        y = self.analyse(self.pad(x.float()), level)
+        head = RAW.pack(*x.shape[-2:], round(100 * quality))
+        return [head + item for item in self.encode_latents(y).data]
+
+    @torch.inference_mode()
+    def decompress(self, data: Sequence[bytes]) -> Tensor:
+        """Byte strings of images of one size -> (B, 3, H, W) float in [0, 1]."""
+        if any(len(item) < RAW.size for item in data):
+            raise TruncatedError("a compressed image is shorter than its header")
+        heads = {RAW.unpack_from(item) for item in data}
+        if len(heads) != 1:
+            raise BitstreamError("images of several sizes or rates; decompress each")
+        height, width, quality = heads.pop()
+        if not 0 < height * width <= MAX_PIXELS or quality > 10000:
+            raise BitstreamError(f"header asks for {width}x{height}, q {quality / 100}")
+        level = self.level_of(quality / 100, len(data))
+        streams = [item[RAW.size :] for item in data]
+        y_hat = self.decode_latents(streams, *self.latent_size(height, width))
+        return self.synthesise(y_hat, level)[..., :height, :width].clamp(0, 1)
+
+    def _require_ready(self) -> None:
+        if not self.ready:
+            raise ModelError(
+                "this codec's tables are not frozen; export the run first, or load "
+                "exported weights"
+            )

@@ -14,8 +14,16 @@ so training, encoding and decoding cannot disagree about the maths.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from polycodec.cuda import StreamDecoder, StreamEncoder, crc32c
+from polycodec.errors import DeterminismError, TruncatedError
+
+HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
 
 
 class RateEstimator:
@@ -35,8 +43,8 @@ class RateEstimator:
         """Bits per image so far, (B,) float32."""
         return torch.stack(self.parts).sum(dim=0)
 
-    def code(self, value: Tensor, prior, shape=None) -> Tensor:
-        """Add the cost of ``value`` (B, C, h, w); return it rounded."""
+    def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+        """Add the cost of ``value`` of ``shape`` (B, C, h, w); return it rounded."""
         residual = (value - prior.means).float()
         rounded = residual + (torch.round(residual) - residual).detach()
         noisy = residual + torch.rand_like(residual) - 0.5 if self.noise else rounded
@@ -46,3 +54,106 @@ class RateEstimator:
             bits, out = bits * prior.where, out * prior.where
         self.parts.append(bits.flatten(1).sum(1))
         return out
+
+
+class RangeEncoder:
+    """Rounds and records; `finish` returns the bytes of each image of the batch.
+
+    `estimated_bits` is what the continuous densities say of the same symbols.
+    """
+
+    def __init__(self, batch: int, *, estimate: bool = False) -> None:
+        self.streams = [StreamEncoder() for _ in range(batch)]
+        self.hashes = [0] * batch
+        self.estimator = RateEstimator(batch, noise=False) if estimate else None
+
+    @property
+    def estimated_bits(self) -> list[float]:
+        """Estimated bits of each image so far."""
+        return self.estimator.bits.tolist()
+
+    def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+        """Record ``value`` (B, C, h, w), rounded around the prior's means."""
+        offsets = prior.offsets
+        symbols = torch.round(value.float() - offsets).to(torch.int32)
+        indexes = prior.indexes(shape)
+        coded = torch.zeros_like(symbols)
+        for b, stream in enumerate(self.streams):
+            index = _select(indexes[b], prior.where)
+            picked = _select(symbols[b], prior.where)
+            picked = prior.tables.clamp(picked, index)
+            stream.put(picked, index, prior.tables)
+            if not prior.fixed:
+                self.hashes[b] = crc32c(index.tobytes(), self.hashes[b])
+            _scatter(coded[b], prior.where, picked)
+        out = coded + offsets
+        if self.estimator:
+            self.estimator.code(out, prior, shape)
+        return out if prior.where is None else out * prior.where
+
+    def finish(self) -> list[bytes]:
+        """The hash of the index planes and the stream, for each image."""
+        pairs = zip(self.hashes, self.streams, strict=True)
+        return [h.to_bytes(HASH_BYTES, "little") + s.finish() for h, s in pairs]
+
+
+class RangeDecoder:
+    """Reads back what a RangeEncoder wrote, pass by pass."""
+
+    def __init__(
+        self, data: Sequence[bytes], *, max_symbols: int | None = None
+    ) -> None:
+        for item in data:
+            if len(item) < HASH_BYTES:
+                raise TruncatedError(
+                    f"a stream has {len(item)} bytes; expected at least {HASH_BYTES}; "
+                    "the file is cut"
+                )
+        self.expected = [int.from_bytes(d[:HASH_BYTES], "little") for d in data]
+        self.hashes = [0] * len(data)
+        self.streams = [
+            StreamDecoder(d[HASH_BYTES:], max_symbols=max_symbols) for d in data
+        ]
+
+    def code(self, value: None, prior, shape: tuple[int, ...]) -> Tensor:
+        """Read the next values, (B, C, h, w) float32."""
+        offsets = prior.offsets
+        indexes = prior.indexes(shape)
+        coded = torch.zeros(shape, dtype=torch.int32)
+        for b, stream in enumerate(self.streams):
+            index = _select(indexes[b], prior.where)
+            if not prior.fixed:
+                self.hashes[b] = crc32c(index.tobytes(), self.hashes[b])
+            picked = stream.get(index, prior.tables)
+            _scatter(coded[b], prior.where, picked)
+        device = offsets.device if isinstance(offsets, Tensor) else "cpu"
+        out = coded.to(device) + offsets
+        return out if prior.where is None else out * prior.where
+
+    def finish(self) -> None:
+        """Check that every stream ended where it should, from equal parameters."""
+        for b, stream in enumerate(self.streams):
+            if self.hashes[b] != self.expected[b]:
+                raise DeterminismError(
+                    f"entropy parameters of stream {b} differ from the encoder's; "
+                    f"expected hash {self.expected[b]:08x}, found {self.hashes[b]:08x};"
+                    " the weights are not those of the encoder, or this machine's"
+                    " arithmetic is not exact: please report it"
+                )
+            stream.finish()
+
+
+def _select(plane: Tensor, where: Tensor | None) -> np.ndarray:
+    """Flatten (C, h, w) to the coded order: channels, then rows.  # BITSTREAM"""
+    picked = plane if where is None else plane[:, where]
+    return np.ascontiguousarray(picked.reshape(-1).cpu().numpy())
+
+
+def _scatter(plane: Tensor, where: Tensor | None, values: np.ndarray) -> None:
+    """Put coded values back in place; the inverse of `_select`."""
+    values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.int32))
+    values = values.to(plane.device)
+    if where is None:
+        plane.copy_(values.view_as(plane))
+    else:
+        plane[:, where] = values.view(plane.shape[0], -1)

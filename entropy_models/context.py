@@ -26,9 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.cuda import TableSet
 from polycodec.entropy_models.exact import ExactConv2d
 from polycodec.entropy_models.factorized import FactorizedPrior
-from polycodec.entropy_models.priors import SCALE_BINS, Factorized, Gaussian
+from polycodec.entropy_models.priors import Factorized, Gaussian
+from polycodec.entropy_models.tables import gaussian_tables
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -58,9 +60,9 @@ class HyperSynthesis(nn.Module):
 
     def __init__(self, N: int, features: int) -> None:
         super().__init__()
-        self.up1 = ExactConv2d(N, 4 * N, 1, input_bits=10)  # (B, 4N, h/4, w/4)
+        self.up1 = ExactConv2d(N, 4 * N, 1)  # (B, 4N, h/4, w/4)
         self.mid = ExactConv2d(N, N, 3)  # (B, N, h/2, w/2)
-        self.up2 = ExactConv2d(N, 4 * N, 1, input_bits=10)
+        self.up2 = ExactConv2d(N, 4 * N, 1)
         self.out = ExactConv2d(N, features, 3)  # (B, F, h, w)
 
     def forward(self, z_hat: Tensor, size: tuple[int, int]) -> Tensor:
@@ -79,8 +81,8 @@ class SliceParameters(nn.Module):
         super().__init__()
         # One more input channel says which positions of the slice are known.
         self.context = ExactConv2d(before + channels + 1, hidden, kernel)
-        self.mix = ExactConv2d(features + hidden, hidden, 1, input_bits=10)
-        self.out = ExactConv2d(hidden, 2 * channels, 1, input_bits=10)
+        self.mix = ExactConv2d(features + hidden, hidden, 1)
+        self.out = ExactConv2d(hidden, 2 * channels, 1)
         nn.init.zeros_(self.out.bias)
         # Start near σ = 1 rather than at the smallest scale.
         self.out.bias.data[channels:] = 22.0
@@ -125,6 +127,7 @@ class ContextModel(nn.Module):
         self.h_a = HyperAnalysis(channels, hyper)
         self.h_s = HyperSynthesis(hyper, features)
         self.prior_z = FactorizedPrior(hyper)
+        self.tables: dict[str, TableSet] = {}
         starts = [sum(slices[:i]) for i in range(len(slices))]
         self.nets = nn.ModuleList(
             SliceParameters(features, start, size, kernel, hidden)
@@ -136,7 +139,7 @@ class ContextModel(nn.Module):
         batch, h, w = size
         z = None if y is None else self.h_a(y)
         z_shape = (batch, self.hyper, -(-h // 4), -(-w // 4))
-        z_hat = coder.code(z, Factorized(self.prior_z), z_shape)
+        z_hat = coder.code(z, Factorized(self.prior_z, self.tables.get("z")), z_shape)
         phi = self.h_s(z_hat, (h, w))
         parts = (None,) * len(self.slices) if y is None else y.split(self.slices, 1)
         decoded: list[Tensor] = []
@@ -145,11 +148,15 @@ class ContextModel(nn.Module):
             known = torch.zeros(h, w, dtype=torch.bool, device=phi.device)
             for where in self._passes(h, w, phi.device):
                 means, index = net(phi, [*decoded, current], known)
-                prior = Gaussian(means, index, where)
+                prior = Gaussian(means, index, where, self.tables.get("y"))
                 current = current + coder.code(part, prior, current.shape)
                 known = known | where
             decoded.append(current)
         return torch.cat(decoded, dim=1)
+
+    def update(self) -> None:
+        """Build the integer tables; afterwards the model can code."""
+        self.tables = {"y": gaussian_tables(), "z": self.prior_z.freeze_tables()}
 
     def _passes(self, h: int, w: int, device) -> list[Tensor]:
         anchors = checkerboard(h, w, device)

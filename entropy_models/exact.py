@@ -25,8 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.errors import ModelError
+
 FLOAT32_LIMIT = 2**24
 FLOAT64_LIMIT = 2**53
+PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
 
 
 def snap(x: Tensor, step: Tensor | float, low: float, high: float) -> Tensor:
@@ -69,21 +72,22 @@ class ExactConv2d(nn.Conv2d):
         *,
         stride: int = 1,
         input_bits: int = 12,
-        weight_bits: int = 8,
+        weight_bits: int = 12,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, kernel_size // 2
         )
         self.input_bits, self.weight_bits = input_bits, weight_bits
-        # BITSTREAM: the input grid, 2^-e per channel; zero while not frozen.
+        # BITSTREAM: the input grid, a power of two per channel; 0 while not frozen.
         self.register_buffer("input_step", torch.zeros(in_channels))
         self.register_buffer("peak", torch.zeros(in_channels), persistent=False)
         self.observing = False
+        self._integers: dict[str, Tensor] = {}
 
     @property
     def frozen(self) -> bool:
         """Whether this layer computes on its grids."""
-        return bool(self.input_step[0] > 0)
+        return bool(self._integers)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observing:
@@ -91,38 +95,72 @@ class ExactConv2d(nn.Conv2d):
             self.peak = torch.maximum(self.peak, peak)
         if not self.frozen:
             return super().forward(x)
-        high = 2 ** (self.input_bits - 1) - 1
+        top = self._input_top
         with torch.autocast(x.device.type, enabled=False):
-            x = snap(x.float(), self.input_step.view(-1, 1, 1), -high, high)
-            return exact_conv(x, self)
+            x = snap(x.float(), self.input_step.view(-1, 1, 1), -top, top)
+            # Rounding an exact float64 sum to float32 is the same everywhere too.
+            return exact_conv(x, self).float()
 
     @torch.no_grad()
     def freeze(self) -> None:
         """Fix the grids of input, weight and bias from the observed peaks."""
-        high = 2 ** (self.input_bits - 1) - 1
-        peak = self.peak.clamp_min(2.0**-6).double()
-        step = torch.exp2(torch.ceil(torch.log2(peak / high)))
-        scaled = self.weight.double() * step.view(1, -1, 1, 1)
+        peak = self.peak.clamp_min(PEAK_FLOOR).double()
+        input_exp = torch.ceil(torch.log2(peak / self._input_top)).to(torch.int16)
+        step = _power(input_exp).view(1, -1, 1, 1)
+        scaled = self.weight.double() * step
         largest = scaled.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
-        top = 2 ** (self.weight_bits - 1) - 1
         # The largest weight of every output channel uses all its bits.
-        grid = torch.exp2(torch.ceil(torch.log2(largest / top)))  # 2^-s
-        weight = torch.round(scaled / grid.view(-1, 1, 1, 1)) * grid.view(-1, 1, 1, 1)
-        self.weight.copy_((weight / step.view(1, -1, 1, 1)).float())
-        self.bias.copy_((torch.round(self.bias.double() / grid) * grid).float())
-        self.input_step.copy_(step.float())
+        weight_exp = torch.ceil(torch.log2(largest / self._weight_top))
+        grid = _power(weight_exp)
+        self.load_integers(
+            {
+                "weight_int": torch.round(scaled / grid.view(-1, 1, 1, 1)),
+                "bias_int": torch.round(self.bias.double() / grid),
+                "weight_exp": weight_exp,
+                "input_exp": input_exp,
+            }
+        )
+
+    def integers(self) -> dict[str, Tensor]:
+        """The layer as the integers that are stored with the weights.
+
+        weight_int (O, I, k, k) int16, bias_int (O,) int32, weight_exp (O,) int16 and
+        input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp).
+        """
+        return {k: v.clone() for k, v in self._integers.items()}
+
+    @torch.no_grad()
+    def load_integers(self, integers: dict[str, Tensor]) -> None:
+        """Take over stored integers; the layer is frozen afterwards.
+
+        Raises ModelError for integers outside their widths.
+        """
+        dtypes = {
+            "weight_int": torch.int16,
+            "bias_int": torch.int32,
+            "weight_exp": torch.int16,
+            "input_exp": torch.int16,
+        }
+        kept = {k: integers[k].to(d) for k, d in dtypes.items()}
+        same = all(bool((kept[k] == integers[k]).all()) for k in dtypes)
+        small = max(int(kept[k].abs().max()) for k in ("weight_exp", "input_exp"))
+        if not same or small > 64 or kept["weight_int"].shape != self.weight.shape:
+            raise ModelError(
+                f"integers of an exact layer {tuple(self.weight.shape)} do not fit "
+                "their widths; the weights file is damaged: get it again"
+            )
+        self._integers = kept
+        grid, step = _power(kept["weight_exp"]), _power(kept["input_exp"])
+        weight = kept["weight_int"].double() * grid.view(-1, 1, 1, 1)
+        self.weight.copy_(weight / step.view(1, -1, 1, 1))
+        self.bias.copy_(kept["bias_int"].double() * grid)
+        self.input_step.copy_(step)
 
     def certificate(self, name: str = "") -> Certificate:
-        """Bound every partial sum of every output channel, in units of its grid."""
-        scaled = self.weight.double() * self.input_step.double().view(1, -1, 1, 1)
-        largest = scaled.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
-        top = 2 ** (self.weight_bits - 1) - 1
-        grid = torch.exp2(torch.ceil(torch.log2(largest / top)))
-        # A weight that rounds down may leave the grid looking finer than it is;
-        # finer only makes the bound larger, never smaller.
-        high = 2 ** (self.input_bits - 1)
-        bound = scaled.abs().sum(dim=(1, 2, 3)) * high + self.bias.double().abs()
-        worst = float((bound / grid).max())
+        """Bound every partial sum of every output channel, in its own units."""
+        weight = self._integers["weight_int"].double().abs().sum(dim=(1, 2, 3))
+        bias = self._integers["bias_int"].double().abs()
+        worst = float((weight * self._input_top + bias).max())
         small = worst <= FLOAT32_LIMIT
         return Certificate(
             layer=name,
@@ -133,13 +171,43 @@ class ExactConv2d(nn.Conv2d):
             input_bits=self.input_bits,
         )
 
+    @property
+    def _input_top(self) -> int:
+        return 2 ** (self.input_bits - 1) - 1
+
+    @property
+    def _weight_top(self) -> int:
+        return 2 ** (self.weight_bits - 1) - 1
+
+
+def _power(exponent: Tensor) -> Tensor:
+    """2^exponent, float64, exactly."""
+    ones = torch.ones(exponent.shape, dtype=torch.float64, device=exponent.device)
+    return torch.ldexp(ones, exponent.to(torch.int32))
+
 
 def exact_conv(x: Tensor, layer: ExactConv2d) -> Tensor:
     """Convolve grid values in the certified carrier; returns float32 or float64."""
-    wide = carrier_of(layer, x.device) == torch.float64
-    dtype = torch.float64 if wide else torch.float32
-    weight, bias = layer.weight.to(dtype), layer.bias.to(dtype)
-    return F.conv2d(x.to(dtype), weight, bias, layer.stride, layer.padding)
+    dtype = carrier_of(layer, x.device)
+    x, weight = x.to(dtype), layer.weight.to(dtype)
+    bias = layer.bias.to(dtype)
+    if x.device.type == "cpu":
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding)
+    return conv_by_matmul(x, weight, bias, layer.stride[0], layer.padding[0])
+
+
+def conv_by_matmul(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
+) -> Tensor:
+    """A convolution that no library may replace by Winograd or FFT.
+
+    Those transform their inputs through fractions and are not exact on integers.
+    """
+    k = weight.shape[-1]
+    h = (x.shape[2] + 2 * padding - k) // stride + 1
+    columns = F.unfold(x, k, padding=padding, stride=stride)  # (B, C k k, h w)
+    out = weight.flatten(1) @ columns + bias[:, None]
+    return out.view(x.shape[0], -1, h, out.shape[-1] // h)
 
 
 def carrier_of(layer: ExactConv2d, device: torch.device) -> torch.dtype:
@@ -151,3 +219,29 @@ def carrier_of(layer: ExactConv2d, device: torch.device) -> torch.dtype:
         cached = getattr(torch, layer.certificate().carrier)
         layer._carrier = cached
     return cached
+
+
+def exact_layers(model: nn.Module) -> dict[str, ExactConv2d]:
+    """All exact layers of a model by name."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, ExactConv2d)}
+
+
+def observe(model: nn.Module, on: bool) -> None:
+    """Start or stop recording the largest inputs of every exact layer."""
+    for layer in exact_layers(model).values():
+        layer.observing = on
+
+
+def freeze(model: nn.Module) -> list[Certificate]:
+    """Freeze every exact layer; return the certificates, or say which one fails."""
+    certificates = []
+    for name, layer in exact_layers(model).items():
+        layer.freeze()
+        certificates.append(layer.certificate(name))
+    broken = [c.layer for c in certificates if not c.holds]
+    if broken:
+        raise ModelError(
+            f"layers {broken} exceed 2^53 and cannot be exact; reduce their input "
+            "or weight bits"
+        )
+    return certificates

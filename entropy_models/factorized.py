@@ -9,7 +9,7 @@ gate adds at most its slope back: h ← h + tanh(a)·tanh(h).
 
 Ballé, Minnen, Singh, Hwang, Johnston 2018 (arXiv 1802.01436), appendix 6.1. The
 medians are fixed at zero: the transform before it has a bias and moves itself, so
-no quantile loss is needed; `freeze` reads the coding range off the density.
+no quantile loss is needed; `freeze_tables` reads the range off the density.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from polycodec.cuda import TableSet
+from polycodec.entropy_models.tables import tables_of_pmfs
 
 LIKELIHOOD_FLOOR = 1e-9
 INIT_SCALE = 10.0
@@ -39,7 +42,6 @@ class FactorizedPrior(nn.Module):
             self.biases.append(torch.rand(channels, fan_out, 1) - 0.5)
         for width in hidden:
             self.gates.append(torch.zeros(channels, width, 1))
-        self._tables = None
 
     def logits(self, v: Tensor) -> Tensor:
         """Logits of the cumulative at ``v``: (C, 1, n) -> (C, 1, n)."""
@@ -62,3 +64,13 @@ class FactorizedPrior(nn.Module):
             bits = -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))
         shape = (self.channels, v.shape[0], *v.shape[2:])
         return bits.reshape(shape).transpose(0, 1)
+
+    @torch.no_grad()
+    def freeze_tables(self, reach: int = 255) -> TableSet:
+        """Integer tables of the density on -reach … reach, one per channel."""
+        v = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        shape = (1, self.channels, 1, v.numel())
+        device = self.biases[0].device
+        bits = self.bits(v.to(device).view(1, 1, 1, -1).expand(shape))
+        pmf = torch.exp2(-bits.double())[0, :, 0].cpu().numpy()
+        return tables_of_pmfs(pmf, -reach)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from polycodec.cuda import TableSet
     from polycodec.entropy_models.factorized import FactorizedPrior
 
 SCALE_MIN, SCALE_MAX, SCALE_BINS = 0.11, 64.0, 64  # BITSTREAM
@@ -77,16 +78,10 @@ class Gaussian:
     means: Tensor
     index: Tensor
     where: Tensor | None = None
+    tables: TableSet | None = None
+    fixed = False  # indexes are computed: their hash travels with the stream
 
-    @property
-    def tables(self):
-        """The 64 integer tables every Gaussian shares."""
-        from polycodec.entropy_models.tables import gaussian_tables
-
-        return gaussian_tables()
-
-    @property
-    def indexes(self) -> Tensor:
+    def indexes(self, shape: tuple[int, ...]) -> Tensor:
         """The table of every element, uint8 (B, C, h, w)."""
         return torch.floor(self.index + 0.5).clamp(0, SCALE_BINS - 1).to(torch.uint8)
 
@@ -107,7 +102,9 @@ class Factorized:
     """One learned distribution per channel of a (B, C, h, w) tensor."""
 
     model: FactorizedPrior
-    where: Tensor | None = None
+    tables: TableSet | None = None
+    where = None
+    fixed = True  # indexes follow from the shape alone
 
     @property
     def means(self) -> float:
@@ -119,15 +116,9 @@ class Factorized:
         """Zero, as the means."""
         return 0.0
 
-    @property
-    def tables(self):
-        """The frozen tables, one a channel."""
-        return self.model.tables
-
-    def indexes_for(self, shape: tuple[int, ...]) -> Tensor:
-        """The channel number of every element of ``shape``."""
-        channel = torch.arange(shape[1]).view(1, -1, 1, 1)
-        return channel.expand(shape)
+    def indexes(self, shape: tuple[int, ...]) -> Tensor:
+        """The channel number of every element of ``shape`` (B, C, h, w)."""
+        return torch.arange(shape[1]).view(1, -1, 1, 1).expand(shape)
 
     def bits(self, v: Tensor) -> Tensor:
         """Bits of ``v = z - median``, same shape."""

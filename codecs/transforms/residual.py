@@ -112,7 +112,9 @@ class ResidualTransform(nn.Module):
         self.channels, self.knots = channels, knots
         self.g_a = Analysis(channels, widths, analysis_depths, knots)
         self.g_s = Synthesis(channels, widths, synthesis_depths, knots)
-        # Pixels a decoded pixel depends on to each side, in latents of 16 pixels:
-        # every RB reaches one position of its own resolution, the head one of H/4.
+        # How far a result looks to each side, the halo of a tile. A conv3 reaches one
+        # position of its own resolution: 4, 8 or 16 pixels, 1/4, 1/2 or 1 latent.
+        e1, e2, e3 = analysis_depths
+        self.analysis_reach = 4 * (e1 + 2) + 8 * (e2 + 1) + 16 * e3  # pixels
         d1, d2, d3 = synthesis_depths
-        self.reach = d3 + -(-(2 * d2 + d1 + 1) // 4) + 1
+        self.synthesis_reach = d3 + -(-(2 * d2 + d1 + 1) // 4)  # latents
