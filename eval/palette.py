@@ -31,6 +31,8 @@ ANCHORS = (
     ("--anchor-6", "#8d5a3b", "#c99a7c"),
     ("--anchor-7", "#6f6f2a", "#bcbc6c"),
 )
+# Which of these belongs to whom; the lesser used share the later ones.
+ANCHOR_NAMES = ("jpeg", "webp", "avif", "jxl", "jpeg2000", "jpeg-420", "avif-psnr")
 PUBLISHED = ("--published", "#8b949e", "#77818c")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -47,12 +49,15 @@ class Look:
 
 
 def looks(curves: Iterable[Curve]) -> dict[str, Look]:
-    """Give every curve its look, in the order of the run."""
+    """Give every curve its look; an anchor has the same one in every run."""
     chosen: dict[str, Look] = {}
-    counts = {"codec": 0, "anchor": 0, "published": 0}
+    counts = {"codec": 0, "anchor": len(ANCHOR_NAMES), "published": 0}
     for curve in curves:
-        index = counts[curve.kind]
-        counts[curve.kind] += 1
+        if curve.name in ANCHOR_NAMES:
+            index = ANCHOR_NAMES.index(curve.name)
+        else:
+            index = counts[curve.kind]
+            counts[curve.kind] += 1
         if curve.kind == "published":
             dashes = ((5, 2.5), (2, 2), (7, 2, 1.5, 2), (1, 1.5), (9, 3))[index % 5]
             chosen[curve.name] = Look(PUBLISHED[1], PUBLISHED[0], 1.1, dashes, "")
