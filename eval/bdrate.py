@@ -49,12 +49,8 @@ class Comparison:
     share_anchor: float
     share_test: float
     parts: tuple[Part, ...]
+    below_everywhere: bool  # fewer bits at every part
     reason: str | None
-
-    @property
-    def below_everywhere(self) -> bool:
-        """Whether the test needs fewer bits at every compared quality."""
-        return bool(self.parts) and all(part.rate_percent < 0 for part in self.parts)
 
 
 def compare(
@@ -82,7 +78,8 @@ def compare(
             )
     if reason is not None:
         nan = math.nan
-        return Comparison(nan, nan, nan, nan, None, 0.0, 0.0, (), reason)
+        return Comparison(nan, nan, nan, nan, None, 0.0, 0.0, (), False, reason)
+    parts = _parts(anchor, test, _qualities(low, high))
     return Comparison(
         rate_akima=_bd("bd_rate", "akima", anchor, test),
         rate_pchip=_bd("bd_rate", "pchip", anchor, test),
@@ -91,7 +88,8 @@ def compare(
         overlap=(low, high),
         share_anchor=(high - low) / (anchor.quality[-1] - anchor.quality[0]),
         share_test=(high - low) / (test.quality[-1] - test.quality[0]),
-        parts=_parts(anchor, test, _qualities(low, high)),
+        parts=parts,
+        below_everywhere=all(part.rate_percent < 0 for part in parts),
         reason=None,
     )
 
