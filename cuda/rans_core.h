@@ -9,11 +9,12 @@
 // What a lane *is* comes from a policy W, so that the same source is a loop over an
 // array on the host and one thread per lane on a device:
 //
-//   W::held        lanes that one caller holds (host: N, device: 1)
-//   W::lane(k)     number of the k-th held lane
-//   W::refill()    the lanes that fell below 2^16 take the next words in ascending
-//                  lane order (host: a loop; device: ballot and popc)
-//   W::spill()     the reverse: lanes write words downwards, the highest lane first
+//   W::held                   lanes that one caller holds (host: N, device: 1)
+//   W::lane(k)                number of the k-th held lane, growing with k
+//   W::refill(x, active, in)  the active lanes that fell below 2^16 take the next words
+//                             in ascending order (host: a loop; device: ballot, popc)
+//   W::spill(full, x, out)    the reverse, lane by lane: a full one writes its low word;
+//                             words go downwards, the highest lane writes first
 //
 // reference.py says the same in NumPy, FORMAT.md in words. No header is included and
 // nothing is allocated in here: NVRTC compiles this file as it is.
@@ -96,10 +97,9 @@ struct SearchedTables {
 
 // One step of decoding: one symbol for each of the lanes below `active`.
 // x, number: (W::held); table: (active) table index of each lane's symbol.
-// The caller calls W::refill afterwards.
-template <class W, class Tables, class Index>
+template <class W, class Tables, class Index, class Words>
 RANS_FN void decode_step(const Tables &tables, u32 precision, const Index *table,
-                         u32 active, u32 *x, u32 *number) {
+                         u32 active, u32 *x, u32 *number, Words &in) {
     const u32 mask = (1u << precision) - 1;
     for (u32 k = 0; k < W::held; ++k) {
         const u32 lane = W::lane(k);
@@ -109,31 +109,29 @@ RANS_FN void decode_step(const Tables &tables, u32 precision, const Index *table
         x[k] = slot.freq * (x[k] >> precision) + slot.bias;
         number[k] = slot.number;
     }
+    // A loop of its own: the one above has no order in it and can be vectorised.
+    W::refill(x, active, in);
 }
 
-// One step of encoding, the exact inverse: W::spill is called in between, between
-// asking which lanes would leave [2^16, 2^32) and coding their symbols.
+// One step of encoding, the exact inverse, hence from the last lane to the first.
 // x: (W::held); row: (active) table row of each lane's symbol.
-template <class W, class Out>
+template <class W, class Words>
 RANS_FN void encode_step(const EncodeRow *rows, u32 precision, const u32 *row,
-                         u32 active, u32 *x, Out &out) {
-    EncodeRow e[W::held];
-    u32 full[W::held];
-    for (u32 k = 0; k < W::held; ++k) {
+                         u32 active, u32 *x, Words &out) {
+    for (u32 k = W::held; k-- > 0;) {
         const u32 lane = W::lane(k);
-        if (lane >= active) break;
-        e[k] = rows[row[lane]];
+        const bool on = lane < active;
+        const EncodeRow e = rows[on ? row[lane] : 0];
         // x' < 2^32 asks for x < freq * 2^(32 - P); so written freq = 2^P fits.
-        full[k] = (x[k] >> (32 - precision)) >= e[k].freq;
-    }
-    W::spill(x, full, active, out);
-    for (u32 k = 0; k < W::held; ++k) {
-        if (W::lane(k) >= active) break;
+        u32 v = x[k];
+        const bool full = on && (v >> (32 - precision)) >= e.freq;
+        W::spill(full, v, out);
+        if (!on) continue;
         // The reciprocal is rounded down: the quotient is right or one too small.
-        u32 q = (u32)(((u64)x[k] * e[k].reciprocal) >> 32);
-        q += x[k] - q * e[k].freq >= e[k].freq;
-        // (x / f) * 2^P + x % f + b, with one multiplication
-        x[k] += q * ((1u << precision) - e[k].freq) + e[k].start;
+        u32 q = (u32)(((u64)v * e.reciprocal) >> 32);
+        q += v - q * e.freq >= e.freq;
+        // (v / f) * 2^P + v % f + b, with one multiplication
+        x[k] = v + q * ((1u << precision) - e.freq) + e.start;
     }
 }
 

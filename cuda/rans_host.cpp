@@ -61,11 +61,49 @@ struct RansLanes {
 
 namespace {
 
-// Words between two pointers; reading goes up, writing goes down.
-struct Words {
+// A chunk's words; decoding goes up, encoding down, both to `end`.
+struct CheckedWords {
     u16 *at;
     u16 *end;
     bool ran_out;
+
+    void refill(u32 &x) {
+        if (x >= LOWER) return;
+        if (at == end) {
+            ran_out = true;
+            return;
+        }
+        x = (x << 16) | *at++;
+    }
+
+    void spill(bool full, u32 &x) {
+        if (!full) return;
+        if (at == end) {
+            ran_out = true;
+            return;
+        }
+        *--at = (u16)x;
+        x >>= 16;
+    }
+};
+
+// The same for a step that cannot run out, because a word for every lane is there.
+// Which lanes need one is random and a jump would often be guessed wrong: all lanes
+// touch a word, masks decide whether it counts.
+struct FastWords {
+    u16 *at;
+
+    void refill(u32 &x) {
+        const u32 need = x < LOWER;
+        x ^= (x ^ ((x << 16) | *at)) & (0u - need);
+        at += need;
+    }
+
+    void spill(bool full, u32 &x) {
+        at[-1] = (u16)x;  // if it does not count, the next lane overwrites it
+        at -= full;
+        x >>= (u32)full << 4;
+    }
 };
 
 template <u32 N>
@@ -73,52 +111,14 @@ struct HostLanes {
     static const u32 held = N;
     static u32 lane(u32 k) { return k; }
 
-    // With N words left no lane can run out: the loop needs no test, and a lane that
-    // takes no word reads one all the same, which keeps it free of branches.
-    static void refill(u32 *x, u32 active, Words &words) {
-        if (words.end - words.at < (i64)N) return refill_last(x, active, words);
-        const u16 *at = words.at;
-        for (u32 k = 0; k < active; ++k) {
-            const u32 need = x[k] < LOWER;
-            const u32 filled = (x[k] << 16) | *at;
-            x[k] = need ? filled : x[k];
-            at += need;
-        }
-        words.at += at - words.at;
+    template <class Words>
+    static void refill(u32 *x, u32 active, Words &in) {
+        for (u32 k = 0; k < active; ++k) in.refill(x[k]);
     }
 
-    static void refill_last(u32 *x, u32 active, Words &words) {
-        for (u32 k = 0; k < active; ++k) {
-            if (x[k] >= LOWER) continue;
-            if (words.at == words.end) {
-                words.ran_out = true;
-                return;
-            }
-            x[k] = (x[k] << 16) | *words.at++;
-        }
-    }
-
-    static void spill(u32 *x, const u32 *full, u32 active, Words &words) {
-        if (words.at - words.end < (i64)N) return spill_last(x, full, active, words);
-        u16 *at = words.at;
-        for (u32 k = active; k-- > 0;) {
-            at[-1] = (u16)x[k];  // overwritten by the next lane if this one keeps it
-            at -= full[k];
-            x[k] >>= full[k] << 4;
-        }
-        words.at = at;
-    }
-
-    static void spill_last(u32 *x, const u32 *full, u32 active, Words &words) {
-        for (u32 k = active; k-- > 0;) {
-            if (!full[k]) continue;
-            if (words.at == words.end) {
-                words.ran_out = true;
-                return;
-            }
-            *--words.at = (u16)x[k];
-            x[k] >>= 16;
-        }
+    template <class Words>
+    static void spill(bool full, u32 &x, Words &out) {
+        out.spill(full, x);
     }
 };
 
@@ -170,23 +170,25 @@ Status decode_chunk(const RansTables &t, const Tables &tables, const RansLanes &
     const u32 precision = P ? P : (u32)t.precision;
     u32 x[N], number[N];
     for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
-    Words words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
+    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
     Status status = FINE;
-    i64 i = span.begin;
-    for (; i + (i64)N <= span.end && status == FINE; i += N) {
-        decode_step<HostLanes<N> >(tables, precision, indexes + i, N, x, number);
-        HostLanes<N>::refill(x, N, words);
-        if (!write_symbols(t, l, chunk, indexes + i, number, N, out + i))
-            status = SIDE_RAN_OUT;
-        if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
-    }
-    if (i < span.end && status == FINE) {
-        const u32 active = (u32)(span.end - i);
-        decode_step<HostLanes<N> >(tables, precision, indexes + i, active, x, number);
-        HostLanes<N>::refill(x, active, words);
-        if (!write_symbols(t, l, chunk, indexes + i, number, active, out + i))
-            status = SIDE_RAN_OUT;
-        if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
+    for (i64 i = span.begin; i < span.end && status == FINE; i += N) {
+        const u32 active = span.end - i < (i64)N ? (u32)(span.end - i) : N;
+        if (active == N && words.end - words.at >= (i64)N) {
+            FastWords fast = {words.at};
+            decode_step<HostLanes<N> >(tables, precision, indexes + i, N, x, number,
+                                       fast);
+            words.at = fast.at;
+            if (!write_symbols(t, l, chunk, indexes + i, number, N, out + i))
+                status = SIDE_RAN_OUT;
+        } else {
+            decode_step<HostLanes<N> >(tables, precision, indexes + i, active, x,
+                                       number, words);
+            if (!write_symbols(t, l, chunk, indexes + i, number, active, out + i))
+                status = SIDE_RAN_OUT;
+            // A mini stream goes on without words: its states are small by then.
+            if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
+        }
     }
     for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
     l.word[chunk] = words.at - l.words;
@@ -199,14 +201,20 @@ Status encode_chunk(const RansTables &t, const RansLanes &l, i64 chunk,
     const u32 precision = P ? P : (u32)t.precision;
     u32 x[N];
     for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
-    Words words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
-    const u32 active = (u32)((span.end - span.begin) % N);
+    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
+    u32 active = (u32)((span.end - span.begin) % N);
     i64 i = span.end - active;
     if (active)
         encode_step<HostLanes<N> >(t.rows, precision, rows + i, active, x, words);
     while (i > span.begin && !words.ran_out) {
         i -= N;
-        encode_step<HostLanes<N> >(t.rows, precision, rows + i, N, x, words);
+        if (words.at - words.end >= (i64)N) {
+            FastWords fast = {words.at};
+            encode_step<HostLanes<N> >(t.rows, precision, rows + i, N, x, fast);
+            words.at = fast.at;
+        } else {
+            encode_step<HostLanes<N> >(t.rows, precision, rows + i, N, x, words);
+        }
     }
     for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
     l.word[chunk] = words.at - l.words;
