@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From any exception to one line and an exit code.
+
+    0 done   2 usage   3 input   4 bitstream   5 model   1 a bug   130 interrupted
+
+Errors that polycodec raises on purpose carry their code (see errors.py). What the
+machine refuses, memory, disk, files, is named here; everything else is a bug, says
+so, and shows its trace with --debug.
+"""
+
+from __future__ import annotations
+
+from polycodec.errors import CodecError, InputError, UsageError
+
+INTERRUPTED = 130
+
+# Import name of what only an extra installs -> the extra.
+_EXTRAS = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "bjontegaard": "eval",
+    "matplotlib": "eval",
+    "torchmetrics": "eval",
+}
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the message, one line, for ``error``."""
+    code, message = _explain(error)
+    return code, " ".join(message.split())
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, CodecError):
+        return error.exit_code, str(error)
+    if _is_out_of_memory(error):
+        return InputError.exit_code, (
+            "out of memory; the input needs more than this machine has free; "
+            "use smaller tiles (--tile 512) or --device cpu"
+        )
+    if isinstance(error, ModuleNotFoundError) and _extra(error):
+        return UsageError.exit_code, (
+            f"this command needs the package '{error.name}', which is not installed; "
+            f"run pip install 'polycodec[{_extra(error)}]'"
+        )
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        where = f"{error.filename}: " if error.filename else ""
+        return InputError.exit_code, f"{where}{reason}; check the path and the disk"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted; nothing half-written is left"
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    return 1, f"unexpected {what}; this is a bug; run again with --debug and report it"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has a class of its own for the GPU and a plain RuntimeError for the CPU.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _extra(error: ModuleNotFoundError) -> str | None:
+    return _EXTRAS.get((error.name or "").split(".")[0])

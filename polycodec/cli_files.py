@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands about files: encode, decode, info, verify.
+
+    polycodec encode photo.png -q 60           ->  photo.plc
+    polycodec decode photo.plc -o back.png
+    polycodec encode photos/ -o packed         ->  the tree of photos/, in packed/
+    cat photo.png | polycodec encode - > photo.plc
+
+torch is loaded when the first file is really coded, not before: a wrong path or a
+wrong option is answered at once, and info and verify never need it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polycodec import cli_batch
+from polycodec.cli_paths import STREAM, Job, plan
+from polycodec.cli_values import (
+    check_device,
+    check_exclusive,
+    check_quality,
+    parse_region,
+    parse_size,
+    readable,
+)
+from polycodec.errors import InputError, ModelError, UsageError
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="IN", help="Files or folders; - is standard input."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="File, folder, or - for standard output."
+    ),
+]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run.")
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="An exported training run instead of -m."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per input.")]
+
+
+def encode(
+    inputs: Inputs,
+    output: Output = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="See polycodec models."),
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option("--quality", "-q", metavar="0..100", help="50 unless told."),
+    ] = None,
+    target_bpp: Annotated[
+        float | None, typer.Option(metavar="F", help="At most F bits per pixel.")
+    ] = None,
+    target_size: Annotated[
+        str | None, typer.Option(metavar="50kB", help="At most that many bytes a file.")
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Smallest file of at least DB.")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Side of tiles in pixels, 0: none."),
+    ] = None,
+    alpha: Annotated[
+        str, typer.Option(metavar="lossless|codec", help="How transparency is coded.")
+    ] = "lossless",
+    device: Device = "auto",
+    checkpoint: Checkpoint = None,
+    psnr: Annotated[
+        bool, typer.Option("--psnr", help="Decode too, and report the PSNR.")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Code images into .plc files."""
+    check_exclusive(
+        {
+            "-q": quality,
+            "--target-bpp": target_bpp,
+            "--target-size": target_size,
+            "--min-psnr": min_psnr,
+        }
+    )
+    check_quality(quality)
+    check_device(device)
+    options: dict[str, Any] = {
+        "quality": quality,
+        "target_bpp": target_bpp,
+        "target_size": None if target_size is None else parse_size(target_size),
+        "min_psnr": min_psnr,
+        "tile": tile,
+        "alpha": alpha,
+        "device": device,
+        "checkpoint": checkpoint,
+        "psnr": psnr,
+        "model": model,
+    }
+    jobs = plan(inputs, output, suffix=".plc", accept=_image_suffixes())
+    if len(jobs) > 1:
+        from polycodec.codecs import zoo
+
+        # All files are coded by one model: load it once.
+        options["codec"] = zoo.load(
+            model or "image/default", device, checkpoint=checkpoint
+        )
+
+    def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
+        result = _run("encode", jobs[k], options, force, tick)
+        rate = f"{readable(result['bytes'])}  {result['bpp']:.3f} bpp"
+        shown = f"  PSNR {result['psnr']:.2f} dB" if psnr else ""
+        return (
+            f"{_arrow(jobs[k])}  {rate}  q {result['quality']:g}{shown}  "
+            f"{result['seconds']:.1f} s{_said(result)}",
+            result,
+        )
+
+    _finish(jobs, work, as_json, "encoding", fatal=(UsageError, ModelError))
+
+
+def decode(
+    inputs: Inputs,
+    output: Output = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", help="Decode this part only, in pixels."),
+    ] = None,
+    device: Device = "auto",
+    checkpoint: Checkpoint = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn .plc files back into images, the format by the suffix of OUT."""
+    check_device(device)
+    options = {
+        "region": None if region is None else parse_region(region),
+        "device": device,
+        "checkpoint": checkpoint,
+    }
+    jobs = plan(inputs, output, suffix=".png", accept=(".plc",))
+    loaded: dict[tuple[str, str], Any] = {}
+
+    def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
+        if len(jobs) > 1:
+            options["codec"] = _codec_of(jobs[k].input, device, checkpoint, loaded)
+        result = _run("decode", jobs[k], options, force, tick)
+        size = f"{result['width']}x{result['height']}"
+        return (
+            f"{_arrow(jobs[k])}  {size}  {result['seconds']:.1f} s{_said(result)}",
+            result,
+        )
+
+    _finish(jobs, work, as_json, "decoding", fatal=(UsageError,))
+
+
+def info(
+    files: Annotated[list[str], typer.Argument(metavar="FILE")],
+    as_json: AsJson = False,
+) -> None:
+    """Show header, metadata, chunks and rates; reads the header only."""
+    from polycodec.cli_card import card
+    from polycodec.codecs.files import inspect
+
+    def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
+        values = inspect.info(files[k])
+        return card(values), values
+
+    code = cli_batch.run(files, work, as_json=as_json, verb="reading")
+    raise typer.Exit(code)
+
+
+def verify(
+    files: Annotated[list[str], typer.Argument(metavar="FILE")],
+    as_json: AsJson = False,
+) -> None:
+    """Check every chunk and record; exit code 4 when a file is damaged."""
+    from polycodec.codecs.files import inspect
+
+    def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
+        values = inspect.verify(files[k])
+        counts = f"{values['chunks']} chunks, {values['records']} records"
+        return f"{files[k]}: whole  {counts}  {readable(values['bytes'])}", values
+
+    code = cli_batch.run(files, work, as_json=as_json, verb="checking")
+    raise typer.Exit(code)
+
+
+def _run(
+    verb: str, job: Job, options: dict[str, Any], force: bool, tick: cli_batch.Tick
+) -> dict[str, Any]:
+    """Call encode or decode of the Python API for one job; returns its result."""
+    _check_input(job.input)
+    source = sys.stdin.buffer if job.input == STREAM else job.input
+    made = _make_folder(job.folder)
+    try:
+        if job.output != STREAM:
+            from polycodec.codecs.files.atomic import check_target
+
+            check_target(job.output, force=force)
+        from polycodec.codecs.files import api
+
+        target = sys.stdout.buffer if job.output == STREAM else job.output
+        call = getattr(api, verb)
+        result = call(source, target, force=force, progress=tick, **options)
+        if job.output == STREAM:
+            sys.stdout.buffer.flush()
+    except BaseException:
+        _remove_folders(made)
+        raise
+    values = {**vars(result), "input": job.input, "output": job.output}
+    return {k: _plain(v) for k, v in values.items() if v is not None or k == "output"}
+
+
+def _finish(
+    jobs: list[Job], work: cli_batch.Work, as_json: bool, verb: str, fatal: Any
+) -> None:
+    """Run all jobs; what is said goes to stderr when stdout carries the file."""
+    streams = jobs[0].output == STREAM
+    if streams and sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; name a file with -o or use >")
+    code = cli_batch.run(
+        [job.input for job in jobs],
+        work,
+        as_json=as_json,
+        verb=verb,
+        fatal=fatal,
+        out=sys.stderr if streams else None,
+    )
+    raise typer.Exit(code)
+
+
+def _codec_of(
+    path: str, device: str, checkpoint: str | None, loaded: dict[tuple[str, str], Any]
+) -> Any:
+    """Load the codec that a file asks for, each only once."""
+    from polycodec.codecs import zoo
+    from polycodec.codecs.files import inspect
+
+    header = inspect.info(path)
+    key = header["model"], header["digest"]
+    if key not in loaded:
+        digest = bytes.fromhex(header["digest"])
+        loaded[key] = zoo.load(
+            header["model"], device, checkpoint=checkpoint, digest=digest
+        )
+    return loaded[key]
+
+
+def _image_suffixes() -> tuple[str, ...]:
+    from polycodec.codecs.files.media import FORMATS
+
+    return tuple(FORMATS)
+
+
+def _check_input(name: str) -> None:
+    if name != STREAM and not os.path.exists(name):
+        raise InputError(f"no such file: {name}; check the path")
+
+
+def _make_folder(folder: str | None) -> list[Path]:
+    """Create ``folder`` with its parents; returns the new ones, deepest first."""
+    if folder is None:
+        return []
+    path = Path(folder)
+    new = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return new
+
+
+def _remove_folders(made: list[Path]) -> None:
+    for folder in made:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no infinity: the PSNR of equal pictures becomes null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _arrow(job: Job) -> str:
+    return f"{job.input} -> {job.output}"
+
+
+def _said(result: dict[str, Any]) -> str:
+    return "".join(f"\n  note: {note}" for note in result["notes"])

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands about models: models, train, export, eval, schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polycodec.cli_files import AsJson, Device
+from polycodec.cli_values import check_device
+from polycodec.errors import UsageError
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models that ship with the package."""
+    from polycodec.cli_card import model_card
+    from polycodec.codecs import zoo
+
+    cards = zoo.models()
+    if as_json:
+        print(json.dumps(cards, indent=2))
+    elif cards:
+        print("\n\n".join(model_card(values) for values in cards))
+    else:
+        print("no weights ship with this build; use encode --checkpoint RUN")
+
+
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="section.key=value", help="Replace its values."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+) -> None:
+    """Train a codec; the run's folder is run.out of the config."""
+    from polycodec.train.config import load_config
+
+    checked = load_config(config, overrides or [])
+    from polycodec.train.loop import Trainer
+
+    Trainer(checked, resume=resume).train()
+
+
+def schema() -> None:
+    """Print the JSON schema of a training config, for editors."""
+    from polycodec.train.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def evaluate(
+    out: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="For the report.")
+    ],
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="kodak|DIR|FILES", help="What to measure on. [default: kodak]"
+        ),
+    ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME...", help="Ours; NAME@RUN too. [default: image/default]"
+        ),
+    ] = None,
+    anchors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="jpeg,webp,avif,jxl,jpeg2000 unless told; '' for none.",
+        ),
+    ] = None,
+    qualities: Annotated[
+        str | None, typer.Option(metavar="Q,Q,...", help="Settings of our codecs.")
+    ] = None,
+    target_bpp: Annotated[
+        str | None, typer.Option(metavar="F,F,...", help="Rates instead of qualities.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="NAME", help="BD-rate against this one only.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Published curves, dashed.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where kodak/ is already.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="The first N pictures only.")
+    ] = None,
+    device: Device = "auto",
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Weights of a training run.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure codecs beside JPEG, WebP, AVIF and others."""
+    check_device(device)
+    options: dict[str, Any] = {}
+    if anchors is not None:
+        options["anchors"] = [a.strip() for a in anchors.split(",") if a.strip()]
+    if codec is not None:
+        options["codecs"] = codec
+    chosen = dataset or ["kodak"]
+    numbers = {"qualities": _numbers(qualities), "target_bpps": _numbers(target_bpp)}
+
+    from polycodec.eval.run import evaluate as run
+
+    result = run(
+        chosen[0] if len(chosen) == 1 else chosen,
+        out=out,
+        device=device,
+        checkpoint=checkpoint,
+        reference=reference,
+        published=published,
+        data=data,
+        limit=limit,
+        **numbers,
+        **options,
+    )
+    if as_json:
+        print((Path(out) / "run.json").read_text(), end="")
+        return
+    from polycodec.eval.tables import summary
+
+    print(summary(result))
+
+
+def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Turn `--codec a b` into `--codec a --codec b`, as the parser wants it."""
+    result: list[str] = []
+    current: str | None = None
+    for arg in args:
+        if arg.startswith("-"):
+            current, first = (arg, True) if arg in options else (None, True)
+            result.append(arg)
+        elif current is None or first:
+            result.append(arg)
+            first = False
+        else:
+            result += [current, arg]
+    return result
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"'{text}' is no list of numbers; expected for example 10,50,90"
+        ) from None

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several test files share: tiny codecs, a photograph, the command line.
+
+A tiny codec is small enough to train inside a test; untrained, its files are real
+and its pictures are not good.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Options that make a part tiny. A part that is not listed here is built as it comes,
+# so a newly registered one meets the contract without a new test.
+TINY = {
+    "residual": {
+        "widths": [8, 12],
+        "analysis_depths": [1, 1, 1],
+        "synthesis_depths": [1, 1, 1],
+    },
+    "conv": {"width": 8},
+    "factorized": {},
+    "hyperprior": {"hyper": 8, "features": 8, "hidden": 8},
+    "checkerboard": {"hyper": 8, "features": 8, "hidden": 8},
+    "channel": {"hyper": 8, "features": 8, "hidden": 8, "groups": 3},
+    "context": {
+        "hyper": 8,
+        "features": 8,
+        "hidden": 8,
+        "slices": [2, 4, 6],
+        "kernels": [5, 3, 3],
+    },
+}
+
+
+def _tiny_codec(transform: str = "residual", entropy: str = "context") -> dict:
+    return {
+        "name": "latent",
+        "channels": 12,
+        "knots": 3,
+        "transform": {"name": transform, **TINY.get(transform, {})},
+        "entropy": {"name": entropy, **TINY.get(entropy, {})},
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_codec():
+    """A function: names of a transform and an entropy model -> a codec section."""
+    return _tiny_codec
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> pathlib.Path:
+    """Path of a weights file as an export writes it, untrained."""
+    torch = pytest.importorskip("torch")
+    from polycodec.registry import build
+
+    torch.manual_seed(1)
+    config = _tiny_codec()
+    options = {k: v for k, v in config.items() if k != "name"}
+    codec = build(f"codec/{config['name']}", **options)
+    codec.freeze(lambda c: c(torch.rand(2, 3, 64, 64), torch.rand(2)))
+    path = tmp_path_factory.mktemp("run") / "codec.safetensors"
+    codec.save(path, config)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path) -> pathlib.Path:
+    """Path of a PNG of 80 x 72 pixels, smooth with some grain."""
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+    large = np.asarray(small.resize((80, 72), Image.Resampling.BICUBIC))
+    grain = rng.normal(0, 3, large.shape)
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Run `polycodec ARGS` in a process of its own, in the test's folder."""
+
+    def run(*args: object, stdin: bytes = b"", python: tuple[str, ...] = ()):
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, *(python or ("-m", "polycodec"))]
+        return subprocess.run(
+            [*command, *map(str, args)],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)},
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capfd):
+    """Run `polycodec ARGS` in this process: (exit code, stdout, stderr)."""
+    from polycodec.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        said = capfd.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line on images: results, names of outputs, batches, streams."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("typer")
+
+
+@pytest.fixture
+def tree(tmp_path, photo) -> pathlib.Path:
+    """A folder of three photographs in two levels, and a text file."""
+    root = tmp_path / "photos"
+    (root / "2019").mkdir(parents=True)
+    image = Image.open(photo)
+    for name in ("a.png", "2019/b.png", "2019/c.jpg"):
+        image.save(root / name)
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+def test_a_photo_becomes_a_file_and_a_photo_again(
+    cli, photo, tiny_checkpoint, tmp_path
+):
+    code, out, err = cli("encode", photo, "--checkpoint", tiny_checkpoint, "-q", 70)
+    made = tmp_path / "photo.plc"
+    assert (code, err) == (0, "")
+    assert (
+        out.startswith(f"{photo} -> {made}  {made.stat().st_size} B") and "q 70" in out
+    )
+    code, out, err = cli(
+        "decode", made, "-o", "back.png", "--checkpoint", tiny_checkpoint
+    )
+    assert (code, err) == (0, "")
+    with Image.open("back.png") as back:
+        assert back.size == (80, 72)
+
+
+def test_json_is_one_object_for_each_input(cli, tree, tiny_checkpoint, tmp_path):
+    code, out, _ = cli(
+        "encode", tree, "-o", "o", "--json", "--psnr", "--checkpoint", tiny_checkpoint
+    )
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(rows) == 3
+    for row in rows:
+        size = pathlib.Path(row["output"]).stat().st_size
+        assert row["bytes"] == size
+        assert row["bpp"] == pytest.approx(8 * size / (80 * 72))
+        assert 0 < row["estimated_bpp"] <= row["bpp"]
+        assert {"input", "model", "seconds", "quality", "psnr", "notes"} <= set(row)
+
+
+def test_a_folder_is_mirrored_there_and_back(cli, tree, tiny_checkpoint, tmp_path):
+    code, out, _ = cli("encode", tree, "-o", "packed", "--checkpoint", tiny_checkpoint)
+    made = {
+        p.relative_to("packed").as_posix() for p in pathlib.Path("packed").rglob("*")
+    }
+    assert code == 0 and len(out.splitlines()) == 3
+    assert made == {"a.plc", "2019", "2019/b.plc", "2019/c.plc"}
+    code, out, _ = cli(
+        "decode", "packed", "-o", "back", "--checkpoint", tiny_checkpoint
+    )
+    made = {p.relative_to("back").as_posix() for p in pathlib.Path("back").rglob("*.*")}
+    assert code == 0 and made == {"a.png", "2019/b.png", "2019/c.png"}
+
+
+def test_failures_are_listed_at_the_end_and_the_rest_is_done(
+    cli, tree, tiny_checkpoint, tmp_path
+):
+    (tree / "bad.png").write_bytes(b"not an image")
+    code, out, err = cli("encode", tree, "-o", "o", "--checkpoint", tiny_checkpoint)
+    assert code == 3
+    assert len(out.splitlines()) == 3
+    first, second = err.splitlines()
+    assert first == "polycodec: error: 1 of 4 inputs failed:"
+    assert "bad.png" in second and "no image" in second
+    assert len(list(pathlib.Path("o").rglob("*.plc"))) == 3
+
+
+def test_streams(process, photo, tiny_checkpoint):
+    made = process(
+        "encode", "-", "--checkpoint", tiny_checkpoint, stdin=photo.read_bytes()
+    )
+    assert made.returncode == 0 and made.stdout.startswith(b"\x93PLC")
+    assert made.stderr.startswith(b"- -> -")
+    back = process("decode", "-", "--checkpoint", tiny_checkpoint, stdin=made.stdout)
+    assert back.returncode == 0 and back.stdout.startswith(b"\x89PNG")
+
+
+def test_region_decodes_a_part(cli, photo, tiny_checkpoint):
+    cli("encode", photo, "-o", "p.plc", "--checkpoint", tiny_checkpoint)
+    cli("decode", "p.plc", "-o", "whole.png", "--checkpoint", tiny_checkpoint)
+    code, _, _ = cli(
+        "decode", "p.plc", "-o", "part.png", "--region", "8,16,40,24",
+        "--checkpoint", tiny_checkpoint,
+    )  # fmt: skip
+    whole = np.asarray(Image.open("whole.png"), dtype=int)
+    part = np.asarray(Image.open("part.png"), dtype=int)
+    assert code == 0 and part.shape == (24, 40, 3)
+    assert np.abs(part - whole[16:40, 8:48]).max() <= 1
+
+
+def test_target_size_is_kept(cli, photo, tiny_checkpoint, tmp_path):
+    options = ("--force", "--checkpoint", tiny_checkpoint)
+    cli("encode", photo, "-q", 0, *options)
+    least = (tmp_path / "photo.plc").stat().st_size
+    cli("encode", photo, "-q", 100, *options)
+    most = (tmp_path / "photo.plc").stat().st_size
+    wanted = (least + most) // 2
+    code, _, _ = cli("encode", photo, "--target-size", wanted, *options)
+    assert code == 0 and (tmp_path / "photo.plc").stat().st_size <= wanted
+
+
+def test_info_and_verify(cli, photo, tiny_checkpoint):
+    cli("encode", photo, "-o", "p.plc", "--checkpoint", tiny_checkpoint)
+    size = pathlib.Path("p.plc").stat().st_size
+    code, out, _ = cli("info", "p.plc", "--json")
+    values = json.loads(out)
+    assert code == 0 and values["bytes"] == size
+    assert values["geometry"]["width"] == 80
+    code, out, _ = cli("info", "p.plc")
+    assert code == 0 and "80x72" in out and f"{values['bpp']:.3f} bpp" in out
+    code, out, _ = cli("verify", "p.plc")
+    assert code == 0 and out.startswith("p.plc: whole")
+
+
+def test_models_lists_every_card(cli):
+    from polycodec.codecs import zoo
+
+    code, out, _ = cli("models", "--json")
+    assert code == 0 and json.loads(out) == zoo.models()
+
+
+def test_schema_is_the_one_of_the_config(cli):
+    from polycodec.train.config import json_schema
+
+    code, out, _ = cli("schema")
+    assert code == 0 and json.loads(out) == json_schema()
+
+
+def test_debug_shows_the_trace_and_its_absence_hides_it(process):
+    plain = process("encode", "missing.png").stderr.decode()
+    trace = process("encode", "missing.png", "--debug").stderr.decode()
+    assert "Traceback" not in plain and "Traceback" in trace
