@@ -89,7 +89,7 @@ def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
     try:
         with safe_open(str(path), framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise ModelError(f"cannot read weights {path}; {error}") from error
     if not isinstance(config, dict) or "name" not in config:
@@ -100,7 +100,7 @@ def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
     codec = build(f"codec/{config['name']}", **options)
     _fill(codec, tensors, path)
     codec.name, codec.digest = name, digest_of(path)[:4]
-    return codec.eval()
+    return codec.eval().to(memory_format=torch.channels_last)
 
 
 def _fill(codec: Codec, tensors: dict[str, Tensor], path: Path) -> None:

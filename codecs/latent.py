@@ -68,11 +68,12 @@ class LatentCodec(Codec):
         super().__init__()
         transform = {"name": "residual", **(transform or {})}
         entropy = {"name": "context", **(entropy or {})}
-        part = f"transform/{transform.pop('name')}"
-        self.transform = build(part, channels=channels, knots=knots, **transform)
-        self.entropy = build(
-            f"entropy/{entropy.pop('name')}", channels=channels, **entropy
-        )
+        _check_rates(knots, lmbda)
+        names = f"transform/{transform.pop('name')}", f"entropy/{entropy.pop('name')}"
+        shared = {"channels": channels, "knots": knots}
+        self.transform = build(names[0], **{**shared, **transform})
+        self.entropy = build(names[1], **{"channels": channels, **entropy})
+        _check_fit(names, self.transform, self.entropy, shared)
         self.gain = RateScale(channels, knots)
         self.inverse_gain = RateScale(channels, knots)
         self.knots, self.lmbda = knots, tuple(lmbda)
@@ -96,11 +97,14 @@ class LatentCodec(Codec):
 
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
         """Latents y (B, M, h, w) of x (B, 3, H, W) in [0, 1], gained."""
-        return self.gain(self.transform.g_a(x - 0.5, level), level)
+        x = (x - 0.5).contiguous(memory_format=torch.channels_last)
+        return self.gain(self.transform.g_a(x, level), level)
 
     def synthesise(self, y_hat: Tensor, level: Tensor) -> Tensor:
         """Image (B, 3, H, W), not clamped, of decoded latents."""
-        return self.transform.g_s(self.inverse_gain(y_hat, level), level) + 0.5
+        y = self.inverse_gain(y_hat, level)
+        y = y.contiguous(memory_format=torch.channels_last)
+        return self.transform.g_s(y, level) + 0.5
 
     def forward(self, x: Tensor, level: Tensor) -> CodecOutput:
         """Train: x (B, 3, H, W) with sides divisible by the stride, level (B,)."""
@@ -149,18 +153,19 @@ class LatentCodec(Codec):
     @torch.inference_mode()
     def decompress(self, data: Sequence[bytes]) -> Tensor:
         """Byte strings of images of one size -> (B, 3, H, W) float in [0, 1]."""
-        if any(len(item) < RAW.size for item in data):
-            raise TruncatedError("a compressed image is shorter than its header")
-        heads = {RAW.unpack_from(item) for item in data}
+        heads = {_raw_header(item) for item in data}
         if len(heads) != 1:
             raise BitstreamError("images of several sizes or rates; decompress each")
         height, width, quality = heads.pop()
-        if not 0 < height * width <= MAX_PIXELS or quality > 10000:
-            raise BitstreamError(f"header asks for {width}x{height}, q {quality / 100}")
-        level = self.level_of(quality / 100, len(data))
+        level = self.level_of(quality, len(data))
         streams = [item[RAW.size :] for item in data]
         y_hat = self.decode_latents(streams, *self.latent_size(height, width))
         return self.synthesise(y_hat, level)[..., :height, :width].clamp(0, 1)
+
+    @staticmethod
+    def size_of(data: bytes) -> tuple[int, int]:
+        """(H, W) that a compressed image announces."""
+        return _raw_header(data)[:2]
 
     def _require_ready(self) -> None:
         if not self.ready:
@@ -168,3 +173,48 @@ class LatentCodec(Codec):
                 "this codec's tables are not frozen; export the run first, or load "
                 "exported weights"
             )
+
+
+def _check_rates(knots: int, lmbda: Sequence[float]) -> None:
+    """Refuse a rate range that is none."""
+    if knots < 2:
+        raise ModelError(f"knots is {knots}; a rate range needs at least 2")
+    if len(lmbda) != 2 or not 0 < lmbda[0] < lmbda[1]:
+        raise ModelError(
+            f"lmbda is {tuple(lmbda)}; expected two numbers, the ends of the rate "
+            "range, 0 < low < high"
+        )
+
+
+def _check_fit(names: tuple[str, str], transform, entropy, shared: dict) -> None:
+    """Refuse parts whose widths differ, naming both sides and both numbers."""
+    if transform.channels != entropy.channels:
+        raise ModelError(
+            f"{names[0]} yields {transform.channels} latent channels, {names[1]} codes "
+            f"{entropy.channels}; give both the same 'channels'"
+        )
+    for side, part, what in (
+        (names[0], transform, "channels"),
+        (names[0], transform, "knots"),
+        (names[1], entropy, "channels"),
+    ):
+        if getattr(part, what) != shared[what]:
+            raise ModelError(
+                f"{side} has {getattr(part, what)} {what}, the codec around it "
+                f"{shared[what]}; leave '{what}' to the codec"
+            )
+
+
+def _raw_header(data: bytes) -> tuple[int, int, float]:
+    """(height, width, quality) of a compressed image, checked."""
+    if len(data) < RAW.size:
+        raise TruncatedError(
+            f"a compressed image has {len(data)} bytes; expected at least {RAW.size}"
+        )
+    height, width, quality = RAW.unpack_from(data)
+    if not 0 < height * width <= MAX_PIXELS or quality > 10000:
+        raise BitstreamError(
+            f"the header asks for {width}x{height} at quality {quality / 100}; "
+            f"expected at most {MAX_PIXELS} pixels and quality 100"
+        )
+    return height, width, quality / 100

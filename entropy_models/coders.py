@@ -30,7 +30,9 @@ class RateEstimator:
     """Counts bits while training; differentiable.
 
     `bits` is (B,): the estimated bits of each image of the batch. With ``noise``
-    the rate is that of the value plus uniform noise; without, of the rounded one.
+    the rate is that of the value plus uniform noise. Without, it does what the
+    encoder does: means on their grid, the rounded value, and with frozen tables the
+    nearest value that they can code; its result is then the encoder's, bit for bit.
     """
 
     def __init__(self, batch: int, *, noise: bool = True) -> None:
@@ -45,15 +47,19 @@ class RateEstimator:
 
     def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
         """Add the cost of ``value`` of ``shape`` (B, C, h, w); return it rounded."""
-        residual = (value - prior.means).float()
+        means = prior.means if self.noise else prior.offsets
+        residual = (value - means).float()
         rounded = residual + (torch.round(residual) - residual).detach()
-        noisy = residual + torch.rand_like(residual) - 0.5 if self.noise else rounded
-        bits = prior.bits(noisy)
-        out = rounded + prior.means
-        if prior.where is not None:
-            bits, out = bits * prior.where, out * prior.where
-        self.parts.append(bits.flatten(1).sum(1))
-        return out
+        if self.noise:
+            self.count(residual + torch.rand_like(residual) - 0.5, prior)
+        else:
+            rounded = _codable(rounded, prior, shape)
+            self.count(rounded, prior)
+        return rounded + means
+
+    def count(self, v: Tensor, prior) -> None:
+        """Add the cost of values ``v`` (B, C, h, w), their means subtracted."""
+        self.parts.append(prior.bits(v).flatten(1).sum(1))
 
 
 class RangeEncoder:
@@ -79,17 +85,16 @@ class RangeEncoder:
         indexes = prior.indexes(shape)
         coded = torch.zeros_like(symbols)
         for b, stream in enumerate(self.streams):
-            index = _select(indexes[b], prior.where)
-            picked = _select(symbols[b], prior.where)
+            index, picked = _flat(indexes[b]), _flat(symbols[b])
             picked = prior.tables.clamp(picked, index)
             stream.put(picked, index, prior.tables)
             if not prior.fixed:
                 self.hashes[b] = crc32c(index.tobytes(), self.hashes[b])
-            _scatter(coded[b], prior.where, picked)
+            coded[b] = torch.from_numpy(picked).view(shape[1:])
         out = coded + offsets
         if self.estimator:
-            self.estimator.code(out, prior, shape)
-        return out if prior.where is None else out * prior.where
+            self.estimator.count(coded.float(), prior)
+        return out
 
     def finish(self) -> list[bytes]:
         """The hash of the index planes and the stream, for each image."""
@@ -119,16 +124,14 @@ class RangeDecoder:
         """Read the next values, (B, C, h, w) float32."""
         offsets = prior.offsets
         indexes = prior.indexes(shape)
-        coded = torch.zeros(shape, dtype=torch.int32)
+        coded = torch.zeros(shape, dtype=torch.int32)  # on the CPU, as the coder
         for b, stream in enumerate(self.streams):
-            index = _select(indexes[b], prior.where)
+            index = _flat(indexes[b])
             if not prior.fixed:
                 self.hashes[b] = crc32c(index.tobytes(), self.hashes[b])
-            picked = stream.get(index, prior.tables)
-            _scatter(coded[b], prior.where, picked)
-        device = offsets.device if isinstance(offsets, Tensor) else "cpu"
-        out = coded.to(device) + offsets
-        return out if prior.where is None else out * prior.where
+            values = stream.get(index, prior.tables)
+            coded[b] = torch.from_numpy(values).view(shape[1:])
+        return coded.to(prior.device) + offsets
 
     def finish(self) -> None:
         """Check that every stream ended where it should, from equal parameters."""
@@ -143,17 +146,15 @@ class RangeDecoder:
             stream.finish()
 
 
-def _select(plane: Tensor, where: Tensor | None) -> np.ndarray:
-    """Flatten (C, h, w) to the coded order: channels, then rows.  # BITSTREAM"""
-    picked = plane if where is None else plane[:, where]
-    return np.ascontiguousarray(picked.reshape(-1).cpu().numpy())
+def _codable(rounded: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+    """The nearest values that the prior's tables can code, if it has any yet."""
+    if prior.tables is None:
+        return rounded
+    values = rounded.detach().cpu().numpy()
+    kept = prior.tables.clamp(values, prior.indexes(shape).cpu().numpy())
+    return torch.from_numpy(kept).to(rounded)
 
 
-def _scatter(plane: Tensor, where: Tensor | None, values: np.ndarray) -> None:
-    """Put coded values back in place; the inverse of `_select`."""
-    values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.int32))
-    values = values.to(plane.device)
-    if where is None:
-        plane.copy_(values.view_as(plane))
-    else:
-        plane[:, where] = values.view(plane.shape[0], -1)
+def _flat(plane: Tensor) -> np.ndarray:
+    """(C, h, w) in the coded order: channels, then rows.  # BITSTREAM"""
+    return np.ascontiguousarray(plane.reshape(-1).cpu().numpy())

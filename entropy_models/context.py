@@ -42,6 +42,19 @@ def checkerboard(height: int, width: int, device=None) -> Tensor:
     return (rows + cols) % 2 == 0
 
 
+def gather(x: Tensor, where: Tensor) -> Tensor:
+    """The positions of ``where`` (h, w) in x (B, C, h, w), row by row: (B, C, 1, n)."""
+    index = where.flatten().nonzero().squeeze(1)  # BITSTREAM: the order of coding
+    return x.flatten(2).index_select(2, index).unsqueeze(2)
+
+
+def scatter(x: Tensor, where: Tensor, values: Tensor) -> Tensor:
+    """A copy of x (B, C, h, w) with ``values`` (B, C, 1, n) at ``where``."""
+    out = x.to(values.dtype).clone()
+    out[:, :, where] = values.squeeze(2)
+    return out
+
+
 class HyperAnalysis(nn.Sequential):
     """h_a: (B, M, h, w) -> z (B, N, ceil(h/4), ceil(w/4)); ordinary floats."""
 
@@ -87,11 +100,18 @@ class SliceParameters(nn.Module):
         # Start near σ = 1 rather than at the smallest scale.
         self.out.bias.data[channels:] = 22.0
 
-    def forward(self, phi: Tensor, known: Sequence[Tensor], mask: Tensor):
+    def forward(
+        self, phi: Tensor, known: Sequence[Tensor], mask: Tensor, where: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Means and indexes, both (B, C, 1, n), of the n positions in ``where``.
+
+        phi (B, F, h, w); known: decoded slices and the current one, zero where not
+        yet known; mask (h, w): where it is known.
+        """
         flag = mask.to(phi.dtype).expand(phi.shape[0], 1, *mask.shape)
-        context = F.relu(self.context(torch.cat([*known, flag], dim=1)))
-        hidden = F.relu(self.mix(torch.cat([phi, context], dim=1)))
-        means, index = self.out(hidden).chunk(2, dim=1)
+        context = self.context.at(torch.cat([*known, flag], dim=1), where)
+        features = torch.cat([gather(phi, where), F.relu(context)], dim=1)
+        means, index = self.out(F.relu(self.mix(features))).chunk(2, dim=1)
         return means, index
 
 
@@ -118,11 +138,8 @@ class ContextModel(nn.Module):
         passes: int = 2,
     ) -> None:
         super().__init__()
-        if sum(slices) != channels:
-            raise ModelError(
-                f"the slices of the entropy model hold {sum(slices)} channels; the "
-                f"transform yields {channels}; make slices {tuple(slices)} sum to it"
-            )
+        _check_slices(channels, slices, kernels, passes)
+        self.channels = channels
         self.slices, self.passes, self.hyper = tuple(slices), passes, hyper
         self.h_a = HyperAnalysis(channels, hyper)
         self.h_s = HyperSynthesis(hyper, features)
@@ -147,12 +164,17 @@ class ContextModel(nn.Module):
             current = phi.new_zeros((batch, channels, h, w))
             known = torch.zeros(h, w, dtype=torch.bool, device=phi.device)
             for where in self._passes(h, w, phi.device):
-                means, index = net(phi, [*decoded, current], known)
-                prior = Gaussian(means, index, where, self.tables.get("y"))
-                current = current + coder.code(part, prior, current.shape)
+                prior = self._prior(net, phi, [*decoded, current], known, where)
+                value = None if part is None else gather(part, where)
+                values = coder.code(value, prior, prior.means.shape)
+                current = scatter(current, where, values)
                 known = known | where
             decoded.append(current)
         return torch.cat(decoded, dim=1)
+
+    def _prior(self, net, phi, known, mask, where) -> Gaussian:
+        means, index = net(phi, known, mask, where)
+        return Gaussian(means, index, self.tables.get("y"))
 
     def update(self) -> None:
         """Build the integer tables; afterwards the model can code."""
@@ -160,26 +182,72 @@ class ContextModel(nn.Module):
 
     def _passes(self, h: int, w: int, device) -> list[Tensor]:
         anchors = checkerboard(h, w, device)
-        return [anchors, ~anchors] if self.passes == 2 else [anchors | True]
+        if self.passes == 1 or h * w == 1:  # one position leaves no second half
+            return [anchors | True]
+        return [anchors, ~anchors]
+
+
+def _check_slices(
+    channels: int, slices: Sequence[int], kernels: Sequence[int], passes: int
+) -> None:
+    """Refuse slices that do not cut ``channels`` into parts with a kernel each."""
+    slices, kernels = tuple(slices), tuple(kernels)
+    if sum(slices) != channels or min(slices, default=0) < 1:
+        raise ModelError(
+            f"the slices of the entropy model hold {sum(slices)} channels; the "
+            f"transform yields {channels}; make slices {slices} sum to it, each "
+            "at least 1"
+        )
+    if len(kernels) != len(slices) or any(k < 1 or k % 2 == 0 for k in kernels):
+        raise ModelError(
+            f"kernels {kernels} for {len(slices)} slices {slices}; expected one odd "
+            "kernel for each slice"
+        )
+    if passes not in (1, 2):
+        raise ModelError(f"passes is {passes}; expected 1, or 2 for a checkerboard")
 
 
 @register("entropy/hyperprior")
-def hyperprior(channels: int, **options) -> ContextModel:
+def hyperprior(
+    channels: int, *, hyper: int = 128, features: int = 192, hidden: int = 128
+) -> ContextModel:
     """Mean-scale hyperprior: every latent at once, given z."""
-    return ContextModel(channels, slices=(channels,), kernels=(1,), passes=1, **options)
+    sizes = {"hyper": hyper, "features": features, "hidden": hidden}
+    return ContextModel(channels, slices=(channels,), kernels=(1,), passes=1, **sizes)
 
 
 @register("entropy/checkerboard")
-def checkerboard_model(channels: int, **options) -> ContextModel:
+def checkerboard_model(
+    channels: int,
+    *,
+    hyper: int = 128,
+    features: int = 192,
+    hidden: int = 128,
+    kernel: int = 5,
+) -> ContextModel:
     """Two passes: the second half of the positions sees the first."""
-    return ContextModel(channels, slices=(channels,), kernels=(5,), passes=2, **options)
+    sizes = {"hyper": hyper, "features": features, "hidden": hidden}
+    return ContextModel(
+        channels, slices=(channels,), kernels=(kernel,), passes=2, **sizes
+    )
 
 
 @register("entropy/channel")
-def channel_model(channels: int, *, groups: int = 4, **options) -> ContextModel:
+def channel_model(
+    channels: int,
+    *,
+    groups: int = 4,
+    hyper: int = 128,
+    features: int = 192,
+    hidden: int = 128,
+    kernel: int = 3,
+) -> ContextModel:
     """Channel slices of equal size, each seeing those before it."""
+    if not 1 <= groups <= channels:
+        raise ModelError(f"{groups} groups of {channels} channels; expected fewer")
     size = channels // groups
     slices = (size,) * (groups - 1) + (channels - size * (groups - 1),)
+    sizes = {"hyper": hyper, "features": features, "hidden": hidden}
     return ContextModel(
-        channels, slices=slices, kernels=(3,) * groups, passes=1, **options
+        channels, slices=slices, kernels=(kernel,) * groups, passes=1, **sizes
     )

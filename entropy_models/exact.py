@@ -19,6 +19,7 @@ latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -32,13 +33,13 @@ FLOAT64_LIMIT = 2**53
 PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
 
 
-def snap(x: Tensor, step: Tensor | float, low: float, high: float) -> Tensor:
+def snap(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
     """Round ``x`` to multiples of the power of two ``step``, halves upwards.
 
     ``low`` and ``high`` bound the multiple. Adding, flooring and scaling by a power
     of two are correctly rounded everywhere, so the result is the same everywhere.
     """
-    return torch.floor(x / step + 0.5).clamp(low, high) * step
+    return torch.floor(x * step.reciprocal() + 0.5).clamp_(low, high).mul_(step)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class ExactConv2d(nn.Conv2d):
         self.register_buffer("peak", torch.zeros(in_channels), persistent=False)
         self.observing = False
         self._integers: dict[str, Tensor] = {}
+        self._carrier: torch.dtype | None = None
 
     @property
     def frozen(self) -> bool:
@@ -95,11 +97,28 @@ class ExactConv2d(nn.Conv2d):
             self.peak = torch.maximum(self.peak, peak)
         if not self.frozen:
             return super().forward(x)
-        top = self._input_top
         with torch.autocast(x.device.type, enabled=False):
-            x = snap(x.float(), self.input_step.view(-1, 1, 1), -top, top)
             # Rounding an exact float64 sum to float32 is the same everywhere too.
-            return exact_conv(x, self).float()
+            return exact_conv(self._snapped(x), self).float()
+
+    def at(self, x: Tensor, where: Tensor) -> Tensor:
+        """The convolution of x (B, I, h, w) at the positions of ``where`` (h, w) only.
+
+        Returns (B, O, 1, n), rows first; stride 1. Half the positions cost half.
+        """
+        if not self.frozen:
+            return self(x)[:, :, where].unsqueeze(2)
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = carrier_of(self, x.device)
+            rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
+            # (O, I, k, k) -> (k k I, O): one row of neighbours times one matrix.
+            weight = self.weight.to(dtype).permute(2, 3, 1, 0).flatten(0, 2)
+            out = rows @ weight + self.bias.to(dtype)  # (B, n, O)
+            return out.float().mT.unsqueeze(2)
+
+    def _snapped(self, x: Tensor) -> Tensor:
+        top = self._input_top
+        return snap(x.float(), self.input_step.view(-1, 1, 1), -top, top)
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -111,6 +130,9 @@ class ExactConv2d(nn.Conv2d):
         largest = scaled.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
         # The largest weight of every output channel uses all its bits.
         weight_exp = torch.ceil(torch.log2(largest / self._weight_top))
+        # A large bias beside tiny weights must still fit its 32 bits.
+        bias = self.bias.double().abs().clamp_min(2.0**-40)
+        weight_exp = torch.maximum(weight_exp, torch.ceil(torch.log2(bias / 2**30)))
         grid = _power(weight_exp)
         self.load_integers(
             {
@@ -149,7 +171,7 @@ class ExactConv2d(nn.Conv2d):
                 f"integers of an exact layer {tuple(self.weight.shape)} do not fit "
                 "their widths; the weights file is damaged: get it again"
             )
-        self._integers = kept
+        self._integers, self._carrier = kept, None
         grid, step = _power(kept["weight_exp"]), _power(kept["input_exp"])
         weight = kept["weight_int"].double() * grid.view(-1, 1, 1, 1)
         self.weight.copy_(weight / step.view(1, -1, 1, 1))
@@ -206,19 +228,77 @@ def conv_by_matmul(
     k = weight.shape[-1]
     h = (x.shape[2] + 2 * padding - k) // stride + 1
     columns = F.unfold(x, k, padding=padding, stride=stride)  # (B, C k k, h w)
-    out = weight.flatten(1) @ columns + bias[:, None]
+    out = _matmul(columns, weight, bias)
     return out.view(x.shape[0], -1, h, out.shape[-1] // h)
+
+
+def neighbours(x: Tensor, where: Tensor, k: int) -> Tensor:
+    """The k x k surroundings of each position in ``where``: (B, n, k k C).
+
+    x: (B, C, h, w), zero outside. Positions are rows of memory here, so gathering is
+    a copy of whole rows; unfolding first and selecting after took three times as long.
+    """
+    b, c, h, w = x.shape
+    r = k // 2
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, r, r, r, r)).flatten(1, 2)
+    row, column = where.nonzero(as_tuple=True)
+    shift = torch.arange(k, device=x.device)
+    rows = (row[:, None, None] + shift[:, None]) * (w + 2 * r)
+    index = (rows + column[:, None, None] + shift).flatten()
+    return padded.index_select(1, index).view(b, len(row), k * k * c)
+
+
+def _matmul(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B, I k k, n) columns -> (B, O, n)."""
+    return weight.flatten(1) @ columns + bias[:, None]
 
 
 def carrier_of(layer: ExactConv2d, device: torch.device) -> torch.dtype:
     """Choose float32 only where it is certified and the backend keeps it whole."""
-    if device.type != "cpu" or torch.get_float32_matmul_precision() != "highest":
+    if device.type != "cpu":
         return torch.float64
-    cached = getattr(layer, "_carrier", None)
-    if cached is None:
-        cached = getattr(torch, layer.certificate().carrier)
-        layer._carrier = cached
-    return cached
+    if layer._carrier is None:
+        layer._carrier = getattr(torch, layer.certificate().carrier)
+    if layer._carrier == torch.float32 and not _float32_is_whole(_settings()):
+        return torch.float64
+    return layer._carrier
+
+
+def _settings() -> tuple:
+    """What may change how this process convolves in float32."""
+    mkldnn = torch.backends.mkldnn
+    parts = (getattr(mkldnn, name, None) for name in ("conv", "matmul"))
+    precisions = [getattr(part, "fp32_precision", None) for part in parts]
+    try:
+        precisions.append(torch.get_float32_matmul_precision())
+    except RuntimeError:  # old and new settings were mixed: the new ones hold
+        precisions.append(None)
+    return mkldnn.enabled, *precisions
+
+
+@functools.lru_cache
+def _float32_is_whole(settings: tuple) -> bool:
+    """Try whether float32 sums keep integers below 2^24, once per setting.
+
+    They do not everywhere. Measured with torch 2.11 on x86: without oneDNN a batch of
+    16 goes to NNPACK, which uses Winograd; ONEDNN_DEFAULT_FPMATH_MODE=BF16 or
+    mkldnn.conv.fp32_precision = "bf16" rounds the inputs. float64 is spared.
+    """
+    count = torch.arange(16 * 32 * 12 * 12, dtype=torch.float64)
+    x = (count * 7919 % 4095 - 2047).view(16, 32, 12, 12)
+    bias = torch.zeros(32, dtype=torch.float64)
+    for kernel in (1, 3, 5):
+        taps = count[: 32 * 32 * kernel * kernel]
+        weight = (taps * 104729 % 15 - 7).view(32, 32, kernel, kernel)
+        truth = conv_by_matmul(x, weight, bias, 1, kernel // 2)
+        for batch in (16, 2, 1):
+            tried = F.conv2d(x[:batch].float(), weight.float(), None, 1, kernel // 2)
+            columns = F.unfold(x[:batch].float(), kernel, padding=kernel // 2)
+            product = _matmul(columns, weight.float(), bias.float()).view(tried.shape)
+            for result in (tried, product):
+                if not torch.equal(result.double(), truth[:batch]):
+                    return False
+    return True
 
 
 def exact_layers(model: nn.Module) -> dict[str, ExactConv2d]:

@@ -14,6 +14,7 @@ no quantile loss is needed; `freeze_tables` reads the range off the density.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -36,7 +37,7 @@ class FactorizedPrior(nn.Module):
         sizes = (1, *hidden, 1)
         scale = INIT_SCALE ** (1 / (len(sizes) - 1))
         self.matrices, self.biases, self.gates = (nn.ParameterList() for _ in range(3))
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             start = math.log(math.expm1(1 / scale / fan_out))
             self.matrices.append(torch.full((channels, fan_out, fan_in), start))
             self.biases.append(torch.rand(channels, fan_out, 1) - 0.5)

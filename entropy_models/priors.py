@@ -70,16 +70,17 @@ def gaussian_bits(v: Tensor, index: Tensor) -> Tensor:
 
 @dataclass
 class Gaussian:
-    """Normal distributions around ``means`` with table ``index``, both (B, C, h, w).
-
-    ``where``: (h, w) bool, the positions coded in this pass; None means all.
-    """
+    """Normal distributions around ``means`` with table ``index``, both (B, C, h, w)."""
 
     means: Tensor
     index: Tensor
-    where: Tensor | None = None
     tables: TableSet | None = None
     fixed = False  # indexes are computed: their hash travels with the stream
+
+    @property
+    def device(self) -> torch.device:
+        """Where decoded values are wanted."""
+        return self.means.device
 
     def indexes(self, shape: tuple[int, ...]) -> Tensor:
         """The table of every element, uint8 (B, C, h, w)."""
@@ -103,8 +104,12 @@ class Factorized:
 
     model: FactorizedPrior
     tables: TableSet | None = None
-    where = None
     fixed = True  # indexes follow from the shape alone
+
+    @property
+    def device(self) -> torch.device:
+        """Where decoded values are wanted."""
+        return self.model.biases[0].device
 
     @property
     def means(self) -> float:
