@@ -14,6 +14,7 @@ nothing is written, the states simply go on.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +24,12 @@ from polycodec.cuda.mini import START
 from polycodec.errors import BitstreamError, TruncatedError
 
 
-def steps_per_chunk(n: int, chunks: int, lanes: int) -> int:
-    """Steps that each chunk but the last gets in a pass of ``n`` symbols."""
+def split_pass(n: int, chunks: int, lanes: int) -> list[slice]:
+    """Return the symbols of a pass of ``n`` that each chunk codes."""
     steps = (n + lanes - 1) // lanes  # BITSTREAM
-    return (steps + chunks - 1) // chunks
+    share = (steps + chunks - 1) // chunks * lanes
+    edges = [min(share * chunk, n) for chunk in range(chunks + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 @dataclass
@@ -54,8 +57,7 @@ class Lanes:
         """Make room for passes of ``sizes`` symbols: at most one word for each."""
         room = np.zeros(chunks, dtype=np.int64)
         for n in sizes:
-            share = steps_per_chunk(n, chunks, lanes) * lanes
-            room += np.clip(n - share * np.arange(chunks), 0, share)
+            room += [part.stop - part.start for part in split_pass(n, chunks, lanes)]
         ends = np.cumsum(room)
         nothing = np.zeros(chunks, dtype=np.int64)
         states = np.full((chunks, lanes), START if mini else LOWER, np.uint32)
@@ -80,6 +82,10 @@ class Lanes:
             side_end,
             frame.mini,
         )
+
+    def split(self, n: int) -> list[slice]:
+        """Return the symbols of a pass of ``n`` that each chunk codes."""
+        return split_pass(n, *self.states.shape)
 
     def check_end(self) -> None:
         """Raise BitstreamError unless everything was read and all lanes are home."""

@@ -12,7 +12,7 @@ States stay in [2^16, 2^32) by moving 16-bit words: before encoding, a lane that
 would leave the range writes its low word; after decoding, a lane that fell below
 2^16 reads one. A stack, hence: the encoder walks everything backwards.
 
-The loops run over steps; chunks and lanes are array axes. Other back ends must
+The loops run over a chunk's steps; its lanes are an array axis. Other back ends must
 give the same bytes. Reference: Duda 2013 (arXiv 1311.2540); Giesen 2014
 (arXiv 1402.3392) for interleaved lanes.
 """
@@ -24,7 +24,7 @@ import weakref
 import numpy as np
 
 from polycodec.cuda.framing import LOWER
-from polycodec.cuda.lanes import Lanes, steps_per_chunk
+from polycodec.cuda.lanes import Lanes
 from polycodec.cuda.tables import TableSet
 
 NAME = "numpy"
@@ -40,91 +40,94 @@ def rows(
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
     """Encode one pass; passes come in reverse order. rows: (n,) uint32."""
-    prepared = _prepare(tables)
-    precision, x = tables.precision, lanes.states
-    chunks, width = x.shape
-    steps = steps_per_chunk(rows.size, chunks, width)
-    grid = _grid(rows, (chunks, steps, width), prepared.nothing)
-    for step in range(steps - 1, -1, -1):
-        f = prepared.freqs[grid[:, step]]  # (C, N)
-        b = prepared.starts[grid[:, step]]
+    f = tables.freqs[rows].astype(np.uint32)
+    b = tables.starts[rows].astype(np.uint32)
+    for chunk, part in enumerate(lanes.split(rows.size)):
+        _encode_chunk(f[part], b[part], tables.precision, chunk, lanes)
+
+
+def _encode_chunk(
+    freqs: np.ndarray, starts: np.ndarray, precision: int, chunk: int, lanes: Lanes
+) -> None:
+    """Encode a chunk's part of a pass, last step first, words downwards."""
+    states, position = lanes.states[chunk], int(lanes.word[chunk])
+    for i in reversed(range(0, freqs.size, states.size)):
+        f = freqs[i : i + states.size]
+        x = states[: f.size]  # a view: the last step may leave lanes alone
         # x' < 2^32 asks for x < f * 2^(32 - P); written so that f = 2^P fits too.
-        spill = (x >> (32 - precision)) >= f
-        # Words are written downwards, the highest lane first: this lane's place
-        # is the number of spilling lanes from it upwards.
-        place = lanes.word[:, None] - spill[:, ::-1].cumsum(axis=1)[:, ::-1]
-        lanes.words[place[spill]] = x[spill] & 0xFFFF
-        lanes.word -= spill.sum(axis=1)
-        x = np.where(spill, x >> 16, x)
+        full = (x >> (32 - precision)) >= f
+        count = np.count_nonzero(full)
+        if count:
+            # The decoder's lanes read in ascending order, so they stand in it.
+            lanes.words[position - count : position] = x[full] & 0xFFFF
+            position -= count
+            x[full] >>= 16
         q = x // f
-        x = (q << precision) + (x - q * f) + b
-    lanes.states = x
+        x[:] = (q << precision) + (x - q * f) + starts[i : i + states.size]
+    lanes.word[chunk] = position
 
 
 def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarray:
     """Decode the next pass. indexes: (n,) table of each symbol. Returns int32."""
     prepared = _prepare(tables)
-    precision, x = tables.precision, lanes.states
-    chunks, width = x.shape
-    steps = steps_per_chunk(indexes.size, chunks, width)
-    shape = (chunks, steps, width)
-    # Places without a symbol use a table of one symbol: it changes no state.
-    table = _grid(indexes, shape, len(tables)).astype(np.uint32) << precision
-    found = np.empty(shape, dtype=np.uint32)
-    mask = (1 << precision) - 1
-    for step in range(steps):
-        r = x & mask
-        row = prepared.row_of_slot[table[:, step] + r]  # (C, N)
-        found[:, step] = row
-        x = prepared.freqs[row] * (x >> precision) + r - prepared.starts[row]
-        need = x < LOWER
-        if lanes.mini:  # its states may be small once the words are used up
-            need &= (lanes.word < lanes.word_end)[:, None]
-        # Lanes that need a word take the next ones in ascending lane order.
-        place = lanes.word[:, None] + need.cumsum(axis=1) - 1
-        lanes.word += need.sum(axis=1)
-        for chunk in np.flatnonzero(lanes.word > lanes.word_end):
-            raise lanes.words_ran_out(int(chunk))
-        x[need] = (x[need] << 16) | lanes.words[place[need]]
-    lanes.states = x
-    found = found.reshape(-1)[: indexes.size]
-    symbols = tables.symbols[found]
-    _read_escapes(symbols, tables.is_escape[found], steps * width, lanes)
+    slots = indexes.astype(np.int64) << tables.precision  # each table's first one
+    symbols = np.empty(indexes.size, dtype=np.int32)
+    for chunk, part in enumerate(lanes.split(indexes.size)):
+        rows = _decode_chunk(prepared, slots[part], tables.precision, chunk, lanes)
+        symbols[part] = tables.symbols[rows]
+        escaped = np.flatnonzero(tables.is_escape[rows]) + part.start
+        if escaped.size:
+            symbols[escaped] = _read_side(escaped.size, chunk, lanes)
     return symbols
 
 
-def _read_escapes(
-    symbols: np.ndarray, escaped: np.ndarray, share: int, lanes: Lanes
-) -> None:
-    """Replace escapes by the side lists' values, in place; ``share``: per chunk."""
-    positions = np.flatnonzero(escaped)
-    for chunk in np.unique(positions // share if share else positions):
-        mine = positions[positions // share == chunk]
-        begin = lanes.side_next[chunk]
-        if begin + mine.size > lanes.side_end[chunk]:
-            raise lanes.side_ran_out(int(chunk))
-        symbols[mine] = lanes.side[begin : begin + mine.size]
-        lanes.side_next[chunk] += mine.size
+def _decode_chunk(
+    prepared: _Prepared, slots: np.ndarray, precision: int, chunk: int, lanes: Lanes
+) -> np.ndarray:
+    """Decode a chunk's part of a pass; returns the rows that were coded."""
+    states, mask = lanes.states[chunk], (1 << precision) - 1
+    position, end = int(lanes.word[chunk]), int(lanes.word_end[chunk])
+    rows = np.empty(slots.size, dtype=np.int64)
+    for i in range(0, slots.size, states.size):
+        slot = slots[i : i + states.size]
+        x = states[: slot.size]  # a view: the last step may leave lanes alone
+        r = x & mask
+        row = prepared.row_of_slot.take(slot + r)
+        rows[i : i + states.size] = row
+        x[:] = (
+            prepared.freqs.take(row) * (x >> precision) + r - prepared.starts.take(row)
+        )
+        need = x < LOWER
+        count = np.count_nonzero(need)
+        if lanes.mini and position == end:  # small states are its way to end
+            continue
+        if position + count > end:
+            raise lanes.words_ran_out(chunk)
+        if count:
+            # Lanes that need a word take the next ones in ascending lane order.
+            x[need] = (x[need] << 16) | lanes.words[position : position + count]
+            position += count
+    lanes.word[chunk] = position
+    return rows
 
 
-def _grid(values: np.ndarray, shape: tuple[int, int, int], fill: int) -> np.ndarray:
-    """Lay a pass out as (chunk, step, lane); places after its end get ``fill``."""
-    grid = np.full(shape, fill, dtype=np.int64)
-    grid.reshape(-1)[: values.size] = values
-    return grid
+def _read_side(count: int, chunk: int, lanes: Lanes) -> np.ndarray:
+    """Take the next ``count`` escapes of a chunk's side list."""
+    begin = int(lanes.side_next[chunk])
+    if begin + count > lanes.side_end[chunk]:
+        raise lanes.side_ran_out(chunk)
+    lanes.side_next[chunk] += count
+    return lanes.side[begin : begin + count]
 
 
 class _Prepared:
-    """Tables as the loops read them, with one more row that does nothing."""
+    """Tables as the loops read them."""
 
     def __init__(self, tables: TableSet) -> None:
-        whole = 1 << tables.precision
-        self.nothing = tables.freqs.size
-        self.freqs = np.append(tables.freqs, whole).astype(np.uint32)
-        self.starts = np.append(tables.starts, 0).astype(np.uint32)
+        self.freqs = tables.freqs.astype(np.uint32)
+        self.starts = tables.starts.astype(np.uint32)
         # Each row owns as many of its table's 2^P slots as its frequency says.
-        every = np.arange(self.nothing + 1, dtype=np.uint32)
-        self.row_of_slot = np.repeat(every, self.freqs)
+        self.row_of_slot = np.repeat(np.arange(tables.freqs.size), tables.freqs)
 
 
 _PREPARED: weakref.WeakKeyDictionary[TableSet, _Prepared] = weakref.WeakKeyDictionary()

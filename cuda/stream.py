@@ -21,7 +21,7 @@ import numpy as np
 
 from polycodec.cuda.backends import select
 from polycodec.cuda.framing import CHECKSUMS, Frame, read_frame, write_frame
-from polycodec.cuda.lanes import Lanes, steps_per_chunk
+from polycodec.cuda.lanes import Lanes, split_pass
 from polycodec.cuda.tables import COST_UNIT, TableSet
 from polycodec.errors import BitstreamError, InputError, UsageError
 
@@ -179,8 +179,8 @@ def _side_lists(passes: list[_Pass], chunks: int, lanes: int) -> list[np.ndarray
     parts: list[list[np.ndarray]] = [[] for _ in range(chunks)]
     for one in passes:
         if one.escaped.size:
-            share = steps_per_chunk(one.rows.size, chunks, lanes) * lanes
-            edges = np.searchsorted(one.escaped, share * np.arange(1, chunks))
+            spans = split_pass(one.rows.size, chunks, lanes)
+            edges = np.searchsorted(one.escaped, [span.stop for span in spans[:-1]])
             for chunk, values in enumerate(np.split(one.values, edges)):
                 parts[chunk].append(values)
     empty = np.empty(0, dtype=np.int16)
