@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probabilities: priors, contexts, the three coders, integer tables, exact arithmetic."""
+"""Probabilities: priors, contexts, three coders, tables, exact arithmetic."""
 
-PARTS = ("context",)
+PARTS = ("context", "factorized_model")

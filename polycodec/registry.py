@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -41,7 +42,9 @@ def register(name: str) -> Callable[[T], T]:
     def add(target: T) -> T:
         known = _ENTRIES.get(name)
         if known is not None and known.__qualname__ != target.__qualname__:
-            raise ModelError(f"the name '{name}' is registered twice: {known} and {target}")
+            raise ModelError(
+                f"the name '{name}' is registered twice: {known} and {target}"
+            )
         _ENTRIES[name] = target
         return target
 
@@ -55,16 +58,27 @@ def names(pattern: str) -> list[str]:
 
 
 def build(name: str, **options: Any) -> Any:
-    """Build what ``name`` stands for; unknown names list the nearest ones."""
+    """Build what ``name`` stands for; unknown names and options list the nearest."""
     kind = name.split("/")[0]
     _load(kind)
     if name not in _ENTRIES:
         short = {n.split("/", 1)[1] for n in _ENTRIES if n.startswith(kind + "/")}
         raise UnknownNameError.of(kind, name.split("/", 1)[-1], short)
+    _check_options(name, options)
     try:
         return _ENTRIES[name](**options)
-    except TypeError as error:
-        raise ModelError(f"cannot build '{name}' from {options}; {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = ", ".join(options)
+        raise ModelError(f"cannot build '{name}' ({given}); {error}") from error
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    known = inspect.signature(_ENTRIES[name]).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return
+    for option in options:
+        if option not in known:
+            raise UnknownNameError.of(f"option of {name}", option, known)
 
 
 def _load(kind: str) -> None:

@@ -10,6 +10,7 @@ key is an error that names the nearest one. `json_schema()` exports what is allo
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -99,14 +100,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML file, its parent if it includes one, and apply overrides."""
     tree = _read(Path(path))
     for item in overrides:
-        key, separator, value = item.partition("=")
-        parts = key.split(".")
-        if not separator or len(parts) < 2:
-            raise UsageError(f"override '{item}'; expected section.key=value")
-        node = tree
-        for part in parts[:-1]:
-            node = node.setdefault(part, {})
-        node[parts[-1]] = yaml.safe_load(value)
+        _override(tree, item)
     return parse_config(tree)
 
 
@@ -123,15 +117,52 @@ def json_schema() -> dict[str, Any]:
     return TrainConfig.model_json_schema()
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """YAML whose 1e-3 is a number, as in YAML 1.2; PyYAML reads it as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"),
+    list("-+.0123456789"),
+)
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    """Put the value of ``section.key=value`` into the tree."""
+    key, separator, value = item.partition("=")
+    parts = key.split(".")
+    if not separator or len(parts) < 2 or not all(parts):
+        raise UsageError(f"override '{item}'; expected section.key=value")
+    node = tree
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise UsageError(f"override '{item}'; '{part}' is a value, not a section")
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read config {path}; {error}") from error
+        node[parts[-1]] = yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"override '{item}'; {value!r} is no YAML value") from error
+
+
+def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The sections of a file, laid over those of the file it includes."""
+    path = path.resolve()
+    if path in children:
+        raise InputError(f"config {path} includes itself; remove one include")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot read config {path}; {reason}") from error
     if not isinstance(tree, dict):
         raise InputError(f"config {path} holds no sections; expected a mapping")
     parent = tree.pop("include", None)
-    return _merge(_read(path.parent / parent), tree) if parent else tree
+    if parent is None:
+        return tree
+    if not isinstance(parent, str):
+        raise InputError(f"config {path} includes {parent!r}; expected one file name")
+    return _merge(_read(path.parent / parent, (*children, path)), tree)
 
 
 def _merge(base: dict, top: dict) -> dict:
@@ -147,16 +178,23 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(item["loc"][-1]), _keys(item["loc"]))
-            hint = f"did you mean '{near[0]}'?" if near else "remove it"
-            lines.append(f"unknown key '{where}'; {hint}")
+            lines.append(f"unknown key '{where}'; {_nearest(item['loc'])}")
+        elif item["type"] == "missing":
+            lines.append(f"'{where}' is missing; add it")
         else:
             lines.append(f"'{where}': {item['msg']}; found {item.get('input')!r}")
     return "config is not valid; " + "; ".join(lines)
 
 
-def _keys(loc: tuple) -> list[str]:
-    model: Any = TrainConfig
-    for part in loc[:-1]:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
+def _nearest(loc: tuple) -> str:
+    """What an unknown key may have meant: here first, then in another section."""
+    sections = {k: v.annotation for k, v in TrainConfig.model_fields.items()}
+    key, *path = str(loc[-1]), *loc[:-1]
+    own = sections[path[0]].model_fields if path else sections
+    everywhere = {f: f"{n}.{f}" for n, s in sections.items() for f in s.model_fields}
+    here = {name: ".".join([*path, name]) for name in own}
+    for known, cutoff in ((here, 0.6), (everywhere, 0.8), (here, 0.4)):
+        near = difflib.get_close_matches(key, known, n=1, cutoff=cutoff)
+        if near:
+            return f"did you mean '{known[near[0]]}'?"
+    return f"expected one of {', '.join(own)}"

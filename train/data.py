@@ -31,6 +31,17 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
+def _pixels(path: Path) -> np.ndarray:
+    """Decode an image to (H, W, 3) uint8; InputError names a file that is broken."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"cannot decode the training image {path}; {error}; remove it"
+        ) from error
+
+
 class ImageCache:
     """Decoded images of a folder as views of one memory-mapped uint8 file."""
 
@@ -58,7 +69,7 @@ class ImageCache:
         part = base.with_suffix(".part")
         with open(part, "wb") as out:
             for i, path in enumerate(files):
-                pixels = np.asarray(Image.open(path).convert("RGB"))
+                pixels = _pixels(path)
                 shapes.append(pixels.shape[:2])
                 out.write(pixels.tobytes())
                 if progress:
@@ -107,7 +118,10 @@ class CropSource:
         return crop.transpose(1, 0, 2) if rng.random() < 0.5 else crop
 
     def validation(self, size: int = 256) -> Tensor:
-        """Centre crops of the held-out images, (n, 3, size, size) float."""
+        """Centre crops of the held-out images, (n, 3, size, size) float.
+
+        Raises InputError when none of them is as large.
+        """
         crops = []
         for i in self.held_out:
             image = self.images[i]
@@ -115,5 +129,10 @@ class CropSource:
             if min(h, w) >= size:
                 top, left = (h - size) // 2, (w - size) // 2
                 crops.append(image[top : top + size, left : left + size])
+        if not crops:
+            raise InputError(
+                f"none of the {len(self.held_out)} held-out images measures {size} px "
+                "both ways; lower eval.size or data.holdout, or add larger images"
+            )
         x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return x.float() / 255

@@ -45,13 +45,17 @@ class RunLog:
         if enabled:
             out.mkdir(parents=True, exist_ok=True)
 
-    def start(self, config, step: int) -> None:
-        """Save the resolved config and where it ran; open the bar."""
+    def start(self, config, step: int, initialised: int = 0) -> None:
+        """Save the resolved config and where it ran; open the bar.
+
+        ``initialised``: tensors taken over from ``run.init``.
+        """
         if not self.enabled:
             return
         resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         (self.out / "config.yaml").write_text(resolved)
-        self._write({"kind": "start", "step": step, **provenance()})
+        row = {"kind": "start", "step": step, "initialised": initialised}
+        self._write({**row, **provenance()})
         try:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -18,28 +18,15 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from polycodec.codecs.base import load_codec
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import build
+from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from polycodec.train.config import TrainConfig
 from polycodec.train.data import CropSource, ImageCache
 from polycodec.train.log import RunLog
+from polycodec.train.loss import rate_distortion
 from polycodec.train.optim import learning_rate
-
-CHECKPOINT = "last.pt"
-
-
-def rate_distortion(
-    bits: Tensor, x_hat: Tensor, x: Tensor, lmbda: Tensor, balance: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of w (bpp + λ 255² MSE) over the batch; also bpp (B,) and MSE (B,).
-
-    w = (λ_mid/λ)^balance keeps every level's share of the loss alike: at the optimum
-    both terms grow like the square root of λ.
-    """
-    bpp = bits / (x.shape[-1] * x.shape[-2])
-    mse = (x_hat.float() - x).square().mean(dim=(1, 2, 3))
-    weight = (0.0067 / lmbda) ** balance
-    return (weight * (bpp + lmbda * 255**2 * mse)).mean(), bpp, mse
 
 
 class Trainer:
@@ -54,10 +41,9 @@ class Trainer:
         self.fabric.launch()
         torch.manual_seed(run.seed)
         self.out = Path(run.out)
-        self.step = 0
+        self.step, self.seconds = 0, 0.0  # of all parts of a resumed run together
         codec = build(f"codec/{config.codec.name}", **config.codec.options())
-        if run.init:
-            self._init_from(codec, run.init)
+        self.initialised = 0 if run.init is None else self._init_from(codec, run.init)
         codec = codec.to(memory_format=torch.channels_last)
         optimizer = build(
             f"optimizer/{config.optim.name}",
@@ -78,14 +64,16 @@ class Trainer:
 
     def train(self) -> None:
         """Run until ``run.steps``; checkpoint, validate and log on the way."""
-        run, started = self.config.run, time.monotonic()
-        self.log.start(self.config, self.step)
-        first = self.step
+        run = self.config.run
+        self.log.start(self.config, self.step, self.initialised)
+        first, spent_before = self.step, self.seconds
         while self.step < run.steps:
+            started = time.monotonic()
             values = self._step()
+            self.seconds += time.monotonic() - started
             self.step += 1
             if self.step % run.log_every == 0 or self.step == run.steps:
-                spent = (time.monotonic() - started) / (self.step - first)
+                spent = (self.seconds - spent_before) / (self.step - first)
                 self.log.line(self.step, run.steps, spent, values)
             if self.step % self.config.eval.every == 0 or self.step == run.steps:
                 self.log.validation(self.step, self.validate())
@@ -152,7 +140,9 @@ class Trainer:
     def validate(self) -> list[dict[str, float]]:
         """Estimated bpp and PSNR of the averaged weights at every quality."""
         section, module = self.config.eval, self._module
-        x = self.fabric.to_device(self.source.validation(section.size)[: section.images])
+        x = self.fabric.to_device(
+            self.source.validation(section.size)[: section.images]
+        )
         live = {k: v.clone() for k, v in self._weights().items()}
         module.load_state_dict(self.ema, strict=False)
         self.codec.eval()
@@ -174,14 +164,13 @@ class Trainer:
         if self.fabric.is_global_zero:
             state = {
                 "step": self.step,
+                "seconds": self.seconds,
                 "codec": self._weights(),
                 "ema": self.ema,
                 "optimizer": self.optimizer.state_dict(),
                 "config": json.dumps(self.config.model_dump(mode="json")),
             }
-            part = self.out / (CHECKPOINT + ".part")
-            torch.save(state, part)
-            part.replace(self.out / CHECKPOINT)
+            write_checkpoint(state, self.out)
         self.fabric.barrier()
 
     def _precision(self):
@@ -197,7 +186,8 @@ class Trainer:
 
     def _source(self) -> CropSource:
         data = self.config.data
-        images = ImageCache(data.train, data.cache, self.log.decoding)
+        with self.fabric.rank_zero_first(local=True):  # one process fills the cache
+            images = ImageCache(data.train, data.cache, self.log.decoding)
         return CropSource(
             images,
             crop=data.crop,
@@ -207,18 +197,39 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        path = self.out / CHECKPOINT
-        if not path.exists():
-            raise InputError(f"no checkpoint at {path}; start without --resume")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.step = state["step"]
-        self._module.load_state_dict(state["codec"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        state = read_checkpoint(self.out)
+        self.step, self.seconds = state["step"], state["seconds"]
+        try:
+            self._module.load_state_dict(state["codec"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"the checkpoint in {self.out} does not fit this config; {reason}; "
+                "resume with the config it was made with"
+            ) from error
         self.ema = {k: self.fabric.to_device(v) for k, v in state["ema"].items()}
 
     @staticmethod
-    def _init_from(codec, path: str) -> None:
-        from safetensors.torch import load_file
+    def _init_from(codec, path: str) -> int:
+        """Start from the weights of an exported codec wherever names and sizes agree.
 
-        weights = {k: v.float() for k, v in load_file(path).items()}
-        codec.load_state_dict(weights, strict=False)
+        A part may be another one now: a new entropy model on a trained transform.
+        Returns how many tensors fitted.
+        """
+        known = load_codec(path).state_dict()
+        wanted = codec.state_dict()
+        fits = {
+            k: v
+            for k, v in known.items()
+            if k in wanted
+            and v.shape == wanted[k].shape
+            and not k.endswith(".input_step")  # the grid of a frozen layer
+        }
+        if not fits:
+            raise ModelError(
+                f"no weight of {path} fits this codec; expected weights of the same "
+                "parts; correct run.init or the codec section"
+            )
+        codec.load_state_dict(fits, strict=False)
+        return len(fits)
