@@ -20,8 +20,6 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from polycodec.errors import InputError
-
 
 @dataclass(frozen=True)
 class Coded:
@@ -81,32 +79,31 @@ class PolycodecSubject:
         settings: tuple[float, ...] = (5, 18, 31, 44, 57, 70, 83, 96),
     ) -> None:
         self.model = name
-        self.checkpoint = None if checkpoint is None else pathlib.Path(checkpoint)
+        self.checkpoint = checkpoint
         self.name = name if checkpoint is None else f"{name}@{checkpoint}"
         self.label = f"polycodec {self.name}"
         self.device = device
         self.control = control
         self.settings = tuple(settings)
+        self._loaded: Any = None
 
     def missing(self) -> str | None:
         """Our own codecs are always there; wrong names fail when they run."""
         return None
 
     def versions(self) -> dict[str, Any]:
-        """Digest the code and the weights, because either may change the bytes."""
+        """Name the code and the weights, because either may change the bytes."""
         import torch
 
         import polycodec
 
-        about = {
+        return {
             "polycodec": polycodec.__version__,
-            "code_and_weights": code_digest(),
+            "code": code_digest(),
+            "weights": self._codec().digest.hex(),
             "torch": torch.__version__,
             "device": self.device,
         }
-        if self.checkpoint is not None:
-            about["checkpoint"] = _digest(_files_of(self.checkpoint))
-        return about
 
     def compress(self, picture: np.ndarray, setting: float) -> Coded:
         """Encode through a temporary PNG into a real ``.plc`` file."""
@@ -117,12 +114,7 @@ class PolycodecSubject:
             target = pathlib.Path(folder, "out.plc")
             Image.fromarray(picture).save(source, compress_level=1)
             result = api.encode(
-                source,
-                target,
-                model=self.model,
-                device=self.device,
-                **{self.control: setting},
-                **self._weights(),
+                source, target, codec=self._codec(), **{self.control: setting}
             )
             data = target.read_bytes()
         return Coded(data, result.seconds, result.estimated_bpp)
@@ -135,43 +127,33 @@ class PolycodecSubject:
             source = pathlib.Path(folder, "in.plc")
             target = pathlib.Path(folder, "out.png")
             source.write_bytes(data)
-            result = api.decode(source, target, device=self.device, **self._weights())
+            result = api.decode(source, target, codec=self._codec())
             with Image.open(target) as image:
                 picture = np.array(image.convert("RGB"))
         return Decoded(picture, result.seconds)
 
-    def _weights(self) -> dict[str, Any]:
-        return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
+    def _codec(self) -> Any:
+        """The loaded codec: weights are read once, outside of any timing."""
+        if self._loaded is None:
+            from polycodec.codecs import zoo
+
+            self._loaded = zoo.load(
+                self.model, self.device, checkpoint=self.checkpoint
+            ).eval()
+        return self._loaded
 
 
 def code_digest() -> str:
-    """Digest all code and weights that can change a codec's bytes.
+    """Digest all code that can change a codec's bytes.
 
     A changed comment changes it too: a needless measurement costs minutes, a
     stale one costs trust.
     """
-    files: list[pathlib.Path] = []
+    total = hashlib.sha256()
     for package in ("codecs", "entropy_models", "cuda"):
         spec = importlib.util.find_spec(f"polycodec.{package}")
         for folder in (spec.submodule_search_locations or []) if spec else []:
-            files += _files_of(pathlib.Path(folder))
-    return _digest(files)
-
-
-def _files_of(place: pathlib.Path) -> list[pathlib.Path]:
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise InputError(
-            f"no such checkpoint: {place}; expected a file or a run's folder; "
-            "check the path"
-        )
-    kinds = {".py", ".c", ".h", ".cpp", ".safetensors", ".json", ".yaml", ".pt"}
-    return sorted(p for p in place.rglob("*") if p.suffix in kinds)
-
-
-def _digest(files: list[pathlib.Path]) -> str:
-    total = hashlib.sha256()
-    for path in files:
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
+            for path in sorted(pathlib.Path(folder).rglob("*")):
+                if path.suffix in (".py", ".c", ".h", ".cpp"):
+                    total.update(path.name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:16]

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import math
 import pathlib
 import re
-import sys
 import types
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -290,41 +288,42 @@ def test_the_real_kodak_pictures_are_accepted():
 # --- our own codecs --------------------------------------------------------------
 
 
-def test_our_codecs_are_measured_through_their_files(monkeypatch, tmp_path):
+def test_our_codecs_are_measured_through_their_files(monkeypatch):
     """The file interface is replaced by one that stores the PNG it is given."""
-    asked = []
+    from polycodec.codecs import zoo
+    from polycodec.codecs.files import api
 
-    def encode(source, target, **options):
-        asked.append(options)
+    asked, loaded = [], []
+
+    class Codec:
+        def __init__(self, name, device, checkpoint):
+            loaded.append((name, device, checkpoint))
+            self.digest = str(checkpoint).encode()
+
+        def eval(self):
+            return self
+
+    def store(source, target, **options):
+        asked.append({key: options[key] for key in options if key != "codec"})
+        assert isinstance(options["codec"], Codec)
         target.write_bytes(source.read_bytes())
         return types.SimpleNamespace(seconds=0.5, estimated_bpp=1.25)
 
-    def decode(source, target, **options):
-        asked.append(options)
-        target.write_bytes(source.read_bytes())
-        return types.SimpleNamespace(seconds=0.25)
-
-    api = types.ModuleType("polycodec.codecs.files.api")
-    api.encode, api.decode = encode, decode
-    monkeypatch.setitem(sys.modules, api.__name__, api)
-    files = importlib.import_module("polycodec.codecs.files")
-    monkeypatch.setattr(files, "api", api, raising=False)
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"one")
-    subject = PolycodecSubject("image/test", checkpoint=weights, device="cpu")
+    monkeypatch.setattr(
+        zoo, "load", lambda name, device, checkpoint: Codec(name, device, checkpoint)
+    )
+    monkeypatch.setattr(api, "encode", store)
+    monkeypatch.setattr(api, "decode", store)
+    subject = PolycodecSubject("image/test", checkpoint="runs/a", device="cpu")
     coded = subject.compress(photo(0), 40)
     decoded = subject.decompress(coded.data)
     assert coded.seconds == 0.5 and coded.estimated_bpp == 1.25
-    assert np.array_equal(decoded.picture, photo(0)) and decoded.seconds == 0.25
-    assert asked[0] == {
-        "model": "image/test",
-        "device": "cpu",
-        "quality": 40,
-        "checkpoint": weights,
-    }
-    before = measure.fingerprint(subject)
-    weights.write_bytes(b"two")
-    assert measure.fingerprint(subject) != before
+    assert np.array_equal(decoded.picture, photo(0)) and decoded.seconds == 0.5
+    assert asked == [{"quality": 40}, {}]
+    assert loaded == [("image/test", "cpu", "runs/a")]  # once
+    other = PolycodecSubject("image/test", checkpoint="runs/b", device="cpu")
+    other.name = subject.name
+    assert measure.fingerprint(other) != measure.fingerprint(subject)
 
 
 # --- runs ------------------------------------------------------------------------
