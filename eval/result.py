@@ -58,17 +58,20 @@ class Evaluation:
 def overheads(rows: Sequence[Row]) -> dict[str, Overhead]:
     """Compare real bytes with estimates, for codecs that have estimates."""
     table = {}
-    for codec in {row.codec: None for row in rows if row.estimated_bpp is not None}:
-        group = [r for r in rows if r.codec == codec and r.estimated_bpp]
-        if not group:
-            continue
+    coded = [row for row in rows if row.estimated_bpp is not None]
+    for codec in {row.codec: None for row in coded}:
+        group = [row for row in coded if row.codec == codec]
         estimates = [r.estimated_bpp * r.width * r.height / 8 for r in group]
         pairs = list(zip(group, estimates, strict=True))
-        beyond, worst = max((r.bytes - 1.006 * e - 40, r) for r, e in pairs)[:2]
+        excess = [row.bytes - 1.006 * estimate - 40 for row, estimate in pairs]
+        at = max(range(len(group)), key=excess.__getitem__)
+        total = sum(estimates)
         table[codec] = Overhead(
-            percent=100 * (sum(r.bytes for r in group) / sum(estimates) - 1),
-            beyond=beyond,
-            worst=f"{worst.image} at {worst.setting:g}",
+            percent=100 * (sum(r.bytes for r in group) / total - 1)
+            if total
+            else math.nan,
+            beyond=excess[at],
+            worst=f"{group[at].image} at {group[at].setting:g}",
             pictures=len(group),
         )
     return table

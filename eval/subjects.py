@@ -81,7 +81,9 @@ class PolycodecSubject:
         self.model = name
         self.checkpoint = checkpoint
         self.name = name if checkpoint is None else f"{name}@{checkpoint}"
-        self.label = f"polycodec {self.name}"
+        self.label = f"polycodec {name}"
+        if checkpoint is not None:
+            self.label += f" ({pathlib.Path(checkpoint).stem})"
         self.device = device
         self.control = control
         self.settings = tuple(settings)

@@ -364,6 +364,28 @@ def test_a_run_measures_files_and_resumes_without_coding_again(folder, tmp_path)
     assert codec.calls == 20
 
 
+def test_a_codec_of_ours_is_measured_by_its_real_files(
+    folder, tmp_path, tiny_checkpoint
+):
+    result = run.evaluate(
+        folder,
+        out=tmp_path / "out",
+        codecs=["image/default"],
+        checkpoint=tiny_checkpoint,
+        qualities=(10, 90),
+        anchors=["jpeg"],
+        anchor_settings={"jpeg": (50,)},
+        device="cpu",
+        report=False,
+    )
+    name = f"image/default@{tiny_checkpoint}"
+    rows = [row for row in result.rows if row.codec == name]
+    assert [row.setting for row in rows] == [10, 90, 10, 90]
+    assert all(0 < row.estimated_bpp < row.bpp for row in rows)
+    assert result.overheads[name].pictures == 4
+    assert "needs 4" in result.comparisons["psnr"][name]["jpeg"].reason
+
+
 def test_a_run_writes_its_tables_and_json(folder, tmp_path):
     out = tmp_path / "out"
     result = run.evaluate(
