@@ -35,7 +35,7 @@ app.command()(cli_files.info)
 app.command()(cli_files.verify)
 app.command()(cli_work.models)
 app.command()(cli_work.train)
-# EXPORT
+app.command()(cli_work.export)
 app.command("eval")(cli_work.evaluate)
 app.command()(cli_work.schema)
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +48,29 @@ def train(
     from polycodec.train.loop import Trainer
 
     Trainer(checked, resume=resume).train()
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A training run's folder.")],
+    out: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="DIR", help="RUN itself unless told."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What its card calls it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a codec of a checkpoint: freeze tables, certify, check."""
+    from polycodec.train.export import WEIGHTS
+    from polycodec.train.export import export as run_export
+
+    say = partial(print, file=sys.stderr, flush=True)
+    card = run_export(run, out, name=name, progress=say)
+    if as_json:
+        print(json.dumps(card))
+    else:
+        print(f"{run} -> {Path(out or run) / WEIGHTS}  digest {card['digest'][:8]}")
 
 
 def schema() -> None:

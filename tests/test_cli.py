@@ -130,6 +130,42 @@ def test_info_and_verify(cli, photo, tiny_checkpoint):
     assert code == 0 and out.startswith("p.plc: whole")
 
 
+def test_a_config_becomes_a_run_a_codec_and_a_file(cli, photo, tiny_codec, tmp_path):
+    pytest.importorskip("lightning", reason="needs the train extra")
+    (tmp_path / "images").mkdir()
+    for k in range(3):
+        Image.open(photo).rotate(90 * k, expand=True).save(f"images/{k}.png")
+    sections = {
+        "codec": tiny_codec(),
+        "data": {"train": "images", "cache": "cache", "crop": 64, "batch": 2},
+        "run": {"out": "run", "steps": 2, "accelerator": "cpu"},
+        "eval": {"images": 1, "size": 64, "qualities": [20, 80]},
+    }
+    # JSON is YAML.
+    pathlib.Path("tiny.yaml").write_text(json.dumps(sections))
+    assert cli("train", "tiny.yaml", "run.seed=3", "data.holdout=3")[0] == 0
+    code, _, err = cli("train", "tiny.yaml")
+    assert code == 3 and "--resume" in err
+    code, out, err = cli("export", "run", "--name", "image/tiny", "--json")
+    assert code == 0 and json.loads(out)["name"] == "image/tiny", err
+    assert cli("encode", photo, "--checkpoint", "run")[0] == 0
+    code, _, err = cli("decode", "photo.plc", "-o", "b.png", "--checkpoint", "run")
+    assert (code, err) == (0, "")
+
+
+def test_evaluation_of_a_folder(cli, tree, tmp_path):
+    for package in ("bjontegaard", "matplotlib", "torchmetrics"):
+        pytest.importorskip(package, reason="needs the eval extra")
+    (tree / "2019" / "c.jpg").unlink()
+    code, out, err = cli(
+        "eval", "--dataset", "photos", "--codec", "jpeg", "webp", "--anchors", "",
+        "--limit", 1, "-o", "report",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "webp" in out.lower() and "jpeg" in out.lower()
+    assert (tmp_path / "report" / "run.json").is_file()
+
+
 def test_models_lists_every_card(cli):
     from polycodec.codecs import zoo
 
