@@ -68,8 +68,8 @@ def compare(
     test = _Curve.of(test_rate, test_quality)
     reason = _fault("anchor", anchor) or _fault("test", test)
     if reason is None:
-        low = max(anchor.quality[0], test.quality[0])
-        high = min(anchor.quality[-1], test.quality[-1])
+        low = float(max(anchor.quality[0], test.quality[0]))
+        high = float(min(anchor.quality[-1], test.quality[-1]))
         if low >= high:
             reason = (
                 "no common quality: the anchor covers "
@@ -86,8 +86,8 @@ def compare(
         quality_akima=_bd_quality("akima", anchor, test),
         quality_pchip=_bd_quality("pchip", anchor, test),
         overlap=(low, high),
-        share_anchor=(high - low) / (anchor.quality[-1] - anchor.quality[0]),
-        share_test=(high - low) / (test.quality[-1] - test.quality[0]),
+        share_anchor=(high - low) / float(np.ptp(anchor.quality)),
+        share_test=(high - low) / float(np.ptp(test.quality)),
         parts=parts,
         below_everywhere=all(part.rate_percent < 0 for part in parts),
         reason=None,

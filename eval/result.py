@@ -66,6 +66,7 @@ def overheads(rows: Sequence[Row]) -> dict[str, Overhead]:
         excess = [row.bytes - 1.006 * estimate - 40 for row, estimate in pairs]
         at = max(range(len(group)), key=excess.__getitem__)
         total = sum(estimates)
+        real = sum(row.bytes for row in group)
         table[codec] = Overhead(
             percent=100 * (sum(r.bytes for r in group) / total - 1)
             if total
