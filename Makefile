@@ -31,6 +31,6 @@ $(READY): pyproject.toml $(wildcard cuda/*.cpp cuda/*.h)
 	  echo "polycodec needs Python 3.10 to 3.12, found $$($(PYTHON) -V);" \
 	  "run make with PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[all,test]'
+	$(BIN)/pip install -qq --upgrade pip
+	$(BIN)/pip install -qq -e '.[all,test]'
 	touch $@
