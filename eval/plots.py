@@ -273,6 +273,8 @@ def _apart(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _short(text: str, longest: int = 30) -> str:
+    """Cut a long name at a comma or before a bracket that would stay open."""
     if len(text) <= longest:
         return text
-    return text[:longest].rsplit(",", 1)[0].rsplit(" (", 1)[0] + " …"
+    cut = text[:longest].rsplit(",", 1)[0]
+    return cut.rsplit(" (", 1)[0] if cut.count("(") > cut.count(")") else cut

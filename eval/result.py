@@ -68,9 +68,7 @@ def overheads(rows: Sequence[Row]) -> dict[str, Overhead]:
         total = sum(estimates)
         real = sum(row.bytes for row in group)
         table[codec] = Overhead(
-            percent=100 * (sum(r.bytes for r in group) / total - 1)
-            if total
-            else math.nan,
+            percent=100 * (real / total - 1) if total else math.nan,
             beyond=excess[at],
             worst=f"{group[at].image} at {group[at].setting:g}",
             pictures=len(group),

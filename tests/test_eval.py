@@ -505,6 +505,15 @@ def test_labels_are_moved_apart_as_little_as_possible():
     assert crowded == pytest.approx([0.8, 0.9, 1.0])
 
 
+def test_long_names_are_cut_where_they_may_be():
+    assert plots._short("VTM (VVC), version 9.1, YCbCr 4:4:4") == (
+        "VTM (VVC), version 9.1"
+    )
+    assert plots._short("A codec with a name (that never quite ends)") == (
+        "A codec with a name"
+    )
+
+
 def test_published_curves_are_checked(tmp_path):
     path = tmp_path / "curves.json"
     path.write_text(json.dumps({"kodak": [{"id": "a", "bpp": [1, 2], "psnr": [30]}]}))
