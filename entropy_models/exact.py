@@ -130,9 +130,9 @@ class ExactConv2d(nn.Conv2d):
         largest = scaled.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
         # The largest weight of every output channel uses all its bits.
         weight_exp = torch.ceil(torch.log2(largest / self._weight_top))
-        # A large bias beside tiny weights must still fit its 32 bits.
+        # Beside weights that are all nearly zero, the bias alone must fit float64.
         bias = self.bias.double().abs().clamp_min(2.0**-40)
-        weight_exp = torch.maximum(weight_exp, torch.ceil(torch.log2(bias / 2**30)))
+        weight_exp = torch.maximum(weight_exp, torch.ceil(torch.log2(bias / 2**40)))
         grid = _power(weight_exp)
         self.load_integers(
             {
@@ -146,7 +146,7 @@ class ExactConv2d(nn.Conv2d):
     def integers(self) -> dict[str, Tensor]:
         """The layer as the integers that are stored with the weights.
 
-        weight_int (O, I, k, k) int16, bias_int (O,) int32, weight_exp (O,) int16 and
+        weight_int (O, I, k, k) int16, bias_int (O,) int64, weight_exp (O,) int16 and
         input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp).
         """
         return {k: v.clone() for k, v in self._integers.items()}
@@ -159,7 +159,7 @@ class ExactConv2d(nn.Conv2d):
         """
         dtypes = {
             "weight_int": torch.int16,
-            "bias_int": torch.int32,
+            "bias_int": torch.int64,
             "weight_exp": torch.int16,
             "input_exp": torch.int16,
         }
@@ -238,7 +238,7 @@ def neighbours(x: Tensor, where: Tensor, k: int) -> Tensor:
     x: (B, C, h, w), zero outside. Positions are rows of memory here, so gathering is
     a copy of whole rows; unfolding first and selecting after took three times as long.
     """
-    b, c, h, w = x.shape
+    b, c, _, w = x.shape
     r = k // 2
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, r, r, r, r)).flatten(1, 2)
     row, column = where.nonzero(as_tuple=True)
@@ -255,10 +255,16 @@ def _matmul(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def carrier_of(layer: ExactConv2d, device: torch.device) -> torch.dtype:
     """Choose float32 only where it is certified and the backend keeps it whole."""
+    if layer._carrier is None:
+        certificate = layer.certificate()
+        if not certificate.holds:
+            raise ModelError(
+                f"an exact layer may sum to {certificate.bound:.3g}; expected at most "
+                "2^53; its weights file is damaged or was not made by an export"
+            )
+        layer._carrier = getattr(torch, certificate.carrier)
     if device.type != "cpu":
         return torch.float64
-    if layer._carrier is None:
-        layer._carrier = getattr(torch, layer.certificate().carrier)
     if layer._carrier == torch.float32 and not _float32_is_whole(_settings()):
         return torch.float64
     return layer._carrier

@@ -44,7 +44,8 @@ def tables_of_pmfs(pmfs: np.ndarray, minimum: int) -> TableSet:
     """
     rows, starts, tails = [], [], []
     for pmf in np.asarray(pmfs, np.float64):
-        keep = np.flatnonzero(pmf > 2.0**-17)
+        # A density that lies outside the range keeps one symbol, and escapes.
+        keep = np.flatnonzero(pmf > min(2.0**-17, pmf.max() / 2))
         low, high = int(keep[0]), int(keep[-1])
         rows.append(pmf[low : high + 1])
         starts.append(minimum + low)
