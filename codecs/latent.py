@@ -79,8 +79,16 @@ class LatentCodec(Codec):
         self.knots, self.lmbda = knots, tuple(lmbda)
         # The best uniform step is proportional to λ^-½ (high-rate theory).
         start = 0.5 * torch.log(self.lmbda_of(torch.arange(float(knots))) / 0.0067)
-        self.gain.log_scale.data += start[:, None] + 1.0
-        self.inverse_gain.log_scale.data -= start[:, None] + 1.0
+        self.gain.log_scale.data += start[:, None] + 1.4
+        self.inverse_gain.log_scale.data -= start[:, None] + 1.4
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Start from data x (B, 3, H, W): a linear transform and its scales."""
+        if hasattr(self.transform, "initialise"):
+            self.transform.initialise(x - 0.5)
+            y = self.analyse(x, self.level_of(50, x.shape[0]))
+            self.entropy.initialise(y.std(dim=(0, 2, 3)))
 
     def lmbda_of(self, level: Tensor) -> Tensor:
         """λ of a level in [0, knots - 1]."""

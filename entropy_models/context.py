@@ -29,7 +29,12 @@ from torch import Tensor, nn
 from polycodec.cuda import TableSet
 from polycodec.entropy_models.exact import ExactConv2d
 from polycodec.entropy_models.factorized import FactorizedPrior
-from polycodec.entropy_models.priors import Factorized, Gaussian
+from polycodec.entropy_models.priors import (
+    LOG_STEP,
+    SCALE_MIN,
+    Factorized,
+    Gaussian,
+)
 from polycodec.entropy_models.tables import gaussian_tables
 from polycodec.errors import ModelError
 from polycodec.registry import register
@@ -175,6 +180,13 @@ class ContextModel(nn.Module):
     def _prior(self, net, phi, known, mask, where) -> Gaussian:
         means, index = net(phi, known, mask, where)
         return Gaussian(means, index, self.tables.get("y"))
+
+    @torch.no_grad()
+    def initialise(self, deviation: Tensor) -> None:
+        """Start the table indexes at those of the channels' deviations, (M,)."""
+        index = torch.log(deviation.clamp_min(SCALE_MIN) / SCALE_MIN) / LOG_STEP
+        for net, start in zip(self.nets, index.split(self.slices), strict=True):
+            net.out.bias[len(start) :] = start
 
     def update(self) -> None:
         """Build the integer tables; afterwards the model can code."""

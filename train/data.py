@@ -109,6 +109,11 @@ class CropSource:
         x = torch.from_numpy(crops).permute(0, 3, 1, 2)
         return x.float() / 255, rng
 
+    def sample(self, count: int) -> Tensor:
+        """The first crops of the run, (n, 3, crop, crop) float with n >= ``count``."""
+        batches = range(-(-count // self.batch))
+        return torch.cat([self.batch_at(step)[0] for step in batches])
+
     def _crop(self, rng: np.random.Generator) -> np.ndarray:
         image = self.images[self.train[rng.choice(len(self.train), p=self.weights)]]
         top = rng.integers(image.shape[0] - self.crop + 1)

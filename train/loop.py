@@ -43,7 +43,13 @@ class Trainer:
         self.out = Path(run.out)
         self.step, self.seconds = 0, 0.0  # of all parts of a resumed run together
         codec = build(f"codec/{config.codec.name}", **config.codec.options())
-        self.initialised = 0 if run.init is None else self._init_from(codec, run.init)
+        self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
+        self.source = self._source()
+        self.initialised = 0
+        if run.init is not None:
+            self.initialised = self._init_from(codec, run.init)
+        elif not resume and hasattr(codec, "initialise"):
+            codec.initialise(self.source.sample(INITIAL_CROPS))
         codec = codec.to(memory_format=torch.channels_last)
         optimizer = build(
             f"optimizer/{config.optim.name}",
@@ -53,14 +59,12 @@ class Trainer:
         self.codec, self.optimizer = self.fabric.setup(codec, optimizer)
         self.forward = torch.compile(self.codec) if run.compile else self.codec
         self.ema = {k: v.clone() for k, v in self._weights().items()}
-        self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
         if resume:
             self._resume()
         elif (self.out / CHECKPOINT).exists() and self.fabric.is_global_zero:
             raise InputError(
                 f"{self.out} already holds a run; use --resume or another run.out"
             )
-        self.source = self._source()
 
     def train(self) -> None:
         """Run until ``run.steps``; checkpoint, validate and log on the way."""

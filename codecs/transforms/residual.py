@@ -11,15 +11,20 @@ The residual bottleneck is ELIC's (He et al. 2022, arXiv 2203.10886). Starting a
 quarter of the resolution keeps memory traffic, which is what a CPU waits for, at 8
 values per pixel and layer where a stride-2 stem of 128 channels has 32. Level
 scales between the stages tell the features the rate (`rate.py`).
+
+Before the first step `initialise` turns the convolutions into the best linear
+transform of 16 x 16 blocks (`klt.py`): training starts from a working codec.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.klt import principal_axes, take_pairs
 from polycodec.codecs.transforms.rate import RateScale
 from polycodec.registry import register
 
@@ -118,3 +123,49 @@ class ResidualTransform(nn.Module):
         self.analysis_reach = 4 * (e1 + 2) + 8 * (e2 + 1) + 16 * e3  # pixels
         d1, d2, d3 = synthesis_depths
         self.synthesis_reach = d3 + -(-(2 * d2 + d1 + 1) // 4)  # latents
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Make g_a the Karhunen-Loève transform of images x (B, 3, H, W), g_s its inverse.
+
+        The stages hold 48 (4 x 4 pixels), 192 (8 x 8) and M (16 x 16) axes, each stage
+        the axes of 2 x 2 positions of the one before. Widths must have room for them.
+        """
+        a, b = self.g_a.stem.out_channels, self.g_a.down1.out_channels
+        if a < 48 or b < 192 or self.channels > 768:
+            return
+        g_a, g_s = self.g_a, self.g_s
+        u = F.pixel_unshuffle(x, 4)  # (B, 48, H/4, W/4)
+        first = principal_axes(u, 48)
+        u = torch.einsum("bchw,kc->bkhw", u, first)
+        second = principal_axes(take_pairs(u), 192)  # (192, 4 x 48)
+        v = torch.einsum("bchw,kc->bkhw", take_pairs(u), second)
+        third = principal_axes(take_pairs(v), self.channels)  # (M, 4 x 192)
+        g_a.stem.weight[:48] = 0
+        g_a.stem.weight[:48, :, 1, 1] = first
+        g_s.head.weight[:, :48] = 0
+        g_s.head.weight[:, :48, 1, 1] = first.T
+        _set_down(g_a.down1, second, 48)
+        _set_down(g_a.down2, third, 192)
+        _set_up(g_s.up1, second, 48)
+        _set_up(g_s.up2, third, 192)
+        # Channels beyond the axes start small: they add to a working codec.
+        g_a.stem.weight[48:] *= 0.1
+        g_s.head.weight[:, 48:] *= 0.1
+        for layer in (g_a.stem, g_a.down1, g_a.down2, g_s.up1, g_s.up2, g_s.head):
+            layer.bias.zero_()
+
+
+def _set_down(layer: nn.Conv2d, axes: Tensor, channels: int) -> None:
+    """Write (K, 4 channels) axes of 2 x 2 positions into a conv3 of stride 2."""
+    layer.weight *= 0.1
+    layer.weight[: len(axes), :channels] = 0
+    # With padding 1 the taps 1 and 2 lie on rows 2i and 2i + 1.
+    taps = axes.view(len(axes), channels, 2, 2)
+    layer.weight[: len(axes), :channels, 1:, 1:] = taps
+
+
+def _set_up(layer: nn.Conv2d, axes: Tensor, channels: int) -> None:
+    """Write the transpose of `_set_down` into a 1x1 before a pixel shuffle."""
+    layer.weight *= 0.1
+    layer.weight[: 4 * channels, : len(axes), 0, 0] = axes.T
