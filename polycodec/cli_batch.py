@@ -11,7 +11,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from polycodec.cli_failure import explain
 from polycodec.errors import CodecError, UsageError
@@ -28,28 +28,28 @@ def run(
     as_json: bool,
     verb: str,
     fatal: tuple[type[CodecError], ...] = (UsageError,),
-    out: TextIO | None = None,
+    aside: bool = False,
 ) -> int:
     """Call ``work(k, tick)`` for every name; return the exit code.
 
     The error of a single input is raised. Among many, failures are collected; those
     of a ``fatal`` kind end the run, because they would repeat for every input.
+    ``aside``: stdout carries the data itself, so all is said on stderr.
     """
     failures: list[tuple[str, int, str]] = []
-    out = out or sys.stdout
     with bar(len(names), verb) as step:
         for k, name in enumerate(names):
             try:
                 line, values = work(k, step(name))
                 text = json.dumps(values) if as_json else line
-                print(text, file=out, flush=True)
+                _say(text, aside)
             except BrokenPipeError:
                 raise
             except Exception as error:
                 code, message = explain(error)
                 if as_json:
                     said = {"input": name, "error": message, "exit_code": code}
-                    print(json.dumps(said), file=out, flush=True)
+                    _say(json.dumps(said), aside)
                 if len(names) == 1 and isinstance(error, CodecError):
                     raise _named(error, name) from error
                 if len(names) == 1 or isinstance(error, fatal):
@@ -64,6 +64,11 @@ def run(
     for name, _, message in failures:
         print(f"  {_prefix(name, message)}{message}", file=sys.stderr)
     return failures[0][1]
+
+
+def _say(text: str, aside: bool) -> None:
+    # Looked up at each call: a bar on the same terminal stands in for the streams.
+    print(text, file=sys.stderr if aside else sys.stdout, flush=True)
 
 
 def _named(error: CodecError, name: str) -> CodecError:

@@ -239,7 +239,7 @@ def _finish(
         as_json=as_json,
         verb=verb,
         fatal=fatal,
-        out=sys.stderr if streams else None,
+        aside=streams,
     )
     raise typer.Exit(code)
 
