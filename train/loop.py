@@ -28,6 +28,8 @@ from polycodec.train.log import RunLog
 from polycodec.train.loss import rate_distortion
 from polycodec.train.optim import learning_rate
 
+INITIAL_CROPS = 256  # for the transform a codec starts from
+
 
 class Trainer:
     """A run: builds codec, data and optimizer from a config, trains, saves."""
