@@ -58,6 +58,41 @@ def tiny_codec():
 
 
 @pytest.fixture(scope="session")
+def training_images(tmp_path_factory) -> pathlib.Path:
+    """Six smooth PNGs of about 150 x 130."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        small.resize((150 + i, 130), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def run_config(tmp_path, training_images, tiny_codec) -> dict:
+    """A training config of four steps, as a plain dictionary."""
+    return {
+        "codec": tiny_codec(),
+        "data": {
+            "train": str(training_images),
+            "cache": str(training_images.parent / "cache"),
+            "crop": 64,
+            "batch": 2,
+            "holdout": 3,
+        },
+        "optim": {"lr": 1e-3, "warmup": 2},
+        "run": {
+            "out": str(tmp_path / "run"),
+            "steps": 4,
+            "accelerator": "cpu",
+            "save_every": 2,
+            "log_every": 2,
+        },
+        "eval": {"every": 4, "images": 2, "size": 64, "qualities": [0, 50, 100]},
+    }
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> pathlib.Path:
     """Path of a weights file as an export writes it, untrained."""
     torch = pytest.importorskip("torch")

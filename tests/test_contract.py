@@ -43,6 +43,8 @@ def trained(config: str):
     section = parse_config({"codec": json.loads(config), **rest}).codec
     torch.manual_seed(0)
     codec = build(f"codec/{section.name}", **section.options())
+    if hasattr(codec, "initialise"):
+        codec.initialise(picture(64, 64, 4))
     before = {k: v.clone() for k, v in codec.named_parameters()}
     optimizer = build("optimizer/adam", params=codec.parameters(), lr=1e-3)
     x, level = picture(64, 64, 2), torch.tensor([0.3, 1.7])

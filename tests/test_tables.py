@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from polycodec.entropy_models.factorized import FactorizedPrior
+from polycodec.entropy_models.factorized_model import FactorizedModel
 from polycodec.entropy_models.priors import gaussian_bits
 from polycodec.entropy_models.tables import gaussian_tables, tables_of_pmfs
 
@@ -127,6 +128,20 @@ def test_factorized_tables_follow_the_density():
         for a, b in zip(tables.first[:-1], tables.first[1:], strict=True)
     ]
     assert abs(middle[0]) <= 1 and abs(middle[1] - 3) <= 1 and abs(middle[2] + 20) <= 3
+
+
+@torch.no_grad()
+def test_a_density_starts_wide_enough_for_its_channel():
+    torch.manual_seed(0)
+    model = FactorizedModel(3)
+    model.initialise(torch.tensor([0.125, 1.0, 10.0]))
+    v = torch.arange(-255.0, 256.0)
+    bits = model.prior_y.bits(v.view(1, 1, 1, -1).expand(1, 3, 1, -1))[0, :, 0]
+    pmf = torch.exp2(-bits)
+    mean = (pmf * v).sum(1) / pmf.sum(1)
+    found = ((pmf * (v - mean[:, None]) ** 2).sum(1) / pmf.sum(1)).sqrt()
+    # The integers' own width, 12^-½, adds to the narrowest.
+    assert found.tolist() == pytest.approx([0.58, 4.0, 40.0], rel=0.15)
 
 
 def test_a_density_outside_the_range_still_has_a_table():
