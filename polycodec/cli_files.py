@@ -16,11 +16,29 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from polycodec import cli_batch
+from polycodec.cli_options import (
+    Alpha,
+    AsJson,
+    Checkpoint,
+    Device,
+    Files,
+    Force,
+    Inputs,
+    MinPsnr,
+    Model,
+    Output,
+    Psnr,
+    Quality,
+    Region,
+    TargetBpp,
+    TargetSize,
+    Tile,
+)
 from polycodec.cli_paths import STREAM, Job, plan
 from polycodec.cli_values import (
     check_device,
@@ -32,59 +50,20 @@ from polycodec.cli_values import (
 )
 from polycodec.errors import InputError, ModelError, UsageError
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="IN", help="Files or folders; - is standard input."),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output", "-o", metavar="OUT", help="File, folder, or - for standard output."
-    ),
-]
-Device = Annotated[
-    str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run.")
-]
-Checkpoint = Annotated[
-    str | None,
-    typer.Option(metavar="RUN", help="An exported training run instead of -m."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per input.")]
-
 
 def encode(
     inputs: Inputs,
     output: Output = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="See polycodec models."),
-    ] = None,
-    quality: Annotated[
-        float | None,
-        typer.Option("--quality", "-q", metavar="0..100", help="50 unless told."),
-    ] = None,
-    target_bpp: Annotated[
-        float | None, typer.Option(metavar="F", help="At most F bits per pixel.")
-    ] = None,
-    target_size: Annotated[
-        str | None, typer.Option(metavar="50kB", help="At most that many bytes a file.")
-    ] = None,
-    min_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Smallest file of at least DB.")
-    ] = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Side of tiles in pixels, 0: none."),
-    ] = None,
-    alpha: Annotated[
-        str, typer.Option(metavar="lossless|codec", help="How transparency is coded.")
-    ] = "lossless",
+    model: Model = None,
+    quality: Quality = None,
+    target_bpp: TargetBpp = None,
+    target_size: TargetSize = None,
+    min_psnr: MinPsnr = None,
+    tile: Tile = None,
+    alpha: Alpha = "lossless",
     device: Device = "auto",
     checkpoint: Checkpoint = None,
-    psnr: Annotated[
-        bool, typer.Option("--psnr", help="Decode too, and report the PSNR.")
-    ] = False,
+    psnr: Psnr = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -123,12 +102,9 @@ def encode(
     def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
         result = _run("encode", jobs[k], options, force, tick)
         rate = f"{readable(result['bytes'])}  {result['bpp']:.3f} bpp"
-        shown = f"  PSNR {result['psnr']:.2f} dB" if psnr else ""
-        return (
-            f"{_arrow(jobs[k])}  {rate}  q {result['quality']:g}{shown}  "
-            f"{result['seconds']:.1f} s{_said(result)}",
-            result,
-        )
+        rate += f"  q {result['quality']:g}{_decibel(result)}"
+        line = f"{_arrow(jobs[k])}  {rate}  {result['seconds']:.1f} s{_said(result)}"
+        return line, result
 
     _finish(jobs, work, as_json, "encoding", fatal=(UsageError, ModelError))
 
@@ -136,10 +112,7 @@ def encode(
 def decode(
     inputs: Inputs,
     output: Output = None,
-    region: Annotated[
-        str | None,
-        typer.Option(metavar="X,Y,W,H", help="Decode this part only, in pixels."),
-    ] = None,
+    region: Region = None,
     device: Device = "auto",
     checkpoint: Checkpoint = None,
     force: Force = False,
@@ -169,7 +142,7 @@ def decode(
 
 
 def info(
-    files: Annotated[list[str], typer.Argument(metavar="FILE")],
+    files: Files,
     as_json: AsJson = False,
 ) -> None:
     """Show header, metadata, chunks and rates; reads the header only."""
@@ -185,7 +158,7 @@ def info(
 
 
 def verify(
-    files: Annotated[list[str], typer.Argument(metavar="FILE")],
+    files: Files,
     as_json: AsJson = False,
 ) -> None:
     """Check every chunk and record; exit code 4 when a file is damaged."""
@@ -291,6 +264,12 @@ def _remove_folders(made: list[Path]) -> None:
 def _plain(value: Any) -> Any:
     """JSON knows no infinity: the PSNR of equal pictures becomes null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _decibel(result: dict[str, Any]) -> str:
+    if "psnr" not in result:
+        return ""
+    return f"  PSNR {math.inf if result['psnr'] is None else result['psnr']:.2f} dB"
 
 
 def _arrow(job: Job) -> str:

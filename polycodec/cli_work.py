@@ -12,7 +12,21 @@ from typing import Annotated, Any
 
 import typer
 
-from polycodec.cli_files import AsJson, Device
+from polycodec.cli_options import (
+    Anchors,
+    AsJson,
+    Checkpoint,
+    Codecs,
+    Data,
+    Dataset,
+    Device,
+    Limit,
+    Published,
+    Qualities,
+    Reference,
+    Report,
+    TargetBpps,
+)
 from polycodec.cli_values import check_device
 from polycodec.errors import UsageError
 
@@ -81,50 +95,18 @@ def schema() -> None:
 
 
 def evaluate(
-    out: Annotated[
-        str, typer.Option("--output", "-o", metavar="DIR", help="For the report.")
-    ],
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="kodak|DIR|FILES", help="What to measure on. [default: kodak]"
-        ),
-    ] = None,
-    codec: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME...", help="Ours; NAME@RUN too. [default: image/default]"
-        ),
-    ] = None,
-    anchors: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="jpeg,webp,avif,jxl,jpeg2000 unless told; '' for none.",
-        ),
-    ] = None,
-    qualities: Annotated[
-        str | None, typer.Option(metavar="Q,Q,...", help="Settings of our codecs.")
-    ] = None,
-    target_bpp: Annotated[
-        str | None, typer.Option(metavar="F,F,...", help="Rates instead of qualities.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(metavar="NAME", help="BD-rate against this one only.")
-    ] = None,
-    published: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Published curves, dashed.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where kodak/ is already.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="The first N pictures only.")
-    ] = None,
+    out: Report,
+    dataset: Dataset = None,
+    codec: Codecs = None,
+    anchors: Anchors = None,
+    qualities: Qualities = None,
+    target_bpp: TargetBpps = None,
+    reference: Reference = None,
+    published: Published = None,
+    data: Data = None,
+    limit: Limit = None,
     device: Device = "auto",
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Weights of a training run.")
-    ] = None,
+    checkpoint: Checkpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure codecs beside JPEG, WebP, AVIF and others."""
