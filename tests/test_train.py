@@ -18,7 +18,7 @@ import yaml
 
 pytest.importorskip("lightning", reason="the extra 'train' is not installed")
 
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.registry import build
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
@@ -102,6 +102,14 @@ def test_resuming_what_is_not_there_or_does_not_fit(run_config, tmp_path):
         Trainer(parse_config(run_config), resume=True)
 
 
+def test_devices_that_torchrun_did_not_start_are_refused(run_config, monkeypatch):
+    """Two processes that each believe to be alone would write into one folder."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    run_config["run"]["devices"] = 4
+    with pytest.raises(UsageError, match=r"devices is 4.*started 2"):
+        Trainer(parse_config(run_config))
+
+
 def test_a_run_can_start_from_exported_weights(run_config, tiny_checkpoint, tmp_path):
     run_config["run"]["init"] = str(tiny_checkpoint)
     trainer = Trainer(parse_config(run_config))
@@ -118,7 +126,7 @@ def test_a_run_can_start_from_exported_weights(run_config, tiny_checkpoint, tmp_
 
 def test_two_processes_end_with_equal_weights(run_config, tmp_path):
     """DDP under torchrun: every rank sees other crops, all keep the same weights."""
-    run_config["run"].update(devices=2, steps=2, precision="32-true")
+    run_config["run"].update(steps=2, precision="32-true")
     run_config["eval"]["every"] = 100
     run_config["data"]["cache"] = str(tmp_path / "cache")  # both ranks find it missing
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(run_config))

@@ -11,6 +11,7 @@ Fabric's.
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from polycodec.codecs.base import load_codec
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.registry import build
 from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
-from polycodec.train.config import TrainConfig
+from polycodec.train.config import RunSection, TrainConfig
 from polycodec.train.data import CropSource, ImageCache
 from polycodec.train.log import RunLog
 from polycodec.train.loss import rate_distortion
@@ -31,15 +32,31 @@ from polycodec.train.optim import learning_rate
 INITIAL_CROPS = 256  # for the transform a codec starts from
 
 
+def _fabric(run: RunSection) -> Fabric:
+    """Devices of the config, or as many processes as torchrun has started.
+
+    Fabric's own mixed precision would also round the inputs, pixels and rate level,
+    to bfloat16; autocast alone leaves them as they are.
+    """
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 0))  # set by torchrun
+    if not local:
+        return Fabric(accelerator=run.accelerator, devices=run.devices)
+    if run.devices not in (1, local):
+        raise UsageError(
+            f"run.devices is {run.devices}, torchrun started {local} processes here; "
+            "leave run.devices out, or make them equal"
+        )
+    nodes = int(os.environ["WORLD_SIZE"]) // local
+    return Fabric(accelerator=run.accelerator, devices=local, num_nodes=nodes)
+
+
 class Trainer:
     """A run: builds codec, data and optimizer from a config, trains, saves."""
 
     def __init__(self, config: TrainConfig, *, resume: bool = False) -> None:
         self.config = config
         run = config.run
-        # Fabric's own mixed precision would also round the inputs, pixels and rate
-        # level, to bfloat16; autocast alone leaves them as they are.
-        self.fabric = Fabric(accelerator=run.accelerator, devices=run.devices)
+        self.fabric = _fabric(run)
         self.fabric.launch()
         torch.manual_seed(run.seed)
         self.out = Path(run.out)
