@@ -126,7 +126,7 @@ class ResidualTransform(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Make g_a the Karhunen-Loève transform of images x (B, 3, H, W), g_s its inverse.
+        """Make g_a the Karhunen-Loève transform of x (B, 3, H, W), g_s its inverse.
 
         The stages hold 48 (4 x 4 pixels), 192 (8 x 8) and M (16 x 16) axes, each stage
         the axes of 2 x 2 positions of the one before. Widths must have room for them.
