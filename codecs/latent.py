@@ -153,6 +153,7 @@ class LatentCodec(Codec):
     @torch.inference_mode()
     def compress(self, x: Tensor, quality: float = 50.0) -> list[bytes]:
         """Images x (B, 3, H, W) float in [0, 1] -> a list of B byte strings."""
+        quality = round(100 * quality) / 100  # as the header will say
         level = self.level_of(quality, x.shape[0])
         y = self.analyse(self.pad(x.float()), level)
         head = RAW.pack(*x.shape[-2:], round(100 * quality))

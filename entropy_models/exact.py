@@ -72,8 +72,8 @@ class ExactConv2d(nn.Conv2d):
         kernel_size: int = 1,
         *,
         stride: int = 1,
-        input_bits: int = 12,
-        weight_bits: int = 12,
+        input_bits: int = 14,
+        weight_bits: int = 14,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, kernel_size // 2
