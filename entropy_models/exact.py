@@ -140,6 +140,7 @@ class ExactConv2d(nn.Conv2d):
                 "bias_int": torch.round(self.bias.double() / grid),
                 "weight_exp": weight_exp,
                 "input_exp": input_exp,
+                "widths": torch.tensor([self.input_bits, self.weight_bits]),
             }
         )
 
@@ -147,7 +148,8 @@ class ExactConv2d(nn.Conv2d):
         """The layer as the integers that are stored with the weights.
 
         weight_int (O, I, k, k) int16, bias_int (O,) int64, weight_exp (O,) int16 and
-        input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp).
+        input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp). widths
+        (2,) int16: bits of inputs and weights, signs counted.
         """
         return {k: v.clone() for k, v in self._integers.items()}
 
@@ -162,16 +164,20 @@ class ExactConv2d(nn.Conv2d):
             "bias_int": torch.int64,
             "weight_exp": torch.int16,
             "input_exp": torch.int16,
+            "widths": torch.int16,
         }
         kept = {k: integers[k].to(d) for k, d in dtypes.items()}
         same = all(bool((kept[k] == integers[k]).all()) for k in dtypes)
         small = max(int(kept[k].abs().max()) for k in ("weight_exp", "input_exp"))
-        if not same or small > 64 or kept["weight_int"].shape != self.weight.shape:
+        input_bits, weight_bits = (int(w) for w in kept["widths"])
+        sane = 2 <= input_bits <= 48 and 2 <= weight_bits <= 16 and small <= 64
+        if not (same and sane) or kept["weight_int"].shape != self.weight.shape:
             raise ModelError(
                 f"integers of an exact layer {tuple(self.weight.shape)} do not fit "
                 "their widths; the weights file is damaged: get it again"
             )
         self._integers, self._carrier = kept, None
+        self.input_bits, self.weight_bits = input_bits, weight_bits
         grid, step = _power(kept["weight_exp"]), _power(kept["input_exp"])
         weight = kept["weight_int"].double() * grid.view(-1, 1, 1, 1)
         self.weight.copy_(weight / step.view(1, -1, 1, 1))
