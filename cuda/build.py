@@ -13,8 +13,11 @@ import subprocess
 import sys
 import sysconfig
 
-SOURCES = ("rans_host.cpp", "crc32c.cpp")
-FLAGS = ("-O3", "-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden")
+SOURCES = (
+    *("rans_host.cpp", "rans_scalar.cpp", "rans_avx2.cpp"),
+    *("rans_avx512_decode.cpp", "rans_avx512_encode.cpp", "crc32c.cpp"),
+)
+FLAGS = ("-O3", "-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 
 
 def main() -> int:

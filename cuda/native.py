@@ -12,38 +12,21 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
+import os
 import pathlib
-import weakref
 
 import numpy as np
 
+from polycodec.cuda import threads
 from polycodec.cuda.lanes import Lanes
+from polycodec.cuda.layouts import prepare
 from polycodec.cuda.tables import TableSet
+from polycodec.errors import UsageError
 
 NAME = "native"
-ABI = 1  # of rans_host.cpp: a stale build is refused
+ABI = 2  # of rans_host.cpp: a stale build is refused
+SIMD = ("scalar", "avx2", "avx512")  # in the order of the library's numbers
 _FINE, _WORDS_RAN_OUT, _SIDE_RAN_OUT = 0, 1, 2
-# One packed word per slot of 2^P while all tables take no more than this; above, and
-# for P > 12, tables are searched: 16 MiB is where building them starts to be felt.
-_PACKED_WORDS = 1 << 22
-_GUESS_BITS = 10  # 2 KiB per searched table
-
-
-class _Tables(ctypes.Structure):
-    """``RansTables`` of rans_host.cpp."""
-
-    _fields_ = (
-        ("precision", ctypes.c_int32),
-        ("count", ctypes.c_int32),
-        *(
-            (name, ctypes.c_void_p)
-            for name in (
-                *("first", "minimum", "has_escape", "costs", "rows", "packed"),
-                *("starts", "starts_of", "guess"),
-            )
-        ),
-        ("guess_bits", ctypes.c_int32),
-    )
 
 
 class _Lanes(ctypes.Structure):
@@ -72,6 +55,7 @@ class Library:
         try:
             abi = loaded.polycodec_abi()
             self.crc = loaded.polycodec_crc32c
+            self.best_simd = loaded.polycodec_simd()
             self.rows = loaded.polycodec_rows
             self.encode_pass = loaded.polycodec_encode_pass
             self.decode_pass = loaded.polycodec_decode_pass
@@ -83,11 +67,17 @@ class Library:
         self.crc.restype = ctypes.c_uint32
         self.crc.argtypes = (pointer, ctypes.c_size_t, ctypes.c_uint32, ctypes.c_int)
         self.rows.restype = i64
-        self.rows.argtypes = (pointer, pointer, pointer, i32, i64, pointer, pointer)
+        self.rows.argtypes = (
+            *(pointer, pointer, pointer, i32, i64, i32),
+            *(pointer, pointer, pointer, i64, pointer),
+        )
         self.encode_pass.restype = i64
-        self.encode_pass.argtypes = (pointer, pointer, i64, pointer)
+        self.encode_pass.argtypes = (pointer, pointer, i64, pointer, i32, i32)
         self.decode_pass.restype = i64
-        self.decode_pass.argtypes = (pointer, pointer, i32, i64, pointer, pointer)
+        self.decode_pass.argtypes = (
+            *(pointer, pointer, i32, i64),
+            *(pointer, i32, i32, pointer),
+        )
 
     def crc32c(
         self, data: bytes | memoryview, value: int = 0, *, plain: bool = False
@@ -122,34 +112,63 @@ def reason() -> str:
     return _load()[1]
 
 
+def simd() -> int:
+    """Return what the library may use: 0 portable code, 1 AVX2, 2 AVX-512.
+
+    The best that the processor can do, or what POLYCODEC_SIMD names; UsageError when
+    that is no name or more than the processor can do.
+    """
+    best = library().best_simd
+    name = os.environ.get("POLYCODEC_SIMD", "")
+    if not name:
+        return best
+    if name not in SIMD or SIMD.index(name) > best:
+        raise UsageError(
+            f"POLYCODEC_SIMD is '{name}'; this processor has {SIMD[: best + 1]}"
+        )
+    return SIMD.index(name)
+
+
 def rows(
     tables: TableSet, symbols: np.ndarray, indexes: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Return each symbol's row (n,) uint32 and their cost in 1/256 bits."""
-    found = np.empty(symbols.size, dtype=np.uint32)
-    cost = ctypes.c_uint64()
-    bad = library().rows(
-        ctypes.addressof(_prepare(tables).struct),
-        symbols.ctypes.data,
-        indexes.ctypes.data,
-        indexes.itemsize,
-        symbols.size,
-        found.ctypes.data,
-        ctypes.addressof(cost),
-    )
-    if bad >= 0:
-        raise tables.not_codable(bad, symbols, indexes)
-    return found, cost.value
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return rows (n,) uint32, their cost in 1/256 bits, positions of escapes."""
+    n = symbols.size
+    found = np.empty(n, dtype=np.uint32)
+    cost, escaped = ctypes.c_uint64(), ctypes.c_int64()
+    # Escapes are rare; where they are not, a second try has room for all.
+    for room in (n // 64 + 64, n):
+        escapes = np.empty(room, dtype=np.int64)
+        bad = library().rows(
+            ctypes.addressof(prepare(tables).struct),
+            symbols.ctypes.data,
+            indexes.ctypes.data,
+            indexes.itemsize,
+            n,
+            simd(),
+            found.ctypes.data,
+            ctypes.addressof(cost),
+            escapes.ctypes.data,
+            room,
+            ctypes.addressof(escaped),
+        )
+        if bad >= 0:
+            raise tables.not_codable(bad, symbols, indexes)
+        if escaped.value <= room:
+            break
+    return found, cost.value, escapes[: escaped.value]
 
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
     """Encode one pass; passes come in reverse order. rows: (n,) uint32."""
     struct = _describe(lanes)
     status = library().encode_pass(
-        ctypes.addressof(_prepare(tables).struct),
+        ctypes.addressof(prepare(tables).struct),
         rows.ctypes.data,
         rows.size,
         ctypes.addressof(struct),
+        simd(),
+        threads.for_symbols(rows.size),
     )
     assert status == _FINE, f"the encoder's own buffers do not fit, status {status}"
 
@@ -159,11 +178,13 @@ def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarr
     symbols = np.empty(indexes.size, dtype=np.int32)
     struct = _describe(lanes)
     status = library().decode_pass(
-        ctypes.addressof(_prepare(tables).struct),
+        ctypes.addressof(prepare(tables).struct),
         indexes.ctypes.data,
         indexes.itemsize,
         indexes.size,
         ctypes.addressof(struct),
+        simd(),
+        threads.for_symbols(indexes.size),
         symbols.ctypes.data,
     )
     if status & 7 == _WORDS_RAN_OUT:
@@ -184,70 +205,3 @@ def _describe(lanes: Lanes) -> _Lanes:
     assert all(array.flags.c_contiguous for array in arrays)
     pointers = (array.ctypes.data for array in arrays)
     return _Lanes(chunks, width, lanes.mini, *pointers)
-
-
-class _Prepared:
-    """Tables in the library's layouts; holds the arrays that it points into."""
-
-    def __init__(self, tables: TableSet) -> None:
-        row = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
-        entries = np.zeros(tables.freqs.size, dtype=row)
-        entries["start"], entries["freq"] = tables.starts, tables.freqs
-        # An empty escape's row is never coded; 2^32 / 1 does not fit: 2^32 - 1 does.
-        divisor = np.maximum(tables.freqs.astype(np.uint64), 1)
-        entries["reciprocal"] = np.minimum((1 << 32) // divisor, (1 << 32) - 1)
-        guess_bits = min(_GUESS_BITS, tables.precision)
-        starts, starts_of, guess = _search_tables(tables, guess_bits)
-        arrays = {
-            "first": tables.first.astype(np.uint32),
-            "minimum": tables.minimum,
-            "has_escape": tables.has_escape.astype(np.uint8),
-            "costs": tables.costs,
-            "rows": entries,
-            "packed": _packed_tables(tables),
-            "starts": starts,
-            "starts_of": starts_of,
-            "guess": guess,
-        }
-        self._arrays = arrays
-        pointers = (None if a is None else a.ctypes.data for a in arrays.values())
-        self.struct = _Tables(tables.precision, len(tables), *pointers, guess_bits)
-
-
-def _packed_tables(tables: TableSet) -> np.ndarray | None:
-    """Return number | freq - 1 << 8 | bias << 20 of all slots, (T << P,) uint32."""
-    precision = tables.precision
-    fits = precision <= 12 and tables.sizes.max() <= 256
-    if not fits or len(tables) << precision > _PACKED_WORDS:
-        return None
-    number = np.arange(tables.freqs.size) - np.repeat(tables.first[:-1], tables.sizes)
-    row = np.repeat(np.arange(tables.freqs.size), tables.freqs)
-    bias = (np.arange(row.size) & ((1 << precision) - 1)) - tables.starts[row]
-    freq = tables.freqs[row].astype(np.uint32)
-    packed = number[row] | (freq - 1) << 8 | bias << 20
-    return packed.astype(np.uint32)
-
-
-def _search_tables(
-    tables: TableSet, guess_bits: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the starts with a closing 2^P per table, their places, and guesses."""
-    whole = 1 << tables.precision
-    starts = np.insert(tables.starts, tables.first[1:], whole).astype(np.uint16)
-    starts_of = (tables.first[:-1] + np.arange(len(tables))).astype(np.uint32)
-    # The slot that holds each bucket's first value. Rows' ends grow over the whole
-    # set when each table is moved up by 2^P, so that one search serves all.
-    row_ends = np.cumsum(tables.freqs, dtype=np.int64)
-    buckets = np.arange(len(tables) << guess_bits) << (tables.precision - guess_bits)
-    row = np.searchsorted(row_ends, buckets, side="right")
-    guess = row - np.repeat(tables.first[:-1], 1 << guess_bits)
-    return starts, starts_of, guess.astype(np.uint16)
-
-
-_PREPARED: weakref.WeakKeyDictionary[TableSet, _Prepared] = weakref.WeakKeyDictionary()
-
-
-def _prepare(tables: TableSet) -> _Prepared:
-    if tables not in _PREPARED:
-        _PREPARED[tables] = _Prepared(tables)
-    return _PREPARED[tables]

@@ -32,10 +32,11 @@ NAME = "numpy"
 
 def rows(
     tables: TableSet, symbols: np.ndarray, indexes: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Return each symbol's row (n,) uint32 and their cost in 1/256 bits."""
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return rows (n,) uint32, their cost in 1/256 bits, positions of escapes."""
     found = tables.rows(symbols, indexes)
-    return found, int(tables.costs[found].sum(dtype=np.int64))
+    cost = int(tables.costs[found].sum(dtype=np.int64))
+    return found, cost, np.flatnonzero(tables.is_escape[found])
 
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:

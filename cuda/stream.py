@@ -63,11 +63,8 @@ class StreamEncoder:
                 f"a pass has {symbols.size} symbols but {indexes.size} indexes; "
                 "every symbol needs one index"
             )
-        rows, cost = self._backend.rows(tables, symbols, indexes)
+        rows, cost, escaped = self._backend.rows(tables, symbols, indexes)
         self._cost += cost
-        escaped = np.empty(0, dtype=np.int64)
-        if tables.has_escape.any():
-            escaped = np.flatnonzero(tables.is_escape[rows])
         values = symbols[escaped].astype(np.int16)
         self._passes.append(_Pass(tables, rows, escaped, values))
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the host's sources share: the arguments of the C ABI, a chunk's part of a pass,
+// and the doors of the portable coder and of the vector kernels.
+//
+//   rans_core.h     the arithmetic            rans_scalar.cpp  portable loops
+//   rans_host.cpp   C ABI, choice, threads    rans_avx2.cpp, rans_avx512.cpp  kernels
+//
+// A kernel codes whole steps as far as it likes (words, escapes or symbols may be about
+// to run out, an index may be wrong) and never a step that it cannot finish. The
+// portable coder goes on from there, so that all checks and errors stand in one place.
+
+#ifndef POLYCODEC_RANS_HOST_H
+#define POLYCODEC_RANS_HOST_H
+
+#include "rans_core.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define RANS_X86 1
+#else
+#define RANS_X86 0
+#endif
+
+// Mirrors native.py's structures, field by field.
+struct RansTables {
+    rans::i32 precision;
+    rans::i32 count;                // tables
+    const rans::u32 *first;         // (count + 1) first row of each table
+    const rans::i32 *minimum;       // (count) symbol of slot 1
+    const rans::u8 *has_escape;     // (count)
+    const rans::u16 *costs;         // (rows + 1) in 1/256 bit; one more to be read over
+    const rans::EncodeRow *rows;    // (rows)
+    const rans::u32 *packed;        // (count << precision), or null
+    const rans::u32 *wide;          // (count << precision), or null
+    const rans::u16 *numbers;       // (1 + count << precision) beside `wide`, or null
+    const rans::u16 *starts;        // (rows + count), searched if all else is null
+    const rans::u32 *starts_of;     // (count)
+    const rans::u16 *guess;         // (count << guess_bits)
+    // For kernels. (count, at least 64), or null: a symbol exceeds 16 bits.
+    const rans::u32 *base;          // row of symbol 0
+    const rans::u32 *range;         // minimum (16 bits) | symbols << 16
+    const rans::i16 *below;         // (64) minimum - 1, or null: over 64 tables as well
+    rans::i32 guess_bits;
+};
+
+struct RansLanes {
+    rans::i32 chunks;
+    rans::i32 lanes;            // per chunk: 1, 2, 4 ... 32
+    rans::i32 mini;             // 1: states may be below 2^16 when the words are used up
+    rans::u32 *states;          // (chunks, lanes)
+    rans::u16 *words;
+    rans::i64 *word;            // (chunks) next word of each chunk
+    const rans::i64 *word_end;  // (chunks)
+    const rans::i16 *side;
+    rans::i64 *side_next;       // (chunks)
+    const rans::i64 *side_end;  // (chunks)
+};
+
+namespace rans {
+
+enum Status { FINE = 0, WORDS_RAN_OUT = 1, SIDE_RAN_OUT = 2, BAD_INDEX = 3, BAD_CALL = 4 };
+
+struct DecodeJob {
+    const RansTables *t;
+    const RansLanes *l;
+    const void *indexes;  // (n) u8 or i32
+    i32 index_bytes;      // 1 or 4
+    i64 n;
+    i32 *symbols;         // (n) out
+};
+
+struct EncodeJob {
+    const RansTables *t;
+    const RansLanes *l;
+    const u32 *rows;  // (n)
+    i64 n;
+};
+
+// What is left of a chunk's symbols in this pass: [begin, end). Decoding moves begin
+// up, encoding end down.
+struct Run {
+    i64 chunk, begin, end;
+};
+
+// Portable: finish a run, or say why not.
+Status finish_decode(const DecodeJob &job, Run run);
+Status finish_encode(const EncodeJob &job, Run run);
+
+// Symbols' rows: [begin, end) of a pass.
+struct RowsJob {
+    const RansTables *t;
+    const i32 *symbols;
+    const void *indexes;
+    i32 index_bytes;
+    u32 *rows;
+    u64 cost;      // sum, 1/256 bit
+    i64 *escapes;  // (room) positions of the first escapes
+    i64 room;
+    i64 escaped;   // how many there are
+};
+
+// Portable: -1, or the position of the first symbol that cannot be coded.
+i64 finish_rows(RowsJob &job, i64 begin, i64 end);
+
+// A set of kernels; those that are null are done in portable code.
+// together: runs 0 .. count-1 (1 or 2) side by side, as far as all of them go.
+struct Kernels {
+    i32 least_lanes;
+    void (*decode)(const DecodeJob &job, Run *runs, i32 count);
+    void (*encode)(const EncodeJob &job, Run *runs, i32 count);
+    i64 (*rows)(RowsJob &job, i64 begin, i64 end);  // returns where it stopped
+};
+
+#if RANS_X86
+
+extern const Kernels AVX2, AVX512;
+
+// A step's rare escapes, found by a kernel: bit k of `which` is lane k. False: there
+// are too few values, and nothing was taken.
+inline bool take_escapes(const RansLanes &l, i64 chunk, u32 which, i32 *symbols) {
+    i64 next = l.side_next[chunk];
+    if (l.side_end[chunk] - next < (i64)__builtin_popcount(which)) return false;
+    for (; which; which &= which - 1) symbols[__builtin_ctz(which)] = l.side[next++];
+    l.side_next[chunk] = next;
+    return true;
+}
+
+#endif
+
+}  // namespace rans
+
+#endif
