@@ -69,12 +69,12 @@ def write_frame(frame: Frame) -> bytes:
             directory += _varint(side.size)
     header = bytes([head]) + bytes(directory)
     body = [
-        states.astype("<u4").tobytes() + _tail(words, side)
+        b"".join([states.astype("<u4", copy=False), *_tail(words, side)])
         for states, words, side in zip(
             frame.states, frame.words, frame.side, strict=True
         )
     ]
-    return header + _checksums(frame.checksum, header, body) + b"".join(body)
+    return b"".join([header, _checksums(frame.checksum, header, body), *body])
 
 
 def _write_mini(frame: Frame) -> bytes:
@@ -88,7 +88,7 @@ def _write_mini(frame: Frame) -> bytes:
     header = bytes([head])
     if side.size:
         header = bytes([head | SIDE_LIST]) + _varint(side.size)
-    body = mini.write_body(state, words, 0)[1] + _tail(words[:0], side)
+    body = b"".join([mini.write_body(state, words, 0)[1], *_tail(words[:0], side)])
     return header + _checksums(frame.checksum, header, [body]) + body
 
 
@@ -151,7 +151,8 @@ def _chunk_frame(
     words, side = [], []
     for body, count in zip(bodies, counts, strict=True):
         rest, escapes = _cut(body[4 * lanes :], count)
-        words.append(np.frombuffer(rest, "<u2").astype(np.uint16))
+        # Not copied yet, and at an odd address: Lanes.for_decoding puts it right.
+        words.append(np.frombuffer(rest, "<u2").astype(np.uint16, copy=False))
         side.append(escapes)
     return Frame(states.astype(np.uint32), words, side, False, checksum)
 
@@ -203,8 +204,8 @@ def _cut(body: memoryview, count: int) -> tuple[memoryview, np.ndarray]:
     return body[:end], np.frombuffer(body[end:], "<i2").astype(np.int16)
 
 
-def _tail(words: np.ndarray, side: np.ndarray) -> bytes:
-    return words.astype("<u2").tobytes() + side.astype("<i2").tobytes()
+def _tail(words: np.ndarray, side: np.ndarray) -> list[np.ndarray]:
+    return [words.astype("<u2", copy=False), side.astype("<i2", copy=False)]
 
 
 def _checksums(kind: str, header: bytes, bodies: list) -> bytes:

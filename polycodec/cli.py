@@ -2,7 +2,7 @@
 """The command `polycodec`.
 
     encode decode info verify        cli_files.py   photos in, .plc out, and back
-    models train export eval schema  cli_work.py    codecs made and measured
+    models train export eval ...     cli_work.py    codecs made and measured
 
 A command's signature is its list of options. What goes wrong is one line on
 standard error and an exit code (cli_failure.py); `--debug`, anywhere on the line,
@@ -37,6 +37,7 @@ app.command()(cli_work.models)
 app.command()(cli_work.train)
 app.command()(cli_work.export)
 app.command("eval")(cli_work.evaluate)
+app.command()(cli_work.bench)
 app.command()(cli_work.schema)
 
 # typer hands the errors of its parser on under one public name only.

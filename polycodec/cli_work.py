@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about models: models, train, export, eval, schema."""
+"""The commands about models: models, train, export, eval, bench, schema."""
 
 from __future__ import annotations
 
@@ -139,6 +139,24 @@ def evaluate(
     from polycodec.eval.tables import summary
 
     print(summary(result))
+
+
+def bench(
+    what: Annotated[str, typer.Argument(metavar="coder", help="What to measure.")],
+    symbols: Annotated[
+        int, typer.Option(metavar="N", help="Of each load; 491520 are a photo's.")
+    ] = 491_520,
+    repeats: Annotated[int, typer.Option(metavar="K", help="Turns of each.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the range coder beside others that are installed."""
+    if what != "coder":
+        raise UsageError(f"no benchmark is called '{what}'; expected coder")
+    from polycodec.eval.bench_coder import bench as run
+    from polycodec.eval.bench_table import bench_table
+
+    result = run(symbols, repeats, partial(print, file=sys.stderr, flush=True))
+    print(json.dumps(result, indent=2) if as_json else bench_table(result))
 
 
 def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coder's benchmark: speed and bytes, beside other people's coders in one run.
+
+    load       symbols, and what their model says about them
+    coder      encode() and decode() of a load: ours in every back end, theirs
+    overhead   bytes over  Σ -log2 p(symbol)  of the model before any rounding
+
+Machines differ, and so does one machine from minute to minute: coders take turns, each
+for a few calls (the first ones find the caches full of the others' data), the best of
+all calls counts, and what is to be read first are ratios within one run.
+What is timed is what a user calls, arrays in and bytes out, all checks included;
+and every coder must give its symbols back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, native, threads
+from polycodec.entropy_models.priors import LOG_STEP, SCALE_BINS, SCALE_MIN
+from polycodec.entropy_models.tables import LARGEST, gaussian_tables
+from polycodec.errors import UsageError
+from polycodec.eval.bench_others import Coder, installed
+
+SYMBOLS = 491_520  # 320 channels of a 768 x 512 picture at stride 16
+# Median scale that gives about so many bits a symbol, with scales spread around it.
+GAUSSIANS = {0.85: 0.361, 3.0: 1.93, 5.0: 7.7}
+TINY = (0, 1, 4, 16, 64)
+_TINY_DRAWS = 50
+_TURN_SECONDS = 0.005
+
+
+@dataclass
+class Load:
+    """What is coded: (n,) int32 symbols, (n,) uint8 indexes, and their model.
+
+    scales: (64,) of the zero-mean Gaussians that the indexes name, values within
+    ±reach; or pmf: (K,) of the one distribution of all symbols.
+    """
+
+    name: str
+    tables: TableSet
+    symbols: np.ndarray
+    indexes: np.ndarray
+    scales: np.ndarray
+    reach: int = LARGEST
+    pmf: np.ndarray | None = None
+
+    def ideal_bytes(self) -> float:
+        """Return what the model before all rounding says, in bytes."""
+        if self.pmf is not None:
+            return float(-np.log2(self.pmf[self.symbols]).sum()) / 8
+        k = np.arange(-self.reach, self.reach + 1)
+        edge = np.vectorize(math.erfc)
+        # On the far side of 0 the complement keeps its digits.
+        low, high = (
+            edge((abs(k) + d) / (self.scales[:, None] * math.sqrt(2)))
+            for d in (0.5, -0.5)
+        )
+        bits = -np.log2(np.maximum((high - low) / 2, 1e-300))
+        return float(bits[self.indexes, self.symbols + self.reach].sum()) / 8
+
+
+def gaussian_load(bits: float, n: int, tables: TableSet) -> Load:
+    """Draw a load of about ``bits`` (a key of GAUSSIANS) a symbol."""
+    rng = np.random.default_rng(round(100 * bits))
+    scales = SCALE_MIN * np.exp(np.arange(SCALE_BINS) * LOG_STEP)
+    wanted = np.log(GAUSSIANS[bits]) + rng.normal(0, 0.5, n)
+    index = np.rint((wanted - math.log(SCALE_MIN)) / LOG_STEP)
+    indexes = np.clip(index, 0, SCALE_BINS - 1).astype(np.uint8)
+    values = np.rint(rng.normal(0, scales[indexes]))
+    symbols = tables.clamp(np.clip(values, -LARGEST, LARGEST), indexes)
+    return Load(f"gauss {bits:g} bit", tables, symbols, indexes, scales)
+
+
+def shared_load(n: int, size: int = 1024) -> Load:
+    """Draw indexes of one codebook with a Zipf-like distribution."""
+    rng = np.random.default_rng(size)
+    pmf = 1 / (np.arange(size) + 30.0)
+    pmf = rng.permutation(pmf / pmf.sum())
+    tables = TableSet.from_pmfs([pmf], [0], 14, None)
+    symbols = rng.choice(size, n, p=pmf).astype(np.int32)
+    zeros = np.zeros(n, np.uint8)
+    return Load(f"shared {size}", tables, symbols, zeros, np.ones(1), pmf=pmf)
+
+
+def ours(backend: str, **options: Any) -> Callable[[Load], Coder]:
+    """Return our coder as ``installed`` has the others; options of ``finish``."""
+
+    def coder(load: Load) -> Coder:
+        def encode() -> bytes:
+            encoder = StreamEncoder(backend=backend)
+            encoder.put(load.symbols, load.indexes, load.tables)
+            return encoder.finish(**options)
+
+        def decode(data: bytes) -> np.ndarray:
+            decoder = StreamDecoder(data, backend=backend)
+            symbols = decoder.get(load.indexes, load.tables)
+            decoder.finish()
+            return symbols
+
+        return Coder(encode, decode)
+
+    return coder
+
+
+@contextlib.contextmanager
+def _settings(simd: str | None, number: int) -> Iterator[None]:
+    """Force a level of the C library and a number of threads for a while."""
+    wanted = {"POLYCODEC_SIMD": simd, "POLYCODEC_THREADS": str(number)}
+    before = {name: os.environ.get(name) for name in wanted}
+    try:
+        _put(wanted)
+        yield
+    finally:
+        _put(before)
+
+
+def _put(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@dataclass
+class Entry:
+    """A coder in the run, with what must be set while it works."""
+
+    name: str
+    make: Callable[[Load], Coder | None]
+    simd: str | None = None
+    threads: int = 1
+    most: int = SYMBOLS  # codes so many symbols of a load at most
+
+
+def entries() -> list[Entry]:
+    """Return all coders that this machine has, ours first."""
+    one = {"lanes": 32, "chunks": 1}
+    found = [Entry("numpy", ours("numpy", **one), most=1 << 16)]
+    if native.library() is not None:
+        levels = native.SIMD[: native.library().best_simd + 1]
+        for name in levels:
+            label = "plain C++" if name == "scalar" else name
+            found.append(Entry(label, ours("native", **one), name))
+        best = found[-1]
+        two = ours("native", lanes=32, chunks=2)
+        found.append(Entry(f"{best.name}, 2 chunks", two, levels[-1]))
+        number = threads.count()
+        if number > 1:
+            many = ours("native", lanes=32, chunks=2 * number)
+            label = f"{best.name}, {number} threads"
+            found.append(Entry(label, many, levels[-1], number))
+    return found + [Entry(name, make) for name, make in installed().items()]
+
+
+def bench(
+    n: int = SYMBOLS, repeats: int = 5, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Measure all coders on all loads of ``n`` symbols; plain data, ready for JSON.
+
+    Speeds are symbols per second. Raises UsageError for numbers below 1.
+    """
+    if n < 2 or repeats < 1:
+        raise UsageError("a benchmark needs 2 symbols and 1 repeat at least")
+    tables = gaussian_tables()
+    loads = [gaussian_load(bits, n, tables) for bits in GAUSSIANS] + [shared_load(n)]
+    rows = []
+    for load in loads:
+        if progress:
+            progress(load.name)
+        rows += _measure(load, entries(), repeats)
+    return {
+        "symbols": n,
+        "repeats": repeats,
+        "machine": _machine(),
+        "rows": rows,
+        "tiny": _tiny(tables),
+    }
+
+
+def _measure(load: Load, coders: list[Entry], repeats: int) -> list[dict[str, Any]]:
+    """Let the coders take turns on a load; the best of each one's turns counts."""
+    ready = []
+    for entry in coders:
+        part = _cut(load, entry.most)
+        coder = entry.make(part)
+        if coder is not None:
+            ready.append((entry, part, coder, {"encode": math.inf, "decode": math.inf}))
+    sizes = {}
+    for _ in range(repeats):
+        for entry, part, coder, best in ready:
+            with _settings(entry.simd, entry.threads):
+                data, seconds = _turn(coder.encode)
+                best["encode"] = min(best["encode"], seconds)
+                symbols, seconds = _turn(functools.partial(coder.decode, data))
+                best["decode"] = min(best["decode"], seconds)
+            assert np.array_equal(symbols, part.symbols), f"{entry.name} lost symbols"
+            sizes[entry.name] = coder.size(data)
+    rows = []
+    for entry, part, _, best in ready:
+        n, ideal = part.symbols.size, part.ideal_bytes()
+        rows.append(
+            {
+                "load": load.name,
+                "coder": entry.name,
+                "decode": n / best["decode"],
+                "encode": n / best["encode"],
+                "symbols": n,
+                "bytes": sizes[entry.name],
+                "overhead": sizes[entry.name] / ideal - 1,
+            }
+        )
+    return rows
+
+
+def _cut(load: Load, n: int) -> Load:
+    if load.symbols.size <= n:
+        return load
+    values = {**vars(load), "symbols": load.symbols[:n], "indexes": load.indexes[:n]}
+    return Load(**values)
+
+
+def _turn(function: Callable[[], Any]) -> tuple[Any, float]:
+    """Call until the turn's time is over; returns the result and the best time."""
+    best, end = math.inf, time.perf_counter() + _TURN_SECONDS
+    while True:
+        begin = time.perf_counter()
+        result = function()
+        now = time.perf_counter()
+        best = min(best, now - begin)
+        if now >= end:
+            return result, best
+
+
+def _tiny(tables: TableSet) -> list[dict[str, Any]]:
+    """Mean bytes of streams of a few symbols of a Gaussian of scale 1."""
+    scales = SCALE_MIN * np.exp(np.arange(SCALE_BINS) * LOG_STEP)
+    index = int(np.argmin(abs(np.log(scales))))
+    # Building CompressAI's tables for each stream takes longer than all the rest.
+    slow = {"compressai.ans alone": 0, "CompressAI": 5}
+    coders = {"ours": ours("auto"), **installed()}
+    rows = []
+    for n in TINY:
+        rng = np.random.default_rng(n)
+        sizes: dict[str, list[float]] = {"ideal": []}
+        for draw in range(_TINY_DRAWS):
+            symbols = np.rint(rng.normal(0, scales[index], n)).astype(np.int32)
+            indexes = np.full(n, index, np.uint8)
+            load = Load("tiny", tables, symbols, indexes, scales)
+            sizes["ideal"].append(load.ideal_bytes())
+            for name, make in coders.items():
+                coder = make(load) if draw < slow.get(name, _TINY_DRAWS) else None
+                if coder is not None:
+                    size = coder.size(coder.encode())
+                    sizes.setdefault(name, []).append(size)
+        means = {name: float(np.mean(values)) for name, values in sizes.items()}
+        rows.append({"symbols": n, **means})
+    return rows
+
+
+def _machine() -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii") as file:
+        names = [line.split(":")[1] for line in file if line.startswith("model name")]
+        model = names[0].strip() if names else model
+    level = "none"
+    if native.library() is not None:
+        level = native.SIMD[native.library().best_simd]
+    return {"processor": model, "simd": level, "python": platform.python_version()}

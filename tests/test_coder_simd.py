@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every back end gives the same bytes and the same symbols; errors come out alike.
+
+NumPy = portable C++ = AVX2 = AVX-512, each forced by name; those that this processor
+lacks are skipped. POLYCODEC_TEST_CASES=1000 runs more random cases.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, native, threads
+from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
+
+CASES = int(os.environ.get("POLYCODEC_TEST_CASES", "60"))
+GOLDEN = json.loads(
+    (pathlib.Path(__file__).parent / "golden" / "coder.json").read_text()
+)
+BEST = -1 if native.library() is None else native.library().best_simd
+LEVELS = native.SIMD[: BEST + 1]
+pytestmark = pytest.mark.skipif(BEST < 0, reason=f"no C library: {native.reason()}")
+every_level = pytest.mark.parametrize(
+    "simd",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(k > BEST, reason=f"this processor lacks {name}"),
+        )
+        for k, name in enumerate(native.SIMD)
+    ],
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings():
+    """Tests set these as they go (hypothesis forbids monkeypatch); all are put back."""
+    names = ("POLYCODEC_SIMD", "POLYCODEC_THREADS", "POLYCODEC_CODER")
+    before = {name: os.environ.pop(name, None) for name in names}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def force(simd: str) -> str:
+    """Make ``simd`` ("numpy" too) the one in use; returns the back end's name."""
+    if simd == "numpy":
+        return "numpy"
+    os.environ["POLYCODEC_SIMD"] = simd
+    return "native"
+
+
+def encode(passes, simd, **options) -> bytes:
+    encoder = StreamEncoder(backend=force(simd))
+    for tables, symbols, indexes in passes:
+        encoder.put(symbols, indexes, tables)
+    return encoder.finish(**options)
+
+
+def decode(data, passes, simd) -> list[np.ndarray]:
+    decoder = StreamDecoder(data, backend=force(simd))
+    out = [decoder.get(indexes, tables) for tables, _, indexes in passes]
+    decoder.finish()
+    return out
+
+
+def assert_all_alike(passes, levels, **options) -> bytes:
+    """All ``levels`` write the first one's bytes and read the symbols back."""
+    data = encode(passes, levels[0], **options)
+    for simd in levels[1:]:
+        assert encode(passes, simd, **options) == data, simd
+    for simd in levels:
+        for found, (_, symbols, _) in zip(
+            decode(data, passes, simd), passes, strict=True
+        ):
+            np.testing.assert_array_equal(found, symbols, simd)
+    return data
+
+
+def draw(rng, tables: TableSet, n: int, dtype=np.int32):
+    """A pass whose symbols come from the tables: words and escapes as they should."""
+    indexes = rng.integers(0, len(tables), n)
+    values = rng.integers(0, 1 << tables.precision, n)
+    ends = np.cumsum(tables.freqs, dtype=np.int64)
+    row = np.searchsorted(ends, values + (indexes << tables.precision), side="right")
+    symbols = tables.symbols[row]
+    escaped = tables.is_escape[row]
+    symbols[escaped] = rng.choice([-32768, -5000, 5000, 32767], escaped.sum())
+    return tables, symbols, indexes.astype(dtype)
+
+
+def random_tables(rng, precision: int, count: int, size: int, far=False) -> TableSet:
+    """Cheap tables of any shape: frequencies by cuts at random places."""
+    sizes, minimum, rows = [], [], []
+    whole = 1 << precision
+    for _ in range(count):
+        slots = int(rng.integers(1, min(size, whole) + 1))
+        escape = slots > 1 and rng.random() < 0.5
+        cuts = np.sort(rng.choice(whole - 1, slots - 1, replace=False)) + 1
+        freqs = np.diff(np.concatenate([[0], cuts, [whole]]))
+        rows.append(freqs if escape else np.concatenate([[0], freqs]))
+        sizes.append(rows[-1].size)
+        low = 10**6 if far and not escape else -20_000
+        minimum.append(int(rng.integers(low, low + 30_000)))
+    return TableSet(precision, sizes, minimum, np.concatenate(rows))
+
+
+@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lanes=st.sampled_from([None, 0, 1, 2, 4, 8, 16, 32]),
+    chunks=st.sampled_from([None, 1, 2, 3, 5]),
+    crc=st.sampled_from(["none", "stream", "chunk"]),
+    count=st.sampled_from([1, 7, 64, 65, 300]),
+    size=st.sampled_from([2, 30, 255, 700]),
+    far=st.booleans(),
+)
+def test_random_streams_are_the_same_everywhere(
+    seed, lanes, chunks, crc, count, size, far
+):
+    rng = np.random.default_rng(seed)
+    passes = []
+    for _ in range(rng.integers(1, 4)):
+        precision = int(rng.integers(8, 16))
+        many = count if precision <= 12 else min(count, 7)
+        tables = random_tables(rng, precision, many, min(size, 1 << precision), far)
+        dtype = np.uint8 if many <= 256 and rng.random() < 0.7 else np.int32
+        passes.append(draw(rng, tables, int(rng.integers(0, 500)), dtype))
+    options = {"lanes": lanes, "chunks": 1 if lanes == 0 else chunks, "crc": crc}
+    assert_all_alike(passes, ("numpy", *LEVELS), **options)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_every_lane_count_with_partial_steps(lanes, chunks):
+    rng = np.random.default_rng(lanes)
+    tables = random_tables(rng, 12, 64, 200)
+    for n in (1, lanes, chunks * lanes + 1, 5 * chunks * lanes + lanes - 1):
+        passes = [draw(rng, tables, n, np.uint8), draw(rng, tables, 3 * n)]
+        assert_all_alike(passes, ("numpy", *LEVELS), lanes=lanes, chunks=chunks)
+
+
+@pytest.mark.parametrize("precision", range(8, 16))
+def test_frequencies_of_one_and_of_all(precision):
+    whole = 1 << precision
+    freqs = [1, whole - 2, 1, 0, whole, whole - 1, 1]  # three tables
+    tables = TableSet(precision, [3, 2, 2], [-1, 4, 0], freqs)
+    rng = np.random.default_rng(precision)
+    indexes = rng.integers(0, 3, 900).astype(np.uint8)
+    symbols = np.choose(indexes, [rng.integers(-3, 4, 900), 4, 0]).astype(np.int32)
+    for lanes in (8, 16, 32):
+        assert_all_alike([(tables, symbols, indexes)], LEVELS, lanes=lanes)
+
+
+@pytest.mark.parametrize("layout", ["packed", "wide", "searched"])
+def test_every_layout_of_tables(layout):
+    rng = np.random.default_rng(11)
+    precision, count, size = {
+        "packed": (12, 200, 100),
+        "wide": (15, 3, 5000),
+        "searched": (15, 40, 2000),
+    }[layout]
+    tables = random_tables(rng, precision, count, size)
+    from polycodec.cuda.layouts import prepare
+
+    struct = prepare(tables).struct
+    assert (bool(struct.packed), bool(struct.wide)) == (
+        layout == "packed",
+        layout == "wide",
+    )
+    passes = [draw(rng, tables, 3000, np.uint8)]
+    assert_all_alike(passes, ("numpy", *LEVELS), lanes=32, chunks=2)
+
+
+def test_limits_of_sixteen_bits():
+    # The extreme symbols, the largest table, and one beyond 16 bits.
+    edges = TableSet(8, [3, 3], [-32768, 32766], [0, 128, 128, 0, 128, 128])
+    symbols = np.array([-32768, -32767, 32766, 32767] * 30, np.int32)
+    indexes = np.array([0, 0, 1, 1] * 30, np.uint8)
+    full = TableSet(15, [(1 << 15) + 1], [-16384], [0] + [1] * (1 << 15))
+    beyond = TableSet(8, [3], [32767], [0, 128, 128])
+    lowest = TableSet(8, [3], [-(2**31)], [0, 128, 128])
+    rng = np.random.default_rng(1)
+    for one in (
+        (edges, symbols, indexes),
+        draw(rng, full, 200, np.uint8),
+        draw(rng, beyond, 200, np.uint8),
+        draw(rng, lowest, 200, np.uint8),
+    ):
+        assert_all_alike([one], ("numpy", *LEVELS), lanes=32)
+
+
+@every_level
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
+def test_golden_streams(simd, case):
+    tables = {name: TableSet.from_arrays(t) for name, t in GOLDEN["tables"].items()}
+    passes = [
+        (
+            tables[one["tables"]],
+            np.array(one["symbols"], int),
+            np.array(one["indexes"], int),
+        )
+        for one in case["passes"]
+    ]
+    options = {name: case[name] for name in ("lanes", "chunks", "crc")}
+    data = bytes.fromhex(case["hex"])
+    assert encode(passes, simd, **options) == data
+    for found, one in zip(decode(data, passes, simd), passes, strict=True):
+        np.testing.assert_array_equal(found, one[1])
+
+
+@functools.lru_cache
+def material(chunks: int) -> tuple[list, bytes]:
+    rng = np.random.default_rng(chunks)
+    tables = random_tables(rng, 12, 9, 120)
+    passes = [draw(rng, tables, 400, np.uint8), draw(rng, tables, 77, np.uint8)]
+    return passes, encode(passes, "scalar", lanes=16, chunks=chunks)
+
+
+def outcome(data: bytes, passes, simd) -> object:
+    """Return what decoding gives: the symbols, or the error and what it says."""
+    try:
+        return [found.tolist() for found in decode(data, passes, simd)]
+    except BitstreamError as error:
+        return type(error).__name__, str(error)
+
+
+@settings(max_examples=4 * CASES, deadline=None)
+@given(
+    chunks=st.sampled_from([1, 2, 3]),
+    cut=st.integers(0, 12),
+    flips=st.lists(st.integers(0, 2**30), max_size=3),
+)
+def test_damage_gives_the_same_symbols_or_the_same_error(chunks, cut, flips):
+    passes, whole = material(chunks)
+    data = bytearray(whole[: len(whole) - cut])
+    for bit in flips:
+        data[bit // 8 % len(data)] ^= 1 << bit % 8
+    outcomes = [outcome(bytes(data), passes, simd) for simd in LEVELS]
+    assert all(one == outcomes[0] for one in outcomes), outcomes
+
+
+@every_level
+@pytest.mark.parametrize("lanes", [8, 16, 32])
+def test_nothing_is_written_outside(simd, lanes):
+    """Canaries around symbols, words and states stay as they were."""
+    rng = np.random.default_rng(lanes)
+    passes = [draw(rng, random_tables(rng, 12, 5, 60), 10 * lanes + 3, np.uint8)]
+    data = encode(passes, simd, lanes=lanes)
+    force(simd)
+    decoder = StreamDecoder(data, backend="native")
+    lane = decoder._lanes
+    buffers = {}
+    for name in ("states", "words"):
+        array = getattr(lane, name)
+        room = np.full(array.size + 64, 0xA5, array.dtype)
+        room[32:-32] = array.reshape(-1)
+        setattr(lane, name, room[32:-32].reshape(array.shape))
+        buffers[name] = room
+    found = decoder.get(passes[0][2], passes[0][0])
+    decoder.finish()
+    np.testing.assert_array_equal(found, passes[0][1])
+    for room in buffers.values():
+        assert (room[:32] == 0xA5).all() and (room[-32:] == 0xA5).all()
+
+
+@every_level
+def test_words_and_escapes_that_run_out_are_named(simd):
+    tables = TableSet(8, [2], [0], [128, 128])
+    indexes = np.zeros(320, np.uint8)
+    symbols = np.where(np.arange(320) % 3, 0, 999).astype(np.int32)
+    passes = [(tables, symbols, indexes)]
+    decoder = StreamDecoder(encode(passes, simd, lanes=16), backend="native")
+    lane = decoder._lanes
+    lane.word_end[0] -= 1
+    with pytest.raises(TruncatedError, match="words"):
+        decoder.get(indexes, tables)
+    decoder = StreamDecoder(encode(passes, simd, lanes=16), backend="native")
+    decoder._lanes.side_end[0] -= 1
+    with pytest.raises(TruncatedError, match="escapes"):
+        decoder.get(indexes, tables)
+
+
+@every_level
+def test_symbols_that_cannot_be_coded_are_named(simd):
+    tables = TableSet(8, [3, 3], [0, 0], [0, 128, 128, 1, 128, 127])
+    symbols, indexes = np.zeros(50, np.int32), np.ones(50, np.uint8)
+    symbols[7], symbols[33] = 99, -77  # two escapes
+    encoder = StreamEncoder(backend=force(simd))
+    encoder.put(symbols, indexes, tables)
+    for wrong in (2, -1, 40_000):
+        bad = symbols.copy()
+        bad[41], index = wrong, indexes.copy()
+        index[41] = 0
+        with pytest.raises(InputError, match=f"symbol {wrong} at 41"):
+            encoder.put(bad, index, tables)
+
+
+@every_level
+def test_many_escapes(simd):
+    tables = TableSet(8, [2], [0], [250, 6])
+    symbols = np.arange(-2000, 2000, dtype=np.int32)
+    passes = [(tables, symbols, np.zeros(4000, np.uint8))]
+    assert encode(passes, simd, lanes=8) == encode(passes, "numpy", lanes=8)
+    np.testing.assert_array_equal(
+        decode(encode(passes, simd, lanes=8), passes, simd)[0], symbols
+    )
+
+
+@every_level
+@pytest.mark.parametrize("number", [2, 3, 9])
+def test_threads_change_nothing(simd, number, monkeypatch):
+    rng = np.random.default_rng(number)
+    tables = random_tables(rng, 12, 64, 60)
+    passes = [draw(rng, tables, 9000, np.uint8)]
+    alone = encode(passes, simd, lanes=16, chunks=5)
+    monkeypatch.setattr(threads, "for_symbols", lambda n: number)
+    assert encode(passes, simd, lanes=16, chunks=5) == alone
+    np.testing.assert_array_equal(decode(alone, passes, simd)[0], passes[0][1])
+    cut = alone[:-8]  # of the last chunk: the first failing chunk is reported
+    with pytest.raises(TruncatedError, match="chunk 4 of 5"):
+        decode(cut, passes, simd)
+
+
+def test_number_of_threads(monkeypatch):
+    monkeypatch.setenv("POLYCODEC_THREADS", "3")
+    assert threads.count() == 3
+    assert threads.for_symbols(1000) == 1
+    assert threads.for_symbols(1 << 20) == 3
+    assert threads.each(lambda k: threads.for_symbols(1 << 20), range(4)) == [1] * 4
+    assert threads.each(lambda k: k * k, range(20)) == [k * k for k in range(20)]
+    with pytest.raises(InputError, match="no 2"):
+        threads.each(_refuse_two, [1, 2, 3])
+    monkeypatch.setenv("POLYCODEC_THREADS", "many")
+    with pytest.raises(UsageError):
+        threads.count()
+    monkeypatch.delenv("POLYCODEC_THREADS")
+    torch = pytest.importorskip("torch")
+    assert threads.count() == torch.get_num_threads()
+
+
+def _refuse_two(k: int) -> int:
+    if k == 2:
+        raise InputError("no 2")
+    return k
+
+
+def test_names_of_simd_levels(monkeypatch):
+    monkeypatch.setenv("POLYCODEC_SIMD", "scalar")
+    assert native.simd() == 0
+    monkeypatch.delenv("POLYCODEC_SIMD")
+    assert native.simd() == BEST
+    monkeypatch.setenv("POLYCODEC_SIMD", "mmx")
+    with pytest.raises(UsageError, match="mmx"):
+        native.simd()
