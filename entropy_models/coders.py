@@ -152,7 +152,7 @@ def _codable(rounded: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
         return rounded
     values = rounded.detach().cpu().numpy()
     kept = prior.tables.clamp(values, prior.indexes(shape).cpu().numpy())
-    return torch.from_numpy(kept).to(rounded)
+    return rounded + (torch.from_numpy(kept).to(rounded) - rounded).detach()
 
 
 def _flat(plane: Tensor) -> np.ndarray:

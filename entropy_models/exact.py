@@ -42,6 +42,18 @@ def snap(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
     return torch.floor(x * step.reciprocal() + 0.5).clamp_(low, high).mul_(step)
 
 
+class _Snap(torch.autograd.Function):
+    """`snap` whose gradient is that of the identity, for refining latents."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+        return snap(x, step, low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None, None, None
+
+
 @dataclass(frozen=True)
 class Certificate:
     """Why a layer is exact: the largest possible sum against its carrier's limit."""
@@ -118,7 +130,7 @@ class ExactConv2d(nn.Conv2d):
 
     def _snapped(self, x: Tensor) -> Tensor:
         top = self._input_top
-        return snap(x.float(), self.input_step.view(-1, 1, 1), -top, top)
+        return _Snap.apply(x.float(), self.input_step.view(-1, 1, 1), -top, top)
 
     @torch.no_grad()
     def freeze(self) -> None:

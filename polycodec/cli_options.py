@@ -49,6 +49,10 @@ TargetSize = Annotated[
 MinPsnr = Annotated[
     float | None, typer.Option(metavar="DB", help="Smallest file of at least DB.")
 ]
+Effort = Annotated[
+    int,
+    typer.Option(metavar="N", help="Steps of fitting the latents to this image."),
+]
 Tile = Annotated[
     int | None,
     typer.Option(metavar="N", help="Side of tiles in pixels, 0: none."),

@@ -218,3 +218,21 @@ def test_parts_that_do_not_fit_are_named(tiny_codec, change, words):
         build(f"codec/{name}", **options)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_effort_never_loses_by_the_codecs_own_measure(case):
+    """Refined latents cost no more, in bits + λ·distortion, than the plain ones."""
+    codec = case[0]
+    x, level = picture(64, 64), codec.level_of(50)
+
+    @torch.inference_mode()
+    def loss(y):
+        out = codec.encode_latents(y)
+        mse = (codec.synthesise(out.y_hat, level).clamp(0, 1) - x).square().mean()
+        rate = out.estimated_bits[0] / 64**2
+        return rate + float(codec.lmbda_of(level) * 255**2 * mse)
+
+    with torch.no_grad():
+        y = codec.analyse(x, level)
+    refined = codec.refine(x, y, level, steps=8)
+    assert loss(refined) < loss(y)

@@ -79,6 +79,7 @@ def encode(
     target_bpp: float | None = None,
     target_size: int | None = None,
     min_psnr: float | None = None,
+    effort: int = 0,
     tile: int | None = None,
     alpha: str = "lossless",
     device: str = "auto",
@@ -92,19 +93,23 @@ def encode(
 
     One of ``quality`` (0 … 100, default 50), ``target_bpp`` (bits per pixel at
     most), ``target_size`` (bytes at most) or ``min_psnr`` (dB at least) sets the
-    rate. ``tile``: side of tiles in pixels, 0 for none, None to choose. ``alpha``:
-    "lossless" or "codec". ``codec``: an already loaded codec, to encode many files.
+    rate. ``effort``: steps of refining the latents of this image, a few times the
+    plain encoding's time each; the decoder is not concerned. ``tile``: side of
+    tiles in pixels, 0 for none, None to choose. ``alpha``: "lossless" or "codec".
+    ``codec``: an already loaded codec, to encode many files.
     Raises the errors of `polycodec.errors`.
     """
     started = time.perf_counter()
     name = _name(input)
     target = _target(input, output, ".plc", force)
     _check_rate(quality, target_bpp, target_size, min_psnr)
+    if effort < 0:
+        raise UsageError(f"effort is {effort}; expected 0 or more steps")
     if alpha not in ("lossless", "codec"):
         raise UsageError(f"alpha is '{alpha}'; expected lossless or codec")
     picture = read_image(input)
     codec = codec or zoo.load(model or "image/default", device, checkpoint=checkpoint)
-    job = _Job(codec, picture, tile, alpha)
+    job = _Job(codec, picture, tile, alpha, effort)
     quality = job.choose(quality, target_bpp, target_size, min_psnr)
     data = job.file(quality, progress)
     _put(target, data, force)
@@ -208,11 +213,15 @@ def read_plc(
 class _Job:
     """One picture on its way into a file: codings at any quality, and their sizes."""
 
-    def __init__(self, codec, picture: Picture, tile: int | None, alpha: str) -> None:
+    def __init__(
+        self, codec, picture: Picture, tile: int | None, alpha: str, effort: int
+    ) -> None:
         self.codec, self.picture, self.alpha = codec, picture, alpha
-        self.tile = tiles.choose_tile(picture.height, picture.width, tile)
+        self.tile = tiles.choose_tile(picture.height, picture.width, tile, effort)
         self.peak = (1 << picture.depth) - 1
-        self.encoder = tiles.TileEncoder(codec, picture.pixels, self.peak, self.tile)
+        self.encoder = tiles.TileEncoder(
+            codec, picture.pixels, self.peak, self.tile, effort
+        )
         self._last: tuple[float, bytes] | None = None
 
     def file(self, quality: float, progress: tiles.Progress | None = None) -> bytes:

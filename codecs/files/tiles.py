@@ -73,10 +73,14 @@ class Span:
         )
 
 
-def choose_tile(height: int, width: int, tile: int | None) -> int:
-    """Tile side in pixels, 0 for one chunk; UsageError when it is off the grid."""
+def choose_tile(height: int, width: int, tile: int | None, effort: int = 0) -> int:
+    """Tile side in pixels, 0 for one chunk; UsageError when it is off the grid.
+
+    Refining (``effort``) keeps every activation, so it tiles smaller images already.
+    """
     if tile is None:
-        tile = AUTO_TILE if height * width > AUTO_PIXELS else 0
+        limit = AUTO_PIXELS // 4 if effort else AUTO_PIXELS
+        tile = AUTO_TILE if height * width > limit else 0
     if tile < 0 or tile % TILE_GRID:
         raise UsageError(
             f"tile is {tile}; expected a multiple of {TILE_GRID}, or 0 for none"
@@ -128,9 +132,15 @@ class TileEncoder:
     """Codes the tiles of one image, (H, W, 1 or 3) integers with the given peak."""
 
     def __init__(
-        self, codec: LatentCodec, pixels: np.ndarray, peak: int, tile: int
+        self,
+        codec: LatentCodec,
+        pixels: np.ndarray,
+        peak: int,
+        tile: int,
+        effort: int = 0,
     ) -> None:
         self.codec, self.pixels, self.peak = codec, pixels, peak
+        self.effort = effort
         self.grid = Grid(*pixels.shape[:2], tile)
         self.estimated_bits = 0.0
 
@@ -138,11 +148,19 @@ class TileEncoder:
         """Yield the bytes of each tile; ``keep`` collects its latents by number."""
         self.estimated_bits = 0.0
         for k in range(len(self.grid)):
-            coded = self.codec.encode_latents(self._latents(k, quality))
+            y = self._latents(k, quality)
+            if self.effort:
+                y = self._refined(k, y, quality)
+            coded = self.codec.encode_latents(y)
             self.estimated_bits += coded.estimated_bits[0]
             if keep is not None:
                 keep[k] = coded.y_hat
             yield coded.data[0]
+
+    def _refined(self, k: int, y: Tensor, quality: float) -> Tensor:
+        pixels = self.pixels[self.grid.span(k).slices]
+        x = self.codec.pad(to_tensor(pixels, self.peak, y.device))
+        return self.codec.refine(x, y, self.codec.level_of(quality), self.effort)
 
     @torch.inference_mode()
     def _latents(self, k: int, quality: float) -> Tensor:
