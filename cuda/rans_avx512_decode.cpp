@@ -91,13 +91,18 @@ INLINE V load_indexes(const i32 *indexes, u32 on, u32 count, u32 &wrong) {
 
 // What a pass needs at each step. WIDE: rans_host.h's `wide` and `numbers`, else
 // `packed`. SMALL: 64 tables at most, `below` in two registers.
+// Members repeat what tables and lanes say, or each step would read it again: the
+// symbols it stores might, for all the compiler knows, have changed it.
 template <bool WIDE, bool SMALL, class Index>
 struct Decoder {
-    const RansTables &t;
     const RansLanes &l;
+    const u32 *entries;
+    const u16 *numbers;
+    const i32 *minimum;
     const Index *indexes;
     i32 *symbols;
-    u32 on;  // lanes
+    u32 count, on;  // tables, lanes as bits
+    i64 lanes;
     __m128i precision;
     V mask, below0, below1;
 
@@ -105,12 +110,12 @@ struct Decoder {
     INLINE void find(V slot, __mmask16 lanes, V &more, V &bias, V &number) const {
         const V zero = _mm512_setzero_si512();
         if (WIDE) {
-            const V e = _mm512_mask_i32gather_epi32(zero, lanes, slot, t.wide, 4);
+            const V e = _mm512_mask_i32gather_epi32(zero, lanes, slot, entries, 4);
             more = _mm512_and_si512(e, all(0xFFFF));
             bias = _mm512_srli_epi32(e, 16);
-            number = _mm512_mask_i32gather_epi32(zero, lanes, slot, t.numbers, 2);
+            number = _mm512_mask_i32gather_epi32(zero, lanes, slot, numbers, 2);
         } else {
-            const V e = _mm512_mask_i32gather_epi32(zero, lanes, slot, t.packed, 4);
+            const V e = _mm512_mask_i32gather_epi32(zero, lanes, slot, entries, 4);
             more = _mm512_and_si512(_mm512_srli_epi32(e, 8), all(0xFFF));
             bias = _mm512_srli_epi32(e, 20);
             number = _mm512_and_si512(e, all(0xFF));
@@ -128,9 +133,9 @@ struct Decoder {
             const V zero = _mm512_setzero_si512();
             const V table0 = _mm512_cvtepu16_epi32(low_half(index));
             const V table1 = _mm512_cvtepu16_epi32(high_half(index));
-            first = _mm512_mask_i32gather_epi32(zero, (__mmask16)on, table0, t.minimum, 4);
+            first = _mm512_mask_i32gather_epi32(zero, (__mmask16)on, table0, minimum, 4);
             second = _mm512_mask_i32gather_epi32(zero, (__mmask16)(on >> 16), table1,
-                                                 t.minimum, 4);
+                                                 minimum, 4);
             first = _mm512_add_epi32(first, _mm512_cvtepu16_epi32(low_half(number)));
             second = _mm512_add_epi32(second, _mm512_cvtepu16_epi32(high_half(number)));
             first = _mm512_sub_epi32(first, all(1));
@@ -144,7 +149,7 @@ struct Decoder {
     INLINE bool step(Reader &r) const {
         const V low16 = all(0xFFFF), high16 = all(0xFFFF0000);
         u32 wrong;
-        const V index = load_indexes(indexes + r.i, on, (u32)t.count, wrong);
+        const V index = load_indexes(indexes + r.i, on, count, wrong);
         if (__builtin_expect(wrong != 0, 0)) return false;
         // r = x mod 2^P; its slot in the tables: index * 2^P + r
         const V table_a = _mm512_sll_epi32(_mm512_and_si512(index, low16), precision);
@@ -168,8 +173,8 @@ struct Decoder {
         const V low = merge(a, low16, _mm512_slli_epi32(b, 16));
         // x < 2^16: x = x * 2^16 + word
         const __mmask32 need = _mm512_testn_epi16_mask(high, high) & on;
-        const i64 count = __builtin_popcount(need), left = r.end - r.at;
-        if (__builtin_expect(count > left, 0)) return false;
+        const i64 taken = __builtin_popcount(need), left = r.end - r.at;
+        if (__builtin_expect(taken > left, 0)) return false;
         const V number = merge(number_a, low16, _mm512_slli_epi32(number_b, 16));
         store(r.i, number, index);
         const u32 escaped = _mm512_testn_epi16_mask(number, number) & on;
@@ -179,8 +184,8 @@ struct Decoder {
         const V words = _mm512_maskz_loadu_epi16(lowest_bits(left), r.at);
         r.high = _mm512_mask_mov_epi16(high, need, low);
         r.low = _mm512_mask_expand_epi16(low, need, words);
-        r.at += count;
-        r.i += l.lanes;
+        r.at += taken;
+        r.i += lanes;
         return true;
     }
 
@@ -206,11 +211,15 @@ TARGET void decode_with(const DecodeJob &job, Run *runs, i32 count) {
     const RansTables &t = *job.t;
     const V zero = _mm512_setzero_si512();
     const Decoder<WIDE, SMALL, Index> decoder = {
-        t,
         *job.l,
+        WIDE ? t.wide : t.packed,
+        t.numbers,
+        t.minimum,
         (const Index *)job.indexes,
         job.symbols,
+        (u32)t.count,
         lowest_bits(job.l->lanes),
+        job.l->lanes,
         _mm_cvtsi32_si128(t.precision),
         all((1u << t.precision) - 1),
         SMALL ? _mm512_loadu_si512(t.below) : zero,
