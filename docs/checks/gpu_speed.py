@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed of the CUDA coder, for gpu.py: throughput, time per step, latency.
+
+    Gaussian   64 tables, scales 0.11 to 64, an index for every symbol; 0.85, 3, 5 bits
+    shared     one table of 256 symbols, about 5 bits
+
+Kernels are timed by CUDA events around each launch, whole calls by the clock from
+before the call to after a synchronisation; the best of some rounds, all streams
+decoded and compared first. An image is 768 x 512 of 320 latents: 491,520 symbols.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+
+from polycodec.cuda import TableSet
+from polycodec.cuda.device import BatchDecoder, BatchEncoder
+from polycodec.cuda.driver import Device
+
+IMAGE = 491_520
+BITS = (0.85, 3.0, 5.0)
+STEPS = 8192  # of one chunk
+BATCHES = (1, 16, 128, 546)  # images; the last: 268 million symbols
+
+
+def gaussian_tables() -> tuple[TableSet, np.ndarray]:
+    """64 zero-mean Gaussians of 12 bits and their scales."""
+    scales = np.exp(np.linspace(np.log(0.11), np.log(64), 64))
+    pmfs, tails, minimum = [], [], []
+    for scale in scales:
+        half = int(min(127, max(1, np.ceil(5 * scale))))
+        fine = (np.arange(-half * 64 - 32, half * 64 + 32) + 0.5) / 64
+        density = np.exp(-0.5 * (fine / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
+        pmfs.append(density.reshape(-1, 64).sum(1) / 64)
+        tails.append(max(1 - pmfs[-1].sum(), 1e-6))
+        minimum.append(-half)
+    return TableSet.from_pmfs(pmfs, minimum, 12, tails), scales
+
+
+def entropies(tables: TableSet) -> np.ndarray:
+    """Bits a symbol of each table costs on average, (tables,)."""
+    share = tables.freqs / (1 << tables.precision)
+    return np.add.reduceat(share * tables.ideal, tables.first[:-1])
+
+
+class Loads:
+    """Symbols and indexes made on the device."""
+
+    def __init__(self, device: Device) -> None:
+        self.torch, self.device = device.torch, device.device
+        self.generator = self.torch.Generator(self.device).manual_seed(1)
+        self.gaussian, self.scales = gaussian_tables()
+        pmf = np.exp(-0.5 * ((np.arange(256) - 128) / 7.8) ** 2) + 1e-5
+        self.book = TableSet.from_pmfs([pmf], [0], 12)
+
+    def normal(self, shape: tuple[int, int]):
+        return self.torch.randn(shape, generator=self.generator, device=self.device)
+
+    def make(self, name: str, batch: int, n: int):
+        """Return symbols (B, n) int32, indexes (B, n) uint8 and their tables."""
+        torch, shape = self.torch, (batch, n)
+        if name == "shared":
+            owner = np.repeat(np.arange(256, dtype=np.int32), self.book.freqs[1:])
+            slots = torch.from_numpy(owner).to(self.device)
+            drawn = torch.randint(
+                4096, shape, generator=self.generator, device=self.device
+            )
+            zeros = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+            return slots[drawn], zeros, self.book
+        cost = entropies(self.gaussian)
+        centre = int(np.argmin(np.abs(cost - float(name))))
+        index = (self.normal(shape) * 3 + centre).round_().clamp_(0, 63).to(torch.uint8)
+        scales = torch.from_numpy(self.scales.astype(np.float32)).to(self.device)
+        values = self.normal(shape).mul_(scales[index.int()]).round_()
+        return values.to(torch.int32), index, self.gaussian
+
+
+class Stopwatch:
+    """Milliseconds of each kernel, by events around the launches of a device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.events = device, []
+        self._launch = device.launch
+
+    def __enter__(self) -> Stopwatch:
+        def timed(kernel, *args):
+            event = self.device.torch.cuda.Event
+            begin, end = event(enable_timing=True), event(enable_timing=True)
+            begin.record()
+            self._launch(kernel, *args)
+            end.record()
+            self.events.append((kernel, begin, end))
+
+        self.device.launch = timed
+        return self
+
+    def __exit__(self, *_) -> None:
+        del self.device.launch  # the class's own again
+
+    def read(self) -> dict[str, float]:
+        """Milliseconds by kernel since the last reading; waits for the device."""
+        self.device.torch.cuda.synchronize()
+        total: dict[str, float] = defaultdict(float)
+        for kernel, begin, end in self.events:
+            total[kernel.split("_")[0]] += begin.elapsed_time(end)
+        self.events.clear()
+        return total
+
+
+def encode(device: Device, load, **options) -> list[bytes]:
+    """One pass, whole call."""
+    symbols, indexes, tables = load
+    encoder = BatchEncoder(len(symbols), device)
+    encoder.put(symbols, indexes, tables)
+    return encoder.finish(**options)
+
+
+def decode(device: Device, data: list[bytes], load, passes: int = 1):
+    """All passes of equal length, whole call; returns the last one's symbols."""
+    decoder = BatchDecoder(data, device)
+    for part in load[1].chunk(passes, dim=1):
+        symbols = decoder.get(part, load[2])
+    decoder.finish()
+    return symbols
+
+
+def best(device: Device, call: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Least milliseconds of each kernel, and of the whole call by the clock."""
+    least: dict[str, float] = {}
+    with Stopwatch(device) as watch:
+        for _ in range(rounds + 1):
+            watch.read()
+            started = time.perf_counter()
+            call()
+            found = watch.read()
+            found["call"] = (time.perf_counter() - started) * 1e3
+            for name, value in found.items():
+                least[name] = min(value, least.get(name, value))
+    return least
+
+
+def throughput(device: Device, loads: Loads, rounds: int) -> list[dict]:
+    """Msym/s of kernels and of calls for all loads and batches."""
+    rows = []
+    for name in (*map(str, BITS), "shared"):
+        for batch in BATCHES:
+            for chunks in (None, 24):
+                load = loads.make(name, batch, IMAGE)
+                data = encode(device, load, chunks=chunks)
+                same = device.torch.equal(decode(device, data, load), load[0])
+                if not same:
+                    raise AssertionError(f"{name}, batch {batch}: symbols differ")
+                take = {"chunks": chunks}
+                coding = best(
+                    device, lambda x=load, o=take: encode(device, x, **o), rounds
+                )
+                reading = best(
+                    device, lambda d=data, x=load: decode(device, d, x), rounds
+                )
+                symbols = batch * IMAGE
+                kernels = sum(v for k, v in coding.items() if k != "call")
+                rows.append(
+                    {
+                        "load": name,
+                        "images": batch,
+                        "chunks": chunks or "default",
+                        "bits": 8 * sum(map(len, data)) / symbols,
+                        "decode kernel, Gsym/s": symbols / reading["decode"] / 1e6,
+                        "decode call, Gsym/s": symbols / reading["call"] / 1e6,
+                        "encode kernel, Gsym/s": symbols / coding["encode"] / 1e6,
+                        "encode all kernels, Gsym/s": symbols / kernels / 1e6,
+                        "encode call, Gsym/s": symbols / coding["call"] / 1e6,
+                    }
+                )
+                print(rows[-1], flush=True)
+    return rows
+
+
+def steps(device: Device, loads: Loads, rounds: int) -> list[dict]:
+    """Nanoseconds a step, tables in shared memory and not, warps a processor."""
+    rows, count = [], STEPS
+    for limit, where in ((device.shared_limit, "shared"), (0, "global")):
+        usual, device.shared_limit = device.shared_limit, limit
+        try:
+            for warps in (0, 1, 4, 16):  # 0: one warp on the whole device
+                # Fresh tables: a set keeps the layout it was brought over with.
+                loads.gaussian = gaussian_tables()[0]
+                batch = max(1, warps * device.processors)
+                load = loads.make("3.0", batch, 32 * count)
+                data = encode(device, load, lanes=32, chunks=1)
+                time_of = best(
+                    device, lambda d=data, x=load: decode(device, d, x), rounds
+                )
+                coding = best(
+                    device,
+                    lambda x=load: encode(device, x, lanes=32, chunks=1),
+                    rounds,
+                )
+                rows.append(
+                    {
+                        "tables": where,
+                        "warps per processor": warps or "one in all",
+                        "decode, ns": time_of["decode"] * 1e6 / count,
+                        "encode, ns": coding["encode"] * 1e6 / count,
+                    }
+                )
+                print(rows[-1], flush=True)
+        finally:
+            device.shared_limit = usual
+    return rows
+
+
+def latency(device: Device, loads: Loads, rounds: int) -> list[dict]:
+    """Milliseconds of one image: kernels, and the call with all copies and checks."""
+    rows = []
+    load = loads.make("3.0", 1, IMAGE)
+    for chunks in (1, 4, 12, 24):
+        parts = [part.contiguous() for part in load[0].chunk(10, dim=1)]
+        planes = [part.contiguous() for part in load[1].chunk(10, dim=1)]
+        encoder = BatchEncoder(1, device)
+        for symbols, indexes in zip(parts, planes, strict=True):
+            encoder.put(symbols, indexes, load[2])
+        ten = encoder.finish(chunks=chunks)
+        one = encode(device, load, chunks=chunks)
+        single = best(device, lambda d=one: decode(device, d, load), 4 * rounds)
+        tenfold = best(device, lambda d=ten: decode(device, d, load, 10), 4 * rounds)
+        coding = best(
+            device, lambda c=chunks: encode(device, load, chunks=c), 4 * rounds
+        )
+        rows.append(
+            {
+                "chunks": chunks,
+                "bytes": len(one[0]),
+                "decode kernel, ms": single["decode"],
+                "decode call, ms": single["call"],
+                "ten passes, kernels, ms": tenfold["decode"],
+                "ten passes, call, ms": tenfold["call"],
+                "encode kernel, ms": coding["encode"],
+                "encode call, ms": coding["call"],
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def measure(device: Device, *, rounds: int) -> dict:
+    """All of it; the cheap ones first."""
+    loads = Loads(device)
+    return {
+        "latency of one image": latency(device, loads, rounds),
+        "time per step": steps(device, loads, rounds),
+        "throughput": throughput(device, loads, rounds),
+    }
