@@ -20,8 +20,14 @@ from polycodec.errors import UsageError
 
 TARGETS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 ALL = os.environ.get("POLYCODEC_CUDA_TARGETS") == "all"
-# 64 registers of 256 threads: 32 warps stay on a multiprocessor of 65536 registers.
-MOST_REGISTERS = 64
+# On a multiprocessor of 65536 registers 64 leave room for 32 warps, 80 for 24.
+MOST_REGISTERS = {
+    "encode": 80,
+    "decode": 64,
+    "survey": 64,
+    "measure": 64,
+    "compact": 64,
+}
 
 
 @functools.cache
@@ -47,11 +53,12 @@ def test_kernels_compile_without_spills(target):
     assert "warning" not in log
     entries = re.findall(r"Compiling entry function '(\w+)'", log)
     source = (pathlib.Path(nvrtc.__file__).parent / nvrtc.SOURCE).read_text()
-    assert sorted(entries) == sorted(re.findall(r"^KERNEL (\w+)\(", source, re.M))
+    assert sorted(entries) == sorted(re.findall(r"KERNEL (\w+)\(", source))
     spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", log)
     assert spills == [("0", "0")] * len(entries)
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
-    assert len(registers) == len(entries) and max(registers) <= MOST_REGISTERS
+    for name, used in zip(entries, registers, strict=True):
+        assert used <= MOST_REGISTERS[name.split("_")[0]], name
 
 
 def test_targets_for_devices():
