@@ -84,6 +84,16 @@ class Collect(ctypes.Structure):
     )
 
 
+class Checksum(ctypes.Structure):
+    """``Checksum`` of rans_cuda.h."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "bytes", "before", "after"),
+        ("n", ctypes.c_int64),
+        ("powers", ctypes.c_uint32 * 31),
+    )
+
+
 class Blob:
     """Tables in one array, and which kernels read it.
 

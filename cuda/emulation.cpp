@@ -89,6 +89,11 @@ void atomicMin(T *at, T value) {
     if (value < *at) *at = value;
 }
 
+template <class T>
+void atomicXor(T *at, T value) {
+    *at ^= value;
+}
+
 }  // namespace
 
 #define __global__
@@ -172,6 +177,7 @@ Outcome run_block(unsigned threads, unsigned &random) {
 rans::Pass pass;
 rans::Survey survey_job;
 rans::Collect collect;
+rans::Checksum checksum_job;
 
 struct Kernel {
     const char *name;
@@ -186,7 +192,7 @@ const Kernel KERNELS[] = {
     OF(pass, decode_i32_large), OF(pass, decode_u8_far), OF(pass, decode_i32_far),
     OF(pass, encode_u8_near), OF(pass, encode_i32_near), OF(pass, encode_u8_far),
     OF(pass, encode_i32_far), OF(survey_job, survey_u8), OF(survey_job, survey_i32),
-    OF(collect, measure), OF(collect, compact),
+    OF(checksum_job, checksum), OF(collect, measure), OF(collect, compact),
 };
 
 }  // namespace
@@ -197,8 +203,9 @@ const Kernel KERNELS[] = {
 API int polycodec_sizeof(int which) {
     const size_t sizes[] = {sizeof(rans::Chunk),  sizeof(rans::WarpChunks),
                             sizeof(rans::Pass),   sizeof(rans::Found),
-                            sizeof(rans::Survey), sizeof(rans::Collect)};
-    return which >= 0 && which < 6 ? (int)sizes[which] : -1;
+                            sizeof(rans::Survey), sizeof(rans::Collect),
+                            sizeof(rans::Checksum)};
+    return which >= 0 && which < 7 ? (int)sizes[which] : -1;
 }
 
 // Run one launch to its end. Not reentrant: one launch at a time in a process.

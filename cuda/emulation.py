@@ -76,6 +76,7 @@ def library() -> ctypes.CDLL:
     mirrors = (layouts.CHUNK.itemsize, layouts.WARP_CHUNKS.itemsize)
     mirrors += (ctypes.sizeof(layouts.Pass), layouts.FOUND.itemsize)
     mirrors += (ctypes.sizeof(layouts.Survey), ctypes.sizeof(layouts.Collect))
+    mirrors += (ctypes.sizeof(layouts.Checksum),)
     found = tuple(loaded.polycodec_sizeof(i) for i in range(len(mirrors)))
     assert found == mirrors, (
         f"device_layouts.py has {mirrors} bytes, rans_cuda.h {found}"

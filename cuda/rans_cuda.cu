@@ -7,6 +7,7 @@
 //   encode    a pass, last symbol first, into room for the worst case
 //   measure   lengths of the finished chunks, and their sums
 //   compact   the one copy of finished bytes
+//   checksum  CRC-32C of planes of bytes, on from the planes before
 //
 // One warp is one chunk, or several small ones (rans_cuda.h); the arithmetic is
 // rans_core.h's, the bitstream FORMAT.md's. Nothing else is included: NVRTC compiles
@@ -216,6 +217,49 @@ RANS_FN void compact(const Collect &job) {
         out[states + words + i] = (u16)job.side[chunk.side + i];
 }
 
+const u32 POLYNOMIAL = 0x82F63B78;  // BITSTREAM: CRC-32C, its bits reversed
+const i64 SEGMENT = 256;            // bytes that a thread takes at a time
+
+// a * b modulo the polynomial; the highest bit stands for x^0.
+RANS_FN u32 times(u32 a, u32 b) {
+    u32 product = 0;
+    for (; a; a <<= 1) {
+        if (a >> 31) product ^= b;
+        b = (b >> 1) ^ (b & 1 ? POLYNOMIAL : 0);
+    }
+    return product;
+}
+
+// The raw state after `count` more bytes of 0.
+RANS_FN u32 shift(const Checksum &job, u32 state, i64 count) {
+    for (u32 k = 0; count >> k; ++k)
+        if (count >> k & 1) state = times(state, job.powers[k]);
+    return state;
+}
+
+// A checksum is linear: segments' own, moved to their places, add up in any order.
+RANS_FN void checksum(const Checksum &job) {
+    u32 *table = (u32 *)shared_memory;
+    for (u32 i = threadIdx.x; i < 256; i += blockDim.x) {
+        u32 state = i;
+        for (u32 k = 0; k < 8; ++k) state = (state >> 1) ^ (state & 1 ? POLYNOMIAL : 0);
+        table[i] = state;
+    }
+    __syncthreads();
+    const u8 *bytes = job.bytes + job.n * blockIdx.y;
+    const i64 thread = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    const i64 stride = (i64)gridDim.x * blockDim.x * SEGMENT;
+    u32 sum = thread ? 0 : shift(job, job.before[blockIdx.y], job.n);
+    for (i64 begin = thread * SEGMENT; begin < job.n; begin += stride) {
+        const i64 end = least(begin + SEGMENT, job.n);
+        u32 state = 0;
+        for (i64 i = begin; i < end; ++i)
+            state = table[(state ^ bytes[i]) & 0xFF] ^ (state >> 8);
+        sum ^= shift(job, state, job.n - end);
+    }
+    if (sum) atomicXor(job.after + blockIdx.y, sum);
+}
+
 }  // namespace rans
 
 // Blocks of 256 threads on a multiprocessor of 65536 registers: 4 leave each thread 64
@@ -235,5 +279,6 @@ LARGE_KERNEL encode_u8_far(rans::Pass p) { rans::encode<rans::u8, false>(p); }
 LARGE_KERNEL encode_i32_far(rans::Pass p) { rans::encode<rans::i32, false>(p); }
 KERNEL survey_u8(rans::Survey s) { rans::survey<rans::u8>(s); }
 KERNEL survey_i32(rans::Survey s) { rans::survey<rans::i32>(s); }
+KERNEL checksum(rans::Checksum c) { rans::checksum(c); }
 KERNEL measure(rans::Collect c) { rans::measure(c); }
 KERNEL compact(rans::Collect c) { rans::compact(c); }

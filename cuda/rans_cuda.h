@@ -92,6 +92,14 @@ struct Collect {
     i32 count;
 };
 
+struct Checksum {
+    const u8 *bytes;    // (batch, n)
+    const u32 *before;  // (batch) raw states
+    u32 *after;         // (batch), zeros at first
+    i64 n;
+    u32 powers[31];     // x^(8 * 2^k) modulo the polynomial
+};
+
 struct alignas(16) Quad {
     u32 part[4];
 };

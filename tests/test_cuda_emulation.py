@@ -21,8 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, driver
+from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, crc32c, driver
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
+from polycodec.cuda.device_checksum import BatchChecksum
 from polycodec.cuda.emulation import Emulator, library
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
 
@@ -276,6 +277,21 @@ def test_a_finished_encoder_refuses_and_the_arrays_are_copied():
         encoder.finish()
     with pytest.raises(UsageError):
         encoder.put(symbols, indexes, tables)
+
+
+@emulated
+def test_checksums_of_planes_go_on_from_pass_to_pass():
+    rng = np.random.default_rng(4)
+    check, wanted = BatchChecksum(3, Emulator()), [0, 0, 0]
+    for n in (1, 255, 0, 256, 257, 40_000):
+        planes = rng.integers(0, 256, (3, n)).astype(np.uint8)
+        check.update(planes)
+        wanted = [
+            crc32c(row.tobytes(), w) for row, w in zip(planes, wanted, strict=True)
+        ]
+        assert check.values() == wanted
+    with pytest.raises(InputError, match="uint8"):
+        check.update(np.zeros((3, 4), np.int32))
 
 
 # torch's side of a device: its memory is the CPU's, its driver the emulation.

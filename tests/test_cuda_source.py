@@ -27,6 +27,7 @@ MOST_REGISTERS = {
     "survey": 64,
     "measure": 64,
     "compact": 64,
+    "checksum": 64,
 }
 
 
