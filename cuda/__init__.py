@@ -10,12 +10,30 @@
     symbols = decoder.get(indexes, tables)
     decoder.finish()
 
+Batches of streams on a GPU, the same bytes from tensors that stay there:
+
+    encoder = BatchEncoder(B, on("cuda"))    put (B, n) tensors, finish: B streams
+    decoder = BatchDecoder(data, on("cuda"))
+
 The bitstream is written down in FORMAT.md and, as code, in reference.py.
 """
 
 from polycodec.cuda.backends import backend
 from polycodec.cuda.checksum import crc32c
+from polycodec.cuda.device import BatchDecoder, BatchEncoder
+from polycodec.cuda.device_checksum import BatchChecksum
+from polycodec.cuda.driver import on
 from polycodec.cuda.stream import StreamDecoder, StreamEncoder
 from polycodec.cuda.tables import TableSet
 
-__all__ = ["StreamDecoder", "StreamEncoder", "TableSet", "backend", "crc32c"]
+__all__ = [
+    "BatchChecksum",
+    "BatchDecoder",
+    "BatchEncoder",
+    "StreamDecoder",
+    "StreamEncoder",
+    "TableSet",
+    "backend",
+    "crc32c",
+    "on",
+]

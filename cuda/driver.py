@@ -79,7 +79,8 @@ class Device:
             self._optin = optin.value
             self.shared_limit = min(optin.value, _TABLE_BYTES)
             image = nvrtc.kernels((properties.major, properties.minor))
-            self._module = ctypes.c_void_p()
+            self._context, self._module = ctypes.c_void_p(), ctypes.c_void_p()
+            _call("cuCtxGetCurrent", ctypes.byref(self._context))
             _call("cuModuleLoadData", ctypes.byref(self._module), image)
         self._functions: dict[str, ctypes.c_void_p] = {}
 
@@ -142,6 +143,8 @@ class Device:
     ) -> None:
         """Launch a kernel on torch's current stream; does not wait for it."""
         with self.torch.cuda.device(self.device):
+            # In a fresh thread torch's context is current only after torch's own work.
+            _call("cuCtxSetCurrent", self._context)
             function = self._functions.get(kernel) or self._function(kernel)
             stream = self.torch.cuda.current_stream(self.device).cuda_stream
             # The driver copies the arguments before it returns.

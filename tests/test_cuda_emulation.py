@@ -314,6 +314,9 @@ class FakeDriver:
         function._obj.value = len(self.names)
         return 0
 
+    def cuCtxSetCurrent(self, context):
+        return 0 if context.value == 5 else 1
+
     def cuFuncSetAttribute(self, function, attribute, value):
         return 0 if attribute == 8 and value.value == 1 << 20 else 1
 
@@ -338,7 +341,8 @@ def fake_device(monkeypatch):
     device = driver.Device.__new__(driver.Device)
     device.torch, device.device = torch, torch.device("cpu")
     device.processors, device.shared_limit, device._optin = 3, 40 << 10, 1 << 20
-    device._module, device._functions = ctypes.c_void_p(), {}
+    device._context, device._module = ctypes.c_void_p(5), ctypes.c_void_p()
+    device._functions = {}
     return device
 
 

@@ -33,11 +33,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
-from polycodec.cuda import StreamEncoder, TableSet, backend  # noqa: E402
+from polycodec.cuda import StreamEncoder, TableSet, backend, crc32c  # noqa: E402
 from polycodec.cuda.device import BatchDecoder, BatchEncoder, Runtime  # noqa: E402
+from polycodec.cuda.device_checksum import BatchChecksum  # noqa: E402
 
 NOT_YET = "not yet measured"
 PARTS = ("identity", "exactness", "sanitizer", "speed")
+LIMIT = 240  # seconds for each tool
 TOOLS = ("memcheck", "racecheck", "initcheck")
 
 
@@ -133,7 +135,11 @@ def identity(device: Runtime, cases: int) -> dict:
         large = 60_000 if number % 10 == 9 and hasattr(device, "torch") else 300
         batch, options = random_case(rng, large)
         wrong += not same(device, batch, **options)
-    bad = golden(device)
+    check, planes = BatchChecksum(4, device), rng.integers(0, 256, (4, 99_999), "u1")
+    check.update(to(device, planes))
+    check.update(to(device, planes[:, :7].copy()))
+    sums = [crc32c(row[:7].tobytes(), crc32c(row.tobytes())) for row in planes]
+    bad = golden(device) + ["checksums"] * (check.values() != sums)
     result = {"golden, different": bad, "random": cases, "random, different": wrong}
     result["compared with"] = backend()
     if bad or wrong:
@@ -141,7 +147,7 @@ def identity(device: Runtime, cases: int) -> dict:
     return result
 
 
-def exactness(images: Path | None) -> dict:
+def exactness(images: Path | None, checkpoint: str | None) -> dict:
     """Files of the CPU decoded on the GPU, and files of the GPU on the CPU."""
     import exactness as check
     import torch
@@ -162,8 +168,8 @@ def exactness(images: Path | None) -> dict:
         for made, read in (("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")):
             out = Path(folder) / f"{made}-{read}"
             threads = torch.get_num_threads()
-            check.make(images, out, zoo.load(device=made))
-            found = check.check(out, zoo.load(device=read))
+            check.make(images, out, zoo.load(device=made, checkpoint=checkpoint))
+            found = check.check(out, zoo.load(device=read, checkpoint=checkpoint))
             torch.set_num_threads(threads)
             table |= {f"{made} to {name}": counts for name, counts in found.items()}
     different = sum(counts["different"] for counts in table.values())
@@ -183,9 +189,18 @@ def sanitizer(cases: int) -> dict:
     for name in TOOLS:
         command = [tool, "--tool", name, sys.executable, str(Path(__file__).resolve())]
         command += ["--only", "identity", "--cases", str(cases)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=env
-        )
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=env,
+                timeout=LIMIT,
+            )
+        except subprocess.TimeoutExpired:
+            result[name] = f"failed: longer than {LIMIT} s; use fewer --cases"
+            continue
         said = done.stdout + done.stderr
         found = re.findall(r"SUMMARY: (\d+)", said)
         fine = done.returncode == 0 and found
@@ -232,7 +247,7 @@ def parts_of(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
 
     return {
         "identity": lambda: identity(driver.on("cuda"), args.cases),
-        "exactness": lambda: exactness(args.images),
+        "exactness": lambda: exactness(args.images, args.checkpoint),
         "sanitizer": lambda: sanitizer(min(args.cases, 20)),
         "speed": speed,
     }
@@ -247,6 +262,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200, help="random batches")
     parser.add_argument("--rounds", type=int, default=5, help="of each timing")
     parser.add_argument("--images", type=Path, help="a folder; else two made up ones")
+    parser.add_argument("--checkpoint", help="of the codec; else the default")
     args = parser.parse_args()
     parts = parts_of(args)
     result: dict = {"about": about(args.emulate)}
