@@ -13,6 +13,7 @@ and no driver are needed here: `python -m polycodec.cuda.nvrtc sm_90` compiles a
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import functools
 import hashlib
 import importlib.util
@@ -44,7 +45,7 @@ def find_library() -> pathlib.Path | None:
     """Return NVRTC's library file, or None.
 
     Looked for in the nvidia packages that torch brings (CUDA 12 has a folder for
-    each library, CUDA 13 one for all), then by cuda.pathfinder if installed. Of
+    each library, CUDA 13 one for all), then where the system has its libraries. Of
     several, the one of torch's own CUDA version, or else the newest.
     """
     spec = importlib.util.find_spec("nvidia")
@@ -57,19 +58,11 @@ def find_library() -> pathlib.Path | None:
                     number = int(match[1] or match[2])
                     found[number if number < 100 else number // 10] = path
     if not found:
-        return _from_pathfinder()
+        system = ctypes.util.find_library("nvrtc")  # of a CUDA toolkit
+        return pathlib.Path(system) if system else None
     torch = sys.modules.get("torch")
     version = getattr(getattr(torch, "version", None), "cuda", None) or "0"
     return found.get(int(version.split(".")[0]), found[max(found)])
-
-
-def _from_pathfinder() -> pathlib.Path | None:
-    try:
-        from cuda import pathfinder
-
-        return pathlib.Path(pathfinder.load_nvidia_dynamic_lib("nvrtc").abs_path)
-    except (ImportError, AttributeError, RuntimeError):
-        return None  # not installed, or it finds no NVRTC either
 
 
 class Compiler:
@@ -85,7 +78,7 @@ class Compiler:
             )
         try:
             # NVRTC looks its second half up by name only: have it in memory before.
-            for pattern in _BUILTINS:
+            for pattern in _BUILTINS if path.is_absolute() else ():
                 for half in path.parent.glob(pattern):
                     ctypes.CDLL(str(half), mode=ctypes.RTLD_GLOBAL)
             self._library = ctypes.CDLL(str(path))

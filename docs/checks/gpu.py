@@ -31,7 +31,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+# At the end: NVIDIA's `cuda` package, which torch may import, goes before our folder.
+sys.path.append(str(ROOT))
 
 from polycodec.cuda import StreamEncoder, TableSet, backend, crc32c  # noqa: E402
 from polycodec.cuda.device import BatchDecoder, BatchEncoder, Runtime  # noqa: E402
