@@ -26,6 +26,12 @@ from polycodec.errors import DeterminismError, TruncatedError
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
 
 
+# Bits that one squared quantization step of error is worth. Tuned on held-out training
+# photographs: 40 saves 2.1 % of the bytes at equal PSNR and helps at every rate; 14 and
+# less (8.7 is what high-rate theory says) lose at middle rates.
+THRIFT = 40.0
+
+
 class RateEstimator:
     """Counts bits while training; differentiable.
 
@@ -49,11 +55,13 @@ class RateEstimator:
         """Add the cost of ``value`` of ``shape`` (B, C, h, w); return it rounded."""
         means = prior.means if self.noise else prior.offsets
         residual = (value - means).float()
-        rounded = residual + (torch.round(residual) - residual).detach()
         if self.noise:
+            rounded = torch.round(residual)
             self.count(residual + torch.rand_like(residual) - 0.5, prior)
         else:
-            rounded = _codable(rounded, prior, shape)
+            rounded = _codable(quantize(residual.detach(), prior), prior, shape)
+        rounded = residual + (rounded - residual).detach()
+        if not self.noise:
             self.count(rounded, prior)
         return rounded + means
 
@@ -81,7 +89,7 @@ class RangeEncoder:
     def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
         """Record ``value`` (B, C, h, w), rounded around the prior's means."""
         offsets = prior.offsets
-        symbols = torch.round(value.float() - offsets).to(torch.int32)
+        symbols = quantize(value.float() - offsets, prior).to(torch.int32)
         indexes = prior.indexes(shape)
         coded = torch.zeros_like(symbols)
         for b, stream in enumerate(self.streams):
@@ -146,13 +154,29 @@ class RangeDecoder:
             stream.finish()
 
 
+def quantize(residual: Tensor, prior) -> Tensor:
+    """The integers that code ``residual``: the nearest, or the next one towards zero.
+
+    The smaller integer is taken where the bits it saves exceed what its larger error
+    is worth, THRIFT bits per squared step (rate-distortion optimised quantization). An
+    encoder's choice: decoders do not know of it.
+    """
+    nearest = torch.round(residual)
+    if prior.fixed:
+        return nearest
+    smaller = nearest - torch.sign(nearest)
+    saved = prior.bits(nearest) - prior.bits(smaller)
+    worse = (residual - smaller).square() - (residual - nearest).square()
+    return torch.where(saved > THRIFT * worse, smaller, nearest)
+
+
 def _codable(rounded: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
     """The nearest values that the prior's tables can code, if it has any yet."""
     if prior.tables is None:
         return rounded
     values = rounded.detach().cpu().numpy()
     kept = prior.tables.clamp(values, prior.indexes(shape).cpu().numpy())
-    return rounded + (torch.from_numpy(kept).to(rounded) - rounded).detach()
+    return torch.from_numpy(kept).to(rounded)
 
 
 def _flat(plane: Tensor) -> np.ndarray:
