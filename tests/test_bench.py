@@ -39,8 +39,10 @@ def test_bench_from_the_command_line(cli):
         assert {"constriction range", "constriction ANS"} <= coders
     for row in result["rows"]:
         assert row["decode"] > 0 and row["encode"] > 0
-        # 96 bytes of states are most of it at this size: 2000 bytes and more.
-        assert -0.001 < row["overhead"] < 0.15, row
+        # States are most of it at this size, 2000 bytes and more: 96 bytes a chunk
+        # above what they hold, and a coder with threads writes two chunks or more.
+        chunks = 4 if "threads" in row["coder"] else 1
+        assert -0.001 < row["overhead"] < 0.02 + 0.1 * chunks, row
     tiny = {row["symbols"]: row for row in result["tiny"]}
     assert tiny[0]["ours"] == 0
     assert tiny[64]["ours"] - tiny[64]["ideal"] < 2.5
