@@ -28,6 +28,7 @@ _ENTRIES: dict[str, Callable[..., Any]] = {}
 _HOMES: dict[str, tuple[str, ...]] = {
     "codec": ("polycodec.codecs",),
     "transform": ("polycodec.codecs.transforms",),
+    "quantizer": ("polycodec.codecs.quantizers",),
     "entropy": ("polycodec.entropy_models",),
     "dataset": ("polycodec.train",),
     "loss": ("polycodec.train",),

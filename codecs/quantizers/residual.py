@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Residual vector quantization; codebooks follow running means.
+
+    r₀ = z;   i_l = argmin_k |r_l - e_lk|²;   r_{l+1} = r_l - e_{l, i_l};   ẑ = Σ e_{l, i_l}
+
+    n_k ← β n_k + (1-β) count_k
+    e_k ← (β n_k e_k + (1-β) Σ assigned r) / n_k       the mean of what chose it lately
+
+A code hardly chosen any more (n_k below a tenth of a uniform share) moves to a random
+vector of the batch. Zeghidour et al. 2021, "SoundStream" (arXiv 2107.03312); Défossez
+et al. 2022, "High fidelity neural audio compression" (arXiv 2210.13438).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polycodec.codecs.quantizers.base import (
+    Quantized,
+    Quantizer,
+    flatten,
+    straight_through,
+    unflatten,
+)
+from polycodec.registry import register
+
+LLOYD_STEPS = 20
+DEAD_SHARE = 0.1  # of a uniform share of the vectors
+
+
+class Codebook(nn.Module):
+    """K vectors (K, D) that follow the means of what is assigned to them."""
+
+    def __init__(self, size: int, channels: int, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("vectors", torch.randn(size, channels) * 0.1)
+        self.register_buffer("mass", torch.ones(size))
+
+    def nearest(self, rows: Tensor) -> Tensor:
+        """Index (N,) of the vector nearest to each of (N, D) rows."""
+        norms = self.vectors.square().sum(1)
+        return torch.addmm(norms, rows, self.vectors.T, alpha=-2.0).argmin(1)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Vectors (N, D) of indexes (N,)."""
+        return F.embedding(index, self.vectors)
+
+    @torch.no_grad()
+    def follow(self, rows: Tensor, index: Tensor) -> None:
+        """One step of the running means towards ``rows`` (N, D)."""
+        sums = torch.zeros_like(self.vectors).index_add_(0, index, rows)
+        count = torch.bincount(index, minlength=len(self.mass)).to(self.mass)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(sums)
+            dist.all_reduce(count)
+        old = self.decay * self.mass
+        mass = old + (1 - self.decay) * count
+        moved = old[:, None] * self.vectors + (1 - self.decay) * sums
+        self.vectors.copy_(moved / mass.clamp_min(1e-12)[:, None])
+        self.mass.copy_(mass)
+        self._revive(rows)
+
+    def _revive(self, rows: Tensor) -> None:
+        share = self.mass.sum() / len(self.mass)
+        dead = (self.mass < DEAD_SHARE * share).nonzero().flatten()
+        if len(dead) and len(rows):
+            picked = torch.randint(len(rows), (len(dead),), device=rows.device)
+            chosen = rows[picked]
+            if dist.is_available() and dist.is_initialized():
+                dist.broadcast(chosen, 0)
+            self.vectors[dead] = chosen
+            self.mass[dead] = share
+
+    @torch.no_grad()
+    def cluster(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Start from k-means of ``rows`` (N, D); returns their indexes (N,)."""
+        size = len(self.mass)
+        order = torch.randperm(len(rows), generator=generator).to(rows.device)
+        self.vectors.copy_(rows[order.repeat(-(-size // len(rows)))[:size]])
+        for _ in range(LLOYD_STEPS):
+            index = self.nearest(rows)
+            count = torch.bincount(index, minlength=size).to(rows)
+            sums = torch.zeros_like(self.vectors).index_add_(0, index, rows)
+            means = sums / count.clamp_min(1)[:, None]
+            empty = count == 0
+            other = torch.randint(
+                len(rows), (int(empty.sum()),), generator=generator
+            ).to(rows.device)
+            means[empty] = rows[other]
+            self.vectors.copy_(means)
+        index = self.nearest(rows)
+        count = torch.bincount(index, minlength=size).to(self.mass)
+        self.mass.copy_(count.clamp_min(1) / len(rows) * size)
+        return index
+
+
+@register("quantizer/residual")
+class ResidualQuantizer(Quantizer):
+    """``levels`` codebooks of ``codes`` vectors each, every one on what is left.
+
+    ``codes``: one number for all levels or one for each. ``decay``: of the running
+    means, for a step. ``commitment``: weight of |z - sg(ẑ)|² summed over D.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        levels: int = 8,
+        codes: int | Sequence[int] = 256,
+        decay: float = 0.99,
+        commitment: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.channels, self.commitment = channels, commitment
+        self.sizes = (codes,) * levels if isinstance(codes, int) else tuple(codes)
+        self.books = nn.ModuleList(Codebook(k, channels, decay) for k in self.sizes)
+
+    def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
+        """See :meth:`Quantizer.forward`; moves the codebooks while training."""
+        with torch.autocast(z.device.type, enabled=False):
+            return self._forward(z, active)
+
+    def _forward(self, z: Tensor, active: Tensor | None) -> Quantized:
+        rows = flatten(z)
+        per_item = len(rows) // z.shape[0]
+        if active is None:
+            active = torch.full((z.shape[0],), self.levels, device=z.device)
+        left, total = rows, torch.zeros_like(rows)
+        planes, loss = [], rows.new_zeros(z.shape[0])
+        for level, book in enumerate(self.books):
+            used = (active > level).repeat_interleave(per_item)
+            index = book.nearest(left.detach())
+            vectors = book(index)
+            error = (left - vectors).square().sum(1) * used
+            loss = loss + error.view(z.shape[0], -1).mean(1)
+            if self.training:
+                book.follow(left.detach()[used], index[used])
+            step = vectors * used[:, None]
+            total, left = total + step, left - step
+            planes.append(torch.where(used, index, -1))
+        codes = torch.stack(planes, 1).view(z.shape[0], per_item, -1)
+        codes = codes.transpose(1, 2).reshape(z.shape[0], self.levels, *z.shape[2:])
+        loss = self.commitment * loss / active.clamp_min(1)
+        z = z.float()
+        return Quantized(straight_through(z, unflatten(total, z)), codes, loss)
+
+    @torch.no_grad()
+    def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
+        """See :meth:`Quantizer.encode`."""
+        left, planes = flatten(z), []
+        for book in self.books[: self.levels if levels is None else levels]:
+            index = book.nearest(left)
+            left = left - book(index)
+            planes.append(index.view(z.shape[0], *z.shape[2:]))
+        return torch.stack(planes, 1)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """See :meth:`Quantizer.decode`."""
+        self.check_codes(codes)
+        total = sum(
+            book(plane.reshape(-1))
+            for book, plane in zip(self.books, codes.unbind(1), strict=False)
+        )
+        return unflatten(total, codes[:, :1])
+
+    @torch.no_grad()
+    def initialise(self, z: Tensor) -> None:
+        """k-means of each level on what the levels before it leave of z (N, D)."""
+        generator = torch.Generator().manual_seed(0)
+        left = z.float()
+        for book in self.books:
+            index = book.cluster(left, generator)
+            left = left - book(index)
