@@ -162,7 +162,7 @@ class LatentCodec(Codec):
     def encode_latents(self, y: Tensor) -> CodedLatents:
         """Real bytes of gained latents y (B, M, h, w), one item per image."""
         self._require_ready()
-        coder = RangeEncoder(y.shape[0], estimate=True)
+        coder = RangeEncoder(y.shape[0], device=y.device, estimate=True)
         size = (y.shape[0], *y.shape[2:])
         y_hat = self.entropy.code(coder, y.float(), size)
         return CodedLatents(coder.finish(), y_hat, coder.estimated_bits)
@@ -171,7 +171,7 @@ class LatentCodec(Codec):
     def decode_latents(self, data: Sequence[bytes], h: int, w: int) -> Tensor:
         """Latents (B, M, h, w) from the bytes of images of one size."""
         self._require_ready()
-        coder = RangeDecoder(data)
+        coder = RangeDecoder(data, device=self.gain.log_scale.device)
         y_hat = self.entropy.code(coder, None, (len(data), h, w))
         coder.finish()
         return y_hat

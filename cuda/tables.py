@@ -194,11 +194,17 @@ class TableSet:
         """``ideal`` in 1/256 bit, (rows,) uint16: integers, the same anywhere."""
         return np.rint(self.ideal * COST_UNIT).astype(np.uint16)
 
+    @functools.cached_property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest symbol of each table, (T,) int32 each."""
+        low = np.where(self.has_escape, INT16.min, self.minimum)
+        high = np.where(self.has_escape, INT16.max, self.maximum)
+        return low.astype(np.int32), high.astype(np.int32)
+
     def clamp(self, values: Any, indexes: Any) -> np.ndarray:
         """Return the nearest symbols that can be coded, int32, shape of values."""
         values, table = np.asarray(values), np.asarray(indexes).astype(np.int64)
-        low = np.where(self.has_escape, INT16.min, self.minimum)
-        high = np.where(self.has_escape, INT16.max, self.maximum)
+        low, high = self.limits
         return np.clip(values, low[table], high[table]).astype(np.int32)
 
     def bits(self, values: Any, indexes: Any) -> float:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from polycodec.cuda import TableSet
 from polycodec.entropy_models.exact import ExactConv2d
 from polycodec.entropy_models.factorized import FactorizedPrior
+from polycodec.entropy_models.positions import Positions, gather, scatter
 from polycodec.entropy_models.priors import (
     LOG_STEP,
     SCALE_MIN,
@@ -38,26 +39,6 @@ from polycodec.entropy_models.priors import (
 from polycodec.entropy_models.tables import gaussian_tables
 from polycodec.errors import ModelError
 from polycodec.registry import register
-
-
-def checkerboard(height: int, width: int, device=None) -> Tensor:
-    """The anchors, (h, w) bool: positions whose row + column is even.  # BITSTREAM"""
-    rows = torch.arange(height, device=device).view(-1, 1)
-    cols = torch.arange(width, device=device).view(1, -1)
-    return (rows + cols) % 2 == 0
-
-
-def gather(x: Tensor, where: Tensor) -> Tensor:
-    """The positions of ``where`` (h, w) in x (B, C, h, w), row by row: (B, C, 1, n)."""
-    index = where.flatten().nonzero().squeeze(1)  # BITSTREAM: the order of coding
-    return x.flatten(2).index_select(2, index).unsqueeze(2)
-
-
-def scatter(x: Tensor, where: Tensor, values: Tensor) -> Tensor:
-    """A copy of x (B, C, h, w) with ``values`` (B, C, 1, n) at ``where``."""
-    out = x.to(values.dtype).clone()
-    out[:, :, where] = values.squeeze(2)
-    return out
 
 
 class HyperAnalysis(nn.Sequential):
@@ -106,7 +87,7 @@ class SliceParameters(nn.Module):
         self.out.bias.data[channels:] = 22.0
 
     def forward(
-        self, phi: Tensor, known: Sequence[Tensor], mask: Tensor, where: Tensor
+        self, phi: Tensor, known: Sequence[Tensor], mask: Tensor, where: Positions
     ) -> tuple[Tensor, Tensor]:
         """Means and indexes, both (B, C, 1, n), of the n positions in ``where``.
 
@@ -173,7 +154,7 @@ class ContextModel(nn.Module):
                 value = None if part is None else gather(part, where)
                 values = coder.code(value, prior, prior.means.shape)
                 current = scatter(current, where, values)
-                known = known | where
+                known = known | where.mask
             decoded.append(current)
         return torch.cat(decoded, dim=1)
 
@@ -192,11 +173,10 @@ class ContextModel(nn.Module):
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": gaussian_tables(), "z": self.prior_z.freeze_tables()}
 
-    def _passes(self, h: int, w: int, device) -> list[Tensor]:
-        anchors = checkerboard(h, w, device)
+    def _passes(self, h: int, w: int, device) -> list[Positions]:
         if self.passes == 1 or h * w == 1:  # one position leaves no second half
-            return [anchors | True]
-        return [anchors, ~anchors]
+            return [Positions.everywhere(h, w, device)]
+        return [Positions.checkerboard(h, w, half, device) for half in (0, 1)]
 
 
 def _check_slices(

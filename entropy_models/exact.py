@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.entropy_models.positions import Positions, gather
 from polycodec.errors import ModelError
 
 FLOAT32_LIMIT = 2**24
@@ -113,13 +114,13 @@ class ExactConv2d(nn.Conv2d):
             # Rounding an exact float64 sum to float32 is the same everywhere too.
             return exact_conv(self._snapped(x), self).float()
 
-    def at(self, x: Tensor, where: Tensor) -> Tensor:
-        """The convolution of x (B, I, h, w) at the positions of ``where`` (h, w) only.
+    def at(self, x: Tensor, where: Positions) -> Tensor:
+        """The convolution of x (B, I, h, w) at the positions of ``where`` only.
 
         Returns (B, O, 1, n), rows first; stride 1. Half the positions cost half.
         """
         if not self.frozen:
-            return self(x)[:, :, where].unsqueeze(2)
+            return gather(self(x), where)
         with torch.autocast(x.device.type, enabled=False):
             dtype = carrier_of(self, x.device)
             rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
@@ -250,7 +251,7 @@ def conv_by_matmul(
     return out.view(x.shape[0], -1, h, out.shape[-1] // h)
 
 
-def neighbours(x: Tensor, where: Tensor, k: int) -> Tensor:
+def neighbours(x: Tensor, where: Positions, k: int) -> Tensor:
     """The k x k surroundings of each position in ``where``: (B, n, k k C).
 
     x: (B, C, h, w), zero outside. Positions are rows of memory here, so gathering is
@@ -259,11 +260,11 @@ def neighbours(x: Tensor, where: Tensor, k: int) -> Tensor:
     b, c, _, w = x.shape
     r = k // 2
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, r, r, r, r)).flatten(1, 2)
-    row, column = where.nonzero(as_tuple=True)
+    row, column = where.index // w, where.index % w
     shift = torch.arange(k, device=x.device)
     rows = (row[:, None, None] + shift[:, None]) * (w + 2 * r)
     index = (rows + column[:, None, None] + shift).flatten()
-    return padded.index_select(1, index).view(b, len(row), k * k * c)
+    return padded.index_select(1, index).view(b, len(where), k * k * c)
 
 
 def _matmul(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

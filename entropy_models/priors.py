@@ -122,8 +122,9 @@ class Factorized:
         return 0.0
 
     def indexes(self, shape: tuple[int, ...]) -> Tensor:
-        """The channel number of every element of ``shape`` (B, C, h, w)."""
-        return torch.arange(shape[1]).view(1, -1, 1, 1).expand(shape)
+        """The channel number of every element of ``shape`` (B, C, h, w), int32."""
+        channels = torch.arange(shape[1], dtype=torch.int32, device=self.device)
+        return channels.view(1, -1, 1, 1).expand(shape)
 
     def bits(self, v: Tensor) -> Tensor:
         """Bits of ``v = z - median``, same shape."""

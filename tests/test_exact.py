@@ -20,6 +20,7 @@ from polycodec.entropy_models.exact import (
     freeze,
     observe,
 )
+from polycodec.entropy_models.positions import Positions
 from polycodec.errors import ModelError
 
 
@@ -133,9 +134,10 @@ def test_matmul_and_float64_agree(layer):
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_some_positions_are_as_all_positions(kernel):
     layer, x = layer_of(kernel), inputs(24, 2)
-    where = torch.rand(9, 11, generator=torch.Generator().manual_seed(1)) < 0.4
-    assert torch.equal(layer.at(x, where).squeeze(2), layer(x)[:, :, where])
-    nowhere = torch.zeros(9, 11, dtype=torch.bool)
+    mask = torch.rand(9, 11, generator=torch.Generator().manual_seed(1)) < 0.4
+    where = Positions.of(mask)
+    assert torch.equal(layer.at(x, where).squeeze(2), layer(x)[:, :, mask])
+    nowhere = Positions.of(torch.zeros(9, 11, dtype=torch.bool))
     assert layer.at(x, nowhere).shape == (2, 16, 1, 0)
 
 

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where symbols become bytes: on the host, or on the device that they lie on.
+
+    writer(B, device)     HostWriter  or  DeviceWriter      put, finish
+    reader(data, device)  HostReader  or  DeviceReader      get, finish
+
+Tensors on CUDA are coded there (polycodec.cuda.BatchEncoder): a pass is one launch
+for the whole batch, and nothing in a decoder's passes waits for the device. All else
+is coded on the host, stream by stream. The bytes are the same.
+
+Each stream of a codec begins with the CRC-32C of its index planes: HASH_BYTES.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec.cuda import (
+    BatchChecksum,
+    BatchDecoder,
+    BatchEncoder,
+    StreamDecoder,
+    StreamEncoder,
+    TableSet,
+    crc32c,
+    on,
+)
+from polycodec.errors import (
+    BitstreamError,
+    DeterminismError,
+    TruncatedError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from polycodec.cuda.device import Runtime
+
+HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
+
+
+class Writer(Protocol):
+    """Takes the passes of B streams; (B, C, h, w) int32 symbols, integer indexes."""
+
+    def put(
+        self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
+    ) -> None: ...
+    def finish(self) -> list[bytes]: ...
+
+
+class Reader(Protocol):
+    """Gives the passes back: int32, of the shape of their (B, C, h, w) indexes."""
+
+    def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor: ...
+    def finish(self) -> None: ...
+
+
+def writer(batch: int, device: torch.device | str = "cpu") -> Writer:
+    """A writer of ``batch`` streams of tensors on ``device``."""
+    runtime = runtime_of(torch.device(device))
+    return DeviceWriter(batch, runtime) if runtime else HostWriter(batch)
+
+
+def reader(
+    data: Sequence[bytes],
+    device: torch.device | str = "cpu",
+    *,
+    max_symbols: int | None = None,
+) -> Reader:
+    """A reader of streams into tensors on ``device``; TruncatedError for too short."""
+    for item in data:
+        if len(item) < HASH_BYTES:
+            raise TruncatedError(
+                f"a stream has {len(item)} bytes; expected at least {HASH_BYTES}; "
+                "the file is cut"
+            )
+    runtime = runtime_of(torch.device(device))
+    if runtime:
+        return DeviceReader(data, runtime, max_symbols)
+    return HostReader(data, max_symbols)
+
+
+def runtime_of(device: torch.device) -> Runtime | None:
+    """The coder on ``device``, or None where the host codes.
+
+    The host codes for every device but CUDA's, where POLYCODEC_CODER names one of its
+    back ends, and, with one warning, where driver or NVRTC are missing.
+    """
+    if device.type != "cuda" or os.environ.get("POLYCODEC_CODER", "auto") != "auto":
+        return None
+    return _cuda(device)
+
+
+@functools.cache
+def _cuda(device: torch.device) -> Runtime | None:
+    try:
+        return on(device)
+    except UsageError as error:
+        warnings.warn(
+            f"the entropy coder runs on the CPU, its bytes are the same: {error}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+class HostWriter:
+    """Codes each stream with the host's range coder."""
+
+    def __init__(self, batch: int) -> None:
+        self._streams = [StreamEncoder() for _ in range(batch)]
+        self._hashes = [0] * batch
+
+    def put(
+        self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
+    ) -> None:
+        """Append a pass."""
+        for b, stream in enumerate(self._streams):
+            index = _flat(indexes[b])
+            stream.put(_flat(symbols[b]), index, tables)
+            if hashed:
+                self._hashes[b] = crc32c(index.tobytes(), self._hashes[b])
+
+    def finish(self) -> list[bytes]:
+        """Hash and stream of each."""
+        return _join(self._hashes, [stream.finish() for stream in self._streams])
+
+
+class HostReader:
+    """Reads each stream with the host's range coder."""
+
+    def __init__(self, data: Sequence[bytes], max_symbols: int | None) -> None:
+        self._expected, streams = _split(data)
+        self._hashes = [0] * len(data)
+        self._streams = [StreamDecoder(s, max_symbols=max_symbols) for s in streams]
+
+    def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor:
+        """The next pass, on the CPU."""
+        out = torch.zeros(indexes.shape, dtype=torch.int32)
+        for b, stream in enumerate(self._streams):
+            index = _flat(indexes[b])
+            if hashed:
+                self._hashes[b] = crc32c(index.tobytes(), self._hashes[b])
+            values = stream.get(index, tables)
+            out[b] = torch.from_numpy(values).view(out.shape[1:])
+        return out
+
+    def finish(self) -> None:
+        """Check hashes and ends."""
+        _check_hashes(self._hashes, self._expected)
+        for stream in self._streams:
+            stream.finish()
+
+
+class DeviceWriter:
+    """Codes all streams at once, on a device."""
+
+    def __init__(self, batch: int, runtime: Runtime) -> None:
+        self._encoder = BatchEncoder(batch, runtime)
+        self._hash = BatchChecksum(batch, runtime)
+
+    def put(
+        self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
+    ) -> None:
+        """Append a pass; does not wait for the device."""
+        planes = indexes.flatten(1)
+        if hashed:
+            self._hash.update(_octets(planes))
+        self._encoder.put(symbols.flatten(1), planes, tables)
+
+    def finish(self) -> list[bytes]:
+        """Hash and stream of each; waits for the device."""
+        return _join(self._hash.values(), self._encoder.finish())
+
+
+class DeviceReader:
+    """Reads all streams at once, on a device."""
+
+    def __init__(
+        self, data: Sequence[bytes], runtime: Runtime, max_symbols: int | None
+    ) -> None:
+        self._expected, streams = _split(data)
+        self._decoder = BatchDecoder(streams, runtime, max_symbols=max_symbols)
+        self._hash = BatchChecksum(len(data), runtime)
+
+    def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor:
+        """The next pass, on the device; does not wait for it."""
+        planes = indexes.flatten(1)
+        if hashed:
+            self._hash.update(_octets(planes))
+        return torch.as_tensor(self._decoder.get(planes, tables)).view(indexes.shape)
+
+    def finish(self) -> None:
+        """Wait for the device; check hashes and ends.
+
+        Streams that run out are said to be cut before other indexes are blamed, as
+        the host's reader says so in the middle of decoding.
+        """
+        try:
+            self._decoder.finish()
+        except TruncatedError:
+            raise
+        except BitstreamError:
+            _check_hashes(self._hash.values(), self._expected)
+            raise
+        _check_hashes(self._hash.values(), self._expected)
+
+
+_LIMITS: weakref.WeakKeyDictionary[TableSet, dict] = weakref.WeakKeyDictionary()
+
+
+def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
+    """The nearest values that their tables can code; TableSet.clamp for tensors.
+
+    values: any shape, integers or rounded floats. indexes: the same shape, integers.
+    """
+    known = _LIMITS.setdefault(tables, {})
+    if values.device not in known:
+        # Not of inference mode, which may be on now: autograd may use them later.
+        with torch.inference_mode(False):
+            rows = (torch.from_numpy(np.array(row)) for row in tables.limits)
+            known[values.device] = tuple(row.to(values.device) for row in rows)
+    at = indexes.reshape(-1).int()
+    low, high = (
+        row.index_select(0, at).view(values.shape) for row in known[values.device]
+    )
+    return torch.clamp(values, low.to(values.dtype), high.to(values.dtype))
+
+
+def _split(data: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
+    """Hashes and streams."""
+    hashes = [int.from_bytes(item[:HASH_BYTES], "little") for item in data]
+    return hashes, [item[HASH_BYTES:] for item in data]
+
+
+def _join(hashes: Sequence[int], streams: Sequence[bytes]) -> list[bytes]:
+    pairs = zip(hashes, streams, strict=True)
+    return [value.to_bytes(HASH_BYTES, "little") + data for value, data in pairs]
+
+
+def _check_hashes(found: Sequence[int], expected: Sequence[int]) -> None:
+    for b, (one, wanted) in enumerate(zip(found, expected, strict=True)):
+        if one != wanted:
+            raise DeterminismError(
+                f"entropy parameters of stream {b} differ from the encoder's; "
+                f"expected hash {wanted:08x}, found {one:08x}; the weights are not "
+                "those of the encoder, or this machine's arithmetic is not exact: "
+                "please report it"
+            )
+
+
+def _flat(plane: Tensor) -> np.ndarray:
+    """(C, h, w) in the coded order: channels, then rows.  # BITSTREAM"""
+    return np.ascontiguousarray(plane.reshape(-1).cpu().numpy())
+
+
+def _octets(planes: Tensor) -> Tensor:
+    """The bytes of (B, n) indexes."""
+    return (
+        planes if planes.dtype == torch.uint8 else planes.contiguous().view(torch.uint8)
+    )
