@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One-dimensional layers of exact length that know how far they look.
+
+    conv   T ──► T / stride          output o looks at  o·stride - left ...
+    up     T ──► T · stride          o·stride - left + kernel - 1
+    reach(lo, hi)   first and last input position that outputs lo..hi depend on
+
+Causal layers look only back: all of a convolution's padding stands on the left, all
+that a transposed one is cut by is cut from the right. Lengths are exact for odd
+strides too. Padding is zeros, not the reflection that is usual in this field: a
+reflected start shows the first frames their future, and codecs run these layers on
+blocks of a signal whose surroundings are given, where reflection would mean nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from polycodec.errors import ModelError
+
+
+class Conv(nn.Module):
+    """Convolution (B, C, T) -> (B, C', T/stride) with weight norm, zeros around."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        total = kernel - stride
+        self.right = 0 if causal else total // 2
+        self.left = total - self.right
+        self.conv = weight_norm(nn.Conv1d(inputs, outputs, kernel, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (self.left, self.right)))
+
+    def reach(self, lo: float, hi: float) -> tuple[float, float]:
+        """Input positions that outputs lo..hi depend on."""
+        first = lo * self.stride - self.left
+        return first, hi * self.stride - self.left + self.kernel - 1
+
+
+class Up(nn.Module):
+    """Transposed convolution (B, C, T) -> (B, C', T·stride), kernel 2·stride."""
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, causal: bool = False
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.right = stride if causal else stride // 2
+        self.left = stride - self.right
+        layer = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride)
+        self.conv = weight_norm(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)  # (B, C', (T + 1)·stride)
+        return y[..., self.left : y.shape[-1] - self.right]
+
+    def reach(self, lo: float, hi: float) -> tuple[float, float]:
+        """Input positions that outputs lo..hi depend on."""
+        if math.isinf(lo) or math.isinf(hi):
+            return lo, hi
+        first = -(-(lo + self.left - 2 * self.stride + 1) // self.stride)
+        return first, (hi + self.left) // self.stride
+
+
+class Chain(nn.Sequential):
+    """Layers one after the other; a layer without `reach` works point by point."""
+
+    def reach(self, lo: float, hi: float) -> tuple[float, float]:
+        """Input positions that outputs lo..hi depend on."""
+        for layer in reversed(self):
+            if isinstance(layer, nn.GroupNorm):  # its statistics are of all time
+                return -math.inf, math.inf
+            if hasattr(layer, "reach"):
+                lo, hi = layer.reach(lo, hi)
+        return lo, hi
+
+
+def contexts(
+    g_a: nn.Module, g_s: nn.Module, hop: int
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Frames (left, right) that analysis and synthesis need beside a frame.
+
+    None where a layer's memory has no end (a recurrent one, or statistics over time).
+    """
+    lo, hi = g_a.reach(0, 0)  # samples that latent 0 looks at
+    analysis = _frames(-lo / hop, (hi - hop + 1) / hop)
+    lo, hi = g_s.reach(0, hop - 1)  # latents that its samples look at
+    return analysis, _frames(-lo, hi)
+
+
+def _frames(left: float, right: float) -> tuple[int, int] | None:
+    if math.isinf(left) or math.isinf(right):
+        return None
+    return max(0, math.ceil(left)), max(0, math.ceil(right))
+
+
+def check_sizes(what: str, **sizes: int | Iterable[int]) -> None:
+    """Refuse widths, strides and counts below 1, by name."""
+    for name, value in sizes.items():
+        values = [value] if isinstance(value, int) else list(value)
+        if not values or min(values) < 1:
+            raise ModelError(
+                f"{what}: {name} is {value}; expected whole numbers from 1 upwards; "
+                "correct the config"
+            )
