@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Residual vector quantization; codebooks follow running means.
 
-    r₀ = z;   i_l = argmin_k |r_l - e_lk|²;   r_{l+1} = r_l - e_{l, i_l};   ẑ = Σ e_{l, i_l}
+    r = z;  for every level:   i = argmin_k |r - e_k|²,   ẑ += e_i,   r -= e_i
 
     n_k ← β n_k + (1-β) count_k
     e_k ← (β n_k e_k + (1-β) Σ assigned r) / n_k       the mean of what chose it lately
