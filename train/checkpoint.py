@@ -4,6 +4,7 @@
 step, seconds          how far, and how long all parts of the run took
 codec, ema, optimizer  weights, their running average, the optimizer's state
 config                 the resolved config as JSON
+task                   what else a kind of signal trains, such as discriminators
 """
 
 from __future__ import annotations
@@ -42,4 +43,4 @@ def read_checkpoint(run: Path) -> dict[str, Any]:
         raise ModelError(
             f"{path} is no checkpoint of a run; {sorted(missing)} are missing"
         )
-    return {"seconds": 0.0, **state}
+    return {"seconds": 0.0, "task": {}, **state}

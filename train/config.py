@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run as data: YAML in, checked models out.
 
-Five sections, one level each: `codec, data, optim, run, eval`. Values only; names
-look up the registry. `include: other.yaml` takes one parent. Overrides from the
-command line are `section.key=value` and pass through the same checks. An unknown
-key is an error that names the nearest one. `json_schema()` exports what is allowed.
+Sections of one level each: `codec, data, optim, run, eval`, and for speech `loss,
+stages, adversary` (`train.sections`). Values only; names look up the registry.
+`include: other.yaml` takes one parent. Overrides from the command line are
+`section.key=value` and pass through the same checks. An unknown key is an error that
+names the nearest one. `json_schema()` exports what is allowed.
 """
 
 from __future__ import annotations
@@ -13,87 +14,13 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from polycodec.errors import InputError, UsageError
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CodecSection(Section):
-    """The composition: a registered family and its options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field("latent", description="registered codec family")
-
-    def options(self) -> dict[str, Any]:
-        """Everything but the name: keyword arguments of the family."""
-        return {k: v for k, v in self.model_dump().items() if k != "name"}
-
-
-class DataSection(Section):
-    """Where training signals come from."""
-
-    train: str = Field(description="folder of images")
-    cache: str = Field("runs/cache", description="decoded images are kept here")
-    crop: int = Field(128, ge=64, multiple_of=64, description="side in pixels")
-    batch: int = Field(8, ge=1, description="crops a step and device")
-    holdout: int = Field(20, ge=2, description="every n-th image validates")
-
-
-class OptimSection(Section):
-    """How weights move."""
-
-    name: str = Field("muon", description="registered optimizer")
-    lr: float = Field(1e-3, gt=0)
-    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
-    decay: float = Field(0.5, ge=0, le=1, description="last part, falling to 0")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of averaged weights")
-    balance: float = Field(
-        0.5, ge=0, le=1, description="loss of level λ counts λ^-balance"
-    )
-
-
-class RunSection(Section):
-    """How long, where, and how precisely."""
-
-    out: str = Field(description="folder of checkpoints and logs")
-    steps: int = Field(ge=1)
-    seed: int = 0
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1)
-    compile: bool = False
-    save_every: int = Field(500, ge=1, description="steps between checkpoints")
-    log_every: int = Field(50, ge=1)
-    init: str | None = Field(None, description="weights to start from (safetensors)")
-
-
-class EvalSection(Section):
-    """Rate and distortion on the validation split while training."""
-
-    every: int = Field(1000, ge=1, description="steps")
-    images: int = Field(16, ge=1)
-    size: int = Field(256, ge=64, multiple_of=64)
-    qualities: tuple[float, ...] = (0, 15, 30, 45, 60, 75, 90, 100)
-
-
-class TrainConfig(Section):
-    """One training run."""
-
-    codec: CodecSection
-    data: DataSection
-    optim: OptimSection = OptimSection()
-    run: RunSection
-    eval: EvalSection = EvalSection()
+from polycodec.train.sections import TrainConfig
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -69,15 +69,14 @@ class RunLog:
             self.bar.start()
             self.task = self.bar.add_task("training", total=config.run.steps)
 
-    def line(self, step: int, steps: int, seconds: float, values: dict) -> None:
+    def line(
+        self, step: int, steps: int, seconds: float, values: dict, said: str
+    ) -> None:
         """Report one training step; ``seconds`` is the mean of a step."""
         if not self.enabled:
             return
         self._write({"kind": "train", "step": step, "seconds": seconds, **values})
-        text = (
-            f"step {step}/{steps}  {seconds:.3f} s  loss {values['loss']:.3f}  "
-            f"bpp {values['bpp']:.3f}  psnr {values['psnr']:.2f}"
-        )
+        text = f"step {step}/{steps}  {seconds:.3f} s  {said}"
         if self.bar:
             self.bar.update(self.task, completed=step, description=text)
         else:
@@ -86,23 +85,44 @@ class RunLog:
             for key, value in values.items():
                 self.board.add_scalar(f"train/{key}", value, step)
 
-    def validation(self, step: int, rows: list[dict]) -> None:
-        """Report the rate-distortion points of the validation split."""
+    def validation(self, step: int, rows: list[dict], said: str) -> None:
+        """Report the rate-distortion points of the validation split.
+
+        The first entry of a row says which point it is, a quality or levels.
+        """
         if not self.enabled:
             return
         self._write({"kind": "validation", "step": step, "points": rows})
-        points = "  ".join(f"{r['estimated_bpp']:.3f}/{r['psnr']:.2f}" for r in rows)
-        print(f"validation at {step}, bpp/dB: {points}", file=sys.stderr, flush=True)
-        if self.board:
-            for row in rows:
-                name = f"validation/q{row['quality']:g}"
-                self.board.add_scalar(f"{name}/bpp", row["estimated_bpp"], step)
-                self.board.add_scalar(f"{name}/psnr", row["psnr"], step)
+        self.say(f"validation at {step}, {said}")
+        for row in rows if self.board else ():
+            (key, point), *values = row.items()
+            for name, value in values:
+                if isinstance(value, (int, float)):
+                    tag = f"validation/{key[0]}{point:g}/{name}"
+                    self.board.add_scalar(tag.replace("estimated_", ""), value, step)
+
+    def event(self, kind: str, step: int, **values: object) -> None:
+        """Report what happens once, such as codebooks built."""
+        if self.enabled:
+            self._write({"kind": kind, "step": step, **values})
+            text = "  ".join(f"{k} {v}" for k, v in values.items())
+            self.say(f"{kind} at {step}: {text}")
+
+    def say(self, text: str) -> None:
+        """One line for people, above the bar where there is one."""
+        if self.enabled and self.bar:
+            self.bar.console.print(text, markup=False, highlight=False)
+        elif self.enabled:
+            print(text, file=sys.stderr, flush=True)
+
+    def building(self, *state: object) -> None:
+        """Progress of a codebook's build: what it is doing, and how far it is."""
+        self.say("building: " + " ".join(map(str, state)))
 
     def decoding(self, done: int, total: int) -> None:
-        """Progress of filling the image cache."""
+        """Progress of filling the cache of decoded signals."""
         if self.enabled and (done % 100 == 0 or done == total):
-            print(f"decoding images: {done}/{total}", file=sys.stderr, flush=True)
+            self.say(f"decoding: {done}/{total}")
 
     def close(self) -> None:
         """Close the bar and the board."""

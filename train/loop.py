@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: one procedure for one core, one GPU and torchrun.
 
-    batch(seed, step) ─► codec ─► bpp + λ 255² MSE ─► clip ─► optimizer ─► EMA
+    task: batch(seed, step) ─► codec ─► loss ─► clip ─► optimizer ─► EMA
 
 Everything random in a step comes from (seed, step, rank), so a resumed run repeats
 an uninterrupted one bit for bit on a CPU. Devices, precision and DDP are Lightning
@@ -23,23 +23,11 @@ from polycodec.codecs.base import load_codec
 from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.registry import build
 from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
-from polycodec.train.config import RunSection, TrainConfig
-from polycodec.train.data import CropSource, ImageCache
+from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
-from polycodec.train.loss import rate_distortion
-from polycodec.train.optim import learning_rate
-
-INITIAL_CROPS = 256  # for the transform a codec starts from
-
-
-def draw_levels(count: int, top: float) -> Tensor:
-    """Rate levels (B,) in 0 … top; 4 % fall exactly on either end.
-
-    Gains are interpolated between knots, so the outermost ones would otherwise see
-    half of the others' gradients, and -q 0 is where a file has the fewest bits.
-    """
-    margin = 0.04 * top
-    return (torch.rand(count) * (top + 2 * margin) - margin).clamp(0, top)
+from polycodec.train.optim import learning_rate, matrices_of
+from polycodec.train.sections import RunSection
+from polycodec.train.task import task_of
 
 
 def _fabric(run: RunSection) -> Fabric:
@@ -73,20 +61,25 @@ class Trainer:
         self.step, self.seconds = 0, 0.0  # of all parts of a resumed run together
         codec = build(f"codec/{config.codec.name}", **config.codec.options())
         self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
-        self.source = self._source()
+        self.task = task_of(codec, config, self.fabric, self.log)
+        self.source = self.task.source
         self.initialised = 0
         if run.init is not None:
             self.initialised = self._init_from(codec, run.init)
-        elif not resume and hasattr(codec, "initialise"):
-            codec.initialise(self.source.sample(INITIAL_CROPS))
+        elif not resume:
+            self.task.prepare(codec)
         codec = codec.to(memory_format=torch.channels_last)
         optimizer = build(
             f"optimizer/{config.optim.name}",
             params=codec.parameters(),
             lr=config.optim.lr,
+            matrices=matrices_of(codec),
         )
         self.codec, self.optimizer = self.fabric.setup(codec, optimizer)
-        self.forward = torch.compile(self.codec) if run.compile else self.codec
+        task = self.task
+        task.model, task.precision = self.codec, self._precision
+        task.forward = torch.compile(self.codec) if run.compile else self.codec
+        task.setup()
         self.ema = {k: v.clone() for k, v in self._weights().items()}
         if resume:
             self._resume()
@@ -102,20 +95,30 @@ class Trainer:
         first, spent_before = self.step, self.seconds
         while self.step < run.steps:
             started = time.monotonic()
+            self._begin()
             values = self._step()
             self.seconds += time.monotonic() - started
             self.step += 1
             if self.step % run.log_every == 0 or self.step == run.steps:
                 spent = (self.seconds - spent_before) / (self.step - first)
-                self.log.line(self.step, run.steps, spent, values)
+                said = self.task.line(values)
+                self.log.line(self.step, run.steps, spent, values, said)
             if self.step % self.config.eval.every == 0 or self.step == run.steps:
-                self.log.validation(self.step, self.validate())
+                rows = self.validate()
+                self.log.validation(self.step, rows, self.task.rows(rows))
             if self.step % run.save_every == 0 or self.step == run.steps:
                 self.save()
         self.log.close()
 
+    def _begin(self) -> None:
+        replaced = self.task.begin(self.step)
+        if replaced:  # their averages start anew
+            weights = self._weights().items()
+            fresh = {k: v.clone() for k, v in weights if k.startswith(replaced)}
+            self.ema.update(fresh)
+
     def _step(self) -> dict[str, float]:
-        optim, rank = self.config.optim, self.fabric.global_rank
+        optim = self.config.optim
         lr = learning_rate(
             self.step,
             peak=optim.lr,
@@ -125,16 +128,7 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        x, rng = self.source.batch_at(self.step, rank)
-        torch.manual_seed(int(rng.integers(2**62)))  # the noise of this step
-        level = draw_levels(x.shape[0], self._module.knots - 1)
-        x = self.fabric.to_device(x.contiguous(memory_format=torch.channels_last))
-        level = self.fabric.to_device(level)
-        with self._precision():
-            out = self.forward(x, level)
-        loss, bpp, mse = rate_distortion(
-            out.bits, out.x_hat, x, self._module.lmbda_of(level), optim.balance
-        )
+        loss, values = self.task.loss(self.step)
         self._guard(loss)
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
@@ -144,13 +138,8 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._average(optim.ema)
-        return {
-            "loss": loss.item(),
-            "bpp": bpp.mean().item(),
-            "psnr": -10 * mse.log10().mean().item(),
-            "norm": norm.item(),
-            "lr": lr,
-        }
+        every = {"loss": loss, **values, "norm": norm}
+        return {**{k: v.item() for k, v in every.items()}, "lr": lr}
 
     def _guard(self, value: Tensor) -> None:
         if not torch.isfinite(value):
@@ -168,28 +157,18 @@ class Trainer:
         torch._foreach_lerp_(
             [self.ema[k] for k in keys], [weights[k] for k in keys], 1 - decay
         )
+        for k in weights.keys() - keys:
+            self.ema[k].copy_(weights[k])
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Estimated bpp and PSNR of the averaged weights at every quality."""
-        section, module = self.config.eval, self._module
-        x = self.fabric.to_device(
-            self.source.validation(section.size)[: section.images]
-        )
+        """Rate and quality of the averaged weights; see the task."""
         live = {k: v.clone() for k, v in self._weights().items()}
-        module.load_state_dict(self.ema, strict=False)
+        self._module.load_state_dict(self.ema, strict=False)
         self.codec.eval()
-        rows = []
-        for quality in section.qualities:
-            level = x.new_full((x.shape[0],), quality / 100 * (module.knots - 1))
-            with self._precision():
-                out = self.codec(x, level)
-            mse = (out.x_hat.float().clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
-            bpp = out.bits.mean().item() / (x.shape[-1] * x.shape[-2])
-            psnr = -10 * mse.log10().mean().item()
-            rows.append({"quality": quality, "estimated_bpp": bpp, "psnr": psnr})
+        rows = self.task.validate(self.step)
         self.codec.train()
-        module.load_state_dict(live, strict=False)
+        self._module.load_state_dict(live, strict=False)
         return rows
 
     def save(self) -> None:
@@ -202,6 +181,7 @@ class Trainer:
                 "ema": self.ema,
                 "optimizer": self.optimizer.state_dict(),
                 "config": json.dumps(self.config.model_dump(mode="json")),
+                "task": self.task.state(),
             }
             write_checkpoint(state, self.out)
         self.fabric.barrier()
@@ -217,24 +197,13 @@ class Trainer:
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach() for k, v in self._module.state_dict().items()}
 
-    def _source(self) -> CropSource:
-        data = self.config.data
-        with self.fabric.rank_zero_first(local=True):  # one process fills the cache
-            images = ImageCache(data.train, data.cache, self.log.decoding)
-        return CropSource(
-            images,
-            crop=data.crop,
-            batch=data.batch,
-            seed=self.config.run.seed,
-            holdout=data.holdout,
-        )
-
     def _resume(self) -> None:
         state = read_checkpoint(self.out)
         self.step, self.seconds = state["step"], state["seconds"]
         try:
             self._module.load_state_dict(state["codec"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.task.load_state(state["task"])
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(

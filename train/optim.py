@@ -15,7 +15,7 @@ al. 2025, arXiv 2502.16982), so one learning rate serves both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from polycodec.registry import register
 
 # Coefficients of the odd quintic a·s + b·s³ + c·s⁵ that pushes singular values to 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
+SMALL = 4096  # weights up to this size gain nothing from orthogonal updates
 
 
 @torch.no_grad()
@@ -46,6 +47,8 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon for matrices and convolutions, Adam for the rest, one learning rate.
 
+    Four-dimensional weights count as matrices, and what ``matrices`` names.
+
     ``weight_decay`` is not optional in effect: orthogonal updates make all singular
     values grow. Without it a run of 3,000 steps at 3e-3 reached spectral norms of 14
     and its validation PSNR fell again.
@@ -56,16 +59,21 @@ class Muon(torch.optim.Optimizer):
         params: Iterable[nn.Parameter],
         lr: float = 1e-3,
         *,
+        matrices: Collection[nn.Parameter] = (),
         momentum: float = 0.95,
         weight_decay: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.98),
     ) -> None:
         params = list(params)
-        matrices = [p for p in params if p.ndim == 4 and p.numel() > 4096]
-        others = [p for p in params if not (p.ndim == 4 and p.numel() > 4096)]
+        also = {id(p) for p in matrices}
+        chosen = [
+            p for p in params if id(p) in also or (p.ndim == 4 and p.numel() > SMALL)
+        ]
+        known = {id(p) for p in chosen}
+        others = [p for p in params if id(p) not in known]
         groups = [
             {
-                "params": matrices,
+                "params": chosen,
                 "muon": True,
                 "momentum": momentum,
                 "weight_decay": weight_decay,
@@ -121,9 +129,26 @@ class Muon(torch.optim.Optimizer):
         p.addcdiv_(state["mean"], denominator, value=-group["lr"] * scale)
 
 
+def matrices_of(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of linear layers and convolutions over time that mix channels.
+
+    Codebooks and embeddings are no maps, and depthwise kernels no matrices: they are
+    left out, as are small weights.
+    """
+    dense = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)
+    weights = [
+        m.weight
+        for m in model.modules()
+        if isinstance(m, dense) and getattr(m, "groups", 1) == 1
+    ]
+    return [w for w in weights if w.numel() > SMALL and min(w.shape[:2]) > 1]
+
+
 @register("optimizer/adam")
-def adam(params, lr: float = 5e-4, *, betas=(0.9, 0.98)) -> torch.optim.Adam:
-    """Adam as torch has it, fused where it can be."""
+def adam(
+    params, lr: float = 5e-4, *, matrices=(), betas=(0.9, 0.98)
+) -> torch.optim.Adam:
+    """Adam as torch has it, fused where it can be; ``matrices`` go as all others."""
     return torch.optim.Adam(params, lr, betas=tuple(betas), fused=True)
 
 

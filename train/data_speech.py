@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training speech: a folder, decoded once, cropped at random, reproducibly.
+
+Recordings become one flat int16 file (a memory map, shared by all workers). A crop
+begins at a sample drawn evenly from all training samples, so long recordings count by
+their length; the batch of step s is a function of (seed, s) alone. Whole speakers are
+held out where a table says who speaks:
+
+    index.tsv, beside the folder or in it     columns file and speaker, maybe more
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec.errors import InputError
+
+SUFFIXES = {".flac", ".wav", ".ogg"}
+UNKNOWN = {"", "unknown"}  # speakers of whom nothing is known; always trained on
+
+
+def list_recordings(folder: Path) -> list[Path]:
+    """All recordings below ``folder``, sorted; InputError when there are none."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"no recordings below {folder}; expected {sorted(SUFFIXES)}")
+    return found
+
+
+def _samples(path: Path, rate: int) -> np.ndarray:
+    """Decode a recording to (T,) int16 mono; InputError names one that is broken."""
+    import soundfile
+
+    try:
+        samples, found = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"cannot decode the training recording {path}; {error}; remove it"
+        ) from error
+    if found != rate:
+        raise InputError(
+            f"{path} has {found} samples a second; this codec expects {rate}; convert "
+            f"the folder first, for example: ffmpeg -i IN -ar {rate} -ac 1 OUT.flac"
+        )
+    mono = samples.mean(axis=1)
+    return np.clip(np.round(mono * 32768), -32768, 32767).astype(np.int16)
+
+
+class SpeechCache:
+    """Decoded recordings of a folder as views of one memory-mapped int16 file."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        cache: str | Path,
+        rate: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.files = list_recordings(Path(folder))
+        stamp = f"{rate}" + "".join(f"{p.name}{p.stat().st_size}" for p in self.files)
+        key = hashlib.sha256(stamp.encode()).hexdigest()[:16]
+        base = Path(cache) / f"speech-{key}"
+        if not base.with_suffix(".json").exists():
+            self._decode(self.files, base, rate, progress)
+        self.lengths = json.loads(base.with_suffix(".json").read_text())
+        self.data = np.memmap(base.with_suffix(".raw"), np.int16, mode="r")
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self.speakers = speakers_of(Path(folder), self.files)
+
+    @staticmethod
+    def _decode(files: Sequence[Path], base: Path, rate: int, progress) -> None:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        lengths = []
+        part = base.with_suffix(".part")
+        with open(part, "wb") as out:
+            for i, path in enumerate(files):
+                samples = _samples(path, rate)
+                lengths.append(len(samples))
+                out.write(samples.tobytes())
+                if progress:
+                    progress(i + 1, len(files))
+        if not sum(lengths):
+            raise InputError(f"the recordings in {files[0].parent} hold no samples")
+        part.rename(base.with_suffix(".raw"))
+        base.with_suffix(".json").write_text(json.dumps(lengths))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Recording i, (T,) int16, read-only."""
+        return self.data[self.starts[i] : self.starts[i + 1]]
+
+
+def speakers_of(folder: Path, files: Sequence[Path]) -> list[str] | None:
+    """Who speaks in each file, by an index.tsv in the folder or beside it."""
+    for table in (folder / "index.tsv", folder.parent / "index.tsv"):
+        if not table.is_file():
+            continue
+        with open(table, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        if rows and {"file", "speaker"} <= rows[0].keys():
+            known = {Path(row["file"]).name: row["speaker"] or "" for row in rows}
+            return [known.get(path.name, "") for path in files]
+    return None
+
+
+class SpeechSource:
+    """Random crops of ``length`` samples; some speakers are kept for validation."""
+
+    def __init__(
+        self,
+        recordings: SpeechCache,
+        *,
+        length: int,
+        batch: int,
+        seed: int,
+        holdout: int,
+        gain: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self.recordings, self.length, self.batch = recordings, length, batch
+        self.seed, self.gain = seed, gain
+        self.held_out = _held_out(recordings, holdout)
+        every = range(len(recordings))
+        left = set(every) - set(self.held_out)
+        self.train = [i for i in every if i in left and recordings.lengths[i] > 0]
+        if not self.train:
+            raise InputError(
+                f"all {len(recordings)} recordings are held out; raise data.holdout or "
+                "add recordings"
+            )
+        self.ends = np.cumsum([recordings.lengths[i] for i in self.train])
+
+    def batch_at(self, step: int, rank: int = 0) -> tuple[Tensor, np.random.Generator]:
+        """The (B, 1, length) float batch of a step, and its generator."""
+        rng = np.random.default_rng([self.seed, rank, step])
+        crops = np.stack([self._crop(rng) for _ in range(self.batch)])
+        return torch.from_numpy(crops)[:, None], rng
+
+    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+        at = int(rng.integers(self.ends[-1]))
+        which = int(np.searchsorted(self.ends, at, side="right"))
+        whole = self.recordings[self.train[which]]
+        start = int(rng.integers(max(1, len(whole) - self.length + 1)))
+        crop = whole[start : start + self.length].astype(np.float32) / 32768
+        room = self.length - len(crop)
+        if room:  # shorter than a crop: silence around it
+            before = int(rng.integers(room + 1))
+            crop = np.pad(crop, (before, room - before))
+        gain = 10 ** (rng.uniform(*self.gain) / 20)
+        gain = min(gain, 1 / max(float(np.abs(crop).max()), 1e-9))  # never clips
+        sign = -1 if rng.random() < 0.5 else 1
+        return crop * np.float32(sign * gain)
+
+    def validation(self, length: int, count: int) -> tuple[Tensor, list[int]]:
+        """Middles of ``count`` held-out recordings, evenly picked over the speakers.
+
+        Returns (n, 1, length) float, zeros behind shorter ones, and their lengths.
+        """
+        chosen = self.held_out
+        if len(chosen) > count:
+            picks = np.linspace(0, len(chosen) - 1, count).round().astype(int)
+            chosen = [chosen[i] for i in picks]
+        x = torch.zeros(len(chosen), 1, length)
+        lengths = []
+        for row, i in zip(x, chosen, strict=True):
+            whole = self.recordings[i]
+            start = max(0, (len(whole) - length) // 2)
+            kept = whole[start : start + length].astype(np.float32) / 32768
+            row[0, : len(kept)] = torch.from_numpy(kept)
+            lengths.append(len(kept))
+        return x, lengths
+
+
+def _held_out(recordings: SpeechCache, holdout: int) -> list[int]:
+    """Recordings of every ``holdout``-th known speaker, or every n-th recording."""
+    every = range(len(recordings))
+    if recordings.speakers is not None:
+        known = sorted(set(recordings.speakers) - UNKNOWN)
+        if len(known) > 1:
+            chosen = set(known[::holdout])
+            return [i for i in every if recordings.speakers[i] in chosen]
+    return [i for i in every if i % holdout == 0]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training on speech minimises, of x and x̂ (B, 1, T), at several resolutions.
+
+    mel          mean over windows of |log₁₀(M + ε) - log₁₀(M̂ + ε)|, M mel magnitudes
+    mel_linear   the same of M itself, by the mean of M
+    spectrum     |C - Ĉ| of compressed spectra C = X |X|^-0.7: phase counts, and soft
+                 parts count beside loud ones
+    wave         mean |x - x̂| / mean |x|, every item alike
+
+Each term comes alone, unweighted, so that a balancer can scale their gradients.
+Everything is float32: magnitudes span five decades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from polycodec.errors import UsageError
+from polycodec.train.spectra import mel_filters, spectrum, squared
+
+FLOOR = 1e-4  # ε: -80 dB of full scale
+POWER = 0.3
+QUIET = 1e-2  # of the mean magnitude: silence asks for no more than this
+
+
+class SpeechLoss(nn.Module):
+    """Terms by name; those whose weight in ``section`` is 0 are not computed."""
+
+    def __init__(self, section, rate: int) -> None:
+        super().__init__()
+        if len(section.windows) != len(section.mels):
+            raise UsageError(
+                f"loss.windows has {len(section.windows)} entries, loss.mels "
+                f"{len(section.mels)}; expected one number of bands a window"
+            )
+        if not set(section.spectrum_windows) <= set(section.windows):
+            raise UsageError(
+                f"loss.spectrum_windows is {section.spectrum_windows}; expected some "
+                f"of loss.windows, {section.windows}"
+            )
+        names = ("mel", "mel_linear", "spectrum", "wave")
+        self.weights = {n: w for n in names if (w := getattr(section, n)) > 0}
+        self.windows: Sequence[int] = section.windows
+        self.compressed = frozenset(section.spectrum_windows)
+        for size, bands in zip(section.windows, section.mels, strict=True):
+            filters = mel_filters(bands, size, rate)
+            self.register_buffer(f"filters_{size}", filters, persistent=False)
+
+    def forward(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Unweighted scalar terms of x̂ and x (B, 1, T) float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            x_hat, x = x_hat.float().squeeze(1), x.float().squeeze(1)
+            terms = {name: x.new_zeros(()) for name in self.weights}
+            for size in self.windows:
+                for name, value in self._resolution(x_hat, x, size).items():
+                    terms[name] = terms[name] + value
+            if "wave" in terms:
+                level = x.abs().mean(1).clamp_min(QUIET)
+                terms["wave"] = ((x - x_hat).abs().mean(1) / level).mean()
+        return terms
+
+    def _resolution(self, x_hat: Tensor, x: Tensor, size: int) -> dict[str, Tensor]:
+        compress = size in self.compressed and "spectrum" in self.weights
+        with torch.no_grad():
+            mel, c = self._views(x, size, compress)
+        mel_hat, c_hat = self._views(x_hat, size, compress)
+        count = len(self.windows)
+        values = {}
+        if "mel" in self.weights:
+            logs = [(m + FLOOR).log10() for m in (mel, mel_hat)]
+            values["mel"] = (logs[0] - logs[1]).abs().mean() / count
+        if "mel_linear" in self.weights:
+            error = (mel - mel_hat).abs().mean()
+            values["mel_linear"] = error / mel.mean().clamp_min(FLOOR) / count
+        if compress:
+            values["spectrum"] = (c - c_hat).abs().mean() / len(self.compressed)
+        return values
+
+    def _views(
+        self, x: Tensor, size: int, compress: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Mel magnitudes, and the compressed spectrum as real pairs."""
+        spectra = spectrum(x, size)
+        power = squared(spectra)
+        mel = (power + FLOOR**2).sqrt() @ getattr(self, f"filters_{size}")
+        if not compress:
+            return mel, None
+        scale = (power + FLOOR**2) ** ((POWER - 1) / 2)
+        return mel, torch.view_as_real(spectra) * scale[..., None]
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Σ weight · term."""
+        return sum(self.weights[name] * value for name, value in terms.items())

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of a training run: every key, its type, its range, its default.
+
+    codec  data  optim  run  eval        every run
+    loss  stages  adversary              speech
+
+A section that a kind of signal does not use stays at its defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CodecSection(Section):
+    """The composition: a registered family and its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = Field("latent", description="registered codec family")
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the name: keyword arguments of the family."""
+        return {k: v for k, v in self.model_dump().items() if k != "name"}
+
+
+class DataSection(Section):
+    """Where training signals come from."""
+
+    train: str = Field(description="folder of images or of speech")
+    cache: str = Field("runs/cache", description="decoded signals are kept here")
+    crop: int = Field(128, ge=64, multiple_of=64, description="image: side in pixels")
+    seconds: float = Field(1.0, gt=0, le=60, description="speech: length of a crop")
+    gain: tuple[float, float] = Field(
+        (-12.0, 3.0), description="speech: random gain, between these decibels"
+    )
+    batch: int = Field(8, ge=1, description="crops a step and device")
+    holdout: int = Field(
+        20, ge=2, description="every n-th image, or speaker, validates"
+    )
+
+
+class OptimSection(Section):
+    """How weights move."""
+
+    name: str = Field("muon", description="registered optimizer")
+    lr: float = Field(1e-3, gt=0)
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    decay: float = Field(0.5, ge=0, le=1, description="last part, falling to 0")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of averaged weights")
+    balance: float = Field(
+        0.5, ge=0, le=1, description="loss of level λ counts λ^-balance"
+    )
+
+
+class RunSection(Section):
+    """How long, where, and how precisely."""
+
+    out: str = Field(description="folder of checkpoints and logs")
+    steps: int = Field(ge=1)
+    seed: int = 0
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)
+    compile: bool = False
+    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    log_every: int = Field(50, ge=1)
+    init: str | None = Field(None, description="weights to start from (safetensors)")
+
+
+class EvalSection(Section):
+    """Rate and distortion on the validation split while training."""
+
+    every: int = Field(1000, ge=1, description="steps")
+    images: int = Field(16, ge=1)
+    size: int = Field(256, ge=64, multiple_of=64)
+    qualities: tuple[float, ...] = (0, 15, 30, 45, 60, 75, 90, 100)
+    utterances: int = Field(12, ge=1, description="speech: how many are measured")
+    seconds: float = Field(4.0, gt=0, description="speech: at most this much of each")
+    levels: tuple[int, ...] = Field(
+        (), description="speech: numbers of code levels; empty: powers of 2 and all"
+    )
+
+
+class LossSection(Section):
+    """What a speech codec minimises: weights and resolutions (`train.loss_speech`)."""
+
+    mel: float = Field(15.0, ge=0, description="L1 of log10 mel magnitudes")
+    mel_linear: float = Field(0.0, ge=0, description="L1 of mel magnitudes")
+    windows: tuple[int, ...] = Field(
+        (128, 256, 512, 1024, 2048), min_length=1, description="samples a window"
+    )
+    mels: tuple[int, ...] = Field((10, 20, 40, 80, 80), description="bands a window")
+    spectrum: float = Field(20.0, ge=0, description="L1 of compressed spectra")
+    spectrum_windows: tuple[int, ...] = Field((512,), description="some of windows")
+    wave: float = Field(5.0, ge=0, description="L1 of samples by mean magnitude")
+    rate: float = Field(1.0, ge=0, description="latent family: weight of bits a second")
+    balance: bool = Field(
+        False, description="weights are shares of the gradient (`train.balancer`)"
+    )
+
+
+class StagesSection(Section):
+    """How the codebooks of a token codec come to be (`train.stages`)."""
+
+    build: bool = Field(True, description="initialise codebooks from latents")
+    unquantized: int = Field(0, ge=0, description="first steps without a quantizer")
+    frames: int = Field(20000, ge=16, description="latents that codebooks start from")
+    rebuild: int = Field(0, ge=0, description="build again at this step; 0: never")
+    vary: float = Field(
+        0.5, ge=0, le=1, description="share of items with a random number of levels"
+    )
+
+
+class AdversarySection(Section):
+    """Discriminators (`train.discriminators`); none unless named."""
+
+    names: tuple[Literal["stft", "period"], ...] = ()
+    filters: int = Field(32, ge=1, description="width of the stft discriminator")
+    windows: tuple[int, ...] = (2048, 1024, 512)
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    kind: Literal["hinge", "least-squares"] = "hinge"
+    start: int = Field(0, ge=0, description="first step with them")
+    lr: float = Field(3e-4, gt=0)
+    weight: float = Field(4.0, ge=0, description="of the adversarial loss")
+    feature: float = Field(4.0, ge=0, description="of feature matching")
+
+
+class TrainConfig(Section):
+    """One training run."""
+
+    codec: CodecSection
+    data: DataSection
+    optim: OptimSection = OptimSection()
+    run: RunSection
+    eval: EvalSection = EvalSection()
+    loss: LossSection = LossSection()
+    stages: StagesSection = StagesSection()
+    adversary: AdversarySection = AdversarySection()
