@@ -15,6 +15,8 @@ Batches of streams on a GPU, the same bytes from tensors that stay there:
     encoder = BatchEncoder(B, on("cuda"))    put (B, n) tensors, finish: B streams
     decoder = BatchDecoder(data, on("cuda"))
 
+Operators for torch.compile and torch.export: torch_ops.py, imported when wanted.
+
 The bitstream is written down in FORMAT.md and, as code, in reference.py.
 """
 
@@ -22,7 +24,7 @@ from polycodec.cuda.backends import backend
 from polycodec.cuda.checksum import crc32c
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.device_checksum import BatchChecksum
-from polycodec.cuda.driver import on
+from polycodec.cuda.driver import on, runtime_of
 from polycodec.cuda.stream import StreamDecoder, StreamEncoder
 from polycodec.cuda.tables import TableSet
 
@@ -36,4 +38,5 @@ __all__ = [
     "backend",
     "crc32c",
     "on",
+    "runtime_of",
 ]

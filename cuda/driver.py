@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,3 +186,26 @@ def on(device: torch.device | str | int) -> Device:
         raise UsageError(f"'{device}' is no CUDA device")
     index = torch.cuda.current_device() if device.index is None else device.index
     return _device(index)
+
+
+def runtime_of(device: torch.device) -> Device | None:
+    """Return the coder on a tensor's device, or None where the host codes.
+
+    The host codes for every device but CUDA's, where POLYCODEC_CODER names one of its
+    back ends, and, with one warning, where driver or NVRTC are missing.
+    """
+    forced = os.environ.get("POLYCODEC_CODER", "auto") or "auto"
+    return _usable(device) if device.type == "cuda" and forced == "auto" else None
+
+
+@functools.cache
+def _usable(device: torch.device) -> Device | None:
+    try:
+        return on(device)
+    except UsageError as error:
+        warnings.warn(
+            f"the entropy coder runs on the CPU, its bytes are the same: {error}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None

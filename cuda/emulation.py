@@ -84,6 +84,15 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
+def missing() -> str:
+    """Return why there is no emulation here, or nothing."""
+    try:
+        library()
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
 class Emulator:
     """Buffers and launches, as driver.Device has them; buffers are NumPy arrays.
 

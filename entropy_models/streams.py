@@ -13,9 +13,6 @@ Each stream of a codec begins with the CRC-32C of its index planes: HASH_BYTES.
 
 from __future__ import annotations
 
-import functools
-import os
-import warnings
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -32,14 +29,9 @@ from polycodec.cuda import (
     StreamEncoder,
     TableSet,
     crc32c,
-    on,
+    runtime_of,
 )
-from polycodec.errors import (
-    BitstreamError,
-    DeterminismError,
-    TruncatedError,
-    UsageError,
-)
+from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
     from polycodec.cuda.device import Runtime
@@ -86,30 +78,6 @@ def reader(
     if runtime:
         return DeviceReader(data, runtime, max_symbols)
     return HostReader(data, max_symbols)
-
-
-def runtime_of(device: torch.device) -> Runtime | None:
-    """The coder on ``device``, or None where the host codes.
-
-    The host codes for every device but CUDA's, where POLYCODEC_CODER names one of its
-    back ends, and, with one warning, where driver or NVRTC are missing.
-    """
-    if device.type != "cuda" or os.environ.get("POLYCODEC_CODER", "auto") != "auto":
-        return None
-    return _cuda(device)
-
-
-@functools.cache
-def _cuda(device: torch.device) -> Runtime | None:
-    try:
-        return on(device)
-    except UsageError as error:
-        warnings.warn(
-            f"the entropy coder runs on the CPU, its bytes are the same: {error}",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return None
 
 
 class HostWriter:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import json
 import os
 import pathlib
@@ -24,7 +23,7 @@ from hypothesis import strategies as st
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, crc32c, driver
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.device_checksum import BatchChecksum
-from polycodec.cuda.emulation import Emulator, library
+from polycodec.cuda.emulation import Emulator, library, missing
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
 
 GOLDEN = json.loads(
@@ -33,16 +32,7 @@ GOLDEN = json.loads(
 CASES = int(os.environ.get("POLYCODEC_EMULATED_CASES", "100"))
 
 
-@functools.cache
-def no_emulation() -> str:
-    try:
-        library()
-    except UsageError as error:
-        return str(error)
-    return ""
-
-
-emulated = pytest.mark.skipif(bool(no_emulation()), reason=no_emulation())
+emulated = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def random_tables(rng, precision: int, count: int) -> TableSet:

@@ -8,15 +8,14 @@ as on a GPU, without one.
 from __future__ import annotations
 
 import contextlib
-import functools
 import warnings
 
 import pytest
 import torch
 
 from polycodec.codecs.base import Codec
-from polycodec.cuda import TableSet
-from polycodec.cuda.emulation import Emulator, library
+from polycodec.cuda import TableSet, driver
+from polycodec.cuda.emulation import Emulator, missing
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.coders import RangeDecoder
 from polycodec.entropy_models.positions import Positions, gather, scatter
@@ -31,16 +30,7 @@ from polycodec.registry import build
 HEAD = 10  # bytes of a compressed image before its stream
 
 
-@functools.cache
-def no_emulation() -> str:
-    try:
-        library()
-    except UsageError as error:
-        return str(error)
-    return ""
-
-
-emulated = pytest.mark.skipif(bool(no_emulation()), reason=no_emulation())
+emulated = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 @pytest.fixture
@@ -155,9 +145,9 @@ def test_without_nvrtc_the_host_codes_and_says_so_once(monkeypatch):
     def missing(_):
         raise UsageError("NVRTC is not installed")
 
-    monkeypatch.setattr(streams, "on", missing)
+    monkeypatch.setattr(driver, "on", missing)
     monkeypatch.delenv("POLYCODEC_CODER", raising=False)
-    streams._cuda.cache_clear()
+    driver._usable.cache_clear()
     cuda = torch.device("cuda", 0)
     with pytest.warns(RuntimeWarning, match="runs on the CPU.*NVRTC is not installed"):
         assert isinstance(streams.writer(2, cuda), streams.HostWriter)
@@ -165,6 +155,6 @@ def test_without_nvrtc_the_host_codes_and_says_so_once(monkeypatch):
         warnings.simplefilter("error")
         assert isinstance(streams.reader([b"1234"], cuda), streams.HostReader)
         monkeypatch.setenv("POLYCODEC_CODER", "numpy")
-        streams._cuda.cache_clear()
-        assert streams.runtime_of(cuda) is None  # asked for: nothing to say
-    streams._cuda.cache_clear()
+        driver._usable.cache_clear()
+        assert driver.runtime_of(cuda) is None  # asked for: nothing to say
+    driver._usable.cache_clear()
