@@ -62,7 +62,7 @@ def root(
         bool, typer.Option("--debug", help="Show the trace of an error.")
     ] = False,
 ) -> None:
-    """Learned codecs for images: small files, the same on every machine."""
+    """Learned codecs for images and sound: the same bytes on every machine."""
 
 
 def main(argv: list[str] | None = None) -> None:

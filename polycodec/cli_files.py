@@ -3,6 +3,7 @@
 
     polycodec encode photo.png -q 60           ->  photo.plc
     polycodec decode photo.plc -o back.png
+    polycodec encode talk.flac --target-kbps 3 ->  talk.plc
     polycodec encode photos/ -o packed         ->  the tree of photos/, in packed/
     cat photo.png | polycodec encode - > photo.plc
 
@@ -24,6 +25,7 @@ from polycodec import cli_batch
 from polycodec.cli_options import (
     Alpha,
     AsJson,
+    Channels,
     Checkpoint,
     Device,
     Effort,
@@ -36,7 +38,10 @@ from polycodec.cli_options import (
     Psnr,
     Quality,
     Region,
+    Salvage,
+    Seconds,
     TargetBpp,
+    TargetKbps,
     TargetSize,
     Tile,
 )
@@ -46,6 +51,7 @@ from polycodec.cli_values import (
     check_exclusive,
     check_quality,
     parse_region,
+    parse_seconds,
     parse_size,
     readable,
 )
@@ -58,22 +64,25 @@ def encode(
     model: Model = None,
     quality: Quality = None,
     target_bpp: TargetBpp = None,
+    target_kbps: TargetKbps = None,
     target_size: TargetSize = None,
     min_psnr: MinPsnr = None,
     effort: Effort = 0,
     tile: Tile = None,
     alpha: Alpha = "lossless",
+    channels: Channels = "mix",
     device: Device = "auto",
     checkpoint: Checkpoint = None,
     psnr: Psnr = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Code images into .plc files."""
+    """Code images and sound into .plc files."""
     check_exclusive(
         {
             "-q": quality,
             "--target-bpp": target_bpp,
+            "--target-kbps": target_kbps,
             "--target-size": target_size,
             "--min-psnr": min_psnr,
         }
@@ -83,28 +92,27 @@ def encode(
     options: dict[str, Any] = {
         "quality": quality,
         "target_bpp": target_bpp,
+        "target_kbps": target_kbps,
         "target_size": None if target_size is None else parse_size(target_size),
         "min_psnr": min_psnr,
         "effort": effort,
         "tile": tile,
         "alpha": alpha,
+        "channels": channels,
         "device": device,
         "checkpoint": checkpoint,
         "psnr": psnr,
         "model": model,
     }
-    jobs = plan(inputs, output, suffix=".plc", accept=_image_suffixes())
-    if len(jobs) > 1:
-        from polycodec.codecs import zoo
-
-        # All files are coded by one model: load it once.
-        options["codec"] = zoo.load(
-            model or "image/default", device, checkpoint=checkpoint
-        )
+    jobs = plan(inputs, output, suffix=".plc", accept=_media_suffixes())
+    loaded: dict[str, Any] = {}
 
     def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
+        if len(jobs) > 1:
+            options["codec"] = _codec_for(jobs[k].input, options, loaded)
         result = _run("encode", jobs[k], options, force, tick)
-        rate = f"{readable(result['bytes'])}  {result['bpp']:.3f} bpp"
+        unit = "kbps" if "kbps" in result else "bpp"
+        rate = f"{readable(result['bytes'])}  {result[unit]:.3f} {unit}"
         rate += f"  q {result['quality']:g}{_decibel(result)}"
         line = f"{_arrow(jobs[k])}  {rate}  {result['seconds']:.1f} s{_said(result)}"
         return line, result
@@ -116,26 +124,30 @@ def decode(
     inputs: Inputs,
     output: Output = None,
     region: Region = None,
+    seconds: Seconds = None,
+    salvage: Salvage = False,
     device: Device = "auto",
     checkpoint: Checkpoint = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn .plc files back into images, the format by the suffix of OUT."""
+    """Turn .plc files back into images and sound, the format by the suffix of OUT."""
     check_device(device)
     options = {
         "region": None if region is None else parse_region(region),
+        "seconds": None if seconds is None else parse_seconds(seconds),
+        "salvage": salvage,
         "device": device,
         "checkpoint": checkpoint,
     }
-    jobs = plan(inputs, output, suffix=".png", accept=(".plc",))
+    jobs = plan(inputs, output, suffix=_decoded_suffix, accept=(".plc",))
     loaded: dict[tuple[str, str], Any] = {}
 
     def work(k: int, tick: cli_batch.Tick) -> tuple[str, dict[str, Any]]:
         if len(jobs) > 1:
             options["codec"] = _codec_of(jobs[k].input, device, checkpoint, loaded)
         result = _run("decode", jobs[k], options, force, tick)
-        size = f"{result['width']}x{result['height']}"
+        size = _size(result)
         return (
             f"{_arrow(jobs[k])}  {size}  {result['seconds']:.1f} s{_said(result)}",
             result,
@@ -199,6 +211,9 @@ def _run(
         _remove_folders(made)
         raise
     values = {**vars(result), "input": job.input, "output": job.output}
+    if "duration" in values:
+        for note in result.notes:
+            print(f"polycodec: {job.input}: {note}", file=sys.stderr)
     return {k: _plain(v) for k, v in values.items() if v is not None or k == "output"}
 
 
@@ -237,10 +252,31 @@ def _codec_of(
     return loaded[key]
 
 
-def _image_suffixes() -> tuple[str, ...]:
-    from polycodec.codecs.files.media import FORMATS
+def _codec_for(path: str, options: dict[str, Any], loaded: dict[str, Any]) -> Any:
+    """Load the codec of an input's kind: one serves all files of the kind."""
+    from polycodec.codecs import zoo
+    from polycodec.codecs.files.kinds import kind_of
 
-    return tuple(FORMATS)
+    name = options["model"] or f"{kind_of(path)}/default"
+    if name not in loaded:
+        loaded[name] = zoo.load(
+            name, options["device"], checkpoint=options["checkpoint"]
+        )
+    return loaded[name]
+
+
+def _media_suffixes() -> tuple[str, ...]:
+    from polycodec.codecs.files.media import FORMATS
+    from polycodec.codecs.files.sound import SUFFIXES
+
+    return (*FORMATS, *SUFFIXES)
+
+
+def _decoded_suffix(path: str) -> str:
+    """What a .plc file becomes unless told: sound a .wav, all else a .png."""
+    from polycodec.codecs.files.kinds import stored_kind
+
+    return ".wav" if stored_kind(path) == "speech" else ".png"
 
 
 def _check_input(name: str) -> None:
@@ -279,5 +315,13 @@ def _arrow(job: Job) -> str:
     return f"{job.input} -> {job.output}"
 
 
+def _size(result: dict[str, Any]) -> str:
+    if "width" in result:
+        return f"{result['width']}x{result['height']}"
+    return f"{result['duration']:.2f} s of {result['rate']} Hz"
+
+
 def _said(result: dict[str, Any]) -> str:
+    if "duration" in result:  # of sound they stand on standard error
+        return ""
     return "".join(f"\n  note: {note}" for note in result["notes"])

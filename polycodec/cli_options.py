@@ -41,7 +41,11 @@ Quality = Annotated[
     typer.Option("--quality", "-q", metavar="0..100", help="50 unless told."),
 ]
 TargetBpp = Annotated[
-    float | None, typer.Option(metavar="F", help="At most F bits per pixel.")
+    float | None,
+    typer.Option(metavar="F", help="At most F bits per pixel, of sound per second."),
+]
+TargetKbps = Annotated[
+    float | None, typer.Option(metavar="F", help="Sound: at most F kilobits a second.")
 ]
 TargetSize = Annotated[
     str | None, typer.Option(metavar="50kB", help="At most that many bytes a file.")
@@ -64,6 +68,17 @@ Psnr = Annotated[bool, typer.Option("--psnr", help="Decode too, and report the P
 Region = Annotated[
     str | None,
     typer.Option(metavar="X,Y,W,H", help="Decode this part only, in pixels."),
+]
+Channels = Annotated[
+    str, typer.Option(metavar="mix|keep", help="Sound: one channel, or each.")
+]
+Seconds = Annotated[
+    str | None,
+    typer.Option(metavar="A:B", help="Sound: decode this part only."),
+]
+Salvage = Annotated[
+    bool,
+    typer.Option("--salvage", help="Damaged sound: silence where it is damaged."),
 ]
 
 # --- eval ------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from polycodec.errors import InputError, UsageError
 
 STREAM = "-"
+Suffix = str | Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ def plan(
     inputs: Sequence[str],
     output: str | None,
     *,
-    suffix: str,
+    suffix: Suffix,
     accept: Collection[str],
 ) -> list[Job]:
     """Pair inputs with outputs. ``suffix``: of outputs; ``accept``: of inputs.
+
+    A suffix may depend on the input: then it is a function of its path.
 
     Folders are searched for files whose suffix is in ``accept``; files that are
     named are taken whatever their name is.
@@ -54,18 +57,21 @@ def plan(
     for name in inputs:
         files += _expand(Path(name), accept)
     files = list(dict.fromkeys(files))
+    suffixes = [suffix if isinstance(suffix, str) else suffix(str(f)) for f in files]
     if output is None:
-        targets = _targets(files, suffix)
+        targets = _targets(files, suffixes)
         return [Job(str(i), str(t)) for i, t in zip(files, targets, strict=True)]
     folder = Path(output)
     if len(inputs) == 1 and files == [Path(inputs[0])]:
         if not folder.is_dir() and not output.endswith(("/", os.sep)):
             return [Job(str(files[0]), output)]
-        return [Job(str(files[0]), str(folder / f"{files[0].stem}{suffix}"))]
-    return _mirror(files, _root(inputs), folder, suffix)
+        return [Job(str(files[0]), str(folder / f"{files[0].stem}{suffixes[0]}"))]
+    return _mirror(files, _root(inputs), folder, suffixes)
 
 
-def _mirror(files: list[Path], root: str, folder: Path, suffix: str) -> list[Job]:
+def _mirror(
+    files: list[Path], root: str, folder: Path, suffixes: list[str]
+) -> list[Job]:
     if folder.exists() and not folder.is_dir():
         raise UsageError(
             f"{folder} is a file; expected a folder for {len(files)} outputs; "
@@ -77,19 +83,20 @@ def _mirror(files: list[Path], root: str, folder: Path, suffix: str) -> list[Job
             "create it first"
         )
     relative = [Path(os.path.relpath(os.path.abspath(f), root)) for f in files]
-    targets = [folder / target for target in _targets(relative, suffix)]
+    targets = [folder / target for target in _targets(relative, suffixes)]
     return [
         Job(str(i), str(t), str(t.parent)) for i, t in zip(files, targets, strict=True)
     ]
 
 
-def _targets(files: list[Path], suffix: str) -> list[Path]:
+def _targets(files: list[Path], suffixes: list[str]) -> list[Path]:
     """Replace suffixes; files that would meet keep their own and get one more."""
-    targets = [file.with_name(file.stem + suffix) for file in files]
+    pairs = list(zip(files, suffixes, strict=True))
+    targets = [file.with_name(file.stem + suffix) for file, suffix in pairs]
     count = Counter(targets)
     return [
         target if count[target] == 1 else file.with_name(file.name + suffix)
-        for file, target in zip(files, targets, strict=True)
+        for (file, suffix), target in zip(pairs, targets, strict=True)
     ]
 
 

@@ -39,6 +39,20 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
     )
 
 
+def parse_seconds(text: str) -> tuple[float, float | None]:
+    """Read A:B in seconds, either may be left out; UsageError unless A is before B."""
+    number = r"\d+(?:\.\d*)?|\.\d+"
+    match = re.fullmatch(rf"\s*({number})?\s*:\s*({number})?\s*", text)
+    if match is not None:
+        begin = float(match[1] or 0)
+        end = None if match[2] is None else float(match[2])
+        if end is None or begin < end:
+            return begin, end
+    raise UsageError(
+        f"'{text}' is no part of a sound; expected A:B in seconds, for example 2.5:10"
+    )
+
+
 def check_quality(quality: float | None) -> None:
     """Refuse a quality outside 0 … 100."""
     if quality is not None and not 0 <= quality <= 100:

@@ -11,6 +11,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -155,3 +156,118 @@ def cli(tmp_path, monkeypatch, capfd):
         return int(ended.value.code or 0), said.out, said.err
 
     return run
+
+
+class SoundCodec:
+    """Stands in for a token codec: 4 levels of 16 codes for the mean of 40 samples.
+
+    It has the interface of `codecs/token.py` and contexts of one frame, so a seam
+    between blocks would show; tokens are deflated instead of range coded.
+    """
+
+    kind, name, digest = "speech", "speech/test", b"test"
+    rate, hop, levels, channels = 16000, 40, 4, 1
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+        self.weight = torch.zeros(1)
+        self.entropy = self.transform = self.quantizer = self
+
+    def parameters(self):
+        return iter([self.weight])
+
+    def levels_of(self, quality: float) -> int:
+        return 1 + round(quality / 100 * (self.levels - 1))
+
+    def analysis_stream(self, levels=None):
+        from polycodec.codecs.blocks import BlockStream
+
+        def run(samples):
+            return self.encode(self.g_a(samples[None]), levels or 4)[0]
+
+        return BlockStream(run, block=25, context=(1, 1), step=self.hop)
+
+    def synthesis_stream(self):
+        from polycodec.codecs.blocks import BlockStream
+
+        def run(codes):
+            return self.g_s(self.decode(codes[None]))[0]
+
+        return BlockStream(run, block=25, context=(1, 1), out=self.hop)
+
+    def g_a(self, x):
+        means = x.unflatten(2, (-1, self.hop)).mean(3)
+        kernel = self.torch.tensor([[[0.1, 0.8, 0.1]]])
+        return self.torch.nn.functional.conv1d(means, kernel, padding=1)
+
+    def g_s(self, z):
+        steps = self.torch.arange(2 * self.hop)
+        triangle = 1 - (steps + 0.5 - self.hop).abs() / self.hop
+        half = self.hop // 2
+        y = self.torch.nn.functional.conv_transpose1d(
+            z, triangle[None, None], stride=self.hop
+        )
+        return y[..., half:-half]
+
+    def encode(self, z, levels):
+        codes = []
+        for _ in range(levels):
+            code = ((z + 1) * 8).floor().clamp(0, 15)
+            z = (z - (code + 0.5) / 8 + 1) * 16
+            codes.append(code[:, 0])
+        return self.torch.stack(codes, 1).long()
+
+    def decode(self, codes):
+        scales = 16.0 ** -self.torch.arange(codes.shape[1])
+        vectors = (codes + 0.5) / 8 - 1
+        return (vectors * scales[None, :, None]).sum(1, keepdim=True)
+
+    def check_codes(self, codes) -> None:
+        from polycodec.errors import InputError
+
+        if codes.numel() and int(codes.max()) > 15:
+            raise InputError(f"codes up to {int(codes.max())}; expected 0..15")
+
+    def bits(self, codes):
+        return self.torch.tensor(4.0 * codes.numel())
+
+    def encode_tokens(self, codes) -> list[bytes]:
+        return [zlib.compress(item.byte().numpy().tobytes()) for item in codes]
+
+    def decode_tokens(self, data, levels: int, frames: int):
+        from polycodec.errors import BitstreamError
+
+        items = []
+        for stream in data:
+            try:
+                raw = zlib.decompressobj().decompress(stream, levels * frames + 1)
+            except zlib.error as error:
+                raise BitstreamError(f"the tokens do not decode; {error}") from error
+            if len(raw) != levels * frames:
+                raise BitstreamError(f"{len(raw)} tokens; expected {levels * frames}")
+            items.append(np.frombuffer(raw, np.uint8).reshape(levels, frames))
+        return self.torch.from_numpy(np.stack(items).astype(np.int64))
+
+
+@pytest.fixture
+def sound_codec() -> SoundCodec:
+    """A tiny codec for sound, whose files are real."""
+    pytest.importorskip("torch")
+    return SoundCodec()
+
+
+@pytest.fixture
+def sound_weights(monkeypatch, sound_codec) -> SoundCodec:
+    """`zoo.load` gives the tiny codec for speech/default."""
+    from polycodec.codecs import zoo
+    from polycodec.errors import UnknownNameError
+
+    def load(name, device="cpu", *, checkpoint=None, digest=None):
+        if not name.startswith("speech/"):
+            raise UnknownNameError.of("model", name, ["speech/default"])
+        return sound_codec
+
+    monkeypatch.setattr(zoo, "load", load)
+    return sound_codec

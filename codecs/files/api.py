@@ -1,397 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files in, files out: what the command line and `polycodec.encode` call.
 
-    photo.png ─ read ─ tiles ─ codec ─ quality search ─ container ─ photo.plc
-    photo.plc ─ header ─ weights by name and digest ─ tiles ─ photo.png
+    photo.png ─┐                  ┌─ api_image    tiles        photo.plc
+               ├─ kind_of(file) ──┤
+    talk.flac ─┘                  └─ api_speech   seconds      talk.plc
 
-Everything that can be refused is refused before the long work begins, and nothing
-is written unless all of it can be.
+The kind of a signal is recognised from its file. Options that mean nothing for it
+are refused by name instead of being ignored.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import os
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
+from polycodec.codecs.files import api_image, api_speech, api_speech_decode
+from polycodec.codecs.files.api_image import DecodeResult, EncodeResult, read_plc
+from polycodec.codecs.files.api_speech import SoundEncoded
+from polycodec.codecs.files.api_speech_decode import SoundDecoded
+from polycodec.codecs.files.container import Reader
+from polycodec.codecs.files.ends import Source, Target, opened, seekable
+from polycodec.codecs.files.kinds import kind_of
+from polycodec.codecs.files.speech_damage import with_seconds
+from polycodec.errors import TruncatedError, UsageError
 
-from polycodec.codecs import zoo
-from polycodec.codecs.files import rate, tiles
-from polycodec.codecs.files.alpha import decode_alpha, encode_alpha
-from polycodec.codecs.files.atomic import atomic_write, check_target
-from polycodec.codecs.files.container import (
-    Header,
-    ImageGeometry,
-    Reader,
-    Record,
-    write_plc,
-)
-from polycodec.codecs.files.media import read_image, write_image
-from polycodec.codecs.files.picture import Picture
-from polycodec.errors import BitstreamError, InputError, UsageError
-
-Source = str | os.PathLike[str] | BinaryIO
-DEFAULT_QUALITY = 50.0
-CODED_ALPHA = 6  # BITSTREAM: first byte of an alpha record made by the codec itself
-
-
-@dataclass
-class EncodeResult:
-    """What an encoding made. ``bpp`` counts every byte of the file."""
-
-    input: str
-    output: str
-    model: str
-    bytes: int
-    bpp: float
-    estimated_bpp: float
-    seconds: float
-    quality: float
-    psnr: float | None = None
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class DecodeResult:
-    """What a decoding made; ``bytes`` were read from the file."""
-
-    input: str
-    output: str
-    model: str
-    bytes: int
-    seconds: float
-    width: int
-    height: int
-    notes: list[str] = field(default_factory=list)
+__all__ = [
+    "DecodeResult",
+    "EncodeResult",
+    "SoundDecoded",
+    "SoundEncoded",
+    "decode",
+    "encode",
+    "read_plc",
+]
+Progress = Callable[[int, int], None]
 
 
 def encode(
     input: Source,
-    output: Source | None = None,
+    output: Target | None = None,
     *,
     model: str | None = None,
     quality: float | None = None,
     target_bpp: float | None = None,
+    target_kbps: float | None = None,
     target_size: int | None = None,
     min_psnr: float | None = None,
     effort: int = 0,
     tile: int | None = None,
     alpha: str = "lossless",
+    channels: str = "mix",
     device: str = "auto",
     checkpoint: str | Path | None = None,
     psnr: bool = False,
     force: bool = False,
     codec: Any = None,
-    progress: tiles.Progress | None = None,
-) -> EncodeResult:
-    """Encode an image file to a ``.plc`` file.
+    progress: Progress | None = None,
+) -> EncodeResult | SoundEncoded:
+    """Encode an image or a sound file to a ``.plc`` file.
 
-    One of ``quality`` (0 … 100, default 50), ``target_bpp`` (bits per pixel at
-    most), ``target_size`` (bytes at most) or ``min_psnr`` (dB at least) sets the
-    rate. ``effort``: steps of refining the latents of this image, a few times the
-    plain encoding's time each; the decoder is not concerned. ``tile``: side of
-    tiles in pixels, 0 for none, None to choose. ``alpha``: "lossless" or "codec".
-    ``codec``: an already loaded codec, to encode many files.
+    One of ``quality`` (0 … 100, default 50), ``target_bpp`` (at most; bits a pixel,
+    of sound bits a second), ``target_kbps`` (sound), ``target_size`` (bytes at most)
+    or ``min_psnr`` (images, dB at least) sets the rate.
+
+    Images: ``effort`` steps of refining the latents of this image, a few times the
+    plain encoding's time each; the decoder is not concerned. ``tile``: side of tiles
+    in pixels, 0 for none, None to choose. ``alpha``: "lossless" or "codec".
+    ``psnr``: decode too and report it. Sound: ``channels`` "mix" codes one channel,
+    "keep" each. ``codec``: an already loaded codec, to encode many files.
     Raises the errors of `polycodec.errors`.
     """
-    started = time.perf_counter()
-    name = _name(input)
-    target = _target(input, output, ".plc", force)
-    _check_rate(quality, target_bpp, target_size, min_psnr)
-    if effort < 0:
-        raise UsageError(f"effort is {effort}; expected 0 or more steps")
-    if alpha not in ("lossless", "codec"):
-        raise UsageError(f"alpha is '{alpha}'; expected lossless or codec")
-    picture = read_image(input)
-    codec = codec or zoo.load(model or "image/default", device, checkpoint=checkpoint)
-    job = _Job(codec, picture, tile, alpha, effort)
-    quality = job.choose(quality, target_bpp, target_size, min_psnr)
-    data = job.file(quality, progress)
-    _put(target, data, force)
-    pixels = picture.width * picture.height
-    return EncodeResult(
-        input=name,
-        output=_name(target),
-        model=codec.name,
-        bytes=len(data),
-        bpp=8 * len(data) / pixels,
-        estimated_bpp=job.encoder.estimated_bits / pixels,
-        seconds=time.perf_counter() - started,
-        quality=quality,
-        psnr=job.psnr(quality) if psnr else None,
-        notes=list(picture.notes),
-    )
+    input = seekable(input)
+    kind = kind_of(input)
+    common = {
+        "model": model,
+        "quality": quality,
+        "target_bpp": target_bpp,
+        "target_size": target_size,
+        "device": device,
+        "checkpoint": checkpoint,
+        "force": force,
+        "codec": codec,
+        "progress": progress,
+    }
+    for_images = {
+        "min_psnr": min_psnr,
+        "effort": effort,
+        "tile": tile,
+        "alpha": alpha,
+        "psnr": psnr,
+    }
+    for_sound = {"target_kbps": target_kbps, "channels": channels}
+    if kind == "speech":
+        _refuse("sound", for_images)
+        return api_speech.encode(input, output, **common, **for_sound)
+    _refuse("images", for_sound)
+    return api_image.encode(input, output, **common, **for_images)
 
 
 def decode(
     input: Source,
-    output: Source | None = None,
+    output: Target | None = None,
     *,
     region: tuple[int, int, int, int] | None = None,
+    seconds: tuple[float, float | None] | None = None,
+    salvage: bool = False,
     device: str = "auto",
     checkpoint: str | Path | None = None,
     force: bool = False,
     codec: Any = None,
-    progress: tiles.Progress | None = None,
-) -> DecodeResult:
-    """Decode a ``.plc`` file to an image file, its format by the suffix.
+    progress: Progress | None = None,
+) -> DecodeResult | SoundDecoded:
+    """Decode a ``.plc`` file to an image or sound file, its format by the suffix.
 
-    ``region``: (x, y, width, height) in pixels; only the tiles it needs are read.
+    ``region`` of an image: (x, y, width, height) in pixels; ``seconds`` of sound:
+    (from, to), None is the end. Only the tiles or seconds that are needed are read.
+    ``salvage``: decode damaged sound, with silence where it is damaged.
     Raises the errors of `polycodec.errors`; on an error nothing is written.
     """
-    started = time.perf_counter()
-    target = _target(input, output, ".png", force)
-    with _opened(input) as source:
-        reader = Reader(source)
-        picture, notes = read_plc(
-            reader,
-            region=region,
-            device=device,
-            checkpoint=checkpoint,
-            codec=codec,
-            progress=progress,
-        )
-        read = reader.bytes_read
-    suffix = None if isinstance(target, (str, os.PathLike)) else ".png"
-    notes += write_image(picture, target, suffix=suffix, force=force)
-    return DecodeResult(
-        input=_name(input),
-        output=_name(target),
-        model=reader.header.model,
-        bytes=read,
-        seconds=time.perf_counter() - started,
-        width=picture.width,
-        height=picture.height,
-        notes=notes,
-    )
-
-
-def read_plc(
-    reader: Reader,
-    *,
-    region: tuple[int, int, int, int] | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    codec: Any = None,
-    progress: tiles.Progress | None = None,
-) -> tuple[Picture, list[str]]:
-    """Decode an opened image file to a Picture, and say what was left out."""
-    header, geometry = reader.header, reader.header.geometry
-    if not isinstance(geometry, ImageGeometry):
-        raise InputError(f"the file holds {header.kind}; this build decodes images")
-    grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
-    span = _region(region, geometry)
-    quality = _quality(header.params)
-    if codec is None or codec.digest != header.digest:
-        codec = zoo.load(
-            header.model, device, checkpoint=checkpoint, digest=header.digest
-        )
-    decoder = tiles.TileDecoder(codec, grid, quality, reader.chunk)
-    peak = (1 << geometry.depth) - 1
-    channels = 1 if geometry.colour == "gray" else 3
-    pixels = decoder.render(span, peak, channels, progress)
-    alpha = header.record("alpha")
-    if alpha is not None:
-        alpha = _alpha_plane(alpha, geometry, codec)[span.slices]
-    picture = Picture(
-        pixels=pixels,
-        depth=geometry.depth,
-        alpha=alpha,
-        icc=header.record("icc"),
-        exif=header.record("exif"),
-        xmp=header.record("xmp"),
-        format="plc",
-    )
-    return picture, list(reader.warnings)
-
-
-class _Job:
-    """One picture on its way into a file: codings at any quality, and their sizes."""
-
-    def __init__(
-        self, codec, picture: Picture, tile: int | None, alpha: str, effort: int
-    ) -> None:
-        self.codec, self.picture, self.alpha = codec, picture, alpha
-        self.tile = tiles.choose_tile(picture.height, picture.width, tile, effort)
-        self.peak = (1 << picture.depth) - 1
-        self.encoder = tiles.TileEncoder(
-            codec, picture.pixels, self.peak, self.tile, effort
-        )
-        self._last: tuple[float, bytes] | None = None
-
-    def file(self, quality: float, progress: tiles.Progress | None = None) -> bytes:
-        """The whole file at ``quality``."""
-        if self._last is None or self._last[0] != quality:
-            chunks = self.encoder.chunks(quality)
-            if progress:
-                chunks = _counted(chunks, len(self.encoder.grid), progress)
-            out = io.BytesIO()
-            write_plc(out, self._header(quality), chunks)
-            self._last = quality, out.getvalue()
-        return self._last[1]
-
-    def psnr(self, quality: float) -> float:
-        """PSNR in dB of the decoded samples against the picture's."""
-        reader = Reader(io.BytesIO(self.file(quality)))
-        decoded, _ = read_plc(reader, codec=self.codec)
-        difference = decoded.pixels.astype(np.float64) - self.picture.pixels
-        mse = float(np.mean(difference**2))
-        return math.inf if mse == 0 else 10 * math.log10(self.peak**2 / mse)
-
-    def choose(
-        self,
-        quality: float | None,
-        target_bpp: float | None,
-        target_size: int | None,
-        min_psnr: float | None,
-    ) -> float:
-        """The quality that meets the request, by real coded sizes."""
-        if min_psnr is not None:
-            return rate.smallest_reaching(self.psnr, min_psnr)[0]
-        if target_size is None and target_bpp is None:
-            quality = DEFAULT_QUALITY if quality is None else quality
-            self.codec.level_of(quality)  # refuses what is outside 0 … 100
-            return round(100 * quality) / 100
-        what = f"--target-size {target_size}"
-        if target_size is None:
-            area = self.picture.width * self.picture.height
-            target_size = int(target_bpp * area / 8)
-            what = f"--target-bpp {target_bpp:g}"
-        size_of = lambda q: len(self.file(q))  # noqa: E731
-        return rate.largest_within(size_of, target_size, what)[0]
-
-    def _header(self, quality: float) -> Header:
-        picture = self.picture
-        records = [
-            Record(kind, getattr(picture, kind))
-            for kind in ("icc", "exif", "xmp")
-            if getattr(picture, kind) is not None
-        ]
-        if picture.alpha is not None:
-            records.append(Record("alpha", self._alpha(quality)))
-        return Header(
-            model=self.codec.name,
-            digest=self.codec.digest,
-            kind="image",
-            geometry=ImageGeometry(
-                picture.width, picture.height, picture.depth, picture.colour, self.tile
-            ),
-            params=round(100 * quality).to_bytes(2, "little"),
-            records=tuple(records),
-        )
-
-    def _alpha(self, quality: float) -> bytes:
-        plane = self.picture.alpha
-        if self.alpha == "lossless":
-            if not hasattr(self, "_alpha_bytes"):
-                self._alpha_bytes = encode_alpha(plane)
-            return self._alpha_bytes
-        peak = int(np.iinfo(plane.dtype).max)
-        x = tiles.to_tensor(plane[..., None], peak, tiles.device_of(self.codec))
-        deep = b"\1" if peak > 255 else b"\0"
-        return bytes([CODED_ALPHA]) + deep + self.codec.compress(x, quality)[0]
-
-
-def _alpha_plane(data: bytes, geometry: ImageGeometry, codec) -> np.ndarray:
-    if data[:1] != bytes([CODED_ALPHA]):
-        return decode_alpha(data, geometry.width, geometry.height)
-    peak = 65535 if data[1:2] == b"\1" else 255
-    expected = codec.size_of(data[2:])
-    if expected != (geometry.height, geometry.width):
-        raise BitstreamError(
-            f"the alpha plane is {expected}; expected "
-            f"{(geometry.height, geometry.width)} rows and columns"
-        )
-    return tiles.to_pixels(codec.decompress([data[2:]]), peak, 1)[..., 0]
-
-
-def _quality(params: bytes) -> float:
-    value = int.from_bytes(params, "little")
-    if len(params) != 2 or value > 10000:
-        raise BitstreamError(
-            f"codec parameters are {params.hex()}; expected 2 bytes, 100 x quality"
-        )
-    return value / 100
-
-
-def _region(
-    region: tuple[int, int, int, int] | None, geometry: ImageGeometry
-) -> tiles.Span:
-    if region is None:
-        return tiles.Span(0, 0, geometry.height, geometry.width)
-    x, y, w, h = region
-    fits = x >= 0 and y >= 0 and w > 0 and h > 0
-    if not fits or x + w > geometry.width or y + h > geometry.height:
-        raise UsageError(
-            f"region {x},{y},{w},{h} does not lie in the image; expected X,Y,W,H "
-            f"inside {geometry.width}x{geometry.height}"
-        )
-    return tiles.Span(y, x, y + h, x + w)
-
-
-def _check_rate(*requests: float | None) -> None:
-    if sum(r is not None for r in requests) > 1:
-        raise UsageError(
-            "more than one of quality, target-bpp, target-size, min-psnr; give one"
-        )
-    names = ("quality", "target-bpp", "target-size", "min-psnr")
-    for name, value in zip(names, requests, strict=True):
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"{name} is {value}; expected a number of at least 0")
-
-
-def _target(
-    input: Source, output: Source | None, suffix: str, force: bool
-) -> str | os.PathLike[str] | BinaryIO:
-    if output is None:
-        if not isinstance(input, (str, os.PathLike)):
-            raise UsageError("an input stream needs an output; give one")
-        output = Path(input).with_suffix(suffix)
-    if isinstance(output, (str, os.PathLike)):
-        check_target(output, force=force)
-    return output
-
-
-def _put(target: str | os.PathLike[str] | BinaryIO, data: bytes, force: bool) -> None:
-    if isinstance(target, (str, os.PathLike)):
-        with atomic_write(target, force=force) as file:
-            file.write(data)
-    else:
-        target.write(data)
-
-
-class _opened:
-    """A path opened for reading, or a stream as it is."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.file = source, None
-
-    def __enter__(self) -> BinaryIO:
-        if not isinstance(self.source, (str, os.PathLike)):
-            return self.source
+    common = {
+        "device": device,
+        "checkpoint": checkpoint,
+        "force": force,
+        "codec": codec,
+        "progress": progress,
+    }
+    with opened(seekable(input)) as source:
         try:
-            self.file = open(self.source, "rb")
-        except OSError as error:
-            raise InputError(
-                f"cannot open {os.fspath(self.source)}; {error.strerror}"
-            ) from error
-        return self.file
-
-    def __exit__(self, *error: object) -> None:
-        if self.file:
-            self.file.close()
-
-
-def _counted(chunks, total: int, progress: tiles.Progress):
-    for done, chunk in enumerate(chunks):
-        progress(done + 1, total)
-        yield chunk
+            reader = Reader(source, tolerant=salvage)
+        except TruncatedError as error:
+            raise with_seconds(error, source) from error
+        if reader.header.kind == "speech":
+            _refuse("sound", {"region": region})
+            return api_speech_decode.decode(
+                reader, input, output, seconds=seconds, salvage=salvage, **common
+            )
+        _refuse("images", {"seconds": seconds, "salvage": salvage})
+        return api_image.decode(reader, input, output, region=region, **common)
 
 
-def _name(source: Source) -> str:
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "-"
+_UNSET = {"effort": 0, "alpha": "lossless", "psnr": False, "channels": "mix"}
+
+
+def _refuse(kind: str, options: dict[str, Any]) -> None:
+    """UsageError for the first of ``options`` that was given: none is for ``kind``."""
+    for name, value in options.items():
+        if value not in (None, False) and value != _UNSET.get(name):
+            other = {"sound": "images", "images": "sound"}[kind]
+            raise UsageError(
+                f"{name.replace('_', '-')} is for {other}, found {kind}; leave it out"
+            )

@@ -51,6 +51,7 @@ __all__ = [
     "SpeechGeometry",
     "VideoGeometry",
     "Writer",
+    "file_size",
     "open_plc",
     "write_plc",
 ]
@@ -131,9 +132,11 @@ class Reader:
     ``header``; ``n_chunks``; ``sizes`` (bytes of each chunk); ``file_size``;
     ``header_size``; ``directory`` (type, bytes stored and inflated of each
     record); ``bytes_read`` so far; ``warnings`` so far, one line each.
+    ``tolerant``: a cut file, or one with a tail, is opened for what is there.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, *, tolerant: bool = False) -> None:
+        self._tolerant = tolerant
         self._source = source if source.seekable() else _spool(source)
         self.bytes_read = 0
         self.warnings: list[str] = []
@@ -219,6 +222,8 @@ class Reader:
         for size in self.sizes:
             self._offsets.append(at)
             at += size
+        if self._tolerant:
+            return
         if self.file_size < at:
             ends = zip(self._offsets, self.sizes, strict=True)
             whole = sum(start + size <= self.file_size for start, size in ends)
@@ -233,7 +238,12 @@ class Reader:
             )
 
     def _read(self, offset: int, size: int) -> bytes:
-        """Return ``size`` bytes at ``offset``; both lie inside the file."""
+        """Return ``size`` bytes at ``offset``; both lie inside a file that is whole."""
+        if offset + size > self.file_size:
+            raise TruncatedError(
+                f"the file is cut; expected {size} bytes at {offset}, found "
+                f"{max(0, self.file_size - offset)}; get it again"
+            )
         try:
             self._source.seek(offset)
             data = self._source.read(size)
@@ -283,6 +293,14 @@ def check_prefix(start: bytes, file_size: int) -> int:
             f"found {file_size} in all; get it again"
         )
     return total
+
+
+def file_size(header: Header, sizes: Iterable[int]) -> int:
+    """Bytes that a file of chunks of ``sizes`` bytes will have, without writing it."""
+    stored = [store(record) for record in header.records]
+    index = [{"size": size, "crc": 0} for size in sizes]
+    size = len(_header_bytes(header, [row for row, _ in stored], index))
+    return size + sum(len(body) for _, body in stored) + sum(i["size"] for i in index)
 
 
 def _header_bytes(

@@ -27,6 +27,8 @@ VERSION = 1  # BITSTREAM
 MAX_SIDE = 1 << 20  # pixels
 MAX_PIXELS = 1 << 29  # of one image or frame: 512 Mi
 MAX_CHUNKS = 1 << 20
+MAX_RATE = 1 << 20  # samples a second
+MAX_SPAN = 1 << 22  # coded samples of each channel in a chunk
 MAX_CHUNK = 1 << 31  # bytes
 MAX_HEADER = 1 << 24  # bytes
 MAX_RECORDS = 255
@@ -88,21 +90,36 @@ class VideoGeometry:
 
 @dataclass(frozen=True)
 class SpeechGeometry:
-    """``samples`` for each of ``channels`` at ``rate`` Hz, ``span`` in a chunk.
+    """Sound of ``rate`` Hz and ``samples`` a channel, ``span`` of them in a chunk.
 
-    ``depth``: bits of a sample of the source, so that decoding writes the same.
+    ``rate``, ``samples``, ``sample`` (the samples' form) and ``source_channels`` are
+    those of the source, so that decoding writes the same. What is coded are
+    ``channels`` at ``coded_rate`` Hz, and ``span`` counts coded samples. The last
+    two fields may be 0: as ``rate`` and ``channels``.
     """
 
     rate: int
     samples: int
     span: int
     channels: int = 1
-    depth: int = 16
+    sample: str = "int16"
+    coded_rate: int = 0
+    source_channels: int = 0
+
+    @property
+    def codec_rate(self) -> int:
+        """Samples a second as coded."""
+        return self.coded_rate or self.rate
+
+    @property
+    def coded_samples(self) -> int:
+        """Samples of each channel as coded: the same time, rounded up."""
+        return -(-self.samples * self.codec_rate // self.rate)
 
     @property
     def n_chunks(self) -> int:
         """Number of spans."""
-        return -(-self.samples // self.span)
+        return -(-self.coded_samples // self.span)
 
 
 Geometry = ImageGeometry | VideoGeometry | SpeechGeometry
@@ -114,6 +131,7 @@ WELL_KNOWN_MODELS = {
     0x83: "speech/default",
 }
 RECORD_TYPES = {1: "icc", 2: "exif", 3: "xmp", 4: "alpha", 5: "tags", 6: "comment"}
+SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
 CRITICAL_RECORDS = frozenset({"alpha"})  # pixels: their damage is an error
 
 PREFIX = (
@@ -163,11 +181,13 @@ VIDEO = (
     Row("aspect_den", Varint(1, 1 << 16), "pixel height"),
 )
 SPEECH = (
-    Row("rate", Varint(1, 1 << 20), "samples a second"),
-    Row("samples", Varint(1, 1 << 48), "of each channel"),
-    Row("span", Varint(1, 1 << 30), "samples of each channel in a chunk"),
-    Row("channels", Varint(1, 255), ""),
-    Row("depth", Varint(1, 64), "bits of a sample of the source"),
+    Row("rate", Varint(1, MAX_RATE), "samples a second of the source"),
+    Row("samples", Varint(1, 1 << 48), "of each channel of the source"),
+    Row("span", Varint(1, MAX_SPAN), "coded samples of each channel in a chunk"),
+    Row("channels", Varint(1, 255), "coded"),
+    Row("format", Bits((("sample", 3, SAMPLES),)), "of the source's samples"),
+    Row("coded_rate", Varint(0, MAX_RATE), "coded samples a second, 0: `rate`"),
+    Row("source_channels", Varint(0, 255), "of the source, 0: `channels`"),
 )
 MIDDLE = (
     Row("params", Blob(), "codec parameters, for example the rate"),
