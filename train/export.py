@@ -16,7 +16,7 @@ import dataclasses
 import json
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import TrainConfig, parse_config
 from polycodec.train.data import CropSource, ImageCache
 from polycodec.train.log import provenance
+from polycodec.train.refit import fit_tables
 from polycodec.train.selfcheck import self_check
 
 WEIGHTS, CARD, CERTIFICATE = "codec.safetensors", "codec.json", "certificate.json"
@@ -40,6 +41,7 @@ LICENSE = "Apache-2.0"
 # Side and number of the crops that fix the grids: the training side, and a larger one
 # whose hyper latents see more than their own borders.
 CALIBRATION = ((128, 16), (256, 8))
+FITTING = (256, 8)  # side and number of batches of 8 crops that tables are fitted to
 CALIBRATION_SEED = 271828
 CHECKED_IMAGES = 8
 
@@ -74,6 +76,11 @@ def export(
     say(f"calibrating on {sum(len(c) for c in crops)} crops")
     certificates = codec.freeze(lambda codec: calibrate(codec, crops, config))
     say(certificate_table(certificates))
+    if hasattr(codec.entropy, "refit"):
+        counted = fit_tables(
+            codec, fitting_crops(config, images), config.eval.qualities
+        )
+        say(f"tables fitted to {counted / 1e6:.1f} M symbols")
     part = out / f".{WEIGHTS}.{secrets.token_hex(4)}.part"
     try:
         codec.save(part, {"name": config.codec.name, **config.codec.options()})
@@ -132,6 +139,17 @@ def calibration_crops(config: TrainConfig, images: ImageCache) -> list[Tensor]:
         crops.append(source.batch_at(0)[0])
     side, count = config.data.crop, CALIBRATION[0][1]
     return crops or [_source(config, images, side, count).batch_at(0)[0]]
+
+
+def fitting_crops(config: TrainConfig, images: ImageCache) -> Iterator[Tensor]:
+    """Training crops that tables are fitted to, (8, 3, side, side) each."""
+    side, batches = FITTING
+    try:
+        source = _source(config, images, side, 8)
+    except InputError:  # no image is as large as this side
+        source = _source(config, images, config.data.crop, 8)
+    # Batch 0 fixed the grids.
+    return (source.batch_at(step)[0] for step in range(1, batches + 1))
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@
     wave         mean |x - x̂| / mean |x|, every item alike
 
 Each term comes alone, unweighted, so that a balancer can scale their gradients.
+Windows begin at a random sample of their hop, another one in each step: two windows
+over each sample then see what four would, at half the cost.
 Everything is float32: magnitudes span five decades.
 """
 
@@ -19,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.errors import UsageError
-from polycodec.train.spectra import mel_filters, spectrum, squared
+from polycodec.train.spectra import magnitude, mel_filters, spectrum
 
 FLOOR = 1e-4  # ε: -80 dB of full scale
 POWER = 0.3
+SOFT = 1e-3  # compression is linear below: near 0 its slope has no bound
 QUIET = 1e-2  # of the mean magnitude: silence asks for no more than this
 
 
@@ -44,6 +47,7 @@ class SpeechLoss(nn.Module):
         names = ("mel", "mel_linear", "spectrum", "wave")
         self.weights = {n: w for n in names if (w := getattr(section, n)) > 0}
         self.windows: Sequence[int] = section.windows
+        self.overlap = section.overlap
         self.compressed = frozenset(section.spectrum_windows)
         for size, bands in zip(section.windows, section.mels, strict=True):
             filters = mel_filters(bands, size, rate)
@@ -64,9 +68,10 @@ class SpeechLoss(nn.Module):
 
     def _resolution(self, x_hat: Tensor, x: Tensor, size: int) -> dict[str, Tensor]:
         compress = size in self.compressed and "spectrum" in self.weights
+        shift = int(torch.randint(size // self.overlap, ())) if self.training else 0
         with torch.no_grad():
-            mel, c = self._views(x, size, compress)
-        mel_hat, c_hat = self._views(x_hat, size, compress)
+            mel, c = self._views(x, size, shift, compress)
+        mel_hat, c_hat = self._views(x_hat, size, shift, compress)
         count = len(self.windows)
         values = {}
         if "mel" in self.weights:
@@ -76,20 +81,22 @@ class SpeechLoss(nn.Module):
             error = (mel - mel_hat).abs().mean()
             values["mel_linear"] = error / mel.mean().clamp_min(FLOOR) / count
         if compress:
-            values["spectrum"] = (c - c_hat).abs().mean() / len(self.compressed)
+            both = zip(c, c_hat, strict=True)
+            error = sum((a - b).abs().mean() for a, b in both) / 2
+            values["spectrum"] = error / len(self.compressed)
         return values
 
     def _views(
-        self, x: Tensor, size: int, compress: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Mel magnitudes, and the compressed spectrum as real pairs."""
-        spectra = spectrum(x, size)
-        power = squared(spectra)
-        mel = (power + FLOOR**2).sqrt() @ getattr(self, f"filters_{size}")
+        self, x: Tensor, size: int, shift: int, compress: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Mel magnitudes, and the compressed spectrum as two planes."""
+        planes = spectrum(x, size, self.overlap, shift)
+        magnitudes = magnitude(planes, FLOOR)
+        mel = magnitudes @ getattr(self, f"filters_{size}")
         if not compress:
-            return mel, None
-        scale = (power + FLOOR**2) ** ((POWER - 1) / 2)
-        return mel, torch.view_as_real(spectra) * scale[..., None]
+            return mel, ()
+        scale = (magnitudes + SOFT) ** (POWER - 1)
+        return mel, tuple(plane * scale for plane in planes)
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Σ weight · term."""

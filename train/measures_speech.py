@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from polycodec.train.spectra import mel_filters, spectrum
+from polycodec.train.spectra import magnitude, mel_filters, spectrum
 
 MEL_WINDOWS = ((256, 20), (1024, 80))
 FLOOR = 1e-4
@@ -29,7 +29,7 @@ def mel_distance(x_hat: Tensor, x: Tensor, rate: int) -> float:
     for size, bands in MEL_WINDOWS:
         filters = mel_filters(bands, size, rate)
         logs = [
-            (spectrum(s[None].float(), size).abs() @ filters + FLOOR).log10()
+            (magnitude(spectrum(s[None].float(), size), 0.0) @ filters + FLOOR).log10()
             for s in (x, x_hat)
         ]
         total += float((logs[0] - logs[1]).abs().mean()) / len(MEL_WINDOWS)

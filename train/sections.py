@@ -99,6 +99,7 @@ class LossSection(Section):
         (128, 256, 512, 1024, 2048), min_length=1, description="samples a window"
     )
     mels: tuple[int, ...] = Field((10, 20, 40, 80, 80), description="bands a window")
+    overlap: Literal[2, 4] = Field(2, description="windows over each sample")
     spectrum: float = Field(20.0, ge=0, description="L1 of compressed spectra")
     spectrum_windows: tuple[int, ...] = Field((512,), description="some of windows")
     wave: float = Field(5.0, ge=0, description="L1 of samples by mean magnitude")
