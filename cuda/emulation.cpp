@@ -16,6 +16,21 @@
 #include <cstring>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+// AddressSanitizer must know which stack is in use.
+#define LEAVE_FOR(keep, bottom, size) __sanitizer_start_switch_fiber(keep, bottom, size)
+#define ARRIVE(keep, bottom, size) __sanitizer_finish_switch_fiber(keep, bottom, size)
+#define FORBID(at, size) ASAN_POISON_MEMORY_REGION(at, size)
+#define ALLOW(at, size) ASAN_UNPOISON_MEMORY_REGION(at, size)
+#else
+#define LEAVE_FOR(keep, bottom, size) (void)0
+#define ARRIVE(keep, bottom, size) (void)0
+#define FORBID(at, size) (void)0
+#define ALLOW(at, size) (void)0
+#endif
+
 namespace {
 
 struct Place {
@@ -33,6 +48,7 @@ struct Fiber {
     ucontext_t context;
     jmp_buf place;
     bool begun;
+    void *frames;  // AddressSanitizer's
     State state;
     unsigned mask, votes;
     bool yes;
@@ -44,17 +60,26 @@ ucontext_t home;
 jmp_buf scheduler;
 unsigned current;
 void (*body)();
+const void *home_stack;
+size_t home_size;
+void *home_frames;
 
 // Not inlined: a jump must not find its caller's variables in registers.
 __attribute__((noinline)) void pause(State state) {
     Fiber &own = fibers[current];
     own.state = state;
-    if (!_setjmp(own.place)) _longjmp(scheduler, 1);
+    if (!_setjmp(own.place)) {
+        LEAVE_FOR(&own.frames, home_stack, home_size);
+        _longjmp(scheduler, 1);
+    }
+    ARRIVE(fibers[current].frames, &home_stack, &home_size);
 }
 
 void begin() {
+    ARRIVE(nullptr, &home_stack, &home_size);
     body();
     fibers[current].state = DONE;
+    LEAVE_FOR(nullptr, home_stack, home_size);
     _longjmp(scheduler, 1);
 }
 
@@ -62,7 +87,11 @@ __attribute__((noinline)) void resume(unsigned thread) {
     current = thread;
     threadIdx.x = thread;
     Fiber &fiber = fibers[thread];
-    if (_setjmp(scheduler)) return;
+    if (_setjmp(scheduler)) {
+        ARRIVE(home_frames, nullptr, nullptr);
+        return;
+    }
+    LEAVE_FOR(&home_frames, fiber.context.uc_stack.ss_sp, STACK);
     if (fiber.begun) _longjmp(fiber.place, 1);
     fiber.begun = true;
     setcontext(&fiber.context);
@@ -227,7 +256,9 @@ API int polycodec_emulate(const char *name, const void *args, unsigned grid_x,
             for (blockIdx.x = 0; blockIdx.x < grid_x; ++blockIdx.x) {
                 // Memory of the block before must not be of any use.
                 std::memset(rans::shared_memory, 0xA5, shared);
+                FORBID((char *)rans::shared_memory + shared, SHARED - shared);
                 const Outcome outcome = run_block(threads, seed);
+                ALLOW(rans::shared_memory, SHARED);
                 if (outcome != FINE) return outcome;
             }
         }
