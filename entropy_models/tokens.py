@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all models of token sequences share.
+
+    codes (B, l, F)   l levels of F positions, l <= L;  level i counts to sizes[i]
+
+    fit(codes)               statistics of training sequences, kept as integers
+    code(coder, codes)       the one procedure: estimates, encodes or decodes
+    bits(codes)              what the integer tables say it costs
+
+Every model has order-0 tables: how often each token of a level was seen. Tokens are
+those of a quantizer (`codecs/quantizers`): any number of them, a power of two or not.
+Images have codes (B, l, H, W); positions are then taken row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polycodec.cuda import TableSet
+from polycodec.entropy_models.coders import RateEstimator
+from polycodec.errors import InputError, ModelError
+
+PRECISION = 15  # BITSTREAM: of order-0 tables
+LARGEST = 1 << 13  # with more tokens, frequencies of at least 1 in 2^15 cost too much
+UNSEEN = 0.5  # counts that a token has before any was seen
+
+
+class TokenModel(nn.Module):
+    """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = tuple(int(size) for size in sizes)
+        wrong = [size for size in self.sizes if not 1 <= size <= LARGEST]
+        if wrong or not self.sizes:
+            raise ModelError(
+                f"codebooks of {list(self.sizes)} tokens; expected one level or more "
+                f"of 1 to {LARGEST} tokens: split larger ones into levels"
+            )
+        self.tables: dict[str, TableSet] = {}
+
+    def update(self) -> None:
+        """Build uniform tables if the model was not fitted: log2 K bits a token."""
+        if not self.tables:
+            self.tables = {"order0": _order0([np.ones(size) for size in self.sizes])}
+
+    def fit(self, codes: Sequence[np.ndarray]) -> None:
+        """Count tokens of training sequences, (L, F) integers each."""
+        self.tables = {"order0": _order0(self.counts(codes))}
+
+    def counts(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """How often each token of each level occurs, plus UNSEEN."""
+        checked = self.sequences(codes)
+        counts = []
+        for level, size in enumerate(self.sizes):
+            seen = [np.bincount(one[level], minlength=size) for one in checked]
+            counts.append(np.sum(seen, axis=0) + UNSEEN)
+        return counts
+
+    def sequences(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Training sequences as checked (L, F) int64 arrays; InputError otherwise."""
+        arrays = [np.asarray(one) for one in codes]
+        for one in arrays:
+            if one.ndim != 2 or one.shape[0] != len(self.sizes):
+                raise InputError(
+                    f"a training sequence has shape {one.shape}; expected "
+                    f"({len(self.sizes)}, positions)"
+                )
+            self.check(torch.from_numpy(one.astype(np.int64))[None])
+        if not any(one.size for one in arrays):
+            raise InputError("no training tokens; expected (L, F) arrays with some")
+        return [one.astype(np.int64) for one in arrays]
+
+    def check(self, codes: Tensor) -> None:
+        """InputError that names a token outside its codebook or a level too many."""
+        self.check_shape(tuple(codes.shape))
+        for level, plane in enumerate(codes.unbind(1)):
+            if plane.numel() == 0:
+                continue
+            low, high = int(plane.min()), int(plane.max())
+            if low < 0 or high >= self.sizes[level]:
+                raise InputError(
+                    f"level {level} has tokens {low}..{high}; expected 0.."
+                    f"{self.sizes[level] - 1}; they belong to other weights"
+                )
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """InputError unless ``shape`` is (B, l, positions...) with l <= L."""
+        if len(shape) < 3 or not 1 <= shape[1] <= len(self.sizes):
+            raise InputError(
+                f"tokens have shape {shape}; expected (batch, 1 to {len(self.sizes)} "
+                "levels, positions)"
+            )
+
+    def code(self, coder, codes: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+        """Code tokens (B, l, F), or decode them when None; returns them, int64."""
+        self.check_shape(shape)
+        if codes is not None:
+            self.check(codes)
+        if not self.tables:
+            raise ModelError("this token model has no tables; fit it, or call update()")
+        flat = (shape[0], shape[1], int(np.prod(shape[2:])))
+        given = None if codes is None else codes.reshape(flat)
+        return self.code_sequence(coder, given, flat).to(torch.int64).reshape(shape)
+
+    def code_sequence(
+        self, coder, codes: Tensor | None, shape: tuple[int, int, int]
+    ) -> Tensor:
+        """The procedure itself, for checked codes (B, l, F)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def bits(self, codes: Tensor) -> Tensor:
+        """Bits of each item of codes (B, l, F) by the integer tables, (B,) float32."""
+        coder = RateEstimator(codes.shape[0], noise=False)
+        self.code(coder, codes, tuple(codes.shape))
+        return coder.bits
+
+
+def _order0(counts: Sequence[np.ndarray]) -> TableSet:
+    return TableSet.from_pmfs(counts, [0] * len(counts), PRECISION)

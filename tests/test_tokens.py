@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token models: what was coded is decoded, what it costs, what bad bytes do."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
+from polycodec.entropy_models.priors_tokens import binary_tables
+from polycodec.entropy_models.tokens_steps import code_weighted, split_index
+from polycodec.errors import CodecError, InputError, ModelError
+from polycodec.registry import build
+
+SIZES = (37, 20, 100)
+QUICK = {
+    "tokens-static": ({}, {}),
+    "tokens-adaptive": ({"width": 8, "hidden": 32, "columns": 2}, {"steps": 60}),
+}
+NAMES = sorted(QUICK)
+
+
+def markov(frames: int, seed: int, sizes=SIZES) -> np.ndarray:
+    """Level 0 walks on a ring; the others mostly follow from the level before."""
+    rng = np.random.default_rng(seed)
+    codes = np.empty((len(sizes), frames), np.int64)
+    codes[0] = np.cumsum(rng.integers(-1, 2, frames)) % sizes[0]
+    for level in range(1, len(sizes)):
+        drawn = codes[level - 1] * 7 + rng.integers(0, 3, frames)
+        codes[level] = drawn % sizes[level]
+    return codes
+
+
+@functools.cache
+def fitted(name: str):
+    options, effort = QUICK[name]
+    model = build(f"entropy/{name}", sizes=SIZES, **options)
+    model.fit([markov(400, seed) for seed in range(12)], **effort)
+    return model
+
+
+def encode(model, codes: torch.Tensor) -> list[bytes]:
+    coder = RangeEncoder(codes.shape[0])
+    model.code(coder, codes, tuple(codes.shape))
+    return coder.finish()
+
+
+def decode(model, data: list[bytes], shape: tuple[int, ...]) -> torch.Tensor:
+    coder = RangeDecoder(data)
+    out = model.code(coder, None, shape)
+    coder.finish()
+    return out
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("batch", "levels", "frames"),
+    [(1, 3, 120), (2, 3, 40), (1, 2, 60), (3, 1, 25), (1, 3, 1), (1, 3, 2), (2, 3, 0)],
+)
+def test_bytes_give_the_tokens_back(name, batch, levels, frames):
+    model = fitted(name)
+    items = [markov(frames, 50 + b)[:levels] for b in range(batch)]
+    codes = torch.from_numpy(np.stack(items))
+    data = encode(model, codes)
+    assert torch.equal(decode(model, data, tuple(codes.shape)), codes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_and_repetition_change_nothing(name):
+    model = fitted(name)
+    codes = torch.from_numpy(np.stack([markov(80, seed) for seed in (60, 61)]))
+    together = encode(model, codes)
+    assert together == encode(model, codes)
+    assert together == [*encode(model, codes[:1]), *encode(model, codes[1:])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimate_and_bytes_agree(name):
+    model = fitted(name)
+    codes = torch.from_numpy(markov(200, 70))[None]
+    estimate = float(model.bits(codes)) / 8
+    real = len(encode(model, codes)[0])
+    assert estimate - 1 <= real <= estimate * 1.004 + 12
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "tokens-static"])
+def test_context_saves_bits(name):
+    codes = torch.from_numpy(markov(400, 80))[None]
+    static = float(fitted("tokens-static").bits(codes))
+    assert float(fitted(name).bits(codes)) < 0.9 * static
+
+
+def test_adaptation_saves_bits():
+    """A sequence that keeps to four of all tokens, which training did not."""
+    rng = np.random.default_rng(3)
+    codes = torch.from_numpy(rng.integers(5, 9, (1, 3, 400)))
+    model = fitted("tokens-adaptive")
+    adapting = float(model.bits(codes))
+    speed = model.adapt.clone()
+    model.adapt[:, 0] = model.adapt[:, 2] = 0
+    still = float(model.bits(codes))
+    model.adapt.copy_(speed)
+    assert adapting < 0.9 * still
+
+
+def test_sizes_cost_their_entropy():
+    """388 equally likely tokens: log2 388 = 8.6 bits, not 9."""
+    for name in NAMES:
+        model = build(f"entropy/{name}", sizes=[388])
+        model.update()
+        if name == "tokens-adaptive":
+            model.adapt.zero_()
+        codes = torch.arange(388).view(1, 1, -1)
+        bits = float(model.bits(codes)) / 388
+        assert bits == pytest.approx(np.log2(388), abs=0.004)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_is_reproducible(name):
+    options, effort = QUICK[name]
+    training = [markov(200, seed) for seed in range(4)]
+    states = []
+    for _ in range(2):
+        model = build(f"entropy/{name}", sizes=SIZES, **options)
+        model.fit(training, **effort)
+        states.append((model.tables["order0"].fingerprint(), model.state_dict()))
+    (one, first), (two, second) = states
+    assert one == two
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_bytes_are_refused_or_stay_in_the_codebook(name):
+    model, rng = fitted(name), np.random.default_rng(5)
+    limits = torch.tensor(SIZES).view(1, -1, 1)
+    good = encode(model, torch.from_numpy(markov(30, 90))[None])[0]
+    for trial in range(40):
+        data = bytearray(good)
+        data[4:] = rng.bytes(int(rng.integers(0, len(good) + 20)))
+        if trial % 2:
+            data = bytearray(good)
+            data[int(rng.integers(4, len(good)))] ^= 1 << int(rng.integers(8))
+        try:
+            out = decode(model, [bytes(data)], (1, 3, 30))
+        except CodecError:
+            continue
+        assert bool((out >= 0).all()) and bool((out < limits).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_input_is_named(name):
+    model = fitted(name)
+    with pytest.raises(InputError, match="level 1 has tokens"):
+        encode(model, torch.tensor([[[1], [20]]]))
+    with pytest.raises(InputError, match="levels"):
+        encode(model, torch.zeros(1, 4, 5, dtype=torch.int64))
+    with pytest.raises(InputError, match="training sequence"):
+        build(f"entropy/{name}", sizes=SIZES).fit([np.zeros((2, 9), int)])
+    with pytest.raises(ModelError, match="fit it"):
+        encode(build(f"entropy/{name}", sizes=SIZES), torch.zeros(1, 1, 1).long())
+    with pytest.raises(ModelError, match="split larger"):
+        build(f"entropy/{name}", sizes=[100000])
+
+
+def test_images_have_two_trailing_axes():
+    codes = torch.from_numpy(markov(42, 95)).view(1, 3, 6, 7)
+    model = fitted("tokens-adaptive")
+    assert torch.equal(decode(model, encode(model, codes), (1, 3, 6, 7)), codes)
+
+
+def test_a_branch_without_tokens_is_never_asked_for():
+    weights = np.array([[[5, 0, 0]]])
+    assert split_index(np.array(5), np.array(0)) == len(binary_tables(12)) - 1
+    coder = RangeEncoder(1)
+    code_weighted(coder, torch.tensor([[0]]), weights)
+    assert len(coder.finish()[0]) == 4  # the hash alone
+
+
+def test_tables_of_numbers_are_what_they_were():
+    """Files depend on them: the checksums of their little-endian bytes."""
+    from polycodec.cuda import crc32c
+    from polycodec.entropy_models.tokens_integers import log_table, power_table
+
+    assert crc32c(log_table().astype("<i8").tobytes()) == 1269950783
+    assert crc32c(power_table().astype("<i8").tobytes()) == 847775381
