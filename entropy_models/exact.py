@@ -19,7 +19,9 @@ latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -299,6 +301,18 @@ def _settings() -> tuple:
     except RuntimeError:  # old and new settings were mixed: the new ones hold
         precisions.append(None)
     return mkldnn.enabled, *precisions
+
+
+@contextlib.contextmanager
+def without_onednn() -> Iterator[None]:
+    """Compute without oneDNN; mkldnn.flags would set TF32 as well, and warn of it."""
+    mkldnn = torch.backends.mkldnn
+    before = mkldnn.enabled
+    mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        mkldnn.enabled = before
 
 
 @functools.lru_cache

@@ -104,7 +104,7 @@ def test_every_way_of_computing_gives_the_same_bits(layer, batch):
     expected = integer_truth(layer, x)
     ways = {
         "plain": contextlib.nullcontext,
-        "oneDNN off": lambda: torch.backends.mkldnn.flags(enabled=False),
+        "oneDNN off": exact.without_onednn,
         "1 thread": lambda: threads(1),
         "2 threads": lambda: threads(2),
         "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
@@ -150,7 +150,7 @@ def test_float32_is_left_where_the_library_rounds(monkeypatch):
     """
     layer = layer_of(3, bits=(9, 7))
     assert layer.certificate().carrier == "float32"
-    with torch.backends.mkldnn.flags(enabled=False):
+    with exact.without_onednn():
         whole = exact._float32_is_whole(exact._settings())
         carrier = exact.carrier_of(layer, torch.device("cpu"))
     assert carrier == (torch.float32 if whole else torch.float64)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
+from polycodec.entropy_models.exact import without_onednn
 from polycodec.errors import CodecError, ModelError
 
 BATCH = 4
@@ -126,7 +127,7 @@ def _threads() -> Iterator[None]:
 
 MACHINES: dict[str, Callable[[], Any]] = {
     "another number of threads": _threads,
-    "oneDNN off": lambda: torch.backends.mkldnn.flags(enabled=False),
+    "oneDNN off": without_onednn,
 }
 
 
