@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -172,6 +173,10 @@ class ContextModel(nn.Module):
     def update(self) -> None:
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": gaussian_tables(), "z": self.prior_z.freeze_tables()}
+
+    def refit(self, counts: np.ndarray) -> None:
+        """Fit the tables of y to what was seen (`statistics.SymbolCounter`)."""
+        self.tables["y"] = gaussian_tables(counts)
 
     def _passes(self, h: int, w: int, device) -> list[Positions]:
         if self.passes == 1 or h * w == 1:  # one position leaves no second half

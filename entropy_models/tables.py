@@ -25,14 +25,27 @@ ESCAPE_BITS = 16
 # Five times the largest scale. With 127 the widest tables sent 4.7 % of their symbols
 # through 16-bit escapes: 430 bytes of one 49 kB photograph.
 LARGEST = 320
+# Fitted to 16 photographs and tried on 8 others, the tables save 2.4 % of the bytes
+# with 30,000 and 2.3 % with 300.
+PSEUDO_COUNTS = 30_000
 
 
-def gaussian_tables() -> TableSet:
-    """The 64 zero-mean tables, P = 12, of scales 0.11 … 64 in equal log steps."""
+def gaussian_tables(counts: np.ndarray | None = None) -> TableSet:
+    """The 64 zero-mean tables, P = 12, of scales 0.11 … 64 in equal log steps.
+
+    ``counts`` (64, 2 LARGEST + 3): how often each symbol met each table, the ends
+    holding all beyond (`statistics.SymbolCounter`). The densities are then those
+    frequencies, made even in sign, with PSEUDO_COUNTS of the normal one: latents have
+    heavier tails than a normal density, and a thrifty encoder leaves more zeros.
+    """
     pmfs, minimum, escape = [], [], []
     for k in range(SCALE_BINS):
-        sigma = SCALE_MIN * math.exp(k * LOG_STEP)
-        pmf, tail = _best_alphabet(_gaussian_pmf(sigma))
+        density = _gaussian_pmf(SCALE_MIN * math.exp(k * LOG_STEP))
+        if counts is not None:
+            even = (counts[k] + counts[k, ::-1]) / 2
+            density = even + PSEUDO_COUNTS * density
+            density = density / density.sum()
+        pmf, tail = _best_alphabet(density)
         pmfs.append(pmf)
         minimum.append(-(len(pmf) // 2))
         escape.append(tail)
