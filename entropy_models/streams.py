@@ -203,6 +203,12 @@ def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
     return torch.clamp(values, low.to(values.dtype), high.to(values.dtype))
 
 
+def ideal_bits(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
+    """Bits of each item's values (B, ...) by their tables, (B,) float64."""
+    rows = tables.rows(_flat(values), _flat(indexes))
+    return torch.from_numpy(tables.ideal[rows]).view(len(values), -1).sum(1)
+
+
 def _split(data: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
     """Hashes and streams."""
     hashes = [int.from_bytes(item[:HASH_BYTES], "little") for item in data]
