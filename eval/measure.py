@@ -109,15 +109,18 @@ def measure(
 
 
 class Log:
-    """The results of a run on disk, and what earlier runs left there."""
+    """The results of a run on disk, and what earlier runs left there.
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self.path = path
-        self.rows: dict[str, Row] = {}
+    ``kind``: the dataclass of a line; those of sound are others.
+    """
+
+    def __init__(self, path: pathlib.Path, kind: type = Row) -> None:
+        self.path, self.kind = path, kind
+        self.rows: dict[str, Any] = {}
         if path.is_file():
             self._read()
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Any) -> None:
         """Append one row, on disk before the call returns."""
         self.rows[row.key] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,7 @@ class Log:
         for number, line in enumerate(data[:whole].splitlines(), start=1):
             try:
                 fields: dict[str, Any] = json.loads(line)
-                row = Row(**fields)
+                row = self.kind(**fields)
             except (ValueError, TypeError) as error:
                 raise InputError(
                     f"{self.path}, line {number}, is not a result ({error}); expected "

@@ -57,6 +57,13 @@ background:var(--rule);cursor:pointer;outline-offset:3px}
 background:var(--original) 0 0/100% 100%}
 .crop:active::after{opacity:1}
 .crops strong{color:var(--ink);font-weight:600}
+.players{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));
+gap:.9rem 1rem;margin:.8rem 0 1.6rem}
+.players figure{margin:0;background:var(--card);border:1px solid var(--rule);
+border-radius:.55rem;padding:.7rem .8rem .6rem}
+.players figcaption{margin:0 0 .45rem}
+.players strong{color:var(--ink);font-weight:600}
+audio{display:block;width:100%;height:2.2rem}
 .scroll{overflow-x:auto;margin:.9rem 0}
 table{border-collapse:collapse;font-size:.89rem;line-height:1.35;min-width:100%}
 th{font-weight:600;color:var(--soft);text-align:right;vertical-align:bottom;
@@ -153,6 +160,19 @@ def crops(original: np.ndarray, shown: Sequence[tuple[str, str, np.ndarray]]) ->
             f'height="{height}" alt="{escape(name)}" src="{png_address(picture)}">'
             f"</span><figcaption><strong>{escape(name)}</strong> {escape(figures)}"
             "</figcaption></figure>"
+        )
+    lines.append("</div>")
+    return "".join(lines)
+
+
+def players(sounds: Sequence[tuple[str, str, str]]) -> str:
+    """Players side by side: (name, figures, data address of a sound)."""
+    lines = ['<div class="players">']
+    for name, figures, address in sounds:
+        lines.append(
+            f"<figure><figcaption><strong>{escape(name)}</strong> {escape(figures)}"
+            f'</figcaption><audio controls preload="none" title="{escape(name)}" '
+            f'src="{address}"></audio></figure>'
         )
     lines.append("</div>")
     return "".join(lines)

@@ -27,7 +27,7 @@ from polycodec.eval.palette import Look
 from polycodec.eval.tables import number
 
 AXIS = {"psnr": "PSNR, dB (RGB)", "ms_ssim_db": "MS-SSIM, dB"}
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "font.size": 11,
     "axes.edgecolor": palette.RULE[1],
@@ -45,8 +45,8 @@ def rate_distortion(
     curves: Sequence[Curve], looks: Mapping[str, Look], metric: str
 ) -> Figure:
     """Draw quality over bits per pixel; published curves dashed."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _canvas(9.2, 5.6)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = canvas(9.2, 5.6)
         right = _last_rate(curves)
         ends: list[tuple[float, float, Curve]] = []
         visible: list[float] = []
@@ -77,8 +77,8 @@ def rate_difference(
     metric: str,
 ) -> Figure:
     """Draw the rate of one codec against each anchor, quality by quality."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _canvas(9.2, 4.4)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = canvas(9.2, 4.4)
         ends: list[tuple[float, float, str]] = []
         for name, found in comparisons.items():
             if not found.parts:
@@ -89,12 +89,12 @@ def rate_difference(
             (line,) = axes.plot(x, y, color=look.colour, lw=1.8, zorder=3)
             if look.dashes:
                 line.set_dashes(look.dashes)
-            _marks(axes, x, y, look, "d-" + name, labels[name], "%")
+            marks(axes, x, y, look, "d-" + name, labels[name], "%")
             ends.append((x[-1], y[-1], name))
         axes.axhline(0, color=palette.SOFT[1], lw=1)
         axes.set_ylim(*_limits([comparisons[name] for _, _, name in ends]))
         texts = [(x, y, labels[name], looks[name].colour) for x, y, name in ends]
-        _spread_labels(axes, texts)
+        spread_labels(axes, texts)
         axes.set_xlabel(AXIS[metric])
         axes.set_ylabel("rate difference, %")
     return figure
@@ -108,8 +108,8 @@ def bd_bars(
     """Draw one codec's BD-rate (Akima) against each anchor as bars."""
     shown = [(n, c.rate_akima) for n, c in comparisons.items() if c.overlap]
     shown.sort(key=lambda pair: -pair[1])
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _canvas(9.2, 0.8 + 0.42 * max(1, len(shown)))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = canvas(9.2, 0.8 + 0.42 * max(1, len(shown)))
         axes.grid(axis="y", visible=False)
         for row, (name, value) in enumerate(shown):
             axes.barh(row, value, height=0.62, color=looks[name].colour, zorder=3)
@@ -157,7 +157,8 @@ def svg_for_page(figure: Figure, name: str, title: str) -> str:
     return palette.to_variables(svg)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure (in inches) with the axes of this style."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(visible=True, lw=0.7)
@@ -198,10 +199,10 @@ def _draw_curve(
     if look.dashes:
         line.set_dashes(look.dashes)
     else:
-        _marks(axes, rates, values, look, metric + curve.name, curve.label, "dB")
+        marks(axes, rates, values, look, metric + curve.name, curve.label, "dB")
 
 
-def _marks(
+def marks(
     axes: Axes,
     x: Sequence[float],
     y: Sequence[float],
@@ -210,6 +211,7 @@ def _marks(
     label: str,
     unit: str,
 ) -> None:
+    """Draw measured points that will say their numbers on the page."""
     for at, (a, b) in enumerate(zip(x, y, strict=True)):
         (point,) = axes.plot(
             [a], [b], look.mark or "o", color=look.colour, ms=4.6, mew=0, zorder=6
@@ -222,10 +224,10 @@ def _label_ends(
     axes: Axes, ends: Iterable[tuple[float, float, Curve]], looks: Mapping[str, Look]
 ) -> None:
     texts = [(x, y, c.label, looks[c.name].colour) for x, y, c in ends]
-    _spread_labels(axes, texts)
+    spread_labels(axes, texts)
 
 
-def _spread_labels(
+def spread_labels(
     axes: Axes, texts: Sequence[tuple[float, float, str, str]], gap: float = 0.052
 ) -> None:
     """Write each curve's name beside its right end, moved apart where crowded."""

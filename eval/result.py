@@ -83,23 +83,24 @@ def write(result: Evaluation) -> None:
     result.out.mkdir(parents=True, exist_ok=True)
     content = asdict(replace(result, rows=[]))
     content["out"] = str(result.out)
-    text = json.dumps(_finite(content), indent=1) + "\n"
-    _replace(result.out / "run.json", text)
-    _replace(result.out / "table.md", markdown(result))
+    text = json.dumps(finite(content), indent=1) + "\n"
+    replace_text(result.out / "run.json", text)
+    replace_text(result.out / "table.md", markdown(result))
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
+def replace_text(path: pathlib.Path, text: str) -> None:
+    """Write a text file whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: figures that do not exist become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -112,7 +112,7 @@ def _conclude(
         dataset=name,
         images=images,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
-        environment=_environment(),
+        environment=environment(),
         versions={subject.name: dict(subject.versions()) for subject in subjects},
         skipped=skipped,
         curves=found,
@@ -198,7 +198,8 @@ def _per_picture(
     }
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Versions and machine that a result depends on."""
     import numpy
     import torch
 

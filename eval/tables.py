@@ -154,17 +154,17 @@ def markdown(result: Evaluation) -> str:
     """All tables of a run as Markdown."""
     lines = [f"# {result.dataset}: {len(result.images)} pictures, {result.created}", ""]
     lines += ["## Means for each setting", ""]
-    lines += _markdown_table(*points_table(result))
+    lines += markdown_table(*points_table(result))
     for metric, title in (("psnr", "RGB PSNR"), ("ms_ssim_db", "MS-SSIM in dB")):
         lines += ["", f"## BD-rate by {title} (negative: fewer bits)", ""]
-        lines += _markdown_table(*bd_table(result, metric))
+        lines += markdown_table(*bd_table(result, metric))
     tests = [c.name for c in result.curves if c.kind == "codec"]
     for test in tests or [c.name for c in result.curves]:
         lines += ["", f"## Part by part: {result.curve(test).label}, RGB PSNR", ""]
-        lines += _markdown_table(*parts_table(result, test, "psnr"))
+        lines += markdown_table(*parts_table(result, test, "psnr"))
     for test in result.per_picture:
         lines += ["", f"## BD-rate % on each picture: {result.curve(test).label}", ""]
-        lines += _markdown_table(*pictures_table(result, test))
+        lines += markdown_table(*pictures_table(result, test))
     for codec, over in result.overheads.items():
         lines += ["", f"## Real bytes against the estimate: {codec}", ""]
         lines += [overhead_sentence(over)]
@@ -183,6 +183,7 @@ def overhead_sentence(over: Overhead) -> str:
     )
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]

@@ -89,20 +89,22 @@ Report = Annotated[
 Dataset = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="kodak|DIR|FILES", help="What to measure on. [default: kodak]"
+        metavar="kodak|speech|DIR|FILES", help="What to measure on. [default: kodak]"
     ),
 ]
 Codecs = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME...", help="Ours; NAME@RUN too. [default: image/default]"
+        metavar="NAME...",
+        help="Ours; NAME@RUN too. image/default or speech/default unless told.",
     ),
 ]
 Anchors = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,...",
-        help="jpeg,webp,avif,jxl,jpeg2000 unless told; '' for none.",
+        help="jpeg,webp,avif,jxl,jpeg2000 or opus,opus-vbr,codec2 unless told; "
+        "'' for none.",
     ),
 ]
 Qualities = Annotated[
@@ -111,6 +113,20 @@ Qualities = Annotated[
 TargetBpps = Annotated[
     str | None, typer.Option(metavar="F,F,...", help="Rates instead of qualities.")
 ]
+TargetRates = Annotated[
+    str | None,
+    typer.Option(
+        "--target-kbps",
+        metavar="F,F,...",
+        help="Sound: rates in kbit/s instead of qualities.",
+    ),
+]
+Measures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="M,M,...", help="Sound: pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel."
+    ),
+]
 Reference = Annotated[
     str | None, typer.Option(metavar="NAME", help="BD-rate against this one only.")
 ]
@@ -118,7 +134,7 @@ Published = Annotated[
     str | None, typer.Option(metavar="JSON", help="Published curves, dashed.")
 ]
 Data = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Where kodak/ is already.")
+    str | None, typer.Option(metavar="DIR", help="Where kodak/ or speech/ is already.")
 ]
 Limit = Annotated[
     int | None, typer.Option(metavar="N", help="The first N pictures only.")

@@ -21,11 +21,13 @@ from polycodec.cli_options import (
     Dataset,
     Device,
     Limit,
+    Measures,
     Published,
     Qualities,
     Reference,
     Report,
     TargetBpps,
+    TargetRates,
 )
 from polycodec.cli_values import check_device
 from polycodec.errors import UsageError
@@ -101,6 +103,8 @@ def evaluate(
     anchors: Anchors = None,
     qualities: Qualities = None,
     target_bpp: TargetBpps = None,
+    target_kbps: TargetRates = None,
+    measures: Measures = None,
     reference: Reference = None,
     published: Published = None,
     data: Data = None,
@@ -109,36 +113,54 @@ def evaluate(
     checkpoint: Checkpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs beside JPEG, WebP, AVIF and others."""
+    """Measure codecs beside JPEG, WebP, AVIF and others; of sound, beside Opus."""
     check_device(device)
-    options: dict[str, Any] = {}
+    chosen: Any = dataset or ["kodak"]
+    chosen = chosen[0] if len(chosen) == 1 else chosen
+    options: dict[str, Any] = {"qualities": _numbers(qualities)}
     if anchors is not None:
-        options["anchors"] = [a.strip() for a in anchors.split(",") if a.strip()]
+        options["anchors"] = _words(anchors)
     if codec is not None:
         options["codecs"] = codec
-    chosen = dataset or ["kodak"]
-    numbers = {"qualities": _numbers(qualities), "target_bpps": _numbers(target_bpp)}
+    options |= {"device": device, "checkpoint": checkpoint, "published": published}
+    options |= {"data": data, "limit": limit, "out": out}
+    from polycodec.eval.speech.utterances import is_sound
 
+    images = {"--target-bpp": target_bpp, "--reference": reference}
+    sounds = {"--target-kbps": target_kbps, "--measures": measures}
+    if is_sound(chosen):
+        _only("images", images)
+        words = None if measures is None else _words(measures)
+        rates = {"target_kbps": _numbers(target_kbps), "measures": words}
+        summary = _evaluate_sound(chosen, **rates, **options)
+    else:
+        _only("sound", sounds)
+        rates = {"target_bpps": _numbers(target_bpp), "reference": reference}
+        summary = _evaluate_images(chosen, **rates, **options)
+    print((Path(out) / "run.json").read_text().rstrip() if as_json else summary)
+
+
+def _evaluate_images(dataset: Any, **options: Any) -> str:
     from polycodec.eval.run import evaluate as run
-
-    result = run(
-        chosen[0] if len(chosen) == 1 else chosen,
-        out=out,
-        device=device,
-        checkpoint=checkpoint,
-        reference=reference,
-        published=published,
-        data=data,
-        limit=limit,
-        **numbers,
-        **options,
-    )
-    if as_json:
-        print((Path(out) / "run.json").read_text(), end="")
-        return
     from polycodec.eval.tables import summary
 
-    print(summary(result))
+    return summary(run(dataset, **options))
+
+
+def _evaluate_sound(dataset: Any, **options: Any) -> str:
+    from polycodec.eval.speech.run import evaluate as run
+    from polycodec.eval.speech.tables import summary
+
+    return summary(run(dataset, **options))
+
+
+def _only(kind: str, options: dict[str, Any]) -> None:
+    """Refuse options that only a data set of the other ``kind`` understands."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{given[0]} is for {kind}, which this data set is not; leave it out"
+        )
 
 
 def bench(
@@ -173,6 +195,10 @@ def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
         else:
             result += [current, arg]
     return result
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sound in and out of the evaluation: one channel, 16 kHz, float32 in [-1, 1].
+
+    any file ──► PyAV: decode, mix to one channel, resample ──► (T,) float32
+    (T,) float32 ──► 16-bit steps ──► WAV bytes, FLAC bytes, data address
+
+What codecs are given is a 16-bit signal, because that is what they are compared on.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import pathlib
+import wave
+
+import numpy as np
+
+from polycodec.errors import InputError
+from polycodec.eval.speech import RATE
+
+
+def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:
+    """Decode a sound file or its bytes to (T,) float32 at 16 kHz, one channel."""
+    import av
+
+    name = name or str(source)
+    parts = []
+    try:
+        with av.open(source if isinstance(source, io.BytesIO) else str(source)) as file:
+            if not file.streams.audio:
+                raise InputError(
+                    f"{name} holds no sound; expected a sound file; leave it out"
+                )
+            resampler = av.AudioResampler("fltp", "mono", RATE)
+            for frame in file.decode(audio=0):
+                parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
+            parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"cannot read {name}: {error}; expected a sound file; replace or remove it"
+        ) from error
+    if not parts or not sum(map(len, parts)):
+        raise InputError(f"{name} holds no samples; expected sound; leave it out")
+    return np.concatenate(parts).astype(np.float32)
+
+
+def steps(samples: np.ndarray) -> np.ndarray:
+    """16-bit integers of float samples, clipped."""
+    return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def as_heard(samples: np.ndarray) -> np.ndarray:
+    """Float samples on 16-bit steps, as a file would hold them."""
+    return steps(samples).astype(np.float32) / 32768.0
+
+
+def wav(samples: np.ndarray) -> bytes:
+    """A 16-bit WAV file."""
+    memory = io.BytesIO()
+    with wave.open(memory, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(steps(samples).tobytes())
+    return memory.getvalue()
+
+
+def flac(samples: np.ndarray) -> bytes:
+    """A 16-bit FLAC file."""
+    import av
+
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="flac") as file:
+        stream = file.add_stream("flac", rate=RATE, layout="mono")
+        for packet in [*stream.encode(frame(samples)), *stream.encode(None)]:
+            file.mux(packet)
+    return memory.getvalue()
+
+
+def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
+    """Samples (T,) float32 at ``rate`` brought to ``target``."""
+    import av
+
+    resampler = av.AudioResampler("fltp", "mono", target)
+    made = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), "fltp", "mono")
+    made.sample_rate = rate
+    parts = [*resampler.resample(made), *resampler.resample(None)]
+    return np.concatenate([part.to_ndarray()[0] for part in parts])
+
+
+def frame(samples: np.ndarray, rate: int = RATE):
+    """A frame of PyAV with 16-bit samples."""
+    import av
+
+    made = av.AudioFrame.from_ndarray(steps(samples)[None], "s16", "mono")
+    made.sample_rate = rate
+    return made
+
+
+def flac_address(samples: np.ndarray) -> str:
+    """A FLAC file as a data address, for the page's players."""
+    return "data:audio/flac;base64," + base64.b64encode(flac(samples)).decode()
