@@ -21,6 +21,7 @@ _EXTRAS = {
     "bjontegaard": "eval",
     "matplotlib": "eval",
     "torchmetrics": "eval",
+    "av": "eval",
 }
 
 
