@@ -26,26 +26,33 @@ from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkp
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate, matrices_of
-from polycodec.train.sections import RunSection
 from polycodec.train.task import task_of
 
 
-def _fabric(run: RunSection) -> Fabric:
+def _fabric(config: TrainConfig) -> Fabric:
     """Devices of the config, or as many processes as torchrun has started.
 
     Fabric's own mixed precision would also round the inputs, pixels and rate level,
     to bfloat16; autocast alone leaves them as they are.
     """
+    run = config.run
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 0))  # set by torchrun
+    # Weights of a quantizer have no gradient while latents pass as they are.
+    idle = config.stages.unquantized > 0 and max(local, run.devices) > 1
+    strategy = "ddp_find_unused_parameters_true" if idle else "auto"
     if not local:
-        return Fabric(accelerator=run.accelerator, devices=run.devices)
+        return Fabric(
+            accelerator=run.accelerator, devices=run.devices, strategy=strategy
+        )
     if run.devices not in (1, local):
         raise UsageError(
             f"run.devices is {run.devices}, torchrun started {local} processes here; "
             "leave run.devices out, or make them equal"
         )
     nodes = int(os.environ["WORLD_SIZE"]) // local
-    return Fabric(accelerator=run.accelerator, devices=local, num_nodes=nodes)
+    return Fabric(
+        accelerator=run.accelerator, devices=local, num_nodes=nodes, strategy=strategy
+    )
 
 
 class Trainer:
@@ -54,12 +61,12 @@ class Trainer:
     def __init__(self, config: TrainConfig, *, resume: bool = False) -> None:
         self.config = config
         run = config.run
-        self.fabric = _fabric(run)
+        self.fabric = _fabric(config)
         self.fabric.launch()
         torch.manual_seed(run.seed)
         self.out = Path(run.out)
         self.step, self.seconds = 0, 0.0  # of all parts of a resumed run together
-        codec = build(f"codec/{config.codec.name}", **config.codec.options())
+        codec = build(f"codec/{config.codec.name}", **config.codec.trained())
         self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
         self.task = task_of(codec, config, self.fabric, self.log)
         self.source = self.task.source

@@ -97,7 +97,3 @@ class SpeechLoss(nn.Module):
             return mel, ()
         scale = (magnitudes + SOFT) ** (POWER - 1)
         return mel, tuple(plane * scale for plane in planes)
-
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """Σ weight · term."""
-        return sum(self.weights[name] * value for name, value in terms.items())

@@ -30,6 +30,14 @@ class CodecSection(Section):
         """Everything but the name: keyword arguments of the family."""
         return {k: v for k, v in self.model_dump().items() if k != "name"}
 
+    def trained(self) -> dict[str, Any]:
+        """The options that training builds with.
+
+        Statistics of tokens are taken at export, when the codebooks are final.
+        """
+        unused = {"entropy"} if self.name == "token" else set()
+        return {k: v for k, v in self.options().items() if k not in unused}
+
 
 class DataSection(Section):
     """Where training signals come from."""

@@ -35,7 +35,6 @@ HOMES = {
 class Task:
     """Base of all tasks. The loop sets ``model`` (wrapped) before the first step."""
 
-    unused_parameters = False  # whether some get no gradient in some steps (DDP)
     model: nn.Module  # as Fabric wraps it; model.module is the codec itself
     forward: Callable[..., Any]  # the same, compiled where asked for
     precision: Callable[[], AbstractContextManager]

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from polycodec.errors import InputError, UsageError
+from polycodec.train.adversary import Adversary
+from polycodec.train.balancer import Balancer
 from polycodec.train.data_speech import SpeechCache, SpeechSource
 from polycodec.train.loss_speech import SpeechLoss
 from polycodec.train.measures_speech import measure
@@ -32,7 +35,15 @@ class SpeechTask(Task):
         self.source = speech_source(config, recordings, self.rate, self.hop)
         self.criterion = fabric.to_device(SpeechLoss(config.loss, self.rate))
         self.levels = validation_levels(config.eval.levels, codec.levels)
-        self.unused_parameters = config.stages.unquantized > 0
+        self.adversary: Adversary | None = None
+        reduce = partial(fabric.all_reduce, reduce_op="mean")
+        self.balancer = Balancer(reduce=reduce) if config.loss.balance else None
+
+    def setup(self) -> None:
+        """Discriminators, where the config names some."""
+        section = self.config.adversary
+        if section.names:
+            self.adversary = Adversary(section, self.fabric, self.precision)
 
     def begin(self, step: int) -> tuple[str, ...]:
         """Build the codebooks where a stage ends."""
@@ -70,11 +81,40 @@ class SpeechTask(Task):
         x, active = self.fabric.to_device(x), self.fabric.to_device(active)
         with self.precision():
             out = self.forward(x, active, quantize=quantize)
-        terms = self.criterion(out.x_hat, x)
         commitment = out.loss.float().mean()
-        loss = self.criterion.total(terms) + commitment
-        values = {name: value.detach() for name, value in terms.items()}
-        return loss, {**values, "commitment": commitment.detach()}
+        loss, values = self._distance(step, out.x_hat.float(), x)
+        return loss + commitment, {**values, "commitment": commitment.detach()}
+
+    def _distance(
+        self, step: int, x_hat: Tensor, x: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar whose gradient the decoder gets, and the terms for the log."""
+        values: dict[str, Tensor] = {}
+        # Terms see a leaf: their gradients can be weighed before the decoder's pass.
+        leaf = x_hat.detach().requires_grad_() if self.balancer else x_hat
+        terms, weights = self.criterion(leaf, x), dict(self.criterion.weights)
+        section = self.config.adversary
+        if self.adversary and step >= section.start:
+            values["discriminators"] = self.adversary.learn(x_hat, x)
+            terms |= self.adversary.terms(leaf, x)
+            weights |= {"adversary": section.weight, "feature": section.feature}
+        total = sum(weights[name] * value for name, value in terms.items())
+        values |= {name: value.detach() for name, value in terms.items()}
+        if self.balancer is None:
+            return total, values
+        gradient = self.balancer.gradient(terms, weights, leaf)
+        return (x_hat * gradient).sum(), {"loss": total.detach(), **values}
+
+    def state(self) -> dict[str, Any]:
+        """Discriminators and the balancer's running norms."""
+        parts = {"adversary": self.adversary, "balancer": self.balancer}
+        return {name: part.state() for name, part in parts.items() if part}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore `state`; a part the checkpoint has not starts fresh."""
+        for name, part in state.items():
+            if (mine := getattr(self, name, None)) is not None:
+                mine.load_state(part)
 
     @torch.no_grad()
     def validate(self, step: int) -> list[dict[str, Any]]:
