@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything about the CUDA coder that only a GPU can answer, in one JSON.
 
-    python docs/checks/gpu.py --out gpu.json                 on a machine with a GPU
-    python docs/checks/gpu.py --emulate --out gpu.json       without: a dry run
+    python docs/checks/gpu.py --images KODAK                 on a machine with a GPU
+    python docs/checks/gpu.py --dry-run --out dry.json       without: a rehearsal
 
     identity    golden and random streams, both ways: the CPU's bytes exactly
-    exactness   entropy networks: files of the CPU decode to the same latents, and back
+    files       a codec's files, GPU and CPU, both ways: latents, bytes (gpu_codec.py)
+    waits       nothing between a decoder's passes waits for the device
+    exactness   entropy networks in all ways of computing, GPU against CPU
+    image       milliseconds of one image with the whole codec
+    speed       throughput, time per step, latency of one image's symbols (gpu_speed.py)
     sanitizer   compute-sanitizer's memcheck, racecheck and initcheck over identity
-    speed       gpu_speed.py: throughput, time per step, latency of one image
 
-What could not be run says "not yet measured"; a dry run measures no speed. A failed
-part is reported under its name and the exit status is 1.
+A rehearsal runs the same code over the kernels' host emulation, small, and keeps no
+time: what a GPU has not measured says "not yet measured". A failed part is reported
+under its name and the exit status is 1. Without --out the JSON goes to eval/measured/,
+where README and report look for the newest.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +45,7 @@ from polycodec.cuda.device import BatchDecoder, BatchEncoder, Runtime  # noqa: E
 from polycodec.cuda.device_checksum import BatchChecksum  # noqa: E402
 
 NOT_YET = "not yet measured"
-PARTS = ("identity", "exactness", "sanitizer", "speed")
+PARTS = ("identity", "files", "waits", "exactness", "image", "speed", "sanitizer")
 LIMIT = 240  # seconds for each tool
 TOOLS = ("memcheck", "racecheck", "initcheck")
 
@@ -148,8 +154,8 @@ def identity(device: Runtime, cases: int) -> dict:
     return result
 
 
-def exactness(images: Path | None, checkpoint: str | None) -> dict:
-    """Files of the CPU decoded on the GPU, and files of the GPU on the CPU."""
+def exactness(checkpoint: str | None) -> dict:
+    """Files of each device decoded on the other in every way of computing."""
     import exactness as check
     import torch
     from PIL import Image
@@ -157,14 +163,13 @@ def exactness(images: Path | None, checkpoint: str | None) -> dict:
     from polycodec.codecs import zoo
 
     with tempfile.TemporaryDirectory() as folder:
-        if images is None:
-            images = Path(folder) / "images"
-            images.mkdir()
-            rng = np.random.default_rng(1)
-            for number, size in enumerate([(192, 256), (137, 201)]):
-                fine = rng.integers(0, 255, (*size, 3), np.uint8)
-                rough = Image.fromarray(fine).resize((size[1] // 16, size[0] // 16))
-                rough.resize((size[1], size[0])).save(images / f"{number}.png")
+        images = Path(folder) / "images"
+        images.mkdir()
+        rng = np.random.default_rng(1)
+        for number, size in enumerate([(192, 256), (137, 201)]):
+            fine = rng.integers(0, 255, (*size, 3), np.uint8)
+            rough = Image.fromarray(fine).resize((size[1] // 16, size[0] // 16))
+            rough.resize((size[1], size[0])).save(images / f"{number}.png")
         table = {}
         for made, read in (("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")):
             out = Path(folder) / f"{made}-{read}"
@@ -211,11 +216,12 @@ def sanitizer(cases: int) -> dict:
     return result
 
 
-def about(emulate: bool) -> dict:
+def about(dry: bool) -> dict:
     """Device, driver and versions."""
-    facts = {"python": platform.python_version(), "numpy": np.__version__}
+    facts = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version()}
+    facts |= {"numpy": np.__version__, "revision": revision()}
     facts["host"] = platform.processor() or platform.machine()
-    if emulate:
+    if dry:
         return facts | {"device": f"none: emulation on the host; {NOT_YET}"}
     import torch
 
@@ -225,49 +231,128 @@ def about(emulate: bool) -> dict:
     facts |= {"device": properties.name, "torch": torch.__version__}
     facts["capability"] = f"{properties.major}.{properties.minor}"
     facts["processors"] = properties.multi_processor_count
+    facts["cuda"] = torch.version.cuda
     facts["nvrtc"] = "{}.{}".format(*nvrtc.compiler().version)
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    if shutil.which(query[0]):
-        done = subprocess.run(query, capture_output=True, text=True, check=False)
-        facts["driver"] = done.stdout.split("\n")[0].strip()
+    facts["driver"] = said(
+        "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"
+    )
     return facts
+
+
+def said(*command: str) -> str:
+    """The first line of a command's output, or nothing."""
+    if not shutil.which(command[0]):
+        return ""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    return done.stdout.split("\n")[0].strip()
+
+
+def revision() -> str:
+    """The checkout's commit."""
+    return said("git", "describe", "--always", "--dirty")
+
+
+class Rehearsal:
+    """All parts over the emulation, without a figure of time."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        import gpu_codec
+        import torch
+
+        from polycodec.codecs import zoo
+        from polycodec.cuda.emulation import Emulator
+
+        class Device(Emulator):
+            device = torch.device("cpu")
+
+        Device.torch = torch
+        self.args, self.coder, self.codec = args, Device, gpu_codec
+        codec = zoo.load(checkpoint=args.checkpoint)
+        self.host = gpu_codec.Side("cpu", codec, lambda: gpu_codec.coded_by(None))
+        self.side = gpu_codec.Side(
+            "cuda", codec, lambda: gpu_codec.coded_by(Emulator())
+        )
+        self.images = list(gpu_codec.pictures(None, (64, 96)))
+
+    def parts(self) -> dict[str, Callable[[], object]]:
+        """What there is to run; sanitizer and exactness need the device."""
+        import gpu_speed
+
+        codec, x = self.codec, self.images[0]
+        return {
+            "identity": lambda: identity(self.coder(), self.args.cases),
+            "files": lambda: codec.files([self.host, self.side], self.images),
+            "waits": lambda: codec.waits(self.side, x),
+            "image": lambda: unmeasured(codec.image(self.side, x, 0)),
+            "speed": lambda: unmeasured(
+                gpu_speed.measure(self.coder(), rounds=0, sizes=gpu_speed.REHEARSAL)
+            ),
+        }
+
+
+def unmeasured(tree: object) -> object:
+    """A result without its times and speeds."""
+    if isinstance(tree, dict):
+        return {k: unmeasured(v) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [unmeasured(v) for v in tree]
+    return NOT_YET if isinstance(tree, float) else tree
 
 
 def parts_of(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     """What there is to run."""
-    if args.emulate:
-        from polycodec.cuda.emulation import Emulator
+    if args.dry_run:
+        return Rehearsal(args).parts()
+    import gpu_codec
+    import gpu_speed
 
-        return {"identity": lambda: identity(Emulator(), args.cases)}
+    from polycodec.codecs import zoo
     from polycodec.cuda import driver
 
-    def speed() -> object:
-        import gpu_speed
-
-        return gpu_speed.measure(driver.on("cuda"), rounds=args.rounds)
-
+    sides = [
+        gpu_codec.Side(name, zoo.load(device=name, checkpoint=args.checkpoint))
+        for name in ("cpu", "cuda")
+    ]
+    images = list(gpu_codec.pictures(args.images, (512, 768)))
+    one = next(x for x in gpu_codec.pictures(None, (512, 768)))
     return {
         "identity": lambda: identity(driver.on("cuda"), args.cases),
-        "exactness": lambda: exactness(args.images, args.checkpoint),
+        "files": lambda: gpu_codec.files(sides, images),
+        "waits": lambda: gpu_codec.waits(sides[1], one),
+        "exactness": lambda: exactness(args.checkpoint),
+        "image": lambda: gpu_codec.image(sides[1], images[0], 4 * args.rounds),
+        "speed": lambda: gpu_speed.measure(driver.on("cuda"), rounds=args.rounds),
         "sanitizer": lambda: sanitizer(min(args.cases, 20)),
-        "speed": speed,
     }
+
+
+def default_target(facts: dict) -> Path:
+    """Where README and report find it."""
+    name = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
+    return ROOT / "eval" / "measured" / f"gpu-{facts['date']}-{name}.json"
 
 
 def main() -> int:
     """Command line; 1 when a part failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, help="the JSON; else only printed")
-    parser.add_argument("--emulate", action="store_true", help="dry run, no GPU")
+    parser.add_argument("--out", type=Path, help="the JSON; else eval/measured/")
+    parser.add_argument("--dry-run", action="store_true", help="rehearse without GPU")
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--cases", type=int, default=200, help="random batches")
     parser.add_argument("--rounds", type=int, default=5, help="of each timing")
-    parser.add_argument("--images", type=Path, help="a folder; else two made up ones")
+    parser.add_argument("--images", type=Path, help="a folder; else one made up image")
     parser.add_argument("--checkpoint", help="of the codec; else the default")
     args = parser.parse_args()
-    parts = parts_of(args)
-    result: dict = {"about": about(args.emulate)}
-    failed = False
+    if args.only == ["identity"] and not args.dry_run:  # under a sanitizer: no codec
+        from polycodec.cuda import driver
+
+        print(identity(driver.on("cuda"), args.cases))
+        return 0
+    result: dict = {"about": about(args.dry_run)}
+    target = args.out or (None if args.dry_run else default_target(result["about"]))
+    parts, failed = parts_of(args), False
     for name in args.only or PARTS:
         result[name] = NOT_YET
         if name in parts:
@@ -276,8 +361,9 @@ def main() -> int:
             except Exception as error:  # the other parts are worth having
                 traceback.print_exc()
                 result[name], failed = f"failed: {error}", True
-        if args.out:
-            args.out.write_text(json.dumps(result, indent=1) + "\n")
+        if target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(result, indent=1) + "\n")
         print(name, json.dumps(result[name], indent=1), flush=True)
     return int(failed)
 

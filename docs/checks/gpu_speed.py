@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,10 +22,32 @@ from polycodec.cuda import TableSet
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.driver import Device
 
-IMAGE = 491_520
 BITS = (0.85, 3.0, 5.0)
-STEPS = 8192  # of one chunk
-BATCHES = (1, 16, 128, 546)  # images; the last: 268 million symbols
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is coded."""
+
+    image: int = 491_520  # symbols
+    steps: int = 8192  # of one chunk
+    batches: tuple[int, ...] = (1, 16, 128, 546)  # images; the last: 268 M symbols
+
+
+REHEARSAL = Sizes(image=640, steps=4, batches=(1, 2))
+
+
+class HostEvent:
+    """What torch.cuda.Event is, for a rehearsal without a device."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        self.at = 0.0
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, end: HostEvent) -> float:
+        return (end.at - self.at) * 1e3
 
 
 def gaussian_tables() -> tuple[TableSet, np.ndarray]:
@@ -84,11 +107,12 @@ class Stopwatch:
 
     def __init__(self, device: Device) -> None:
         self.device, self.events = device, []
+        self.cuda = device.torch.cuda if device.device.type == "cuda" else None
         self._launch = device.launch
 
     def __enter__(self) -> Stopwatch:
         def timed(kernel, *args):
-            event = self.device.torch.cuda.Event
+            event = self.cuda.Event if self.cuda else HostEvent
             begin, end = event(enable_timing=True), event(enable_timing=True)
             begin.record()
             self._launch(kernel, *args)
@@ -103,7 +127,8 @@ class Stopwatch:
 
     def read(self) -> dict[str, float]:
         """Milliseconds by kernel since the last reading; waits for the device."""
-        self.device.torch.cuda.synchronize()
+        if self.cuda:
+            self.cuda.synchronize()
         total: dict[str, float] = defaultdict(float)
         for kernel, begin, end in self.events:
             total[kernel.split("_")[0]] += begin.elapsed_time(end)
@@ -125,7 +150,7 @@ def decode(device: Device, data: list[bytes], load, passes: int = 1):
     for part in load[1].chunk(passes, dim=1):
         symbols = decoder.get(part, load[2])
     decoder.finish()
-    return symbols
+    return device.torch.as_tensor(symbols)
 
 
 def best(device: Device, call: Callable[[], object], rounds: int) -> dict[str, float]:
@@ -143,13 +168,13 @@ def best(device: Device, call: Callable[[], object], rounds: int) -> dict[str, f
     return least
 
 
-def throughput(device: Device, loads: Loads, rounds: int) -> list[dict]:
+def throughput(device: Device, loads: Loads, rounds: int, sizes: Sizes) -> list[dict]:
     """Msym/s of kernels and of calls for all loads and batches."""
     rows = []
     for name in (*map(str, BITS), "shared"):
-        for batch in BATCHES:
+        for batch in sizes.batches:
             for chunks in (None, 24):
-                load = loads.make(name, batch, IMAGE)
+                load = loads.make(name, batch, sizes.image)
                 data = encode(device, load, chunks=chunks)
                 same = device.torch.equal(decode(device, data, load), load[0])
                 if not same:
@@ -161,7 +186,7 @@ def throughput(device: Device, loads: Loads, rounds: int) -> list[dict]:
                 reading = best(
                     device, lambda d=data, x=load: decode(device, d, x), rounds
                 )
-                symbols = batch * IMAGE
+                symbols = batch * sizes.image
                 kernels = sum(v for k, v in coding.items() if k != "call")
                 rows.append(
                     {
@@ -180,9 +205,9 @@ def throughput(device: Device, loads: Loads, rounds: int) -> list[dict]:
     return rows
 
 
-def steps(device: Device, loads: Loads, rounds: int) -> list[dict]:
+def steps(device: Device, loads: Loads, rounds: int, sizes: Sizes) -> list[dict]:
     """Nanoseconds a step, tables in shared memory and not, warps a processor."""
-    rows, count = [], STEPS
+    rows, count = [], sizes.steps
     for limit, where in ((device.shared_limit, "shared"), (0, "global")):
         usual, device.shared_limit = device.shared_limit, limit
         try:
@@ -214,10 +239,10 @@ def steps(device: Device, loads: Loads, rounds: int) -> list[dict]:
     return rows
 
 
-def latency(device: Device, loads: Loads, rounds: int) -> list[dict]:
+def latency(device: Device, loads: Loads, rounds: int, sizes: Sizes) -> list[dict]:
     """Milliseconds of one image: kernels, and the call with all copies and checks."""
     rows = []
-    load = loads.make("3.0", 1, IMAGE)
+    load = loads.make("3.0", 1, sizes.image)
     for chunks in (1, 4, 12, 24):
         parts = [part.contiguous() for part in load[0].chunk(10, dim=1)]
         planes = [part.contiguous() for part in load[1].chunk(10, dim=1)]
@@ -247,11 +272,11 @@ def latency(device: Device, loads: Loads, rounds: int) -> list[dict]:
     return rows
 
 
-def measure(device: Device, *, rounds: int) -> dict:
+def measure(device: Device, *, rounds: int, sizes: Sizes | None = None) -> dict:
     """All of it; the cheap ones first."""
-    loads = Loads(device)
+    loads, sizes = Loads(device), sizes or Sizes()
     return {
-        "latency of one image": latency(device, loads, rounds),
-        "time per step": steps(device, loads, rounds),
-        "throughput": throughput(device, loads, rounds),
+        "latency of one image": latency(device, loads, rounds, sizes),
+        "time per step": steps(device, loads, rounds, sizes),
+        "throughput": throughput(device, loads, rounds, sizes),
     }

@@ -135,7 +135,9 @@ void Tables::add_table(Source &in) {
 }
 
 Tables::Tables(Source &in) : first(1, 0), precision(8 + std::min(in.below(8), in.below(8))) {
-    const u32 count = in.below(8) ? 1 + in.below(4) : 1 + in.below(70);
+    // Many tables are small ones, or building them would take all the time.
+    const u32 most = std::max(1u, (1u << 17) >> precision);
+    const u32 count = std::min(most, in.below(8) ? 1 + in.below(4) : 1 + in.below(70));
     for (u32 k = 0; k < count; ++k) add_table(in);
     costs.push_back(0);
     numbers.push_back(0);
