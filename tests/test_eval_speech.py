@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import types
 import zlib
 from html.parser import HTMLParser
 
@@ -128,34 +127,23 @@ def test_the_test_utterances_have_to_be_named(tmp_path, monkeypatch):
 # --- our own codecs ---------------------------------------------------------------
 
 
-def test_our_codecs_are_measured_through_their_files(monkeypatch):
-    """The file interface is replaced by one that stores the WAV it is given."""
-    from polycodec.codecs import zoo
-    from polycodec.codecs.files import api
-
-    asked = []
-
-    class Codec:
-        digest = b"1234"
-
-        def eval(self):
-            return self
-
-    def store(source, target, **options):
-        asked.append({key: options[key] for key in options if key != "codec"})
-        target.write_bytes(source.read_bytes())
-        return types.SimpleNamespace(seconds=0.5, estimated_bits=1000.0)
-
-    monkeypatch.setattr(zoo, "load", lambda name, device, checkpoint: Codec())
-    monkeypatch.setattr(api, "encode", store)
-    monkeypatch.setattr(api, "decode", store)
-    subject = PolycodecSpeech("speech/test", control="target_kbps", device="cpu")
-    x = voice(0.5)
-    coded = subject.compress(x, 2.5)
-    assert coded.counted == len(coded.data) == 44 + 2 * len(x)
-    assert coded.estimated_bits == 1000.0
-    assert np.array_equal(subject.decompress(coded.data).samples, x)
-    assert asked == [{"target_kbps": 2.5}, {}]
+def test_our_codecs_are_measured_through_their_files(folder, tmp_path, sound_weights):
+    """Real containers of the tiny codec: every byte of them is the rate."""
+    subject = PolycodecSpeech("speech/default", device="cpu", settings=(0, 100))
+    x = voice(1.5)
+    coded = subject.compress(x, 100)
+    assert coded.data[:4] == subject.compress(x, 0).data[:4] and coded.seconds > 0
+    assert coded.counted == len(coded.data)
+    # 400 positions a second, 4 levels of 4 bits.
+    assert coded.estimated_bits == pytest.approx(1.5 * 400 * 4 * 4, rel=0.01)
+    heard = subject.decompress(coded.data).samples
+    assert heard.shape == x.shape
+    found = run.evaluate(folder, out=tmp_path / "out", **options(subject))
+    coarse, fine = found.curve("speech/default").points
+    assert coarse.kbps < fine.kbps
+    assert coarse.scores["si_sdr"].value < fine.scores["si_sdr"].value
+    asked = PolycodecSpeech("speech/default", control="target_kbps", settings=(6.0,))
+    assert 8 * asked.compress(x, 6.0).counted / 1.5 <= 6000
 
 
 # --- runs -------------------------------------------------------------------------

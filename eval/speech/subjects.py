@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import io
 import pathlib
-import tempfile
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from polycodec.eval.speech import sound
+from polycodec.eval.speech import RATE, sound
 from polycodec.eval.subjects import code_digest
 
 
@@ -67,8 +66,7 @@ class SpeechSubject(Protocol):
 class PolycodecSpeech:
     """One of our codecs, measured through the files it writes.
 
-    The clock runs inside encode and decode; the temporary WAV files that carry the
-    sound in and out cost it nothing in the results.
+    Sound goes in and comes out as 16-bit WAV, as it does for anybody who uses them.
     """
 
     kind, counts, delayed = "codec", "the whole .plc file", False
@@ -110,30 +108,27 @@ class PolycodecSpeech:
         }
 
     def compress(self, samples: np.ndarray, setting: float) -> Coded:
-        """Encode through a temporary WAV into a real ``.plc`` file."""
+        """Encode a WAV in memory into a real ``.plc`` file in memory."""
         from polycodec.codecs.files import api
 
-        with tempfile.TemporaryDirectory(prefix="polycodec-eval-") as folder:
-            source = pathlib.Path(folder, "in.wav")
-            target = pathlib.Path(folder, "out.plc")
-            source.write_bytes(sound.wav(samples))
-            result = api.encode(
-                source, target, codec=self._codec(), **{self.control: setting}
-            )
-            data = target.read_bytes()
-        estimate = getattr(result, "estimated_bits", None)
-        return Coded(data, len(data), result.seconds, estimate)
+        target = io.BytesIO()
+        result = api.encode(
+            io.BytesIO(sound.wav(samples)),
+            target,
+            codec=self._codec(),
+            **{self.control: setting},
+        )
+        data, estimate = target.getvalue(), result.estimated_kbps
+        bits = None if estimate is None else 1000 * estimate * len(samples) / RATE
+        return Coded(data, len(data), result.seconds, bits)
 
     def decompress(self, data: bytes) -> Decoded:
         """Decode a ``.plc`` file into a WAV and read that."""
         from polycodec.codecs.files import api
 
-        with tempfile.TemporaryDirectory(prefix="polycodec-eval-") as folder:
-            source = pathlib.Path(folder, "in.plc")
-            target = pathlib.Path(folder, "out.wav")
-            source.write_bytes(data)
-            result = api.decode(source, target, codec=self._codec())
-            samples = sound.read(io.BytesIO(target.read_bytes()), "the decoded WAV")
+        target = io.BytesIO()
+        result = api.decode(io.BytesIO(data), target, codec=self._codec())
+        samples = sound.read(io.BytesIO(target.getvalue()), "the decoded WAV")
         return Decoded(samples, result.seconds)
 
     def _codec(self) -> Any:
@@ -141,7 +136,5 @@ class PolycodecSpeech:
         if self._loaded is None:
             from polycodec.codecs import zoo
 
-            self._loaded = zoo.load(
-                self.model, self.device, checkpoint=self.checkpoint
-            ).eval()
+            self._loaded = zoo.load(self.model, self.device, checkpoint=self.checkpoint)
         return self._loaded
