@@ -32,14 +32,16 @@ UNSEEN = 0.5  # counts that a token has before any was seen
 class TokenModel(nn.Module):
     """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level."""
 
+    largest = LARGEST
+
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
         self.sizes = tuple(int(size) for size in sizes)
-        wrong = [size for size in self.sizes if not 1 <= size <= LARGEST]
+        wrong = [size for size in self.sizes if not 1 <= size <= self.largest]
         if wrong or not self.sizes:
             raise ModelError(
                 f"codebooks of {list(self.sizes)} tokens; expected one level or more "
-                f"of 1 to {LARGEST} tokens: split larger ones into levels"
+                f"of 1 to {self.largest} tokens: split larger ones into levels"
             )
         self.tables: dict[str, TableSet] = {}
 
@@ -104,7 +106,7 @@ class TokenModel(nn.Module):
         if not self.tables:
             raise ModelError("this token model has no tables; fit it, or call update()")
         flat = (shape[0], shape[1], int(np.prod(shape[2:])))
-        given = None if codes is None else codes.reshape(flat)
+        given = None if codes is None else codes.detach().cpu().reshape(flat)
         return self.code_sequence(coder, given, flat).to(torch.int64).reshape(shape)
 
     def code_sequence(
@@ -118,7 +120,7 @@ class TokenModel(nn.Module):
         """Bits of each item of codes (B, l, F) by the integer tables, (B,) float32."""
         coder = RateEstimator(codes.shape[0], noise=False)
         self.code(coder, codes, tuple(codes.shape))
-        return coder.bits
+        return coder.bits if coder.parts else torch.zeros(codes.shape[0])
 
 
 def _order0(counts: Sequence[np.ndarray]) -> TableSet:

@@ -1,38 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """The default for tokens: integers that learned on training speech, and go on learning.
 
-A small integer network (tokens_integers.py) looks at the last columns of tokens and
-gives all tokens of the next column their weights; while coding, it follows the file it
-codes. Sequences are short, a few hundred frames, so the warm start brings most of the
-gain and adaptation the rest. How fast a level adapts was chosen by what held-out
-training sequences cost.
+    x = E[last J columns]                                (J L D)   |x| <= 127
+    h = clip(⌊(W1 x + b1) / 2^s1⌋, 0, 255)
+    g = clip(⌊(W2 h + b2) / 2^s2⌋, -127, 127)            (L D)
+
+E and W are int8, so that float32 carries the sums exactly in any order (float64 where
+networks are wide). tokens_walk.py goes on from g and says what adapts. Speech files are
+short, a few hundred frames: the warm start brings most of the gain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from polycodec.entropy_models.tokens_integers import Frozen, Walk, quantized
-from polycodec.entropy_models.tokens_network import TokenNetwork, train
-from polycodec.entropy_models.tokens_steps import StepTokens, delayed
+from polycodec.entropy_models.tokens_learned import LearnedTokens, shift_for, unit_of
+from polycodec.entropy_models.tokens_network import Perceptron
+from polycodec.entropy_models.tokens_walk import G_TOP
+from polycodec.errors import ModelError
 from polycodec.registry import register
 
-NETWORK = ("embed", "up", "up_bias", "up_shift", "down", "down_bias", "down_shift")
-NETWORK = (*NETWORK, "out", "out_shift")
-HELD_OUT = 12  # of so many training sequences, one chooses the speed of adaptation
-TRIED_FRAMES = 500  # of a held-out sequence: as long as a file's chunk
-TRIED = 16  # sequences at most
-RATES = (0, 2, 4, 8, 16, 32)
-COUNTS = ((10, 0), (6, 16), (7, 16), (8, 16), (9, 16), (10, 16))  # log2 tokens, share
+X_TOP, H_TOP, BIAS_TOP = 127, 255, 1 << 22
+CALIBRATION = 4096  # columns
+SHIFTS = ("up_shift", "down_shift")
+BIASES = ("up_bias", "down_bias")
 
 
 @register("entropy/tokens-adaptive")
-class AdaptiveTokens(StepTokens):
+class AdaptiveTokens(LearnedTokens):
     """``sizes``: tokens of each level; ``width``: numbers that stand for a token;
-    ``columns``: how far back; ``hidden``: width of the network."""
+    ``columns``: how far back it looks; ``hidden``: width of the network."""
 
     def __init__(
         self,
@@ -42,101 +43,95 @@ class AdaptiveTokens(StepTokens):
         columns: int = 4,
         hidden: int = 256,
     ) -> None:
-        super().__init__(sizes)
+        super().__init__(sizes, width)
         self.options = {"width": width, "columns": columns, "hidden": hidden}
-        levels, largest = len(self.sizes), max(self.sizes)
+        levels, dtypes = len(self.sizes), {"bias": torch.int32}
         shapes = {
-            "embed": (levels, largest + 1, width),
+            "embed": (levels, max(self.sizes) + 1, width),
             "up": (hidden, columns * levels * width),
             "up_bias": (hidden,),
             "up_shift": (hidden,),
             "down": (levels * width, hidden),
             "down_bias": (levels * width,),
             "down_shift": (levels * width,),
-            "out": (levels, largest, width),
-            "out_shift": (levels,),
         }
         for name, shape in shapes.items():
-            dtype = torch.int32 if name.endswith("bias") else torch.int8
+            dtype = dtypes.get(name.split("_")[-1], torch.int8)
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
-        # Not fitted: a network of zeros, and counts that learn quickly.
-        start = torch.tensor([[0, 6, 16]], dtype=torch.int16)
-        self.register_buffer("adapt", start.repeat(levels, 1))
 
-    def fit(
-        self,
-        codes: Sequence[np.ndarray],
-        *,
-        steps: int = 1000,
-        seed: int = 0,
-        progress: Callable[[int, float], None] | None = None,
+    def _trunk(self) -> Perceptron:
+        return Perceptron(self.sizes, **self.options)
+
+    def _context(self, batch: int) -> PerceptronContext:
+        return PerceptronContext(self, batch)
+
+    def _freeze(self, trunk: Perceptron, typical: torch.Tensor) -> np.ndarray:
+        hidden = F.relu(trunk.up(trunk.context(typical)))[0, -CALIBRATION:]
+        unit_h = unit_of(hidden, H_TOP)
+        unit_g = unit_of(trunk.down(hidden), G_TOP)
+        embed = trunk.embed.double().numpy()
+        unit_x = np.abs(embed).max(axis=1) / X_TOP + 1e-12  # (L, D)
+        self._keep_integers("embed", np.rint(embed / unit_x[:, None]))
+        per_input = np.tile(unit_x.reshape(-1), trunk.lead)
+        self._keep_layer("up", trunk.up, per_input, unit_h)
+        self._keep_layer("down", trunk.down, unit_h, unit_g)
+        return unit_g
+
+    def _keep_layer(
+        self, name: str, layer: torch.nn.Linear, unit_in, unit_out: np.ndarray
     ) -> None:
-        """Learn from training sequences (L, F); minutes on one core. Reproducible."""
-        sequences = [one for one in self.sequences(codes) if one.size]
-        kept = sequences[HELD_OUT - 1 :: HELD_OUT]
-        learned = [s for i, s in enumerate(sequences) if i % HELD_OUT != HELD_OUT - 1]
-        super().fit(learned)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = TokenNetwork(self.sizes, **self.options)
-        frequencies = self._frequencies()
-        log = np.log(np.maximum(frequencies, 2.0**-16) / 2.0**15)
-        network.order0.copy_(torch.from_numpy(log))
-        train(network, learned, steps=steps, seed=seed, progress=progress)
-        sample = [
-            delayed(one, max(self.sizes), network.columns) for one in learned[:40]
-        ]
-        typical = torch.from_numpy(np.concatenate(sample, axis=1))[None]
-        for name, value in quantized(network, typical).items():
-            getattr(self, name).copy_(torch.from_numpy(value))
-        self.adapt.copy_(torch.from_numpy(self._choose_speed(kept or learned)))
+        """Rows as int8, each with its shift; half a unit is in the bias, to round."""
+        weight = layer.weight.double().numpy() * unit_in / unit_out[:, None]
+        bias = layer.bias.double().numpy() / unit_out
+        shift = shift_for(np.abs(weight).max(axis=1))
+        # Beside a row that is nearly zero, the bias alone must fit.
+        room = np.floor(np.log2(BIAS_TOP / (np.abs(bias) + 1)))
+        grid = 2.0 ** np.minimum(shift, room)
+        self._keep_integers(name, np.rint(weight * grid[:, None]))
+        self._keep_integers(f"{name}_bias", np.floor((bias + 0.5) * grid))
+        self._keep_integers(f"{name}_shift", np.log2(grid))
 
-    def start(self, batch: int, levels: int) -> Walk:
-        """A walk over ``batch`` new sequences."""
-        return Walk(self._frozen(), batch, levels, self.adapt.cpu().numpy())
+    def _keep_integers(self, name: str, values: np.ndarray) -> None:
+        buffer = getattr(self, name)
+        buffer.copy_(torch.from_numpy(values).to(buffer.dtype))
 
-    def _frozen(self) -> Frozen:
-        integers = {name: getattr(self, name).cpu().numpy() for name in NETWORK}
-        return Frozen(integers, self._frequencies())
 
-    def _frequencies(self) -> np.ndarray:
-        """Order-0 frequencies (L, K) int64, 0 where a level has no such token."""
-        tables = self.tables["order0"]
-        out = np.zeros((len(self.sizes), max(self.sizes)), np.int64)
-        for level, size in enumerate(self.sizes):
-            first = tables.first[level] + 1
-            out[level, :size] = tables.freqs[first : first + size]
-        return out
+class PerceptronContext:
+    """The last columns' embeddings of B sequences. See `Context`."""
 
-    def _choose_speed(self, sequences: list[np.ndarray]) -> np.ndarray:
-        """The (L, 3) `adapt` that costs least, level by level."""
-        pieces = [one[:, :TRIED_FRAMES] for one in sequences[:TRIED]]
-        best = np.array([[0, 10, 0]] * len(self.sizes))
-        for column, choices in ((slice(0, 1), RATES), (slice(1, 3), COUNTS)):
-            trials = np.repeat(best[None], len(choices), axis=0)
-            trials[:, :, column] = np.array(choices).reshape(len(choices), 1, -1)
-            cost = self._cost(pieces, trials)
-            best = trials[np.argmin(cost, axis=0), np.arange(len(best))]
-        return best
+    def __init__(self, model: AdaptiveTokens, batch: int) -> None:
+        arrays = {name: value.cpu().numpy() for name, value in model.named_buffers()}
+        largest = max(int(np.abs(arrays[n].astype(np.int64)).max()) for n in BIASES)
+        if largest > BIAS_TOP or max(np.abs(arrays[n]).max() for n in SHIFTS) > 32:
+            raise ModelError(
+                "the integers of the token model leave their range; the weights file "
+                "is damaged: get it again"
+            )
+        bounds = (arrays["up"].shape[1] * X_TOP, arrays["down"].shape[1] * H_TOP)
+        narrow = max(bounds) * 128 + BIAS_TOP <= 1 << 24
+        self.dtype = np.float32 if narrow else np.float64
+        carried = {name: value.astype(self.dtype) for name, value in arrays.items()}
+        self.embed = carried["embed"]
+        self.up = np.ascontiguousarray(carried["up"].T)
+        self.down = np.ascontiguousarray(carried["down"].T)
+        self.biases = tuple(carried[name] for name in BIASES)
+        shifts = [-arrays[name].astype(np.int32) for name in SHIFTS]
+        self.scales = tuple(np.ldexp(self.dtype(1), shift) for shift in shifts)
+        levels, _, width = self.embed.shape
+        self.level, self.shape = np.arange(levels), (batch, levels, width)
+        empty = self.embed[:, -1].reshape(-1)
+        self.recent = np.tile(empty, (batch, len(self.up) // empty.size))
 
-    def _cost(self, pieces: list[np.ndarray], trials: np.ndarray) -> np.ndarray:
-        """Bits of each level over the pieces, (T, L), for (T, L, 3) ways to adapt."""
-        tried, levels = len(trials), len(self.sizes)
-        columns = [delayed(one, -1) for one in pieces]
-        length = max(one.shape[1] for one in columns)
-        columns = [
-            np.pad(one, ((0, 0), (0, length - one.shape[1])), constant_values=-1)
-            for one in columns
-        ]
-        tokens = np.concatenate([np.stack(columns)] * tried)  # (T n, L, S)
-        adapt = np.repeat(trials, len(pieces), axis=0)
-        walk = Walk(self._frozen(), len(tokens), levels, adapt)
-        bits = np.zeros((len(tokens), levels))
-        for column in np.moveaxis(tokens, 2, 0):
-            weights = walk.weights(0, levels)
-            known = np.maximum(column, 0)
-            got = np.take_along_axis(weights, known[..., None], 2)[..., 0]
-            share = np.maximum(got, 1) / weights.sum(axis=2)
-            bits -= np.where(column >= 0, np.log2(share), 0)
-            walk.push(0, levels, known)
-        return bits.reshape(tried, len(pieces), levels).sum(axis=1)
+    def next(self) -> np.ndarray:
+        """g of the next column, (B, L, D)."""
+        a = (self.recent @ self.up + self.biases[0]) * self.scales[0]
+        h = np.clip(np.floor(a), 0, H_TOP)
+        a = (h @ self.down + self.biases[1]) * self.scales[1]
+        return np.clip(np.floor(a), -G_TOP, G_TOP).reshape(self.shape).astype(np.int64)
+
+    def push(self, column: np.ndarray) -> None:
+        """Shift the columns by one; the newest stands first."""
+        size = self.shape[1] * self.shape[2]
+        self.recent[:, size:] = self.recent[:, :-size].copy()
+        newest = self.embed[self.level, column]
+        self.recent[:, :size] = newest.reshape(len(column), -1)

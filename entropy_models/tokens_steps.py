@@ -7,8 +7,8 @@
 
 Levels are delayed against each other, so a step costs one pass although each token may
 depend on the lower levels of its own frame (and on what those levels do next): all
-earlier columns are known. A model gives integer weights, any scale, to all tokens of
-all levels of a column; the weights decide the coder's tables by integer division.
+earlier columns are known. A model gives each token of each level of a column an integer
+logit, and the coder's categorical prior turns logits into frequencies, in integers.
 
 Delays between levels: Copet et al. 2023, "Simple and controllable music generation"
 (arXiv 2306.05284).
@@ -24,18 +24,21 @@ from torch import Tensor
 
 from polycodec.entropy_models.priors_tokens import Indexed, binary_tables
 from polycodec.entropy_models.tokens import TokenModel
+from polycodec.errors import BitstreamError
+
+MOST = 4096  # tokens of a level that the coder's categorical prior can tell apart
+
 
 SPLIT_PRECISION = 12  # BITSTREAM: of each yes or no on the way to a token
-MAX_WEIGHT = 1 << 20  # sums of weights times 2^P stay far below 2^63
 
 
 class Steps(Protocol):
     """A model while it goes over B sequences, column by column."""
 
-    def weights(self, low: int, high: int) -> np.ndarray:
-        """Weights (B, high - low, K) int64 of the next column's levels low … high - 1.
+    def logits(self, low: int, high: int) -> np.ndarray:
+        """Logits (B, high - low, K) int16 of the next column's levels low … high - 1.
 
-        At least 1 for each token of the level and 0 beyond its size.
+        log2 of a probability in 1/32 bit, of any offset.
         """
 
     def push(self, low: int, high: int, tokens: np.ndarray) -> None:
@@ -44,6 +47,8 @@ class Steps(Protocol):
 
 class StepTokens(TokenModel):
     """Base of models that code column by column."""
+
+    largest = MOST
 
     def start(self, batch: int, levels: int) -> Steps:
         """A walk over ``batch`` new sequences of ``levels`` levels."""
@@ -60,10 +65,20 @@ class StepTokens(TokenModel):
             low, high = max(0, step - frames + 1), min(levels, step + 1)
             level = torch.arange(low, high)
             given = None if codes is None else codes[:, level, step - level]
-            tokens = code_weighted(coder, given, steps.weights(low, high))
-            out[:, level, step - level] = torch.from_numpy(tokens)
-            steps.push(low, high, tokens)
+            coded = code_logits(coder, given, steps.logits(low, high))
+            self._check_column(coded, low)
+            out[:, level, step - level] = coded
+            steps.push(low, high, coded.numpy())
         return out
+
+    def _check_column(self, coded: Tensor, low: int) -> None:
+        """Levels share a pass: a damaged stream may name what a smaller one lacks."""
+        sizes = torch.tensor(self.sizes[low : low + coded.shape[1]])
+        if bool((coded >= sizes).any()):
+            raise BitstreamError(
+                "the stream holds a token outside its codebook; it is corrupt, or was "
+                "coded with other weights"
+            )
 
 
 def delayed(codes: np.ndarray, fill: int, lead: int = 0) -> np.ndarray:
@@ -75,13 +90,16 @@ def delayed(codes: np.ndarray, fill: int, lead: int = 0) -> np.ndarray:
     return out
 
 
-def code_weighted(coder, tokens: Tensor | None, weights: np.ndarray) -> np.ndarray:
-    """Code tokens (B, n) int64 with probabilities weights / Σ; decode when None.
+def code_logits(coder, tokens: Tensor | None, logits: np.ndarray) -> Tensor:
+    """Code tokens (B, n) int64 with logits (B, n, K) int16; decode when None.
 
-    weights: (B, n, K) int64, as `Steps.weights`. A token is a path of yes or no in a
+    A token is a path of yes or no in a
     balanced tree over its number: no frequency has to be rounded up to 1 / 2^P, however
     many tokens there are. A branch that holds no token is never asked for.  # BITSTREAM
     """
+    scaled = logits.astype(np.float64) - logits.max(axis=2, keepdims=True)
+    weights = np.maximum(np.rint(2.0 ** (18 + scaled / 32)), 1).astype(np.int64)
+    weights[logits == -(1 << 15)] = 0
     sums = _tree(weights)
     depth = len(sums) - 1
     shape, row = weights.shape[:2], np.arange(weights.shape[0] * weights.shape[1])
@@ -93,7 +111,7 @@ def code_weighted(coder, tokens: Tensor | None, weights: np.ndarray) -> np.ndarr
         prior = Indexed(tables, torch.from_numpy(index.reshape(shape)))
         right = coder.code(given, prior, shape)
         node = 2 * node + right.numpy().reshape(-1).astype(np.int64)
-    return node.reshape(shape)
+    return torch.from_numpy(node.reshape(shape))
 
 
 def split_index(left: np.ndarray, right: np.ndarray) -> np.ndarray:
