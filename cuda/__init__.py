@@ -10,6 +10,13 @@
     symbols = decoder.get(indexes, tables)
     decoder.finish()
 
+Distributions of their own for every symbol, in integers, in the same stream:
+
+    scales  = ScaleSet.from_scales([0.5, 1.0, 2.0])
+    prior   = Mixture(scales, means, indexes, weights)      fractional means, 1..4 each
+    prior   = Categorical(logits)
+    encoder.put_prior(symbols, prior)        symbols = decoder.get_prior(prior)
+
 Batches of streams on a GPU, the same bytes from tensors that stay there:
 
     encoder = BatchEncoder(B, on("cuda"))    put (B, n) tensors, finish: B streams
@@ -21,10 +28,12 @@ The bitstream is written down in FORMAT.md and, as code, in reference.py.
 """
 
 from polycodec.cuda.backends import backend
+from polycodec.cuda.categorical import Categorical, shares
 from polycodec.cuda.checksum import crc32c
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.device_checksum import BatchChecksum
 from polycodec.cuda.driver import on, runtime_of
+from polycodec.cuda.mixture import Mixture, ScaleSet
 from polycodec.cuda.stream import StreamDecoder, StreamEncoder
 from polycodec.cuda.tables import TableSet
 
@@ -32,6 +41,9 @@ __all__ = [
     "BatchChecksum",
     "BatchDecoder",
     "BatchEncoder",
+    "Categorical",
+    "Mixture",
+    "ScaleSet",
     "StreamDecoder",
     "StreamEncoder",
     "TableSet",
@@ -39,4 +51,5 @@ __all__ = [
     "crc32c",
     "on",
     "runtime_of",
+    "shares",
 ]

@@ -14,17 +14,23 @@ import functools
 import importlib.machinery
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polycodec.cuda import threads
+from polycodec.cuda import native_priors, threads
+from polycodec.cuda.integer_cdf import PRECISION
 from polycodec.cuda.lanes import Lanes
-from polycodec.cuda.layouts import prepare
+from polycodec.cuda.layouts import Tables, prepare
 from polycodec.cuda.tables import TableSet
 from polycodec.errors import UsageError
 
+if TYPE_CHECKING:
+    from polycodec.cuda.categorical import Categorical
+    from polycodec.cuda.mixture import Mixture
+
 NAME = "native"
-ABI = 2  # of rans_host.cpp: a stale build is refused
+ABI = 3  # of rans_host.cpp: a stale build is refused
 SIMD = ("scalar", "avx2", "avx512")  # in the order of the library's numbers
 _FINE, _WORDS_RAN_OUT, _SIDE_RAN_OUT = 0, 1, 2
 
@@ -59,6 +65,7 @@ class Library:
             self.rows = loaded.polycodec_rows
             self.encode_pass = loaded.polycodec_encode_pass
             self.decode_pass = loaded.polycodec_decode_pass
+            self.priors = native_priors.Calls(loaded)
         except AttributeError as error:
             raise OSError(f"{path.name} is not the coder: {error}") from error
         if abi != ABI:
@@ -161,9 +168,13 @@ def rows(
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
     """Encode one pass; passes come in reverse order. rows: (n,) uint32."""
+    _encode(prepare(tables).struct, rows, lanes)
+
+
+def _encode(tables: Tables, rows: np.ndarray, lanes: Lanes) -> None:
     struct = _describe(lanes)
     status = library().encode_pass(
-        ctypes.addressof(prepare(tables).struct),
+        ctypes.addressof(tables),
         rows.ctypes.data,
         rows.size,
         ctypes.addressof(struct),
@@ -171,6 +182,22 @@ def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
         threads.for_symbols(rows.size),
     )
     assert status == _FINE, f"the encoder's own buffers do not fit, status {status}"
+
+
+def prior_rows(
+    prior: Mixture | Categorical, symbols: np.ndarray
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return (n,) ENTRY, their cost in 1/256 bits, positions of escapes."""
+    return native_priors.prior_rows(library().priors, simd(), prior, symbols)
+
+
+def encode_prior(rows: np.ndarray, lanes: Lanes) -> None:
+    """Encode one pass of :func:`prior_rows`; passes come in reverse order."""
+    # To an encoder these are one table of n rows, of which each symbol has its own.
+    numbers = np.arange(rows.size, dtype=np.uint32)
+    first = np.array([0, rows.size], np.uint32)
+    tables = Tables(PRECISION, 1, first=first.ctypes.data, rows=rows.ctypes.data)
+    _encode(tables, numbers, lanes)
 
 
 def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarray:
@@ -187,12 +214,27 @@ def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarr
         threads.for_symbols(indexes.size),
         symbols.ctypes.data,
     )
+    _check(status, lanes)
+    return symbols
+
+
+def decode_prior(prior: Mixture | Categorical, lanes: Lanes) -> np.ndarray:
+    """Decode the next pass, a prior for each symbol. Returns (n,) int32."""
+    struct = _describe(lanes)
+    status, symbols = native_priors.decode_prior(
+        library().priors, simd(), prior, struct
+    )
+    _check(status, lanes)
+    return symbols
+
+
+def _check(status: int, lanes: Lanes) -> None:
+    """Raise what a report says went wrong."""
     if status & 7 == _WORDS_RAN_OUT:
         raise lanes.words_ran_out(status >> 3)
     if status & 7 == _SIDE_RAN_OUT:
         raise lanes.side_ran_out(status >> 3)
     assert status == _FINE, f"stream.py let bad arguments through, status {status}"
-    return symbols
 
 
 def _describe(lanes: Lanes) -> _Lanes:

@@ -291,7 +291,9 @@ i64 rows(RowsJob &job, i64 begin, i64 end) {
 
 }  // namespace
 
-const Kernels AVX2 = {8, decode, encode, rows};
+// Priors are left to the portable coder: without compression and with gathers of eight
+// there would be little to win.
+const Kernels AVX2 = {8, decode, encode, rows, 0, 0, 0, 0};
 
 }  // namespace rans
 

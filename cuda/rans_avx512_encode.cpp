@@ -228,7 +228,7 @@ i64 rows_avx512(RowsJob &job, i64 begin, i64 end) {
                  : find_rows<false, i32>(job, begin, end);
 }
 
-const Kernels AVX512 = {8, decode_avx512, encode_avx512, rows_avx512};
+const Kernels AVX512 = {8, decode_avx512, encode_avx512, rows_avx512, 0, 0, 0, 0};
 
 }  // namespace rans
 

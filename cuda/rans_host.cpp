@@ -24,7 +24,7 @@ using namespace rans;
 
 namespace {
 
-const i32 ABI = 2;  // native.py refuses a library with another number
+const i32 ABI = 3;  // native.py refuses a library with another number
 const i32 MAX_THREADS = 64;
 
 // What native.py's names for processors' abilities are here.
@@ -46,7 +46,7 @@ i32 best_simd() {
 
 // Never more than the processor can do, whatever is asked for.
 Kernels choose(i32 simd, i32 lanes) {
-    Kernels none = {32, 0, 0, 0};
+    Kernels none = {32, 0, 0, 0, 0, 0, 0, 0};
 #if RANS_X86
     const i32 best = best_simd();
     const Kernels &chosen = (simd < best ? simd : best) == WITH_AVX512 ? AVX512 : AVX2;
@@ -105,6 +105,23 @@ struct Encode {
     }
 
     Status finish(Run run) const { return finish_encode(job, run); }
+};
+
+struct DecodePrior {
+    PriorJob job;
+    Kernels kernels;
+
+    const RansLanes &lanes() const { return *job.l; }
+    i64 size() const { return job.p->n; }
+
+    Status start(Run &) const { return FINE; }
+
+    void advance(Run *runs, i32 count) const {
+        if (kernels.decode_prior && job.p->kind == 0)
+            kernels.decode_prior(job, runs, count);
+    }
+
+    Status finish(Run run) const { return finish_prior(job, run, kernels.find_value); }
 };
 
 // Chunks [begin, end) in order; a report: the status in the low 3 bits, the chunk above.
@@ -174,6 +191,12 @@ bool sane(const RansTables *t, const RansLanes *l, i64 n) {
            !(l->lanes & (l->lanes - 1));
 }
 
+bool sane(const RansPrior *p) {
+    if (!p || p->n < 0 || p->size < 1) return false;
+    if (p->kind == 1) return p->size <= (i32)MAX_VALUES;
+    return p->kind == 0 && p->size <= (i32)MAX_COMPONENTS && p->count >= 1;
+}
+
 }  // namespace
 
 API i32 polycodec_abi(void) { return ABI; }
@@ -230,5 +253,45 @@ API i64 polycodec_decode_pass(const RansTables *t,
                               i32 *symbols) {       // (n) out
     if (!sane(t, l, n)) return BAD_CALL;
     const Decode work = {{t, l, indexes, index_bytes, n, symbols}, choose(simd, l->lanes)};
+    return code_all(work, threads);
+}
+
+// A prior's entry for each symbol, and what polycodec_rows tells. Returns -1, or the
+// position of the first symbol that cannot be coded; all of them, if the call is bad.
+API i64 polycodec_prior_rows(const RansPrior *p,
+                             const i32 *symbols,  // (p->n)
+                             i32 simd,
+                             EncodeRow *rows,     // (p->n)
+                             u64 *cost,
+                             i64 *escapes,        // (room)
+                             i64 room,
+                             i64 *escaped) {
+    if (!sane(p)) return 0;
+    const Kernels kernels = choose(simd, 32);
+    PriorRowsJob job = {p, symbols, rows, 0, escapes, room, 0};
+    i64 bad = -1;
+    for (i64 i = 0; i < p->n && bad < 0;) {
+        i64 end = p->n;
+        if (kernels.prior_rows && p->kind == 0) {
+            i = kernels.prior_rows(job, i, end);
+            end = end - i < 16 ? end : i + 16;  // what stopped it is in here
+        }
+        bad = finish_prior_rows(job, i, end, kernels.entry_of_value);
+        i = end;
+    }
+    *cost = job.cost;
+    *escaped = job.escaped;
+    return bad;
+}
+
+// Decode the next pass, p->n symbols. Returns a report.
+API i64 polycodec_decode_prior(const RansPrior *p, const RansLanes *l, i32 simd,
+                               i32 threads, i32 *symbols) {  // (p->n) out
+    RansTables any = RansTables();
+    any.precision = (i32)PRIOR_PRECISION, any.count = 1;
+    if (!sane(p) || !sane(&any, l, p->n)) return BAD_CALL;
+    Kernels kernels = choose(simd, l->lanes);
+    kernels.find_value = choose(simd, 32).find_value;  // has no lanes in it
+    const DecodePrior work = {{p, l, symbols}, kernels};
     return code_all(work, threads);
 }

@@ -14,6 +14,7 @@
 #define POLYCODEC_RANS_HOST_H
 
 #include "rans_core.h"
+#include "rans_priors.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define RANS_X86 1
@@ -41,6 +42,21 @@ struct RansTables {
     const rans::u32 *range;         // minimum (16 bits) | symbols << 16
     const rans::i16 *below;         // (64) minimum - 1, or null: over 64 tables as well
     rans::i32 guess_bits;
+};
+
+// Distributions of n symbols, one each; mirrors native_priors.py.
+struct RansPrior {
+    rans::i32 kind;               // 0: mixtures, 1: categorical
+    rans::i32 size;               // components, or values
+    rans::i64 n;
+    const rans::i32 *means;       // (size, n)
+    const rans::u8 *bins;         // (size, n)
+    const rans::i16 *weights;     // (size, n)
+    const rans::Scale *scales;    // (count)
+    const rans::u16 *phi;         // (2 * Z_LIMIT + 1), and one more to be read over
+    const rans::i16 *logits;      // (n, size)
+    const rans::u32 *powers;      // (32)
+    rans::i32 count;
 };
 
 struct RansLanes {
@@ -102,6 +118,33 @@ struct RowsJob {
 // Portable: -1, or the position of the first symbol that cannot be coded.
 i64 finish_rows(RowsJob &job, i64 begin, i64 end);
 
+// Decoding with a prior, and where its symbols lie.
+struct PriorJob {
+    const RansPrior *p;
+    const RansLanes *l;
+    i32 *symbols;  // (n) out
+};
+
+struct PriorRowsJob {
+    const RansPrior *p;
+    const i32 *symbols;  // (n)
+    EncodeRow *rows;     // (n) out
+    u64 cost;            // as RowsJob
+    i64 *escapes;
+    i64 room, escaped;
+};
+
+const u32 NO_VALUE = 0x80000000u;  // in place of a value: it is an escape
+
+// One categorical distribution, as a vector kernel may do it.
+typedef Slot (*FindValue)(const RansPrior &p, i64 at, u32 r);
+typedef EncodeRow (*EntryOfValue)(const RansPrior &p, i64 at, u32 value);
+
+// Portable; those given replace the categorical part. Rows: -1, or the first that
+// cannot be coded.
+Status finish_prior(const PriorJob &job, Run run, FindValue find);
+i64 finish_prior_rows(PriorRowsJob &job, i64 begin, i64 end, EntryOfValue entry);
+
 // A set of kernels; those that are null are done in portable code.
 // together: runs 0 .. count-1 (1 or 2) side by side, as far as all of them go.
 struct Kernels {
@@ -109,6 +152,11 @@ struct Kernels {
     void (*decode)(const DecodeJob &job, Run *runs, i32 count);
     void (*encode)(const EncodeJob &job, Run *runs, i32 count);
     i64 (*rows)(RowsJob &job, i64 begin, i64 end);  // returns where it stopped
+    // Mixtures, as above; the last two are categorical. Any number of lanes for rows.
+    void (*decode_prior)(const PriorJob &job, Run *runs, i32 count);
+    i64 (*prior_rows)(PriorRowsJob &job, i64 begin, i64 end);
+    FindValue find_value;
+    EntryOfValue entry_of_value;
 };
 
 #if RANS_X86

@@ -20,12 +20,27 @@ give the same bytes. Reference: Duda 2013 (arXiv 1311.2540); Giesen 2014
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from polycodec.cuda.framing import LOWER
+from polycodec.cuda.integer_cdf import (
+    ESCAPE_COST,
+    PRECISION,
+    check_symbols,
+    entries,
+    estimate,
+)
 from polycodec.cuda.lanes import Lanes
 from polycodec.cuda.tables import TableSet
+
+if TYPE_CHECKING:
+    from polycodec.cuda.categorical import Categorical
+    from polycodec.cuda.mixture import Mixture
+
+_BLOCK = 1 << 11  # symbols whose slots are all laid out at once
 
 NAME = "numpy"
 
@@ -68,13 +83,38 @@ def _encode_chunk(
     lanes.word[chunk] = position
 
 
+def prior_rows(
+    prior: Mixture | Categorical, symbols: np.ndarray
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return (n,) ENTRY, their cost in 1/256 bits, positions of escapes."""
+    check_symbols(prior, symbols)
+    found = prior.intervals(symbols)
+    escaped = np.flatnonzero(found.escaped)
+    cost = int(estimate(found.freqs).sum()) + ESCAPE_COST * escaped.size
+    return entries(found), cost, escaped
+
+
+def encode_prior(rows: np.ndarray, lanes: Lanes) -> None:
+    """Encode one pass of :func:`prior_rows`; passes come in reverse order."""
+    f, b = rows["freq"].astype(np.uint32), rows["start"].astype(np.uint32)
+    for chunk, part in enumerate(lanes.split(rows.size)):
+        _encode_chunk(f[part], b[part], PRECISION, chunk, lanes)
+
+
 def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarray:
     """Decode the next pass. indexes: (n,) table of each symbol. Returns int32."""
     prepared = _prepare(tables)
     slots = indexes.astype(np.int64) << tables.precision  # each table's first one
     symbols = np.empty(indexes.size, dtype=np.int32)
     for chunk, part in enumerate(lanes.split(indexes.size)):
-        rows = _decode_chunk(prepared, slots[part], tables.precision, chunk, lanes)
+        own = slots[part]
+        search = _Search(
+            lambda i, r, own=own: prepared.row_of_slot.take(own[i : i + r.size] + r),
+            prepared.freqs,
+            prepared.starts,
+            tables.precision,
+        )
+        rows = _decode_chunk(search, own.size, chunk, lanes)
         symbols[part] = tables.symbols[rows]
         escaped = np.flatnonzero(tables.is_escape[rows]) + part.start
         if escaped.size:
@@ -82,22 +122,59 @@ def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarr
     return symbols
 
 
-def _decode_chunk(
-    prepared: _Prepared, slots: np.ndarray, precision: int, chunk: int, lanes: Lanes
+def decode_prior(prior: Mixture | Categorical, lanes: Lanes) -> np.ndarray:
+    """Decode the next pass, a prior for each symbol. Returns (n,) int32."""
+    symbols = np.empty(len(prior), dtype=np.int32)
+    step = _BLOCK - _BLOCK % lanes.states.shape[1]
+    for chunk, part in enumerate(lanes.split(len(prior))):
+        for begin in range(part.start, part.stop, step):
+            end = min(begin + step, part.stop)
+            symbols[begin:end] = _decode_block(prior, begin, end, chunk, lanes)
+    return symbols
+
+
+def _decode_block(
+    prior: Mixture | Categorical, begin: int, end: int, chunk: int, lanes: Lanes
 ) -> np.ndarray:
-    """Decode a chunk's part of a pass; returns the rows that were coded."""
-    states, mask = lanes.states[chunk], (1 << precision) - 1
+    """Decode whole steps of a chunk with all slots of their symbols at hand."""
+    slots = prior.expand(begin, end)
+    own = np.arange(end - begin) << PRECISION
+    # Each symbol's slots after those of the one before: one search serves all.
+    edges = slots.starts + np.repeat(own, np.diff(slots.first))
+    search = _Search(
+        lambda i, r: np.searchsorted(edges, own[i : i + r.size] + r, "right") - 1,
+        slots.freqs.astype(np.uint32),
+        slots.starts.astype(np.uint32),
+        PRECISION,
+    )
+    number = _decode_chunk(search, end - begin, chunk, lanes) - slots.first[:-1]
+    symbols = (slots.base + number).astype(np.int32)
+    escaped = np.flatnonzero(number == 0) if slots.escape else number[:0]
+    if escaped.size:
+        symbols[escaped] = _read_side(escaped.size, chunk, lanes)
+    return symbols
+
+
+class _Search(NamedTuple):
+    """rows(i, r): of the symbols from i on, the rows that hold slots r (k,)."""
+
+    rows: Callable[[int, np.ndarray], np.ndarray]
+    freqs: np.ndarray
+    starts: np.ndarray
+    precision: int
+
+
+def _decode_chunk(search: _Search, n: int, chunk: int, lanes: Lanes) -> np.ndarray:
+    """Decode n symbols of a chunk in a pass; returns the rows that were coded."""
+    states, precision = lanes.states[chunk], search.precision
     position, end = int(lanes.word[chunk]), int(lanes.word_end[chunk])
-    rows = np.empty(slots.size, dtype=np.int64)
-    for i in range(0, slots.size, states.size):
-        slot = slots[i : i + states.size]
-        x = states[: slot.size]  # a view: the last step may leave lanes alone
-        r = x & mask
-        row = prepared.row_of_slot.take(slot + r)
-        rows[i : i + states.size] = row
-        x[:] = (
-            prepared.freqs.take(row) * (x >> precision) + r - prepared.starts.take(row)
-        )
+    rows = np.empty(n, dtype=np.int64)
+    for i in range(0, n, states.size):
+        x = states[: n - i]  # a view: the last step may leave lanes alone
+        r = x & ((1 << precision) - 1)
+        row = search.rows(i, r)
+        rows[i : i + x.size] = row
+        x[:] = search.freqs.take(row) * (x >> precision) + r - search.starts.take(row)
         need = x < LOWER
         count = np.count_nonzero(need)
         if lanes.mini and position == end:  # small states are its way to end

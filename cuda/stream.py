@@ -6,16 +6,19 @@
     ...                                      ...       (same passes, same order)
     data = encoder.finish()                  decoder.finish()
 
-Passes may use different tables and precisions. They share the lanes' states and
-write nothing between them, so ten passes cost the bytes of one: a context model
-can decode a part, compute on it, and go on. The price is paid once per lane:
-about 3 bytes, or about 1.8 for a whole mini stream.
+    encoder.put_prior(symbols, prior)        symbols = decoder.get_prior(prior)
+
+is a pass whose symbols have a distribution each: a Mixture of Gaussians or a
+Categorical, in integers. Passes may use different tables and priors. They share the
+lanes' states and write nothing between them, so ten passes cost the bytes of one: a
+context model can decode a part, compute on it, and go on. The price is paid once per
+lane: about 3 bytes, or about 1.8 for a whole mini stream.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +28,10 @@ from polycodec.cuda.lanes import Lanes, split_pass
 from polycodec.cuda.tables import COST_UNIT, TableSet
 from polycodec.errors import BitstreamError, InputError, UsageError
 
+if TYPE_CHECKING:
+    from polycodec.cuda.categorical import Categorical
+    from polycodec.cuda.mixture import Mixture
+
 MAX_LANES = 32
 # Bytes of payload that one lane's 3 bytes of state may stand for: 0.29 % at most.
 BYTES_PER_LANE = 1024
@@ -33,8 +40,8 @@ BYTES_PER_CHUNK = MAX_LANES * BYTES_PER_LANE
 
 @dataclass
 class _Pass:
-    tables: TableSet
-    rows: np.ndarray  # (n,) uint32
+    tables: TableSet | None  # None: rows say it all
+    rows: np.ndarray  # (n,) uint32, or ENTRY without tables
     escaped: np.ndarray  # (e,) int64, positions that carry a raw value
     values: np.ndarray  # (e,) int16
 
@@ -63,7 +70,27 @@ class StreamEncoder:
                 f"a pass has {symbols.size} symbols but {indexes.size} indexes; "
                 "every symbol needs one index"
             )
-        rows, cost, escaped = self._backend.rows(tables, symbols, indexes)
+        found = self._backend.rows(tables, symbols, indexes)
+        self._append(tables, symbols, *found)
+
+    def put_prior(self, symbols: Any, prior: Mixture | Categorical) -> None:
+        """Append one pass of symbols with a distribution each.
+
+        symbols: (n,) integers, prior: for as many. Raises InputError for a symbol
+        that its prior cannot code (see its ``clamp``).
+        """
+        self._require_open()
+        symbols = _integers(symbols, "symbols")
+        self._append(None, symbols, *self._backend.prior_rows(prior, symbols))
+
+    def _append(
+        self,
+        tables: TableSet | None,
+        symbols: np.ndarray,
+        rows: np.ndarray,
+        cost: int,
+        escaped: np.ndarray,
+    ) -> None:
         self._cost += cost
         values = symbols[escaped].astype(np.int16)
         self._passes.append(_Pass(tables, rows, escaped, values))
@@ -100,7 +127,10 @@ class StreamEncoder:
         state = Lanes.for_encoding(sizes, chunks, width, mini=lanes == 0)
         ends = state.word.copy()
         for part in reversed(passes):
-            coder.encode_pass(part.tables, part.rows, state)
+            if part.tables is None:
+                coder.encode_prior(part.rows, state)
+            else:
+                coder.encode_pass(part.tables, part.rows, state)
         words = [state.words[state.word[c] : ends[c]] for c in range(chunks)]
         side = _side_lists(passes, chunks, width)
         return write_frame(Frame(state.states, words, side, state.mini, crc))
@@ -131,14 +161,25 @@ class StreamDecoder:
         for an index without a table.
         """
         indexes = _indexes(indexes, tables)
+        self._count(indexes.size)
+        return self._backend.decode_pass(tables, indexes, self._lanes)
+
+    def get_prior(self, prior: Mixture | Categorical) -> np.ndarray:
+        """Return the next pass, (n,) int32, for a prior of n symbols.
+
+        Raises TruncatedError when a chunk's words or escapes run out.
+        """
+        self._count(len(prior))
+        return self._backend.decode_prior(prior, self._lanes)
+
+    def _count(self, n: int) -> None:
         if self._left is not None:
-            self._left -= indexes.size
+            self._left -= n
             if self._left < 0:
                 raise BitstreamError(
                     f"the stream should hold {-self._left} symbols more than the "
                     "limit allows; raise max_symbols if that is intended"
                 )
-        return self._backend.decode_pass(tables, indexes, self._lanes)
 
     def finish(self) -> None:
         """Check that all of the stream was used; raises BitstreamError if not.
