@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from polycodec.codecs.base import load_codec
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.errors import InputError, ModelError, UnknownNameError
 from polycodec.registry import build, names
@@ -210,7 +211,7 @@ def test_structural_codes_do_not_depend_on_the_batch() -> None:
 
 def test_structural_frames_like_nothing_get_the_nearest_code() -> None:
     book = made("structural").books[0]
-    rows = book.mean[None].clone()  # standardised: the zero vector, no direction
+    rows = book.mean[None].clone()  # centred: the zero vector, no direction
     assert book.nearest(rows).item() == book.__class__.__mro__[1].nearest(book, rows)
 
 
@@ -298,3 +299,35 @@ def test_latent_values_that_die_move_and_learn() -> None:
     for _ in range(20):
         quantizer(sound())
     assert abs(float(quantizer.values[2, 4].detach())) <= 0.6
+
+
+@every
+def test_a_saved_token_codec_codes_as_before(name: str, tmp_path) -> None:
+    """Export writes what the build found into the config; loading needs no more."""
+    torch.manual_seed(0)
+    options = {
+        "channels": CHANNELS,
+        "transform": {"name": "spectral", "widths": [16, 16], "depths": [1, 1]},
+        "quantizer": {"name": name, **OPTIONS[name]},
+    }
+    codec = build("codec/token", **options).eval()
+    x = torch.rand(1, 1, 30 * 16000, generator=torch.manual_seed(0)) - 0.5
+    with torch.no_grad():
+        z = codec.transform.g_a(codec.pad(x))[0].T
+    codec.quantizer.initialise(z * torch.linspace(3, 1, len(z))[:, None])
+    options["quantizer"] |= getattr(codec.quantizer, "config_after_build", dict)()
+    options["entropy"] = {"name": "tokens-static"}
+    whole = build("codec/token", **options)
+    whole.load_state_dict(codec.state_dict(), strict=False)
+    whole.entropy.fit([codec.encode_codes(x)[0].numpy()])
+    whole.entropy.update()
+    whole.eval().save(tmp_path / "a.safetensors", {"name": "token", **options})
+    first = load_codec(tmp_path / "a.safetensors")  # weights are rounded now
+    first.save(tmp_path / "b.safetensors", {"name": "token", **options})
+    again = load_codec(tmp_path / "b.safetensors")
+    assert again.sizes == codec.sizes
+    short = x[..., :16000]
+    codes = first.encode_codes(short)
+    assert torch.equal(again.encode_codes(short), codes)
+    (data,) = again.encode_tokens(codes)
+    assert torch.equal(first.decode_tokens([data], codes.shape[1], 50), codes)

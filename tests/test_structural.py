@@ -9,8 +9,8 @@ import pytest
 from polycodec.codecs.quantizers.structural_build import (
     BuildOptions,
     build_codebook,
+    centre_and_scale,
     choose_anchors,
-    standardise,
 )
 from polycodec.codecs.quantizers.structural_entropy import (
     Partition,
@@ -320,13 +320,16 @@ def test_anchors_are_near_the_mean_and_elsewhere() -> None:
     assert set(np.argsort(apart)[:5].tolist()) <= set(chosen.tolist())
 
 
-def test_standardise_ignores_constant_dimensions_and_reduces() -> None:
+def test_scaling_ignores_constant_dimensions_and_reduces() -> None:
     z = frames()
     z[:, 4] = 1.0
-    mean, basis = standardise(z)
+    mean, basis = centre_and_scale(z, equal=True)
     points = (z - mean) @ basis
     assert np.allclose(points.std(0), np.where(np.arange(12) == 4, 0, 1))
-    assert standardise(z, 5)[1].shape == (12, 5)
+    assert centre_and_scale(z, pca=5)[1].shape == (12, 5)
+    mean, basis = centre_and_scale(z)
+    ratio = ((z - mean) @ basis).std(0) / np.maximum(z.std(0), 1e-9)
+    assert np.allclose(ratio[z.std(0) > 0], ratio[0])
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class StructuralBook(Codebook):
 
     def _revive(self, rows: Tensor) -> None:
         """Codes keep their meaning: an unused one waits where it is."""
-        self.mass.clamp_(min=FLOOR * float(self.mass.mean()))
+        self.mass.copy_(torch.maximum(self.mass, FLOOR * self.mass.mean()))
 
 
 @register("quantizer/structural")
@@ -154,8 +154,9 @@ class StructuralQuantizer(ResidualQuantizer):
     """``se_levels`` structural codebooks, then ``levels`` of ``codes`` behind them.
 
     ``assign``: "se" scores against the frozen graph, "nearest" takes the nearest
-    vector. ``neighbours``, ``frames``, ``graph``, ``method``, ``pca`` and ``cap`` as
-    in `BuildOptions`; ``votes``: anchors a frame is linked with, 0 for 2k.
+    vector. ``neighbours`` k, ``frames``, ``graph``, ``method``, ``equal``, ``pca``
+    and ``cap`` as in `BuildOptions`; ``votes``: anchors a frame is linked with, 0 for
+    4k (fewer made more errors on spectra).
     ``found``: [codes, anchors] of each structural level once built, as
     :meth:`config_after_build` gives it; nobody chooses it.
     """
@@ -170,9 +171,10 @@ class StructuralQuantizer(ResidualQuantizer):
         assign: str = "se",
         votes: int = 0,
         neighbours: int = 4,
-        graph: str = "cosine",
+        graph: str = "self-tuning",
         frames: int = 8000,
         method: str = "heap",
+        equal: bool = False,
         pca: int = 0,
         cap: int = 0,
         seed: int = 0,
@@ -187,7 +189,7 @@ class StructuralQuantizer(ResidualQuantizer):
             channels, levels=len(sizes), codes=sizes, decay=decay, commitment=commitment
         )
         options = BuildOptions(
-            neighbours, graph, frames, method, pca=pca, cap=cap, seed=seed
+            neighbours, graph, frames, method, equal, pca, cap=cap, seed=seed
         )
         for level, (size, anchors) in enumerate(found):
             self.books[level] = StructuralBook(
@@ -197,7 +199,7 @@ class StructuralQuantizer(ResidualQuantizer):
                 anchors=anchors,
                 dimensions=pca if 0 < pca < channels else channels,
                 assign=assign,
-                votes=votes or 2 * neighbours,
+                votes=votes or 4 * neighbours,
                 options=options,
             )
         self.se_levels = se_levels

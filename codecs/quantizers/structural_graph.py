@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nearest-neighbour graphs of latent vectors, symmetric and sparse.
 
-    frames -> sample -> standardise -> k nearest of each -> union -> weights
+    frames -> sample -> centre, scale -> k nearest of each -> union -> weights
                                           │
                     never: itself, neighbours in time, repeated silence
 
