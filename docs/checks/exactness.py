@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does every file decode to the same latents, whatever decodes it?
+"""Does every file decode to the same latents or tokens, whatever decodes it?
 
-    python docs/checks/exactness.py encode IMAGES OUT     files and hashes, one thread
+    python docs/checks/exactness.py encode FOLDER OUT     files and hashes, one thread
     python docs/checks/exactness.py decode OUT            every variant, in this process
 
-`decode` may run under another version of torch, on another machine or on a GPU: the
-folder OUT holds all it needs. A hash is the SHA-256 of the decoded latents.
+FOLDER holds images, or sounds with `--model speech/default`. `decode` may run under
+another version of torch, on another machine or on a GPU: the folder OUT holds all it
+needs. A hash is the SHA-256 of the decoded latents of an image, of the tokens of all
+chunks of a sound.
 """
 
 from __future__ import annotations
@@ -22,45 +24,64 @@ import torch
 from polycodec.codecs import zoo
 from polycodec.codecs.files.api import encode
 from polycodec.codecs.files.container import Reader
+from polycodec.codecs.files.speech_chunks import unpack_chunk
 from polycodec.entropy_models.exact import without_onednn
 
 QUALITIES = (0, 14, 28, 42, 56, 70, 84, 100)
 
 
 def sha(y_hat: torch.Tensor) -> str:
-    """SHA-256 of latents, signed zeros made equal."""
+    """SHA-256 of latents or tokens, signed zeros made equal."""
     return hashlib.sha256((y_hat.float().cpu() + 0.0).numpy().tobytes()).hexdigest()
 
 
-def payload(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """The only chunk of a file and its (height, width)."""
+def payloads(path: Path) -> dict[str, tuple[bytes, tuple[int, int]]]:
+    """Streams of a file by name, each with its shape.
+
+    An image's only chunk with (height, width), a sound's chunks with (levels, frames).
+    """
     with open(path, "rb") as file:
         reader = Reader(file)
         geometry = reader.header.geometry
-        return reader.chunk(0), (geometry.height, geometry.width)
+        if reader.header.kind == "image":
+            return {path.name: (reader.chunk(0), (geometry.height, geometry.width))}
+        found = {}
+        for k in range(reader.n_chunks):
+            levels, (stream,) = unpack_chunk(reader.chunk(k), 1)
+            samples = min(geometry.span, geometry.coded_samples - k * geometry.span)
+            found[f"{path.name} {k}"] = (stream, (levels, samples))
+        return found
 
 
-def make(images: Path, out: Path, codec) -> None:
-    """Encode every image at every quality with one thread; keep the hashes."""
+def decoded(codec, data: list[bytes], shape: tuple[int, int]) -> torch.Tensor:
+    """What the entropy coder gives back for streams of one shape, (B, ...)."""
+    if codec.kind == "image":
+        return codec.decode_latents(data, *codec.latent_size(*shape))
+    levels, samples = shape
+    return codec.decode_tokens(data, levels, -(-samples // codec.hop))
+
+
+def make(folder: Path, out: Path, codec) -> None:
+    """Encode every file at every quality with one thread; keep the hashes."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     hashes = {}
-    for image in sorted(images.iterdir()):
+    options = {"tile": 0} if codec.kind == "image" else {}
+    for source in sorted(folder.iterdir()):
         for quality in QUALITIES:
-            target = out / f"{image.stem}-{quality}.plc"
-            encode(image, target, quality=quality, tile=0, codec=codec, force=True)
-            data, size = payload(target)
-            hashes[target.name] = sha(
-                codec.decode_latents([data], *codec.latent_size(*size))
-            )
-        print(image.name, flush=True)
+            target = out / f"{source.stem}-{quality}.plc"
+            encode(source, target, quality=quality, codec=codec, force=True, **options)
+            for name, (data, shape) in payloads(target).items():
+                hashes[name] = sha(decoded(codec, [data], shape))
+        print(source.name, flush=True)
     (out / "hashes.json").write_text(json.dumps(hashes))
 
 
 def check(out: Path, codec) -> dict[str, dict[str, int]]:
-    """Decode under every variant; count the files and the differences."""
+    """Decode under every variant; count the streams and the differences."""
     expected = json.loads((out / "hashes.json").read_text())
-    files = {name: payload(out / name) for name in expected}
+    names = sorted({name.split(" ")[0] for name in expected})
+    files = {k: v for name in names for k, v in payloads(out / name).items()}
     device = next(codec.parameters()).device.type
     no_mkldnn = without_onednn()
     variants = {
@@ -86,7 +107,7 @@ def check(out: Path, codec) -> dict[str, dict[str, int]]:
 
 
 def decode(codec, files: dict, batch: int):
-    """Yield (file, hash of its latents); files of one size go together."""
+    """Yield (stream, hash of what it decodes to); those of one shape go together."""
     alike = defaultdict(list)
     for name, (_, size) in files.items():
         alike[size].append(name)
@@ -94,8 +115,9 @@ def decode(codec, files: dict, batch: int):
         for start in range(0, len(names), batch):
             group = names[start : start + batch]
             data = [files[name][0] for name in group]
-            y_hat = codec.decode_latents(data, *codec.latent_size(*size))
-            yield from zip(group, map(sha, y_hat.split(1)), strict=True)
+            yield from zip(
+                group, map(sha, decoded(codec, data, size).split(1)), strict=True
+            )
 
 
 def main() -> None:
@@ -103,10 +125,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("encode", "decode"))
     parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--model", default="image/default")
     parser.add_argument("--checkpoint")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    codec = zoo.load(device=args.device, checkpoint=args.checkpoint)
+    codec = zoo.load(args.model, args.device, checkpoint=args.checkpoint)
     if args.action == "encode":
         make(args.folders[0], args.folders[1], codec)
     else:
