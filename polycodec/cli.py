@@ -2,6 +2,7 @@
 """The command `polycodec`.
 
     encode decode info verify        cli_files.py   photos in, .plc out, and back
+    tokens                           cli_tokens.py  sound as arrays, and back
     models train export eval ...     cli_work.py    codecs made and measured
 
 A command's signature is its list of options. What goes wrong is one line on
@@ -18,7 +19,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from polycodec import cli_files, cli_work
+from polycodec import cli_files, cli_tokens, cli_work
 from polycodec.cli_failure import INTERRUPTED, explain
 
 # Rich's panels would double the time of --help, which is a tenth of a second.
@@ -33,6 +34,7 @@ app.command()(cli_files.encode)
 app.command()(cli_files.decode)
 app.command()(cli_files.info)
 app.command()(cli_files.verify)
+app.command()(cli_tokens.tokens)
 app.command()(cli_work.models)
 app.command()(cli_work.train)
 app.command()(cli_work.export)
