@@ -52,6 +52,15 @@ class TokenOutput:
     loss: Tensor
 
 
+@dataclass
+class CodedTokens:
+    """What encoding yields, per signal of the batch: bytes, and the bits that the
+    tables say they should take."""
+
+    data: list[bytes]
+    estimated_bits: list[float]
+
+
 @register("codec/token")
 class TokenCodec(Codec):
     """A transform, a codebook quantizer and an entropy model for its indexes.
@@ -178,13 +187,17 @@ class TokenCodec(Codec):
         return torch.stack(rows)
 
     @torch.inference_mode()
-    def encode_tokens(self, codes: Tensor) -> list[bytes]:
-        """Real bytes of codes (B, l, F), one item for each signal of the batch."""
+    def code_tokens(self, codes: Tensor) -> CodedTokens:
+        """Real and estimated size of codes (B, l, F), for each signal of the batch."""
         self._require_ready()
         self.quantizer.check_codes(codes)
-        coder = RangeEncoder(codes.shape[0])
+        coder = RangeEncoder(codes.shape[0], estimate=True)
         self.entropy.code(coder, codes, tuple(codes.shape))
-        return coder.finish()
+        return CodedTokens(coder.finish(), coder.estimated_bits)
+
+    def encode_tokens(self, codes: Tensor) -> list[bytes]:
+        """Real bytes of codes (B, l, F), one item for each signal of the batch."""
+        return self.code_tokens(codes).data
 
     @torch.inference_mode()
     def decode_tokens(self, data: Sequence[bytes], levels: int, frames: int) -> Tensor:

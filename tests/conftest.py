@@ -167,6 +167,7 @@ class SoundCodec:
 
     kind, name, digest = "speech", "speech/test", b"test"
     rate, hop, levels, channels = 16000, 40, 4, 1
+    block = 110  # frames; no divisor of a second
 
     def __init__(self) -> None:
         import torch
@@ -187,7 +188,7 @@ class SoundCodec:
         def run(samples):
             return self.encode(self.g_a(samples[None]), levels or 4)[0]
 
-        return BlockStream(run, block=25, context=(1, 1), step=self.hop)
+        return BlockStream(run, block=self.block, context=(1, 1), step=self.hop)
 
     def synthesis_stream(self):
         from polycodec.codecs.blocks import BlockStream
@@ -195,7 +196,7 @@ class SoundCodec:
         def run(codes):
             return self.g_s(self.decode(codes[None]))[0]
 
-        return BlockStream(run, block=25, context=(1, 1), out=self.hop)
+        return BlockStream(run, block=self.block, context=(1, 1), out=self.hop)
 
     def g_a(self, x):
         means = x.unflatten(2, (-1, self.hop)).mean(3)
@@ -230,8 +231,11 @@ class SoundCodec:
         if codes.numel() and int(codes.max()) > 15:
             raise InputError(f"codes up to {int(codes.max())}; expected 0..15")
 
-    def bits(self, codes):
-        return self.torch.tensor(4.0 * codes.numel())
+    def code_tokens(self, codes):
+        from polycodec.codecs.token import CodedTokens
+
+        bits = [4.0 * item.numel() for item in codes]
+        return CodedTokens(self.encode_tokens(codes), bits)
 
     def encode_tokens(self, codes) -> list[bytes]:
         return [zlib.compress(item.byte().numpy().tobytes()) for item in codes]

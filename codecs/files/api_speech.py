@@ -57,7 +57,7 @@ class SoundEncoded:
     """What an encoding made. ``kbps`` counts every byte of the file.
 
     ``seconds``: time it took; ``duration``: of the sound. ``estimated_kbps``: what the
-    entropy model says of the same tokens, None where it gives no estimate.
+    entropy model's tables say of the same tokens.
     """
 
     input: str
@@ -65,7 +65,7 @@ class SoundEncoded:
     model: str
     bytes: int
     kbps: float
-    estimated_kbps: float | None
+    estimated_kbps: float
     seconds: float
     quality: float
     duration: float
@@ -112,14 +112,13 @@ def encode(
         with writing(target, force) as file:
             size = writer.finish(file, job.header(quality))
     duration = sound.samples / sound.info.rate
-    estimate = job.estimated_bits
     return SoundEncoded(
         input=name_of(input),
         output=name_of(target),
         model=codec.name,
         bytes=size,
         kbps=8 * size / 1000 / duration,
-        estimated_kbps=None if estimate is None else estimate / 1000 / duration,
+        estimated_kbps=job.estimated_bits / 1000 / duration,
         seconds=time.perf_counter() - started,
         quality=quality,
         duration=duration,
@@ -138,7 +137,7 @@ class _Job:
         self.codec, self.sound, self.progress = codec, sound, progress
         self.channels = sound.info.channels if keep else 1
         self.frames = max(1, CHUNK_SECONDS * codec.rate // codec.hop)  # in a chunk
-        self.estimated_bits: float | None = 0.0
+        self.estimated_bits = 0.0
         self._done = 0
 
     def plain(self, writer: Writer, quality: float | None) -> float:
@@ -160,7 +159,7 @@ class _Job:
             what = f"--target-kbps {kbps:g}"
 
         def size_of(k: int, count: int) -> int:
-            return len(self._chunk(spool.get(k, count)))
+            return len(pack_chunk(count, self.codec.encode_tokens(spool.get(k, count))))
 
         header = self.header(0.0)
         chosen = mix_levels(
@@ -227,16 +226,10 @@ class _Job:
         if len(rest):
             yield rest
 
-    def _chunk(self, codes: Any) -> bytes:
-        return pack_chunk(codes.shape[1], self.codec.encode_tokens(codes))
-
     def _add(self, writer: Writer, codes: Any) -> None:
-        writer.add(self._chunk(codes))
-        bits = getattr(self.codec.entropy, "bits", None)
-        if bits is None or self.estimated_bits is None:
-            self.estimated_bits = None
-        else:
-            self.estimated_bits += float(bits(codes).sum())
+        coded = self.codec.code_tokens(codes)
+        writer.add(pack_chunk(codes.shape[1], coded.data))
+        self.estimated_bits += sum(coded.estimated_bits)
         self._done += 1
         if self.progress:
             info = self.sound.info

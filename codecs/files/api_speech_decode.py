@@ -88,17 +88,13 @@ def decode(
         scale = plan.rate / geometry.rate
         first, last = round(first * scale), max(1, round(last * scale))
     decoder = chunk_decoder(codec, reader, salvage=salvage)
+    blocks = sound_blocks(decoder, geometry, first, last, plan.rate)
     try:
-        tags = _tags(reader)
         with (
             writing(target, force) as file,
-            SoundWriter(file, plan, tags) as writer,
+            SoundWriter(file, plan, _tags(reader)) as writer,
         ):
-            for block in _counted(
-                sound_blocks(decoder, geometry, first, last, plan.rate),
-                last - first,
-                progress,
-            ):
+            for block in _counted(blocks, last - first, progress):
                 writer.write(block)
             if len(decoder.damaged) == reader.n_chunks:
                 raise next(iter(decoder.damaged.values()))

@@ -56,9 +56,11 @@ class Resampler:
         self._lead = block * self._inputs - self.reach  # input the buffer starts at
         self.first_input = max(0, self._lead)
         self._buffer: np.ndarray | None = None
+        self._channels = 1
 
     def push(self, x: np.ndarray) -> np.ndarray:
         """Take samples (n, channels); return those (m, channels) that are ready."""
+        self._channels = x.shape[1]
         if self._same:
             return x
         if self._buffer is None:
@@ -72,9 +74,9 @@ class Resampler:
 
     def flush(self, total: int) -> np.ndarray:
         """Return what is left up to output sample ``total``; silence follows."""
-        if self._same or self._buffer is None:
-            return np.zeros((0, 1), np.float32)
-        window, channels = self._inputs + 2 * self.reach, self._buffer.shape[1]
+        window, channels = self._inputs + 2 * self.reach, self._channels
+        if self._same:
+            return np.zeros((0, channels), np.float32)
         ready = [np.zeros((0, channels), np.float32)]
         while self._made < total:
             missing = max(0, window - len(self._buffer))

@@ -109,7 +109,6 @@ class Sound:
         except InputError as error:
             raise InputError(f"cannot read {self._name}; {error}") from error
         except Exception as error:
-            # Decoders meet damage with exceptions of their own making.
             raise InputError(f"cannot read {self._name}; {self._good()}") from error
 
     def _good(self) -> str:
@@ -135,6 +134,11 @@ def open_sound(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Sound]:
             backend = _backend(stream)
         except InputError as error:
             raise InputError(f"cannot read {name}; {error}") from error
+        except Exception as error:
+            # Decoders meet damage with exceptions of their own making.
+            raise InputError(
+                f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
+            ) from error
         try:
             yield Sound(backend, name)
         finally:
@@ -187,6 +191,9 @@ class _SoundFile:
 
     def __init__(self, soundfile: Any, stream: BinaryIO) -> None:
         self._file = file = soundfile.SoundFile(stream)
+        # soundfile seeks after every read, which MP3 answers with wrong samples
+        # (errors of 0.6 in blocks, 0.02 in one piece); without seeking it reads on.
+        file.seekable = lambda: False
         check_shape(file.samplerate, file.channels)
         self.info = SoundInfo(
             rate=file.samplerate,

@@ -49,7 +49,7 @@ FORMATS: dict[str, tuple[str, int, tuple[int, ...] | None]] = {
 }
 _LIMIT_WAV = 4_000_000_000  # bytes; beyond, RF64 has the same suffix
 _LIMIT_FLAC = 655_350  # Hz
-_OPUS_PIECE = 1 << 14  # libsndfile overflows its stack on long blocks of Vorbis, Opus
+_PIECE = 1 << 14  # libsndfile overflows its stack on long blocks of Vorbis, Opus
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,26 @@ def plan_output(
         raise InputError(f"a .flac file holds no {rate} Hz; write .wav")
     if allowed != rate:
         notes.append(f"{suffix} knows no {rate} Hz; written at {allowed} Hz")
-    if suffix in _LOSSY:
-        subtype = _LOSSY[suffix]
-    else:
-        if container == "FLAC" and sample in ("int32", "float32", "float64"):
-            notes.append(f".flac holds no {sample} samples; written as int24")
-            sample = "int24"
-        subtype = _FORMS[sample]
-        if container == "WAV" and sample == "int8":
-            subtype = "PCM_U8"
+    subtype, sample, more = _form(suffix, container, sample)
     if container == "WAV" and samples * channels * 8 > _LIMIT_WAV:
         container = "RF64"
     if not soundfile.check_format(container, subtype):
         raise InputError(
             f"this libsndfile cannot write {suffix}; write .wav, or update soundfile"
         )
-    return Plan(container, subtype, allowed, channels, sample, tuple(notes))
+    return Plan(container, subtype, allowed, channels, sample, (*notes, *more))
+
+
+def _form(suffix: str, container: str, sample: str) -> tuple[str, str, list[str]]:
+    """libsndfile's name for the samples, our name for them, and notes."""
+    if suffix in _LOSSY:
+        return _LOSSY[suffix], sample, []
+    if container == "FLAC" and sample in ("int32", "float32", "float64"):
+        note = f".flac holds no {sample} samples; written as int24"
+        return _FORMS["int24"], "int24", [note]
+    if container == "WAV" and sample == "int8":
+        return "PCM_U8", sample, []
+    return _FORMS[sample], sample, []
 
 
 class SoundWriter:
@@ -120,14 +124,21 @@ class SoundWriter:
         self._target, self._plan = target, plan
         seeks = target.seekable()
         self._spool = target if seeks else tempfile.TemporaryFile()  # noqa: SIM115
-        self._file = soundfile.SoundFile(
-            self._spool,
-            "w",
-            samplerate=plan.rate,
-            channels=plan.channels,
-            format=plan.container,
-            subtype=plan.subtype,
-        )
+        self._failures = (soundfile.SoundFileError, AssertionError)
+        try:
+            self._file = soundfile.SoundFile(
+                self._spool,
+                "w",
+                samplerate=plan.rate,
+                channels=plan.channels,
+                format=plan.container,
+                subtype=plan.subtype,
+            )
+        except soundfile.SoundFileError as error:
+            raise InputError(
+                f"{plan.subtype} cannot hold {plan.channels} channels of {plan.rate} "
+                "Hz; write .wav"
+            ) from error
         self.notes = tuple(self._tag(tags))
 
     def __enter__(self) -> SoundWriter:
@@ -146,13 +157,17 @@ class SoundWriter:
     def write(self, x: np.ndarray) -> None:
         """Append (n, channels) float32; integers are rounded and limited."""
         bits = _BITS.get(self._plan.sample)
+        pieces = [x]
         if self._plan.subtype in _LOSSY.values():
-            for first in range(0, len(x), _OPUS_PIECE):
-                self._file.write(np.clip(x[first : first + _OPUS_PIECE], -1, 1))
-        elif bits is None:
-            self._file.write(x)
-        else:
-            self._file.write(_integers(x, bits))
+            x = np.clip(x, -1, 1)
+            pieces = [x[k : k + _PIECE] for k in range(0, len(x), _PIECE)]
+        elif bits is not None:
+            pieces = [_integers(x, bits)]
+        try:
+            for piece in pieces:
+                self._file.write(piece)
+        except self._failures as error:
+            raise InputError("cannot write the sound; is the disk full?") from error
 
     def _tag(self, tags: dict[str, str]) -> list[str]:
         """Set the tags that libsndfile knows; return a note about others."""
