@@ -34,6 +34,7 @@ from polycodec.cuda import (
 from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
+    from polycodec.cuda.categorical import Categorical
     from polycodec.cuda.device import Runtime
 
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
@@ -97,6 +98,11 @@ class HostWriter:
             if hashed:
                 self._hashes[b] = crc32c(index.tobytes(), self._hashes[b])
 
+    def put_prior(self, symbols: Tensor, priors: Sequence[Categorical]) -> None:
+        """Append a pass of symbols with a distribution each, a prior per stream."""
+        for stream, item, prior in zip(self._streams, symbols, priors, strict=True):
+            stream.put_prior(_flat(item), prior)
+
     def finish(self) -> list[bytes]:
         """Hash and stream of each."""
         return _join(self._hashes, [stream.finish() for stream in self._streams])
@@ -120,6 +126,14 @@ class HostReader:
             values = stream.get(index, tables)
             out[b] = torch.from_numpy(values).view(out.shape[1:])
         return out
+
+    def get_prior(
+        self, priors: Sequence[Categorical], shape: tuple[int, ...]
+    ) -> Tensor:
+        """The next pass of `put_prior`, int32 of ``shape`` (B, ...)."""
+        pairs = zip(self._streams, priors, strict=True)
+        rows = [torch.from_numpy(stream.get_prior(prior)) for stream, prior in pairs]
+        return torch.stack(rows).view(shape)
 
     def finish(self) -> None:
         """Check hashes and ends."""
@@ -182,7 +196,24 @@ class DeviceReader:
         _check_hashes(self._hash.values(), self._expected)
 
 
-_LIMITS: weakref.WeakKeyDictionary[TableSet, dict] = weakref.WeakKeyDictionary()
+_NEAR: weakref.WeakKeyDictionary[TableSet, dict] = weakref.WeakKeyDictionary()
+
+
+def _near(tables: TableSet, device: torch.device) -> dict[str, Tensor]:
+    """What a table set says of symbols, on a device; brought there once."""
+    known = _NEAR.setdefault(tables, {})
+    if device not in known:
+        low, high = tables.limits
+        rows = {"low": low, "high": high, "minimum": tables.minimum}
+        rows |= {"sizes": tables.sizes, "ideal": tables.ideal}
+        rows["first"] = tables.first.astype(np.int32)
+        # Not of inference mode, which may be on now: autograd may use them later.
+        with torch.inference_mode(False):
+            known[device] = {
+                name: torch.from_numpy(np.array(row)).to(device)
+                for name, row in rows.items()
+            }
+    return known[device]
 
 
 def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
@@ -190,23 +221,23 @@ def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
 
     values: any shape, integers or rounded floats. indexes: the same shape, integers.
     """
-    known = _LIMITS.setdefault(tables, {})
-    if values.device not in known:
-        # Not of inference mode, which may be on now: autograd may use them later.
-        with torch.inference_mode(False):
-            rows = (torch.from_numpy(np.array(row)) for row in tables.limits)
-            known[values.device] = tuple(row.to(values.device) for row in rows)
-    at = indexes.reshape(-1).int()
+    near, at = _near(tables, values.device), indexes.reshape(-1).int()
     low, high = (
-        row.index_select(0, at).view(values.shape) for row in known[values.device]
+        near[name].index_select(0, at).view(values.shape) for name in ("low", "high")
     )
     return torch.clamp(values, low.to(values.dtype), high.to(values.dtype))
 
 
 def ideal_bits(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
-    """Bits of each item's values (B, ...) by their tables, (B,) float64."""
-    rows = tables.rows(_flat(values), _flat(indexes))
-    return torch.from_numpy(tables.ideal[rows]).view(len(values), -1).sum(1)
+    """Bits of each item's codable values (B, ...) by their tables, (B,) float64."""
+    near, at = _near(tables, values.device), indexes.reshape(-1).int()
+    first, minimum, sizes = (
+        near[name].index_select(0, at) for name in ("first", "minimum", "sizes")
+    )
+    slot = values.reshape(-1).int() - minimum + 1
+    slot = torch.where((slot < 1) | (slot >= sizes), 0, slot)  # 0: an escape
+    bits = near["ideal"].index_select(0, first + slot)
+    return bits.view(len(values), -1).sum(1)
 
 
 def _split(data: Sequence[bytes]) -> tuple[list[int], list[bytes]]:

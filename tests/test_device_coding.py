@@ -105,6 +105,15 @@ def test_codable_is_clamp():
         assert floats.dtype == torch.float32 and torch.equal(floats.int(), wanted)
 
 
+def test_ideal_bits_are_those_of_the_tables():
+    tables = TableSet(8, [3, 3, 2], [0, -5, 7], [0, 128, 128, 1, 128, 127, 0, 256])
+    indexes = torch.tensor([[1, 1, 1, 0], [2, 0, 1, 0]], dtype=torch.uint8)
+    values = torch.tensor([[-5, 900, -4, 1], [7, 0, -900, 1]], dtype=torch.int32)
+    found = streams.ideal_bits(values, indexes, tables)
+    for row, index, bits in zip(values, indexes, found.tolist(), strict=True):
+        assert bits == pytest.approx(tables.bits(row.numpy(), index.numpy()))
+
+
 class Zeros:
     """A decoder of zeros that never looks at a value."""
 
