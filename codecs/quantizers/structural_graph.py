@@ -159,7 +159,9 @@ def _nearest(
         stop = min(start + BLOCK, count)
         likeness = points[start:stop] @ points.T
         if kind == "self-tuning":
-            likeness = 2 * likeness - squares[start:stop, None] - squares
+            likeness *= 2
+            likeness -= squares[start:stop, None]
+            likeness -= squares
             np.minimum(likeness, 0.0, out=likeness)
         if order is not None:
             likeness[_close_in_time(times, order, start, stop, gap)] = -np.inf
