@@ -147,9 +147,10 @@ def test_the_sound_of_a_video(tmp_path):
         "int16",
     )
     assert "pictures" in sound.info.notes[0]
-    part = slice(5000, 15000)  # AAC rings at the ends
     assert len(x) >= 22050 - 1
-    assert np.abs(x[part] - wave(22050, 2, 44100)[part]).max() < 0.05
+    for one, other in zip(x[:22050].T, wave(22050, 2, 44100).T, strict=True):
+        # FFmpeg's AAC takes a while to settle, and rings where the film ends.
+        assert np.corrcoef(one[9000:16000], other[9000:16000])[0, 1] > 0.9
     assert kind_of(tmp_path / "film.mp4") == "speech"
     video(tmp_path / "mute.mp4", with_sound=False)
     with pytest.raises(InputError, match="no audio"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rate control of sound: the levels of each chunk, by real coded sizes.
 
+    0. a guess of the levels from a few chunks
     1. the most levels l at which the whole file fits
     2. one level more for as many chunks as still fit, spread evenly
 
@@ -15,6 +16,8 @@ import functools
 from collections.abc import Callable, Sequence
 
 from polycodec.errors import UsageError
+
+SAMPLES = 8  # chunks, of which a first guess is made
 
 
 def mix_levels(
@@ -36,19 +39,16 @@ def mix_levels(
     def total(chosen: Sequence[int]) -> int:
         return file_size([known(k, count) for k, count in enumerate(chosen)])
 
-    smallest = total([1] * chunks)
-    if smallest > limit:
+    base = _guess(known, chunks, levels, limit)
+    while base < levels and total([base + 1] * chunks) <= limit:
+        base += 1
+    while base > 1 and total([base] * chunks) > limit:
+        base -= 1
+    if base == 1 and (smallest := total([1] * chunks)) > limit:
         raise UsageError(
             f"{what} asks for at most {limit} bytes; the lowest rate needs {smallest}; "
             "raise the target or shorten the sound"
         )
-    base, above = 1, levels + 1
-    while above - base > 1:
-        middle = (base + above) // 2
-        if total([middle] * chunks) <= limit:
-            base = middle
-        else:
-            above = middle
     low, high = 0, chunks  # chunks that get one level more
     if base == levels:
         return [base] * chunks
@@ -59,6 +59,17 @@ def mix_levels(
         else:
             high = middle
     return spread(base, low, chunks)
+
+
+def _guess(
+    size_of: Callable[[int, int], int], chunks: int, levels: int, limit: int
+) -> int:
+    """The levels that fit by the sizes of a few chunks: coding all of them is slow."""
+    few = range(0, chunks, max(1, chunks // SAMPLES))
+    for count in range(levels, 1, -1):
+        if sum(size_of(k, count) for k in few) / len(few) * chunks <= limit:
+            return count
+    return 1
 
 
 def spread(base: int, more: int, chunks: int) -> list[int]:
