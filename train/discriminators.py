@@ -25,8 +25,6 @@ from polycodec.train.spectra import spectrum
 
 Judged = tuple[Tensor, list[Tensor]]  # logits, features
 
-PERIOD_WIDTHS = (32, 128, 512, 1024)
-
 
 def _layers(first: nn.Module, *others: nn.Module) -> nn.ModuleList:
     return nn.ModuleList(weight_norm(layer) for layer in (first, *others))
@@ -74,7 +72,7 @@ class StftDiscriminator(nn.Module):
 class PeriodDiscriminator(nn.Module):
     """One period; x (B, 1, T)."""
 
-    def __init__(self, period: int, widths: Sequence[int] = PERIOD_WIDTHS) -> None:
+    def __init__(self, period: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.period = period
         strided = [
@@ -103,7 +101,7 @@ class Discriminators(nn.Module):
         if "stft" in section.names:
             parts += [StftDiscriminator(n, section.filters) for n in section.windows]
         if "period" in section.names:
-            parts += [PeriodDiscriminator(p) for p in section.periods]
+            parts += [PeriodDiscriminator(p, section.widths) for p in section.periods]
         self.parts = nn.ModuleList(parts)
 
     def forward(self, x: Tensor) -> list[Judged]:

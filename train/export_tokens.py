@@ -13,7 +13,9 @@ Rates and measures on the card are those of real bytes on speakers never trained
 
 from __future__ import annotations
 
+import inspect
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from polycodec.train.task_speech import speech_source, validation_levels
 
 ENTROPY = {"name": "tokens-adaptive"}  # unless the config names another
 FITTED_SECONDS = 3600  # of training recordings whose tokens are counted, at most
+SAID_EVERY = 10.0  # seconds
 ODD_SAMPLES = (1, 319, 4001)
 PIECE = 4321  # samples; a cut that falls on no frame
 
@@ -53,7 +56,7 @@ def write(
     say(
         f"tokens of {len(codes)} recordings, {frames / codec.frame_rate:.0f} s: fitting"
     )
-    codec.entropy.fit(codes)
+    _fit(codec.entropy, codes, say)
     codec.entropy.update()
     held_out = [_signal(recordings[i]) for i in source.held_out]
     held_out = held_out[: config.eval.utterances]
@@ -99,6 +102,20 @@ def with_entropy(codec: Codec, config: TrainConfig) -> tuple[Codec, dict[str, An
             "the version that trained it"
         )
     return whole.eval(), {"name": config.codec.name, **options}
+
+
+def _fit(model, codes: list[np.ndarray], say: Callable[[str], None]) -> None:
+    """Fit a token model; one that takes minutes says now and then how far it is."""
+    last = time.monotonic()
+
+    def report(step: int, bits: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > SAID_EVERY:
+            last = time.monotonic()
+            say(f"fitting: step {step}, {bits:.3f} bits a token")
+
+    known = inspect.signature(model.fit).parameters
+    model.fit(codes, **({"progress": report} if "progress" in known else {}))
 
 
 def _some(recordings: SpeechCache, every: list[int], samples: int) -> list[int]:

@@ -44,6 +44,11 @@ class SpeechLoss(nn.Module):
                 f"loss.spectrum_windows is {section.spectrum_windows}; expected some "
                 f"of loss.windows, {section.windows}"
             )
+        odd = [n for n in section.windows if n < 32 or n % 4]
+        if odd:
+            raise UsageError(
+                f"loss.windows has {odd}; expected multiples of 4 from 32 samples on"
+            )
         names = ("mel", "mel_linear", "spectrum", "wave")
         self.weights = {n: w for n in names if (w := getattr(section, n)) > 0}
         self.windows: Sequence[int] = section.windows

@@ -46,14 +46,14 @@ def si_sdr(x_hat: Tensor, x: Tensor) -> float:
 
 def _pesq(x_hat: Tensor, x: Tensor, rate: int) -> float | None:
     try:
-        from pesq import NoUtterancesError, pesq
+        from pesq import PesqError, pesq
     except ImportError:
         return None
     if rate != 16000:
         return None
     try:
         return float(pesq(rate, x.numpy(), x_hat.numpy(), "wb"))
-    except NoUtterancesError:  # P.862 finds no speech in the reference
+    except PesqError:  # too short, or P.862 finds no speech in the reference
         return None
 
 

@@ -111,7 +111,6 @@ class LossSection(Section):
     spectrum: float = Field(20.0, ge=0, description="L1 of compressed spectra")
     spectrum_windows: tuple[int, ...] = Field((512,), description="some of windows")
     wave: float = Field(5.0, ge=0, description="L1 of samples by mean magnitude")
-    rate: float = Field(1.0, ge=0, description="latent family: weight of bits a second")
     balance: bool = Field(
         False, description="weights are shares of the gradient (`train.balancer`)"
     )
@@ -136,6 +135,9 @@ class AdversarySection(Section):
     filters: int = Field(32, ge=1, description="width of the stft discriminator")
     windows: tuple[int, ...] = (2048, 1024, 512)
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    widths: tuple[int, ...] = Field(
+        (32, 128, 512, 1024), min_length=1, description="of the period discriminator"
+    )
     kind: Literal["hinge", "least-squares"] = "hinge"
     start: int = Field(0, ge=0, description="first step with them")
     lr: float = Field(3e-4, gt=0)
