@@ -89,6 +89,8 @@ class RangeEncoder:
 
     def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
         """Record ``value`` (B, C, h, w), rounded around the prior's means."""
+        if hasattr(prior, "distributions"):
+            return self._code_each(value, prior)
         offsets = prior.offsets
         symbols = quantize(value.float() - offsets, prior).to(torch.int32)
         indexes = prior.indexes(shape)
@@ -98,6 +100,14 @@ class RangeEncoder:
         if self.ideal is not None:
             self.ideal.append(streams.ideal_bits(coded, indexes, prior.tables))
         return out
+
+    def _code_each(self, value: Tensor, prior) -> Tensor:
+        """Record whole numbers that have a distribution each, not a table's index."""
+        symbols = value.to(torch.int32)
+        self.streams.put_prior(symbols, prior.distributions())
+        if self.ideal is not None:
+            self.ideal.append(prior.bits(symbols).flatten(1).sum(1).double())
+        return symbols.to(torch.float32)
 
     def finish(self) -> list[bytes]:
         """The hash of the index planes and the stream, for each image."""
@@ -122,6 +132,9 @@ class RangeDecoder:
 
     def code(self, value: None, prior, shape: tuple[int, ...]) -> Tensor:
         """Read the next values, (B, C, h, w) float32."""
+        if hasattr(prior, "distributions"):
+            coded = self.streams.get_prior(prior.distributions(), shape)
+            return coded.to(prior.device, torch.float32)
         offsets = prior.offsets
         indexes = prior.indexes(shape)
         coded = self.streams.get(indexes, prior.tables, hashed=not prior.fixed)

@@ -2,6 +2,7 @@
 """How likely each token is: tables picked by an index, nothing subtracted.
 
     Indexed(tables, index)    token v at a position costs  P - log2 f[index][v]  bits
+    Categorical(logits)       every position has a distribution of its own
 
 Tokens are numbers of a codebook's entries: they have no mean, are not rounded, and a
 wrong one is as wrong as any other. The coders of `coders.py` take this prior as they
@@ -10,14 +11,14 @@ take a Gaussian one.
 
 from __future__ import annotations
 
-import functools
 import weakref
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.cuda import TableSet
+from polycodec.cuda import TableSet, categorical
+from polycodec.cuda.integer_cdf import PRECISION
 
 
 class Indexed:
@@ -59,15 +60,33 @@ def _costs(tables: TableSet) -> tuple[Tensor, Tensor]:
     return _COSTS[tables]
 
 
-@functools.cache
-def binary_tables(precision: int) -> TableSet:
-    """Tables of two symbols; symbol 1 of table i has frequency i + 1.
+class Categorical:
+    """Tokens 0 … K-1 under integer logits (B, ..., K) int16, log2 p in 1/32 bit.
 
-    The last table, 2^P - 1, knows only symbol 0: it costs nothing.
+    The range coder turns logits into frequencies, in integers (cuda/categorical.py).
     """
-    whole = 1 << precision
-    one = np.arange(1, whole)
-    rows = np.stack([0 * one, whole - one, one], axis=1).reshape(-1)
-    sizes = np.append(np.full(one.size, 3), 2)
-    freqs = np.concatenate([rows, [0, whole]])
-    return TableSet(precision, sizes, np.zeros(whole, np.int32), freqs)
+
+    fixed = True
+    means = offsets = 0.0
+    tables = None
+
+    def __init__(self, logits: np.ndarray) -> None:
+        self.logits = logits
+
+    @property
+    def device(self) -> torch.device:
+        """Where decoded tokens are wanted: tokens are coded on the host."""
+        return torch.device("cpu")
+
+    def distributions(self) -> list[categorical.Categorical]:
+        """What codes the positions of each item of the batch."""
+        rows = self.logits.reshape(len(self.logits), -1, self.logits.shape[-1])
+        return [categorical.Categorical(row) for row in rows]
+
+    def bits(self, v: Tensor) -> Tensor:
+        """Bits of tokens ``v`` by the coder's frequencies, float32 of the shape."""
+        flat = self.logits.reshape(-1, self.logits.shape[-1])
+        symbols = v.detach().to(torch.int32).numpy().reshape(-1)
+        freqs = categorical.Categorical(flat).intervals(symbols).freqs
+        bits = PRECISION - np.log2(freqs)
+        return torch.from_numpy(bits.astype(np.float32)).view(v.shape)

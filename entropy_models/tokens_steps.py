@@ -22,14 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.entropy_models.priors_tokens import Indexed, binary_tables
+from polycodec.entropy_models.priors_tokens import Categorical
 from polycodec.entropy_models.tokens import TokenModel
 from polycodec.errors import BitstreamError
 
 MOST = 4096  # tokens of a level that the coder's categorical prior can tell apart
-
-
-SPLIT_PRECISION = 12  # BITSTREAM: of each yes or no on the way to a token
 
 
 class Steps(Protocol):
@@ -65,7 +62,8 @@ class StepTokens(TokenModel):
             low, high = max(0, step - frames + 1), min(levels, step + 1)
             level = torch.arange(low, high)
             given = None if codes is None else codes[:, level, step - level]
-            coded = code_logits(coder, given, steps.logits(low, high))
+            prior = Categorical(steps.logits(low, high))
+            coded = coder.code(given, prior, (batch, high - low)).to(torch.int64)
             self._check_column(coded, low)
             out[:, level, step - level] = coded
             steps.push(low, high, coded.numpy())
@@ -88,48 +86,3 @@ def delayed(codes: np.ndarray, fill: int, lead: int = 0) -> np.ndarray:
     for level in range(levels):
         out[level, lead + level : lead + level + frames] = codes[level]
     return out
-
-
-def code_logits(coder, tokens: Tensor | None, logits: np.ndarray) -> Tensor:
-    """Code tokens (B, n) int64 with logits (B, n, K) int16; decode when None.
-
-    A token is a path of yes or no in a
-    balanced tree over its number: no frequency has to be rounded up to 1 / 2^P, however
-    many tokens there are. A branch that holds no token is never asked for.  # BITSTREAM
-    """
-    scaled = logits.astype(np.float64) - logits.max(axis=2, keepdims=True)
-    weights = np.maximum(np.rint(2.0 ** (18 + scaled / 32)), 1).astype(np.int64)
-    weights[logits == -(1 << 15)] = 0
-    sums = _tree(weights)
-    depth = len(sums) - 1
-    shape, row = weights.shape[:2], np.arange(weights.shape[0] * weights.shape[1])
-    node = np.zeros(row.size, np.int64)
-    tables = binary_tables(SPLIT_PRECISION)
-    for d in range(1, depth + 1):
-        index = split_index(*sums[d][row, node].T)
-        given = None if tokens is None else (tokens >> (depth - d)) & 1
-        prior = Indexed(tables, torch.from_numpy(index.reshape(shape)))
-        right = coder.code(given, prior, shape)
-        node = 2 * node + right.numpy().reshape(-1).astype(np.int64)
-    return torch.from_numpy(node.reshape(shape))
-
-
-def split_index(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Which of `binary_tables` says "right" with probability right / (left + right)."""
-    whole = 1 << SPLIT_PRECISION
-    frequency = (right << SPLIT_PRECISION) // (left + right)  # BITSTREAM
-    index = np.clip(frequency, 1, whole - 1) - 1
-    return np.where(right == 0, whole - 1, index).astype(np.int32)
-
-
-def _tree(weights: np.ndarray) -> list[np.ndarray]:
-    """Sums (B n, 2^(d-1), 2) of the branches at depth d, deepest last; [0]: of all."""
-    size = weights.shape[2]
-    depth = max(size - 1, 1).bit_length()
-    padded = np.zeros((weights.shape[0] * weights.shape[1], 1 << depth), np.int64)
-    padded[:, :size] = weights.reshape(len(padded), size)
-    sums = [padded.reshape(len(padded), -1, 2)]
-    for _ in range(depth):
-        upper = sums[0].sum(axis=2)
-        sums.insert(0, upper.reshape(len(padded), -1, min(2, upper.shape[1])))
-    return sums

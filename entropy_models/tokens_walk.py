@@ -69,6 +69,7 @@ class Tail:
         self.levels, self.most, self.width = out.shape
         narrow = self.width * (G_TOP + R_LIMIT) * 128 <= 1 << 24
         self.out = out.astype(np.float32 if narrow else np.float64)
+        self.out_wide = out.astype(np.float64)
         self.scale = np.ldexp(self.out.dtype.type(1), -shift.astype(np.int32))
         self.frequencies, self.missing = frequencies, frequencies == 0
         self.order0 = log_table()[frequencies]
@@ -114,20 +115,19 @@ class Walk:
         column = np.full((self.batch, self.t.levels), self.t.most)
         column[:, low:high] = tokens
         self.context.push(column)
-        level = np.arange(low, high)
-        self._adapt_hidden(level, tokens)
-        self._adapt_counts(level, tokens)
+        self._adapt_hidden(low, high, tokens)
+        self._adapt_counts(np.arange(low, high), tokens)
 
-    def _adapt_hidden(self, level: np.ndarray, tokens: np.ndarray) -> None:
-        powers = power_table()
+    def _adapt_hidden(self, low: int, high: int, tokens: np.ndarray) -> None:
+        powers, level = power_table(), np.arange(low, high)
         p = powers[np.minimum(-self.below, len(powers) - 1)]
         # At most 2^18 · 2^12 · 2^7: whole in float64.
-        mean = (p[:, :, None].astype(np.float64) @ self.t.out[level])[:, :, 0]
+        mean = (p[:, :, None].astype(np.float64) @ self.t.out_wide[low:high])[:, :, 0]
         mean = (mean.astype(np.int64) << 4) // p.sum(axis=2)[..., None]
         seen = self.t.out[level, tokens].astype(np.int64) << 4
-        rate, limit = self.adapt[:, level, 0:1], R_LIMIT << R_SHIFT
-        moved = self.r[:, level] + (rate * (seen - mean) >> 4)
-        self.r[:, level] = np.clip(moved, -limit, limit)
+        rate, limit = self.adapt[:, low:high, 0:1], R_LIMIT << R_SHIFT
+        moved = self.r[:, low:high] + (rate * (seen - mean) >> 4)
+        self.r[:, low:high] = np.clip(moved, -limit, limit)
 
     def _adapt_counts(self, level: np.ndarray, tokens: np.ndarray) -> None:
         at = self.row, level, tokens
