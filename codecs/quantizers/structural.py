@@ -101,9 +101,14 @@ class StructuralBook(Codebook):
         self.volumes.copy_(torch.from_numpy(found.volumes))
         self.graph.copy_(torch.tensor([found.total, found.degree]))
 
+    @property
+    def scored(self) -> bool:
+        """Whether codes are assigned by entropy, not by distance."""
+        return self.assign != "nearest" and len(self.mass) > 1
+
     def nearest(self, rows: Tensor) -> Tensor:
         """Code (N,) of each of (N, D) rows, by entropy or by distance."""
-        if self.assign == "nearest" or len(self.mass) == 1:
+        if not self.scored:
             return super().nearest(rows)
         parts = rows.split(ROWS) if len(rows) else [rows]
         return torch.cat([self._joined(part) for part in parts])
