@@ -40,13 +40,15 @@ class PillowAnchor:
 
     name: str
     label: str
-    format: str
-    control: str
+    format: str  # Pillow's name of it, and below of the library behind it
+    library: str
     settings: tuple[float, ...]
     options: dict[str, Any]
-    library: str  # Pillow's name of the library behind the format
-    free: Callable[[float], dict[str, Any]]
     finest: tuple[float, float] = (0, 100)  # smallest and largest rate
+    control: str = "quality"
+    free: Callable[[float], dict[str, Any]] = lambda setting: {
+        "quality": round(setting)
+    }
     kind: str = field(default="anchor", init=False)
 
     def missing(self) -> str | None:
@@ -108,15 +110,18 @@ def _library(name: str) -> tuple[str, str]:
     return f"lib{name}", str(features.version_module(name))
 
 
-def _quality(setting: float) -> dict[str, Any]:
-    return {"quality": round(setting)}
-
-
 def _ratio(setting: float) -> dict[str, Any]:
     return {"quality_layers": [float(setting)]}
 
 
-_JPEG = (5, 10, 20, 35, 55, 75, 88, 95)
+def _jpeg(subsampling: str) -> dict[str, Any]:
+    return {
+        "settings": (5, 10, 20, 35, 55, 75, 88, 95),
+        "options": {"subsampling": subsampling, "optimize": True},
+        "finest": (1, 95),
+    }
+
+
 _AVIF = (20, 28, 36, 44, 53, 62, 71, 80)
 _AVIF_OPTIONS: dict[str, Any] = {
     "speed": 4,
@@ -128,73 +133,26 @@ _AVIF_OPTIONS: dict[str, Any] = {
 ANCHORS: dict[str, PillowAnchor] = {
     anchor.name: anchor
     for anchor in (
+        PillowAnchor("jpeg", "JPEG", "JPEG", "jpg", **_jpeg("4:4:4")),
+        PillowAnchor("jpeg-420", "JPEG 4:2:0", "JPEG", "jpg", **_jpeg("4:2:0")),
         PillowAnchor(
-            name="jpeg",
-            label="JPEG",
-            format="JPEG",
-            control="quality",
-            settings=_JPEG,
-            options={"subsampling": "4:4:4", "optimize": True},
-            library="jpg",
-            free=_quality,
-            finest=(1, 95),
-        ),
-        PillowAnchor(
-            name="jpeg-420",
-            label="JPEG 4:2:0",
-            format="JPEG",
-            control="quality",
-            settings=_JPEG,
-            options={"subsampling": "4:2:0", "optimize": True},
-            library="jpg",
-            free=_quality,
-            finest=(1, 95),
-        ),
-        PillowAnchor(
-            name="webp",
-            label="WebP",
-            format="WEBP",
-            control="quality",
+            *("webp", "WebP", "WEBP", "webp"),
             settings=(0, 5, 15, 30, 50, 70, 85, 95),
             options={"method": 6},
-            library="webp",
-            free=_quality,
         ),
+        PillowAnchor("avif", "AVIF", "AVIF", "avif", _AVIF, _AVIF_OPTIONS),
         PillowAnchor(
-            name="avif",
-            label="AVIF",
-            format="AVIF",
-            control="quality",
-            settings=_AVIF,
-            options=_AVIF_OPTIONS,
-            library="avif",
-            free=_quality,
-        ),
-        PillowAnchor(
-            name="avif-psnr",
-            label="AVIF tuned for PSNR",
-            format="AVIF",
-            control="quality",
+            *("avif-psnr", "AVIF tuned for PSNR", "AVIF", "avif"),
             settings=_AVIF,
             options={**_AVIF_OPTIONS, "advanced": {"tune": "psnr"}},
-            library="avif",
-            free=_quality,
         ),
         PillowAnchor(
-            name="jxl",
-            label="JPEG XL",
-            format="JXL",
-            control="quality",
+            *("jxl", "JPEG XL", "JXL", "jxl"),
             settings=(0, 10, 25, 40, 55, 70, 85, 93),
             options={"effort": 7, "num_threads": 1},
-            library="jxl",
-            free=_quality,
         ),
         PillowAnchor(
-            name="jpeg2000",
-            label="JPEG 2000",
-            format="JPEG2000",
-            control="ratio",
+            *("jpeg2000", "JPEG 2000", "JPEG2000", "jpg_2000"),
             settings=(240, 140, 90, 56, 36, 22, 14, 9),
             options={
                 "quality_mode": "rates",
@@ -202,9 +160,9 @@ ANCHORS: dict[str, PillowAnchor] = {
                 "mct": 1,
                 "no_jp2": True,
             },
-            library="jpg_2000",
-            free=_ratio,
             finest=(400, 4),
+            control="ratio",
+            free=_ratio,
         ),
     )
 }

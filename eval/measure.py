@@ -10,9 +10,11 @@ twice; a changed version, option, weight or pixel changes the key.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +22,9 @@ import numpy as np
 
 from polycodec.errors import CodecError, InputError
 from polycodec.eval import metrics
-from polycodec.eval.subjects import Subject
+from polycodec.eval.subjects import Measurable, Subject
+
+RESULTS = "results.jsonl"  # the log's name in a run's folder
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,16 @@ class Row:
     decode_seconds: float
 
 
-def fingerprint(subject: Subject) -> str:
-    """Digest everything except picture and setting that decides a result."""
+def fingerprint(subject: Measurable, **more: Any) -> str:
+    """Digest everything except signal and setting that decides a result.
+
+    ``more``: what else does, beside name, control and versions of the subject.
+    """
     about = {
         "name": subject.name,
         "control": subject.control,
         "versions": subject.versions(),
-        "metrics": metrics.RULES,
+        **more,
     }
     text = json.dumps(about, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -72,20 +79,11 @@ def measure(
     key: str,
 ) -> Row:
     """Code one (H, W, 3) uint8 picture into bytes, decode them, and compare."""
-    where = f"{subject.name} at {subject.control} {setting:g} on {image}"
-    try:
+    with naming(subject, setting, image, "picture"):
         coded = subject.compress(pixels, setting)
         decoded = subject.decompress(coded.data)
         psnr = metrics.psnr(pixels, decoded.picture)
         ms_ssim, note = metrics.ms_ssim(pixels, decoded.picture)
-    except CodecError as error:
-        # The class decides the exit code: keep it, and say where it happened.
-        raise type(error)(f"{where}: {error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{where} failed: {error}; expected bytes and a picture back; leave this "
-            "codec or picture out"
-        ) from error
     height, width = pixels.shape[:2]
     return Row(
         key=key,
@@ -106,6 +104,24 @@ def measure(
         encode_seconds=coded.seconds,
         decode_seconds=decoded.seconds,
     )
+
+
+@contextlib.contextmanager
+def naming(
+    subject: Measurable, setting: float, file: str, signal: str
+) -> Iterator[None]:
+    """Errors of a coding say the subject, its setting and the file they are of."""
+    where = f"{subject.name} at {subject.control} {setting:g} on {file}"
+    try:
+        yield
+    except CodecError as error:
+        # The class decides the exit code: keep it, and say where it happened.
+        raise type(error)(f"{where}: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{where} failed: {error}; expected bytes and the {signal} back; leave "
+            f"this codec or {signal} out"
+        ) from error
 
 
 class Log:
@@ -144,3 +160,17 @@ class Log:
                     "one JSON object per line; remove the line or the file"
                 ) from error
             self.rows[row.key] = row
+
+
+def earlier(folders: Sequence[str | pathlib.Path], kind: type = Row) -> dict[str, Any]:
+    """Rows by key that earlier evaluations left in ``folders``; they must be there."""
+    known: dict[str, Any] = {}
+    for folder in folders:
+        path = pathlib.Path(folder) / RESULTS
+        if not path.is_file():
+            raise InputError(
+                f"no results to reuse in {folder}; expected {RESULTS}; name the output "
+                "folder of an earlier evaluation"
+            )
+        known.update(Log(path, kind).rows)
+    return known

@@ -23,13 +23,22 @@ from dataclasses import replace
 from typing import Any
 
 from polycodec.errors import UsageError
-from polycodec.eval import bdrate, curves, datasets, measure, progress, selection
-from polycodec.eval.anchors import DEFAULT_ANCHORS
+from polycodec.eval import (
+    bdrate,
+    curves,
+    datasets,
+    measure,
+    metrics,
+    progress,
+    selection,
+)
+from polycodec.eval.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.pictures import per_picture
 from polycodec.eval.result import Evaluation, overheads, write
-from polycodec.eval.subjects import Subject
+from polycodec.eval.subjects import PolycodecSubject, Subject
 
 METRICS = ("psnr", "ms_ssim_db")
+PICTURES = selection.Catalogue(PolycodecSubject, ANCHORS, anchor, "target_bpp")
 
 
 def evaluate(
@@ -67,10 +76,11 @@ def evaluate(
     name, pictures = datasets.open_dataset(dataset, data=data)
     pictures = pictures[: _positive(limit)]
     subjects, skipped = selection.select(
+        PICTURES,
         codecs,
         anchors,
         qualities=qualities,
-        target_bpps=target_bpps,
+        rates=target_bpps,
         anchor_settings=anchor_settings,
         checkpoint=checkpoint,
         device=device,
@@ -81,7 +91,7 @@ def evaluate(
     elif published is not None:
         dashed = curves.published(published, dataset=name, ids=published_ids)
     selection.check_reference(reference, subjects, dashed)
-    log = measure.Log(out / "results.jsonl")
+    log = measure.Log(out / measure.RESULTS)
     rows = _measure_all(subjects, pictures, log, reuse, quiet)
     result = _conclude(name, pictures, subjects, rows, dashed, reference, skipped, out)
     write(result)
@@ -139,10 +149,8 @@ def _measure_all(
     quiet: bool,
 ) -> list[measure.Row]:
     """Go through all pictures and settings; known results are not repeated."""
-    known: dict[str, measure.Row] = {}
-    for folder in reuse:
-        known.update(measure.Log(pathlib.Path(folder) / "results.jsonl").rows)
-    prints = {subject.name: measure.fingerprint(subject) for subject in subjects}
+    known = measure.earlier(reuse)
+    prints = {s.name: measure.fingerprint(s, metrics=metrics.RULES) for s in subjects}
     total = len(pictures) * sum(len(subject.settings) for subject in subjects)
     rows: list[measure.Row] = []
     with progress.bar(total, quiet=quiet) as step:

@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,13 +39,13 @@ class Decoded:
     seconds: float
 
 
-class Subject(Protocol):
-    """The interface of everything that ``evaluate`` can measure."""
+class Measurable(Protocol):
+    """What an evaluation asks of every subject, of pictures and of sound."""
 
     name: str  # identifies it in results and reports
     label: str  # how a person would call it
     kind: str  # "codec" or "anchor"
-    control: str  # what a setting is: quality, rate, target_bpp
+    control: str  # what a setting is: quality, ratio, target_bpp, kbps
     settings: tuple[float, ...]  # used when the caller states none
 
     def missing(self) -> str | None:
@@ -53,6 +54,10 @@ class Subject(Protocol):
     def versions(self) -> dict[str, Any]:
         """List what its bytes depend on: versions, options, weights."""
 
+
+class Subject(Measurable, Protocol):
+    """The interface of everything that can be measured on pictures."""
+
     def compress(self, picture: np.ndarray, setting: float) -> Coded:
         """Turn one picture into bytes."""
 
@@ -60,14 +65,11 @@ class Subject(Protocol):
         """Turn bytes back into the picture."""
 
 
-class PolycodecSubject:
-    """One of our codecs, measured through the files it writes.
-
-    The clock runs inside encode and decode; the temporary PNG files that carry
-    the picture in and out are scaffolding and cost it nothing in the results.
-    """
+class OwnCodec:
+    """A codec of ours under its name, whatever kind of signal it codes."""
 
     kind = "codec"
+    settings: tuple[float, ...]  # a subclass has those used when none are given
 
     def __init__(
         self,
@@ -76,17 +78,16 @@ class PolycodecSubject:
         checkpoint: str | pathlib.Path | None = None,
         device: str = "auto",
         control: str = "quality",
-        settings: tuple[float, ...] = (5, 18, 31, 44, 57, 70, 83, 96),
+        settings: Sequence[float] | None = None,
     ) -> None:
-        self.model = name
-        self.checkpoint = checkpoint
+        self.model, self.checkpoint = name, checkpoint
         self.name = name if checkpoint is None else f"{name}@{checkpoint}"
         self.label = f"polycodec {name}"
         if checkpoint is not None:
             self.label += f" ({pathlib.Path(checkpoint).stem})"
-        self.device = device
-        self.control = control
-        self.settings = tuple(settings)
+        self.device, self.control = device, control
+        if settings is not None:
+            self.settings = tuple(settings)
         self._loaded: Any = None
 
     def missing(self) -> str | None:
@@ -106,6 +107,24 @@ class PolycodecSubject:
             "torch": torch.__version__,
             "device": self.device,
         }
+
+    def _codec(self) -> Any:
+        """The loaded codec: weights are read once, outside of any timing."""
+        if self._loaded is None:
+            from polycodec.codecs import zoo
+
+            self._loaded = zoo.load(self.model, self.device, checkpoint=self.checkpoint)
+        return self._loaded
+
+
+class PolycodecSubject(OwnCodec):
+    """One of our codecs for images, measured through the files it writes.
+
+    The clock runs inside encode and decode; the temporary PNG files that carry
+    the picture in and out are scaffolding and cost it nothing in the results.
+    """
+
+    settings = (5, 18, 31, 44, 57, 70, 83, 96)
 
     def compress(self, picture: np.ndarray, setting: float) -> Coded:
         """Encode through a temporary PNG into a real ``.plc`` file."""
@@ -133,16 +152,6 @@ class PolycodecSubject:
             with Image.open(target) as image:
                 picture = np.array(image.convert("RGB"))
         return Decoded(picture, result.seconds)
-
-    def _codec(self) -> Any:
-        """The loaded codec: weights are read once, outside of any timing."""
-        if self._loaded is None:
-            from polycodec.codecs import zoo
-
-            self._loaded = zoo.load(
-                self.model, self.device, checkpoint=self.checkpoint
-            ).eval()
-        return self._loaded
 
 
 def code_digest() -> str:

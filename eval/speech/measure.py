@@ -10,14 +10,12 @@ again.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from polycodec.errors import CodecError, InputError
+from polycodec.eval.measure import naming
 from polycodec.eval.speech import RATE, align, metrics
 from polycodec.eval.speech.subjects import SpeechSubject
 
@@ -49,33 +47,13 @@ class Row:
         return [name for name, rule in rules.items() if self.rules.get(name) != rule]
 
 
-def fingerprint(subject: SpeechSubject) -> str:
-    """Digest everything except sound and setting that decides a result."""
-    about = {
-        "name": subject.name,
-        "control": subject.control,
-        "versions": subject.versions(),
-    }
-    text = json.dumps(about, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def round_trip(
     subject: SpeechSubject, samples: np.ndarray, setting: float, file: str
 ) -> tuple[np.ndarray, int, dict[str, float]]:
     """Code (T,) float32 and decode it: samples as heard, lag, figures of the coding."""
-    where = f"{subject.name} at {subject.control} {setting:g} on {file}"
-    try:
+    with naming(subject, setting, file, "sound"):
         coded = subject.compress(samples, setting)
         decoded = subject.decompress(coded.data)
-    except CodecError as error:
-        # The class decides the exit code: keep it, and say where it happened.
-        raise type(error)(f"{where}: {error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{where} failed: {error}; expected bytes and sound back; leave this codec "
-            "or file out"
-        ) from error
     heard, lag = decoded.samples, 0
     if subject.delayed:
         lag = align.lag_of(samples, heard)

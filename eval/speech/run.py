@@ -20,13 +20,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polycodec.errors import UsageError
-from polycodec.eval import progress, result
-from polycodec.eval.measure import Log, row_key
+from polycodec.eval import progress, result, selection
+from polycodec.eval.measure import RESULTS, Log, earlier, fingerprint, row_key
 from polycodec.eval.run import environment
 from polycodec.eval.speech import curves, metrics, tables, utterances
 from polycodec.eval.speech.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
-from polycodec.eval.speech.measure import Row, fingerprint, measure
+from polycodec.eval.speech.measure import Row, measure
 from polycodec.eval.speech.subjects import PolycodecSpeech, SpeechSubject
+
+SOUND = selection.Catalogue(PolycodecSpeech, ANCHORS, anchor, "target_kbps")
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,21 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; expected at least 1 file")
-    wanted = _wanted(qualities, target_kbps, device)
-    chosen = [_codec(codec, checkpoint, wanted) for codec in codecs]
-    subjects, skipped = _select(chosen, anchors, anchor_settings or {})
+    subjects, skipped = selection.select(
+        SOUND,
+        codecs,
+        anchors,
+        qualities=qualities,
+        rates=target_kbps,
+        anchor_settings=anchor_settings,
+        checkpoint=checkpoint,
+        device=device,
+    )
     taken = [metric.name for metric in metrics.chosen(measures)]
     skipped |= metrics.skipped() if measures is None else {}
     name, files = utterances.open_dataset(dataset, data=data)
     files = files[:limit]
-    log = Log(pathlib.Path(out) / "results.jsonl", Row)
+    log = Log(pathlib.Path(out) / RESULTS, Row)
     rows = _measure_all(subjects, files, log, reuse, taken, quiet)
     points = curves.published(published, taken) if published is not None else []
     found = _conclude(name, subjects, rows, points, skipped, taken, pathlib.Path(out))
@@ -154,9 +163,7 @@ def _measure_all(
     quiet: bool,
 ) -> list[Row]:
     """Go through all files and settings; known results are not repeated."""
-    known: dict[str, Row] = {}
-    for folder in reuse:
-        known.update(Log(pathlib.Path(folder) / "results.jsonl", Row).rows)
+    known = earlier(reuse, Row)
     prints = {subject.name: fingerprint(subject) for subject in subjects}
     rules = metrics.rules(taken)
     total = len(files) * sum(len(subject.settings) for subject in subjects)
@@ -185,57 +192,3 @@ def _measure_all(
                         log.add(row)
                     rows.append(replace(row, file=file.name))
     return rows
-
-
-def _wanted(
-    qualities: Sequence[float] | None, kbps: Sequence[float] | None, device: str
-) -> dict[str, Any]:
-    if qualities is not None and kbps is not None:
-        raise UsageError("qualities and target_kbps exclude each other; give one")
-    wanted: dict[str, Any] = {"device": device}
-    if qualities is not None:
-        wanted["settings"] = tuple(qualities)
-    if kbps is not None:
-        wanted.update(control="target_kbps", settings=tuple(kbps))
-    return wanted
-
-
-def _codec(
-    codec: str | SpeechSubject,
-    checkpoint: str | pathlib.Path | None,
-    wanted: Mapping[str, Any],
-) -> SpeechSubject:
-    if not isinstance(codec, str):
-        return codec
-    if codec in ANCHORS:
-        return anchor(codec)
-    model, _, own = codec.partition("@")
-    return PolycodecSpeech(model, checkpoint=own or checkpoint, **wanted)
-
-
-def _select(
-    chosen: list[SpeechSubject],
-    anchors: Sequence[str],
-    settings: Mapping[str, Sequence[float]],
-) -> tuple[list[SpeechSubject], dict[str, str]]:
-    """What will be measured, and the reasons for what will not."""
-    strangers = sorted(set(settings) - set(anchors))
-    if strangers:
-        raise UsageError(
-            f"settings for {', '.join(strangers)}, which are not among the anchors "
-            f"{', '.join(anchors)}; add them or leave their settings out"
-        )
-    for name in anchors:
-        own = {"settings": tuple(settings[name])} if name in settings else {}
-        chosen = [*chosen, replace(anchor(name), **own)]
-    if not chosen or len({s.name for s in chosen}) < len(chosen):
-        raise UsageError(
-            "expected at least one codec or anchor, each once; found "
-            f"{[s.name for s in chosen]}; correct the list"
-        )
-    reasons = {s.name: s.missing() for s in chosen}
-    skipped = {name: reason for name, reason in reasons.items() if reason}
-    remaining = [s for s in chosen if s.name not in skipped]
-    if not remaining:
-        raise UsageError(f"nothing can be measured here: {skipped}; choose others")
-    return remaining, skipped
