@@ -25,7 +25,6 @@ from polycodec.errors import ModelError
 from polycodec.registry import register
 
 X_TOP, H_TOP, BIAS_TOP = 127, 255, 1 << 22
-CALIBRATION = 4096  # columns
 SHIFTS = ("up_shift", "down_shift")
 BIASES = ("up_bias", "down_bias")
 
@@ -66,7 +65,7 @@ class AdaptiveTokens(LearnedTokens):
         return PerceptronContext(self, batch)
 
     def _freeze(self, trunk: Perceptron, typical: torch.Tensor) -> np.ndarray:
-        hidden = F.relu(trunk.up(trunk.context(typical)))[0, -CALIBRATION:]
+        hidden = F.relu(trunk.up(trunk.context(typical))).flatten(0, 1)
         unit_h = unit_of(hidden, H_TOP)
         unit_g = unit_of(trunk.down(hidden), G_TOP)
         embed = trunk.embed.double().numpy()

@@ -47,9 +47,9 @@ class Attention(nn.Module):
         self.heads, self.window = heads, window
         self.qkv = ExactConv2d(channels, 3 * channels)
         self.mix = ExactConv2d(channels, channels)
-        # Recent columns matter more from the start.
-        slope = -torch.arange(window) * torch.tensor([[0.5], [0.1]]).repeat(heads, 1)
-        self.bias = nn.Parameter(slope[:heads].contiguous())
+        # From heads for the newest column to heads that look at all alike.
+        slope = 4.0 * 0.25 ** torch.arange(heads)
+        self.bias = nn.Parameter(-slope[:, None] * torch.arange(window))
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None):
         """Returns (B, C, 1, S) and the keys and values to go on from."""

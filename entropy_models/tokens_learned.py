@@ -15,7 +15,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from polycodec.entropy_models.tokens_network import TokenNetwork, Trunk, train
+from polycodec.entropy_models.tokens_network import (
+    WINDOW,
+    TokenNetwork,
+    Trunk,
+    led,
+    train,
+)
 from polycodec.entropy_models.tokens_steps import StepTokens, delayed
 from polycodec.entropy_models.tokens_walk import G_TOP, UNIT, Context, Tail, Walk, cost
 
@@ -24,7 +30,7 @@ TRIED_FRAMES = 500  # of a held-out sequence: as long as a file's chunk
 TRIED = 16  # sequences at most
 RATES = (0, 2, 4, 8, 16, 32)
 COUNTS = ((10, 0), (6, 16), (7, 16), (8, 16), (9, 16), (10, 16))  # log2 tokens, share
-TYPICAL = 40  # sequences that fix the grids
+TYPICAL = 40  # windows that fix the grids
 WEIGHT_TOP = 127
 
 
@@ -48,7 +54,10 @@ class LearnedTokens(StepTokens):
         raise NotImplementedError
 
     def _freeze(self, trunk: Trunk, typical: torch.Tensor) -> np.ndarray:
-        """Keep the trunk in integers; returns what one unit of g is, (L D,) float."""
+        """Keep the trunk in integers; returns what one unit of g is, (L D,) float.
+
+        typical: columns (N, L, lead + S) that fix the grids.
+        """
         raise NotImplementedError
 
     def _context(self, batch: int) -> Context:
@@ -77,7 +86,7 @@ class LearnedTokens(StepTokens):
             with torch.enable_grad():
                 train(network, learned, progress=progress, **options)
         with torch.no_grad():
-            self._keep(network, learned[:TYPICAL])
+            self._keep(network, learned)
         self.adapt.copy_(torch.from_numpy(self._choose_speed(kept or learned)))
 
     def start(self, batch: int, levels: int) -> Walk:
@@ -91,9 +100,13 @@ class LearnedTokens(StepTokens):
 
     def _keep(self, network: TokenNetwork, sequences: list[np.ndarray]) -> None:
         """Turn the trained network into integers."""
-        lead = network.trunk.lead
-        columns = [delayed(one, max(self.sizes), lead) for one in sequences]
-        typical = torch.from_numpy(np.concatenate(columns, axis=1))[None]
+        fill, levels = max(self.sizes), len(self.sizes)
+        columns = np.concatenate([delayed(one, fill) for one in sequences], axis=1)
+        columns = columns[:, : WINDOW * TYPICAL]
+        short = -columns.shape[1] % WINDOW
+        columns = np.pad(columns, ((0, 0), (0, short)), constant_values=fill)
+        windows = columns.reshape(levels, -1, WINDOW).swapaxes(0, 1)
+        typical = led(torch.from_numpy(windows.copy()), network)
         unit = self._freeze(network.trunk, typical)
         out = network.out.double().numpy() * UNIT / np.log(2)
         out = out * unit.reshape(len(out), 1, -1)

@@ -107,11 +107,16 @@ def _windows(
     stream: np.ndarray, network: TokenNetwork, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Examples (B, L, lead + S), the first columns empty, and what to predict."""
-    fill, levels = max(network.sizes), len(network.sizes)
+    levels = len(network.sizes)
     starts = rng.integers(0, stream.shape[1] - WINDOW + 1, BATCH)
     parts = np.stack([stream[:, a : a + WINDOW] for a in starts])
     kept = rng.integers(1, levels + 1, BATCH)
     kept[rng.random(BATCH) < FULL_SHARE] = levels
-    parts[np.arange(levels)[None] >= kept[:, None]] = fill
+    parts[np.arange(levels)[None] >= kept[:, None]] = max(network.sizes)
     target = torch.from_numpy(parts)
-    return F.pad(target, (network.trunk.lead, 0), value=fill), target
+    return led(target, network), target
+
+
+def led(windows: Tensor, network: TokenNetwork) -> Tensor:
+    """Windows (B, L, S) with the empty columns before them that the trunk wants."""
+    return F.pad(windows, (network.trunk.lead, 0), value=max(network.sizes))

@@ -27,7 +27,7 @@ class TransformerTokens(LearnedTokens):
     `certificates` says, after `fit`, why its layers are exact.
     """
 
-    rate = 2e-3
+    rate = 3e-3
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TransformerTokens(LearnedTokens):
 
     def _freeze(self, trunk: Transformer, typical: torch.Tensor) -> np.ndarray:
         trunk.eval().snap()
-        unit = unit_of(trunk(typical)[0])
+        unit = unit_of(trunk(typical).flatten(0, 1))
         scale = torch.from_numpy(1 / unit)
         trunk.head.weight.mul_(scale.view(-1, 1, 1, 1))
         trunk.head.bias.mul_(scale)

@@ -23,7 +23,7 @@ QUICK = {
     "tokens-adaptive": ({"width": 8, "hidden": 32, "columns": 2}, {"steps": 100}),
     "tokens-transformer": (
         {"width": 8, "channels": 32, "heads": 2, "window": 16},
-        {"steps": 100},
+        {"steps": 60},
     ),
 }
 NAMES = sorted(QUICK)
