@@ -52,10 +52,8 @@ def write(
     codec = load_codec(part)  # weights are rounded now: these codes are final
     chosen = _some(recordings, source.train, FITTED_SECONDS * codec.rate)
     codes = [_codes(codec, recordings[i]) for i in chosen]
-    frames = sum(one.shape[1] for one in codes)
-    say(
-        f"tokens of {len(codes)} recordings, {frames / codec.frame_rate:.0f} s: fitting"
-    )
+    seconds = sum(one.shape[1] for one in codes) / codec.frame_rate
+    say(f"fitting to the tokens of {len(codes)} recordings, {seconds:.0f} s")
     _fit(codec.entropy, codes, say)
     codec.entropy.update()
     held_out = [_signal(recordings[i]) for i in source.held_out]

@@ -12,6 +12,7 @@ Figures for publication come from `polycodec eval`.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -62,7 +63,12 @@ def _stoi(x_hat: Tensor, x: Tensor, rate: int) -> float | None:
         from pystoi import stoi
     except ImportError:
         return None
-    return float(stoi(x.numpy(), x_hat.numpy(), rate))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(x.numpy(), x_hat.numpy(), rate))
+        except RuntimeWarning:  # too little speech: it would return 1e-5
+            return None
 
 
 def measure(
@@ -70,8 +76,8 @@ def measure(
 ) -> dict[str, float]:
     """Means over utterances x̂, x (n, 1, T), each of its own length.
 
-    A measure whose package is missing is left out; an utterance on which PESQ finds
-    no speech does not count for it.
+    A measure whose package is missing is left out; an utterance on which PESQ or STOI
+    find too little speech does not count for it.
     """
     found: dict[str, list[float]] = {}
     for row_hat, row, length in zip(x_hat.cpu(), x.cpu(), lengths, strict=True):
