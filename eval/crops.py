@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polycodec.errors import InputError
 from polycodec.eval import metrics
 from polycodec.eval.anchors import PillowAnchor, match_rate
-from polycodec.eval.datasets import Picture
+from polycodec.eval.datasets import Picture, find
 from polycodec.eval.measure import Row
 from polycodec.eval.subjects import Coded, Subject
 
@@ -112,13 +111,7 @@ def _choose(
     show: str | None,
 ) -> Picture:
     if show is not None:
-        for picture in pictures:
-            if show in (picture.name, picture.path.stem):
-                return picture
-        raise InputError(
-            f"no picture '{show}' in this data set; expected one of "
-            f"{', '.join(p.name for p in pictures[:6])}...; choose one of them"
-        )
+        return find(pictures, show)
     group = [r for r in rows if r.codec == subject.name and r.setting == setting]
     median = sorted(group, key=lambda row: row.psnr)[len(group) // 2]
     return next(p for p in pictures if p.name == median.image)

@@ -126,6 +126,17 @@ def open_dataset(
     return "files", pictures
 
 
+def find(pictures: Sequence[Picture], name: str) -> Picture:
+    """The picture of this name, with or without its suffix; InputError without."""
+    for picture in pictures:
+        if name in (picture.name, picture.path.stem):
+            return picture
+    raise InputError(
+        f"no picture '{name}' in this data set; expected one of "
+        f"{', '.join(p.name for p in pictures[:6])}...; choose one of them"
+    )
+
+
 def kodak(
     *, data: str | pathlib.Path | None = None, download: bool = True
 ) -> pathlib.Path:

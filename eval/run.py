@@ -75,6 +75,8 @@ def evaluate(
     out = pathlib.Path(out)
     name, pictures = datasets.open_dataset(dataset, data=data)
     pictures = pictures[: _positive(limit)]
+    if show is not None:
+        datasets.find(pictures, show)  # refused now, not after the long work
     subjects, skipped = selection.select(
         PICTURES,
         codecs,
@@ -85,11 +87,10 @@ def evaluate(
         checkpoint=checkpoint,
         device=device,
     )
-    dashed = []
-    if published is not None and limit is not None:
+    dashed = _published(name, published, published_ids)
+    if dashed and limit is not None:
         skipped["published curves"] = "they are of the whole data set, this run is not"
-    elif published is not None:
-        dashed = curves.published(published, dataset=name, ids=published_ids)
+        dashed = []
     selection.check_reference(reference, subjects, dashed)
     log = measure.Log(out / measure.RESULTS)
     rows = _measure_all(subjects, pictures, log, reuse, quiet)
@@ -133,6 +134,16 @@ def _conclude(
         rows=rows,
         out=out,
     )
+
+
+def _published(
+    dataset: str, path: str | pathlib.Path | None, ids: Sequence[str] | None
+) -> list[curves.Curve]:
+    if path is None and ids is not None:
+        raise UsageError(
+            f"published curves {', '.join(ids)} of no file; name theirs (--published)"
+        )
+    return [] if path is None else curves.published(path, dataset=dataset, ids=ids)
 
 
 def _positive(limit: int | None) -> int | None:

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(args)
     if args[:1] == ["eval"]:
-        args = cli_work.spread(args, ("--dataset", "--codec"))
+        args = cli_work.spread(args, ("--dataset", "--codec", "--reuse"))
     try:
         code = get_command(app).main(
             args or ["--help"], prog_name="polycodec", standalone_mode=False

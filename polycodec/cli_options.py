@@ -133,6 +133,22 @@ Reference = Annotated[
 Published = Annotated[
     str | None, typer.Option(metavar="JSON", help="Published curves, dashed.")
 ]
+PublishedIds = Annotated[
+    str | None,
+    typer.Option(metavar="ID,ID,...", help="Of these; a few well-known unless told."),
+]
+Show = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PICTURE", help="In the crops of the report; one by rule unless told."
+    ),
+]
+Reuse = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DIR...", help="Reports whose equal measurements are not made again."
+    ),
+]
 Data = Annotated[
     str | None, typer.Option(metavar="DIR", help="Where kodak/ or speech/ is already.")
 ]

@@ -23,9 +23,12 @@ from polycodec.cli_options import (
     Limit,
     Measures,
     Published,
+    PublishedIds,
     Qualities,
     Reference,
     Report,
+    Reuse,
+    Show,
     TargetBpps,
     TargetRates,
 )
@@ -107,6 +110,9 @@ def evaluate(
     measures: Measures = None,
     reference: Reference = None,
     published: Published = None,
+    published_ids: PublishedIds = None,
+    show: Show = None,
+    reuse: Reuse = None,
     data: Data = None,
     limit: Limit = None,
     device: Device = "auto",
@@ -123,28 +129,30 @@ def evaluate(
     if codec is not None:
         options["codecs"] = codec
     options |= {"device": device, "checkpoint": checkpoint, "published": published}
-    options |= {"data": data, "limit": limit, "out": out}
+    options |= {"data": data, "limit": limit, "out": out, "reuse": reuse or []}
     from polycodec.eval.speech.utterances import is_sound
 
-    images = {"--target-bpp": target_bpp, "--reference": reference}
-    sounds = {"--target-kbps": target_kbps, "--measures": measures}
+    images = {
+        "target_bpp": _numbers(target_bpp),
+        "reference": reference,
+        "published_ids": _words(published_ids),
+        "show": show,
+    }
+    sounds = {"target_kbps": _numbers(target_kbps), "measures": _words(measures)}
     if is_sound(chosen):
         _only("images", images)
-        words = None if measures is None else _words(measures)
-        rates = {"target_kbps": _numbers(target_kbps), "measures": words}
-        summary = _evaluate_sound(chosen, **rates, **options)
+        summary = _evaluate_sound(chosen, **sounds, **options)
     else:
         _only("sound", sounds)
-        rates = {"target_bpps": _numbers(target_bpp), "reference": reference}
-        summary = _evaluate_images(chosen, **rates, **options)
+        summary = _evaluate_images(chosen, **images, **options)
     print((Path(out) / "run.json").read_text().rstrip() if as_json else summary)
 
 
-def _evaluate_images(dataset: Any, **options: Any) -> str:
+def _evaluate_images(dataset: Any, *, target_bpp: Any, **options: Any) -> str:
     from polycodec.eval.run import evaluate as run
     from polycodec.eval.tables import summary
 
-    return summary(run(dataset, **options))
+    return summary(run(dataset, target_bpps=target_bpp, **options))
 
 
 def _evaluate_sound(dataset: Any, **options: Any) -> str:
@@ -159,7 +167,8 @@ def _only(kind: str, options: dict[str, Any]) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise UsageError(
-            f"{given[0]} is for {kind}, which this data set is not; leave it out"
+            f"--{given[0].replace('_', '-')} is for {kind}, which this data set is "
+            "not; leave it out"
         )
 
 
@@ -197,7 +206,9 @@ def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
     return result
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
     return [word.strip() for word in text.split(",") if word.strip()]
 
 

@@ -166,6 +166,33 @@ def test_evaluation_of_a_folder(cli, tree, tmp_path):
     assert (tmp_path / "report" / "run.json").is_file()
 
 
+def test_evaluation_chooses_curves_and_picture_and_reuses(cli, tree, tmp_path):
+    for package in ("bjontegaard", "matplotlib", "torchmetrics"):
+        pytest.importorskip(package, reason="needs the eval extra")
+    (tree / "2019" / "c.jpg").unlink()
+    curve = {"label": "Of old", "bpp": [0.1, 0.5], "psnr": [20, 30]}
+    both = [{"id": id_, **curve} for id_ in ("one", "two")]
+    (tmp_path / "old.json").write_text(json.dumps({"photos": both}))
+    own = ("eval", "--dataset", "photos", "--codec", "jpeg", "--anchors", "")
+    own += ("--show", "a", "--published", "old.json", "--published-ids")
+    code, _, err = cli(*own, "two", "-o", "first")
+    assert code == 0, err
+    written = json.loads((tmp_path / "first" / "run.json").read_text())
+    assert [found["name"] for found in written["published"]] == ["two"]
+    assert "a.png" in (tmp_path / "first" / "report.html").read_text()
+    # The seconds tell a measurement that was taken over from one made again.
+    assert cli(*own, "one", "-o", "second", "--reuse", "first")[0] == 0
+    lines = [(tmp_path / d / "results.jsonl").read_bytes() for d in ("first", "second")]
+    assert lines[0] and lines[0] == lines[1]
+    for more, word in (
+        (("two", "--reuse", "nowhere"), "nowhere"),
+        (("two", "--show", "z"), "'z'"),
+        (("three",), "three"),
+    ):
+        code, _, err = cli(*own, *more, "-o", "third")
+        assert code in (3, 5) and word in err and not (tmp_path / "third").exists()
+
+
 def test_models_lists_every_card(cli):
     from polycodec.codecs import zoo
 

@@ -306,6 +306,7 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
         {"anchors": ["jpeg"], "anchor_settings": {"webp": (1, 2)}},
         {"qualities": [1], "target_bpps": [1]},
         {"anchors": ["jpeg"], "limit": 0},
+        {"anchors": ["jpeg"], "published_ids": ["balle2018"]},
     ],
 )
 def test_contradictions_are_usage_errors(folder, tmp_path, options):

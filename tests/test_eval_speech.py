@@ -242,6 +242,8 @@ def test_the_command_line_sends_sound_here_and_refuses_options_of_pictures(
     assert code == 0 and out.startswith("voices: 1 file,")
     code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--target-bpp", "1")
     assert code == 2 and "--target-bpp is for images" in err
+    code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--show", "a")
+    assert code == 2 and "--show is for images" in err
     code, _, err = cli("eval", "--measures", "mel", "-o", tmp_path / "out")
     assert code == 2 and "--measures is for sound" in err
 
