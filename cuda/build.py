@@ -16,7 +16,7 @@ import sysconfig
 SOURCES = (
     *("rans_host.cpp", "rans_scalar.cpp", "rans_avx2.cpp"),
     *("rans_avx512_decode.cpp", "rans_avx512_encode.cpp", "crc32c.cpp"),
-    "rans_priors.cpp",
+    *("rans_priors.cpp", "rans_priors_avx512.cpp", "rans_categorical_avx512.cpp"),
 )
 FLAGS = ("-O3", "-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 

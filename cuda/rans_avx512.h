@@ -14,7 +14,7 @@
 // Every function carries its target, so that no compiler flag is needed and nothing of
 // it leaks into code that other processors run.
 #define TARGET \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi2,popcnt")))
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi2,bmi2,popcnt")))
 #define INLINE TARGET inline __attribute__((always_inline))
 
 namespace rans {
@@ -24,6 +24,10 @@ typedef __m512i V;
 void decode_avx512(const DecodeJob &job, Run *runs, i32 count);
 void encode_avx512(const EncodeJob &job, Run *runs, i32 count);
 i64 rows_avx512(RowsJob &job, i64 begin, i64 end);
+void decode_mixture_avx512(const PriorJob &job, Run *runs, i32 count);
+i64 mixture_rows_avx512(PriorRowsJob &job, i64 begin, i64 end);
+Slot find_value_avx512(const RansPrior &p, i64 at, u32 r);
+EncodeRow entry_of_value_avx512(const RansPrior &p, i64 at, u32 value);
 
 INLINE V all(u32 value) { return _mm512_set1_epi32((i32)value); }
 

@@ -228,7 +228,14 @@ i64 rows_avx512(RowsJob &job, i64 begin, i64 end) {
                  : find_rows<false, i32>(job, begin, end);
 }
 
-const Kernels AVX512 = {8, decode_avx512, encode_avx512, rows_avx512, 0, 0, 0, 0};
+const Kernels AVX512 = {8,
+                        decode_avx512,
+                        encode_avx512,
+                        rows_avx512,
+                        decode_mixture_avx512,
+                        mixture_rows_avx512,
+                        find_value_avx512,
+                        entry_of_value_avx512};
 
 }  // namespace rans
 

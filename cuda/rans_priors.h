@@ -127,7 +127,9 @@ struct Mixture {
                           (1u << (Z_SHIFT - 1));
             sum += weight[j] * phi[z >> Z_SHIFT];
         }
-        return (((sum >> 8) * (PRIOR_WHOLE - (1u << bits))) >> 16) + k;
+        // 16 bits are all of it when the weights' sum is 256.
+        const u32 f = (sum >> 8) & 0xFFFF;
+        return ((f * (PRIOR_WHOLE - (1u << bits))) >> 16) + k;
     }
 
     // A value's slot; 0: it is outside.
