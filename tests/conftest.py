@@ -158,6 +158,21 @@ def cli(tmp_path, monkeypatch, capfd):
     return run
 
 
+@pytest.fixture
+def coder_settings():
+    """No settings of the coder from outside; what a test sets is put back.
+
+    Tests set them as they go, because hypothesis forbids monkeypatch.
+    """
+    names = ("POLYCODEC_SIMD", "POLYCODEC_THREADS", "POLYCODEC_CODER")
+    before = {name: os.environ.pop(name, None) for name in names}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
 class SoundCodec:
     """Stands in for a token codec: 4 levels of 16 codes for the mean of 40 samples.
 

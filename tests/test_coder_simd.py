@@ -8,12 +8,21 @@ lacks are skipped. POLYCODEC_TEST_CASES=1000 runs more random cases.
 from __future__ import annotations
 
 import functools
-import json
 import os
-import pathlib
 
 import numpy as np
 import pytest
+from coder_streams import (
+    GOLDEN,
+    SHAPES,
+    assert_decodes,
+    decode,
+    edge_pass,
+    encode,
+    force,
+    golden_stream,
+    random_pass,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,12 +30,12 @@ from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, native, threa
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
 
 CASES = int(os.environ.get("POLYCODEC_TEST_CASES", "60"))
-GOLDEN = json.loads(
-    (pathlib.Path(__file__).parent / "golden" / "coder.json").read_text()
-)
 BEST = -1 if native.library() is None else native.library().best_simd
 LEVELS = native.SIMD[: BEST + 1]
-pytestmark = pytest.mark.skipif(BEST < 0, reason=f"no C library: {native.reason()}")
+pytestmark = [
+    pytest.mark.usefixtures("coder_settings"),
+    pytest.mark.skipif(BEST < 0, reason=f"no C library: {native.reason()}"),
+]
 every_level = pytest.mark.parametrize(
     "simd",
     [
@@ -39,66 +48,17 @@ every_level = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_settings():
-    """Tests set these as they go (hypothesis forbids monkeypatch); all are put back."""
-    names = ("POLYCODEC_SIMD", "POLYCODEC_THREADS", "POLYCODEC_CODER")
-    before = {name: os.environ.pop(name, None) for name in names}
-    yield
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-
-
-def force(simd: str) -> str:
-    """Make ``simd`` ("numpy" too) the one in use; returns the back end's name."""
-    if simd == "numpy":
-        return "numpy"
-    os.environ["POLYCODEC_SIMD"] = simd
-    return "native"
-
-
-def encode(passes, simd, **options) -> bytes:
-    encoder = StreamEncoder(backend=force(simd))
-    for tables, symbols, indexes in passes:
-        encoder.put(symbols, indexes, tables)
-    return encoder.finish(**options)
-
-
-def decode(data, passes, simd) -> list[np.ndarray]:
-    decoder = StreamDecoder(data, backend=force(simd))
-    out = [decoder.get(indexes, tables) for tables, _, indexes in passes]
-    decoder.finish()
-    return out
-
-
 def assert_all_alike(passes, levels, **options) -> bytes:
     """All ``levels`` write the first one's bytes and read the symbols back."""
     data = encode(passes, levels[0], **options)
     for simd in levels[1:]:
         assert encode(passes, simd, **options) == data, simd
     for simd in levels:
-        for found, (_, symbols, _) in zip(
-            decode(data, passes, simd), passes, strict=True
-        ):
-            np.testing.assert_array_equal(found, symbols, simd)
+        assert_decodes(data, passes, simd)
     return data
 
 
-def draw(rng, tables: TableSet, n: int, dtype=np.int32):
-    """A pass whose symbols come from the tables: words and escapes as they should."""
-    indexes = rng.integers(0, len(tables), n)
-    values = rng.integers(0, 1 << tables.precision, n)
-    ends = np.cumsum(tables.freqs, dtype=np.int64)
-    row = np.searchsorted(ends, values + (indexes << tables.precision), side="right")
-    symbols = tables.symbols[row]
-    escaped = tables.is_escape[row]
-    symbols[escaped] = rng.choice([-32768, -5000, 5000, 32767], escaped.sum())
-    return tables, symbols, indexes.astype(dtype)
-
-
-def random_tables(rng, precision: int, count: int, size: int, far=False) -> TableSet:
+def cut_tables(rng, precision: int, count: int, size: int, far=False) -> TableSet:
     """Cheap tables of any shape: frequencies by cuts at random places."""
     sizes, minimum, rows = [], [], []
     whole = 1 << precision
@@ -116,10 +76,8 @@ def random_tables(rng, precision: int, count: int, size: int, far=False) -> Tabl
 
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    seed=st.integers(0, 2**32 - 1),
-    lanes=st.sampled_from([None, 0, 1, 2, 4, 8, 16, 32]),
+    **SHAPES,
     chunks=st.sampled_from([None, 1, 2, 3, 5]),
-    crc=st.sampled_from(["none", "stream", "chunk"]),
     count=st.sampled_from([1, 7, 64, 65, 300]),
     size=st.sampled_from([2, 30, 255, 700]),
     far=st.booleans(),
@@ -132,9 +90,9 @@ def test_random_streams_are_the_same_everywhere(
     for _ in range(rng.integers(1, 4)):
         precision = int(rng.integers(8, 16))
         many = count if precision <= 12 else min(count, 7)
-        tables = random_tables(rng, precision, many, min(size, 1 << precision), far)
+        tables = cut_tables(rng, precision, many, min(size, 1 << precision), far)
         dtype = np.uint8 if many <= 256 and rng.random() < 0.7 else np.int32
-        passes.append(draw(rng, tables, int(rng.integers(0, 500)), dtype))
+        passes.append(random_pass(rng, tables, int(rng.integers(0, 500)), dtype))
     options = {"lanes": lanes, "chunks": 1 if lanes == 0 else chunks, "crc": crc}
     assert_all_alike(passes, ("numpy", *LEVELS), **options)
 
@@ -143,22 +101,19 @@ def test_random_streams_are_the_same_everywhere(
 @pytest.mark.parametrize("chunks", [1, 2, 3])
 def test_every_lane_count_with_partial_steps(lanes, chunks):
     rng = np.random.default_rng(lanes)
-    tables = random_tables(rng, 12, 64, 200)
+    tables = cut_tables(rng, 12, 64, 200)
     for n in (1, lanes, chunks * lanes + 1, 5 * chunks * lanes + lanes - 1):
-        passes = [draw(rng, tables, n, np.uint8), draw(rng, tables, 3 * n)]
+        passes = [
+            random_pass(rng, tables, n, np.uint8),
+            random_pass(rng, tables, 3 * n),
+        ]
         assert_all_alike(passes, ("numpy", *LEVELS), lanes=lanes, chunks=chunks)
 
 
 @pytest.mark.parametrize("precision", range(8, 16))
 def test_frequencies_of_one_and_of_all(precision):
-    whole = 1 << precision
-    freqs = [1, whole - 2, 1, 0, whole, whole - 1, 1]  # three tables
-    tables = TableSet(precision, [3, 2, 2], [-1, 4, 0], freqs)
-    rng = np.random.default_rng(precision)
-    indexes = rng.integers(0, 3, 900).astype(np.uint8)
-    symbols = np.choose(indexes, [rng.integers(-3, 4, 900), 4, 0]).astype(np.int32)
     for lanes in (8, 16, 32):
-        assert_all_alike([(tables, symbols, indexes)], LEVELS, lanes=lanes)
+        assert_all_alike([edge_pass(precision, 900)], LEVELS, lanes=lanes)
 
 
 @pytest.mark.parametrize("layout", ["packed", "wide", "searched"])
@@ -169,7 +124,7 @@ def test_every_layout_of_tables(layout):
         "wide": (15, 3, 5000),
         "searched": (15, 40, 2000),
     }[layout]
-    tables = random_tables(rng, precision, count, size)
+    tables = cut_tables(rng, precision, count, size)
     from polycodec.cuda.layouts import prepare
 
     struct = prepare(tables).struct
@@ -177,7 +132,7 @@ def test_every_layout_of_tables(layout):
         layout == "packed",
         layout == "wide",
     )
-    passes = [draw(rng, tables, 3000, np.uint8)]
+    passes = [random_pass(rng, tables, 3000, np.uint8)]
     assert_all_alike(passes, ("numpy", *LEVELS), lanes=32, chunks=2)
 
 
@@ -192,9 +147,9 @@ def test_limits_of_sixteen_bits():
     rng = np.random.default_rng(1)
     for one in (
         (edges, symbols, indexes),
-        draw(rng, full, 200, np.uint8),
-        draw(rng, beyond, 200, np.uint8),
-        draw(rng, lowest, 200, np.uint8),
+        random_pass(rng, full, 200, np.uint8),
+        random_pass(rng, beyond, 200, np.uint8),
+        random_pass(rng, lowest, 200, np.uint8),
     ):
         assert_all_alike([one], ("numpy", *LEVELS), lanes=32)
 
@@ -202,27 +157,19 @@ def test_limits_of_sixteen_bits():
 @every_level
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
 def test_golden_streams(simd, case):
-    tables = {name: TableSet.from_arrays(t) for name, t in GOLDEN["tables"].items()}
-    passes = [
-        (
-            tables[one["tables"]],
-            np.array(one["symbols"], int),
-            np.array(one["indexes"], int),
-        )
-        for one in case["passes"]
-    ]
-    options = {name: case[name] for name in ("lanes", "chunks", "crc")}
-    data = bytes.fromhex(case["hex"])
+    passes, options, data = golden_stream(case)
     assert encode(passes, simd, **options) == data
-    for found, one in zip(decode(data, passes, simd), passes, strict=True):
-        np.testing.assert_array_equal(found, one[1])
+    assert_decodes(data, passes, simd)
 
 
 @functools.lru_cache
 def material(chunks: int) -> tuple[list, bytes]:
     rng = np.random.default_rng(chunks)
-    tables = random_tables(rng, 12, 9, 120)
-    passes = [draw(rng, tables, 400, np.uint8), draw(rng, tables, 77, np.uint8)]
+    tables = cut_tables(rng, 12, 9, 120)
+    passes = [
+        random_pass(rng, tables, 400, np.uint8),
+        random_pass(rng, tables, 77, np.uint8),
+    ]
     return passes, encode(passes, "scalar", lanes=16, chunks=chunks)
 
 
@@ -254,7 +201,7 @@ def test_damage_gives_the_same_symbols_or_the_same_error(chunks, cut, flips):
 def test_nothing_is_written_outside(simd, lanes):
     """Canaries around symbols, words and states stay as they were."""
     rng = np.random.default_rng(lanes)
-    passes = [draw(rng, random_tables(rng, 12, 5, 60), 10 * lanes + 3, np.uint8)]
+    passes = [random_pass(rng, cut_tables(rng, 12, 5, 60), 10 * lanes + 3, np.uint8)]
     data = encode(passes, simd, lanes=lanes)
     force(simd)
     decoder = StreamDecoder(data, backend="native")
@@ -320,8 +267,8 @@ def test_many_escapes(simd):
 @pytest.mark.parametrize("number", [2, 3, 9])
 def test_threads_change_nothing(simd, number, monkeypatch):
     rng = np.random.default_rng(number)
-    tables = random_tables(rng, 12, 64, 60)
-    passes = [draw(rng, tables, 9000, np.uint8)]
+    tables = cut_tables(rng, 12, 64, 60)
+    passes = [random_pass(rng, tables, 9000, np.uint8)]
     alone = encode(passes, simd, lanes=16, chunks=5)
     monkeypatch.setattr(threads, "for_symbols", lambda n: number)
     assert encode(passes, simd, lanes=16, chunks=5) == alone

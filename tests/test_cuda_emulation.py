@@ -10,58 +10,34 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
-import pathlib
 import types
 
 import numpy as np
 import pytest
+from coder_streams import (
+    GOLDEN,
+    LANES,
+    SHAPES,
+    edge_pass,
+    encode,
+    golden_stream,
+    random_pass,
+    random_tables,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, crc32c, driver
+from polycodec.cuda import StreamDecoder, TableSet, crc32c, driver
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.device_checksum import BatchChecksum
 from polycodec.cuda.emulation import Emulator, library, missing
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
 
-GOLDEN = json.loads(
-    (pathlib.Path(__file__).parent / "golden" / "coder.json").read_text()
-)
 CASES = int(os.environ.get("POLYCODEC_EMULATED_CASES", "100"))
 
 
 emulated = pytest.mark.skipif(bool(missing()), reason=missing())
-
-
-def random_tables(rng, precision: int, count: int) -> TableSet:
-    pmfs, minimum, tails = [], [], []
-    for _ in range(count):
-        size = int(rng.choice([1, 2, 5, 40, min(400, (1 << precision) - 2)]))
-        pmfs.append(rng.gamma(0.3, size=size) + 1e-9)
-        minimum.append(int(rng.integers(-300, 300)))
-        tails.append(pmfs[-1].sum() / 20 if rng.random() < 0.5 else None)
-    return TableSet.from_pmfs(pmfs, minimum, precision, tails)
-
-
-def random_pass(rng, tables: TableSet, n: int):
-    """Draw symbols from the tables themselves, so that words and escapes occur."""
-    indexes = rng.integers(0, len(tables), n)
-    values = rng.integers(0, 1 << tables.precision, n)
-    ends = np.cumsum(tables.freqs, dtype=np.int64)
-    row = np.searchsorted(ends, values + (indexes << tables.precision), side="right")
-    symbols, escaped = tables.symbols[row], tables.is_escape[row]
-    symbols[escaped] = rng.choice([-32768, -5000, 5000, 32767], escaped.sum())
-    dtype = np.uint8 if rng.random() < 0.5 else np.int32
-    return tables, symbols, indexes.astype(dtype)
-
-
-def reference(passes, **options) -> bytes:
-    encoder = StreamEncoder(backend="numpy")
-    for tables, symbols, indexes in passes:
-        encoder.put(symbols, indexes, tables)
-    return encoder.finish(**options)
 
 
 def device_encode(batch, device, **options) -> list[bytes]:
@@ -87,7 +63,7 @@ def device_decode(data, batch, device) -> None:
 def assert_same(batch, device=None, **options) -> None:
     """The kernels write the reference's bytes and read them back."""
     device = device or Emulator()
-    wanted = [reference(passes, **options) for passes in batch]
+    wanted = [encode(passes, "numpy", **options) for passes in batch]
     assert device_encode(batch, device, **options) == wanted
     device_decode(wanted, batch, device)
 
@@ -95,41 +71,26 @@ def assert_same(batch, device=None, **options) -> None:
 @emulated
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
 def test_golden_streams(case):
-    tables = {name: TableSet.from_arrays(t) for name, t in GOLDEN["tables"].items()}
-    passes = [
-        (
-            tables[one["tables"]],
-            np.array(one["symbols"], np.int32),
-            np.array(one["indexes"], np.uint8),
-        )
-        for one in case["passes"]
-    ]
-    options = {name: case[name] for name in ("lanes", "chunks", "crc")}
-    data = bytes.fromhex(case["hex"])
+    passes, options, data = golden_stream(case)
     assert device_encode([passes], Emulator(), **options) == [data]
     device_decode([data], [passes], Emulator())
 
 
 @emulated
-@pytest.mark.parametrize("lanes", [0, 1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("lanes", LANES)
 def test_every_lane_count_and_partial_step(lanes):
     rng = np.random.default_rng(lanes)
     tables = random_tables(rng, 12, 7)
     for n in {0, 1, 2, lanes - 1, lanes, lanes + 1, 3 * lanes + 5, 9 * lanes} - {-1}:
-        assert_same([[random_pass(rng, tables, n)]], lanes=lanes)
+        dtype = (np.uint8, np.int32)[n % 2]
+        assert_same([[random_pass(rng, tables, n, dtype)]], lanes=lanes)
 
 
 @emulated
 @pytest.mark.parametrize("precision", range(8, 16))
 def test_every_precision_with_frequencies_1_and_all(precision):
-    whole = 1 << precision
-    freqs = [1, whole - 2, 1, 0, whole, whole - 1, 1]  # three tables
-    tables = TableSet(precision, [3, 2, 2], [-1, 4, 0], freqs)
-    rng = np.random.default_rng(precision)
-    indexes = rng.integers(0, 3, 300).astype(np.uint8)
-    symbols = np.choose(indexes, [rng.integers(-3, 4, 300), 4, 0]).astype(np.int32)
     for lanes in (0, 2, 32):
-        assert_same([[(tables, symbols, indexes)]], lanes=lanes)
+        assert_same([[edge_pass(precision, 300)]], lanes=lanes)
 
 
 @emulated
@@ -139,7 +100,6 @@ def test_tables_in_shared_memory_and_elsewhere(limit):
     book = TableSet.from_pmfs([rng.gamma(1, size=1024)], [0], 14, None)
     many = random_tables(rng, 10, 300)  # indexes beyond 8 bits
     passes = [random_pass(rng, book, 300), random_pass(rng, many, 200)]
-    passes = [(t, s, i.astype(np.int32)) for t, s, i in passes]
     passes[1] = (many, *random_wide(rng, many, 200))
     assert_same([passes], Emulator(shared_limit=limit), lanes=8)
 
@@ -151,12 +111,7 @@ def random_wide(rng, tables, n):
 
 @emulated
 @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    lanes=st.sampled_from([None, 0, 1, 2, 4, 8, 16, 32]),
-    chunks=st.sampled_from([None, 1, 2, 5, 40]),
-    crc=st.sampled_from(["none", "stream", "chunk"]),
-)
+@given(chunks=st.sampled_from([None, 1, 2, 5, 40]), **SHAPES)
 def test_batches_are_the_reference_byte_for_byte(seed, lanes, chunks, crc):
     rng = np.random.default_rng(seed)
     chunks = 1 if lanes == 0 else chunks
@@ -164,8 +119,8 @@ def test_batches_are_the_reference_byte_for_byte(seed, lanes, chunks, crc):
     sets = [random_tables(rng, int(rng.integers(8, 16)), 4) for _ in sizes]
     batch = []
     for _ in range(rng.integers(1, 4)):
-        parts = [random_pass(rng, t, int(n)) for t, n in zip(sets, sizes, strict=True)]
-        batch.append([(t, s, i.astype(np.int32)) for t, s, i in parts])
+        pairs = zip(sets, sizes, strict=True)
+        batch.append([random_pass(rng, tables, int(n)) for tables, n in pairs])
     device = Emulator(seed=seed)
     assert_same(batch, device, lanes=lanes, chunks=chunks, crc=crc)
 
@@ -174,11 +129,10 @@ def test_batches_are_the_reference_byte_for_byte(seed, lanes, chunks, crc):
 def test_streams_of_a_batch_may_differ_in_lanes_and_chunks():
     rng = np.random.default_rng(9)
     tables = random_tables(rng, 12, 3)
-    batch = [[random_pass(rng, tables, 200)] for _ in range(6)]
-    batch = [[(t, s, i.astype(np.uint8)) for t, s, i in passes] for passes in batch]
+    batch = [[random_pass(rng, tables, 200, np.uint8)] for _ in range(6)]
     shapes = [(8, 3), (8, 3), (0, 1), (32, 1), (1, 5), (1, 5)]
     data = [
-        reference(passes, lanes=lanes, chunks=chunks)
+        encode(passes, "numpy", lanes=lanes, chunks=chunks)
         for passes, (lanes, chunks) in zip(batch, shapes, strict=True)
     ]
     device_decode(data, batch, Emulator())
@@ -197,7 +151,9 @@ def test_damage_is_found_as_the_reference_finds_it():
     symbols = tables.clamp(np.rint(rng.normal(0, 6, 300)), indexes)
     outcomes = {True: 0, False: 0}
     for lanes, chunks in [(0, 1), (1, 1), (4, 1), (32, 1), (2, 5)]:
-        whole = reference([(tables, symbols, indexes)], lanes=lanes, chunks=chunks)
+        whole = encode(
+            [(tables, symbols, indexes)], "numpy", lanes=lanes, chunks=chunks
+        )
         for number in range(40):
             data = bytearray(whole)
             data[rng.integers(len(data))] ^= 1 << rng.integers(8)
@@ -257,7 +213,7 @@ def test_errors_name_the_stream():
 def test_a_finished_encoder_refuses_and_the_arrays_are_copied():
     rng = np.random.default_rng(1)
     tables, symbols, indexes = random_pass(rng, random_tables(rng, 12, 3), 50)
-    wanted = reference([(tables, symbols, indexes)])
+    wanted = encode([(tables, symbols, indexes)], "numpy")
     encoder = BatchEncoder(1, Emulator())
     symbols, indexes = symbols[None].copy(), indexes[None].copy()
     encoder.put(symbols, indexes, tables)
@@ -342,7 +298,7 @@ def test_torch_tensors_through_the_driver(fake_device):
     rng = np.random.default_rng(11)
     sets = [random_tables(rng, 12, 4), random_tables(rng, 14, 9)]
     batch = [[random_pass(rng, tables, 120) for tables in sets] for _ in range(3)]
-    wanted = [reference(passes, lanes=4, chunks=3) for passes in batch]
+    wanted = [encode(passes, "numpy", lanes=4, chunks=3) for passes in batch]
     encoder = BatchEncoder(3, fake_device)
     planes = []
     for tables, parts in zip(sets, zip(*batch, strict=True), strict=True):
