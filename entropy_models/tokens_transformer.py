@@ -50,6 +50,13 @@ class TransformerTokens(LearnedTokens):
         self.trunk = self._trunk()
         self.certificates: list[exact.Certificate] = []
 
+    def update(self) -> None:
+        """Make a model that was not fitted usable: it then says nothing."""
+        super().update()
+        if not all(layer.frozen for layer in exact.exact_layers(self.trunk).values()):
+            self.trunk.eval().snap()
+            self.certificates = exact.freeze(self.trunk)
+
     def _trunk(self) -> Transformer:
         return Transformer(self.sizes, **self.options)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from polycodec.codecs.base import load_codec
 from polycodec.cuda import crc32c
 from polycodec.entropy_models import tokens_learned, tokens_network
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
@@ -205,3 +206,24 @@ def test_tables_of_numbers_are_what_they_were():
     """Files depend on them: the checksums of their little-endian bytes."""
     assert crc32c(log_table().astype("<i8").tobytes()) == 3896739868
     assert crc32c(power_table().astype("<i8").tobytes()) == 2602859064
+
+
+def test_weights_file_keeps_the_model(tmp_path):
+    """Before and after fitting: what is loaded codes the same bytes."""
+    config = {
+        "name": "token",
+        "channels": 8,
+        "quantizer": {"name": "residual", "levels": 2, "codes": 20},
+        "entropy": {"name": "tokens-transformer", **QUICK["tokens-transformer"][0]},
+    }
+    codec = build("codec/token", **{k: v for k, v in config.items() if k != "name"})
+    codes = torch.from_numpy(markov(40, 97, (20, 20)))[None]
+    codec.entropy.update()
+    for _ in range(2):
+        codec.save(tmp_path / "codec.safetensors", config)
+        loaded = load_codec(tmp_path / "codec.safetensors")
+        data = codec.encode_tokens(codes)
+        assert loaded.encode_tokens(codes) == data
+        assert torch.equal(loaded.decode_tokens(data, 2, 40), codes)
+        loaded.entropy.fit([codes[0].numpy()] * 2, steps=2)
+        codec = loaded
