@@ -18,7 +18,7 @@ import yaml
 
 pytest.importorskip("lightning", reason="the extra 'train' is not installed")
 
-from polycodec.errors import InputError, ModelError, UsageError
+from polycodec.errors import InputError, ModelError, UnknownNameError, UsageError
 from polycodec.registry import build
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
@@ -29,6 +29,35 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_options_of_the_optimizer_are_the_configs_after_resuming_too(run_config):
+    run_config["run"]["steps"] = 1
+    # Wide enough for matrices, which are Muon's.
+    run_config["codec"]["transform"] = {"name": "conv", "width": 32}
+    run_config["optim"]["options"] = {"weight_decay": 0.25, "betas": [0.8, 0.9]}
+    trainer = Trainer(parse_config(run_config))
+    trainer.train()
+    muon, adam = trainer.optimizer.param_groups
+    assert (muon["weight_decay"], muon["momentum"]) == (0.25, 0.95)
+    assert adam["betas"] == (0.8, 0.9)
+    run_config["optim"]["options"] = {"weight_decay": 0.5}
+    resumed = Trainer(parse_config(run_config), resume=True)
+    muon, adam = resumed.optimizer.param_groups
+    assert (muon["weight_decay"], adam["betas"]) == (0.5, (0.9, 0.98))
+    assert resumed.optimizer.state_dict()["state"]  # the momenta are there
+
+
+def test_options_that_the_optimizer_lacks_are_named(run_config):
+    run_config["optim"]["options"] = {"wait_decay": 0.25}
+    with pytest.raises(UnknownNameError, match="weight_decay"):
+        Trainer(parse_config(run_config))
+    run_config["optim"]["options"] = {"lr": 0.25}
+    with pytest.raises(UsageError, match=r"optim\.lr"):
+        parse_config(run_config)
+    run_config["optim"]["options"] = {"momentum": "much"}
+    with pytest.raises(UsageError, match="momentum"):
+        parse_config(run_config)
 
 
 class Killed(Exception):

@@ -14,6 +14,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -55,6 +56,11 @@ def _fabric(config: TrainConfig) -> Fabric:
     )
 
 
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """What an optimizer's group says beside its parameters."""
+    return {key: value for key, value in group.items() if key != "params"}
+
+
 class Trainer:
     """A run: builds codec, data and optimizer from a config, trains, saves."""
 
@@ -81,6 +87,7 @@ class Trainer:
             params=codec.parameters(),
             lr=config.optim.lr,
             matrices=matrices_of(codec),
+            **config.optim.options,
         )
         self.codec, self.optimizer = self.fabric.setup(codec, optimizer)
         task = self.task
@@ -209,7 +216,11 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         try:
             self._module.load_state_dict(state["codec"])
+            groups = [_settings(group) for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
+            # The config decides, not the one that the checkpoint was made with.
+            for group, own in zip(self.optimizer.param_groups, groups, strict=True):
+                group.update(own)
             self.task.load_state(state["task"])
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -67,6 +67,18 @@ class OptimSection(Section):
     balance: float = Field(
         0.5, ge=0, le=1, description="loss of level λ counts λ^-balance"
     )
+    options: dict[str, float | tuple[float, ...]] = Field(
+        {}, description="of the optimizer itself: weight_decay and momentum"
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _own(cls, options: dict[str, Any]) -> dict[str, Any]:
+        taken = {"lr": "optim.lr", "params": "the codec", "matrices": "the codec"}
+        for name in options:
+            if name in taken:
+                raise ValueError(f"{name} is no option here, {taken[name]} decides it")
+        return options
 
 
 class RunSection(Section):
