@@ -32,15 +32,18 @@ from polycodec.cuda.categorical import Categorical, shares
 from polycodec.cuda.checksum import crc32c
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.device_checksum import BatchChecksum
+from polycodec.cuda.device_priors import BatchCategorical, BatchMixture
 from polycodec.cuda.driver import on, runtime_of
 from polycodec.cuda.mixture import Mixture, ScaleSet
 from polycodec.cuda.stream import StreamDecoder, StreamEncoder
 from polycodec.cuda.tables import TableSet
 
 __all__ = [
+    "BatchCategorical",
     "BatchChecksum",
     "BatchDecoder",
     "BatchEncoder",
+    "BatchMixture",
     "Categorical",
     "Mixture",
     "ScaleSet",

@@ -23,7 +23,8 @@ from polycodec.cuda.mini import START
 from polycodec.cuda.tables import TableSet
 from polycodec.errors import InputError
 
-OUT_OF_WORDS, OUT_OF_ESCAPES, NO_SUCH_TABLE = 1, 2, 4  # a chunk's status, bits
+# A chunk's status, bits.
+OUT_OF_WORDS, OUT_OF_ESCAPES, NO_SUCH_TABLE, NO_DISTRIBUTION = 1, 2, 4, 8
 # The kernels count a chunk's symbols in 32 bits.
 MAX_SYMBOLS = 1 << 30
 _WARP = 32
@@ -70,6 +71,33 @@ class Survey(ctypes.Structure):
         *_fields(ctypes.c_void_p, "indexes", "symbols"),
         ("blob", TableBlob),
         *_fields(ctypes.c_void_p, "costs", "found"),
+        ("n", ctypes.c_int32),
+    )
+
+
+class PriorParts(ctypes.Structure):
+    """``PriorParts`` of rans_cuda_priors.h."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "means", "bins", "weights", "logits"),
+        *_fields(ctypes.c_uint32, "size", "unused"),
+    )
+
+
+class PriorPass(ctypes.Structure):
+    """``PriorPass`` of rans_cuda_priors.h."""
+
+    _fields_ = (("pass_", Pass), ("parts", PriorParts))
+
+
+class PriorSurvey(ctypes.Structure):
+    """``PriorSurvey`` of rans_cuda_priors.h."""
+
+    _fields_ = (
+        ("symbols", ctypes.c_void_p),
+        ("blob", TableBlob),
+        ("parts", PriorParts),
+        ("found", ctypes.c_void_p),
         ("n", ctypes.c_int32),
     )
 

@@ -111,15 +111,22 @@ class Device:
         """Return a buffer's address on the device."""
         return buffer.data_ptr()
 
-    def plane(self, values: torch.Tensor, name: str, *, copy: bool) -> torch.Tensor:
-        """Return (B, n) uint8 or int32 values; ``copy``: in memory of its own."""
+    def plane(
+        self,
+        values: torch.Tensor,
+        name: str,
+        *,
+        copy: bool,
+        kinds: tuple[str, ...] = ("uint8", "int32"),
+    ) -> torch.Tensor:
+        """Return (B, n) values of one of ``kinds``; ``copy``: in memory of its own."""
         torch = self.torch
         fits = isinstance(values, torch.Tensor) and values.device == self.device
-        if not fits or values.dtype not in (torch.uint8, torch.int32):
+        if not fits or values.dtype not in [getattr(torch, kind) for kind in kinds]:
             where = getattr(values, "device", type(values).__name__)
             kind = getattr(values, "dtype", "no tensor")
             raise InputError(
-                f"{name} are {kind} on {where}; expected uint8 or int32 on "
+                f"{name} are {kind} on {where}; expected {' or '.join(kinds)} on "
                 f"{self.device}; convert them first"
             )
         if values.dim() != 2:

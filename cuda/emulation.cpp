@@ -207,6 +207,8 @@ rans::Pass pass;
 rans::Survey survey_job;
 rans::Collect collect;
 rans::Checksum checksum_job;
+rans::PriorPass prior_pass;
+rans::PriorSurvey prior_survey;
 
 struct Kernel {
     const char *name;
@@ -222,6 +224,9 @@ const Kernel KERNELS[] = {
     OF(pass, encode_u8_near), OF(pass, encode_i32_near), OF(pass, encode_u8_far),
     OF(pass, encode_i32_far), OF(survey_job, survey_u8), OF(survey_job, survey_i32),
     OF(checksum_job, checksum), OF(collect, measure), OF(collect, compact),
+    OF(prior_pass, decode_mixture), OF(prior_pass, decode_categorical),
+    OF(prior_pass, encode_mixture), OF(prior_pass, encode_categorical),
+    OF(prior_survey, survey_mixture), OF(prior_survey, survey_categorical),
 };
 
 }  // namespace
@@ -233,8 +238,9 @@ API int polycodec_sizeof(int which) {
     const size_t sizes[] = {sizeof(rans::Chunk),  sizeof(rans::WarpChunks),
                             sizeof(rans::Pass),   sizeof(rans::Found),
                             sizeof(rans::Survey), sizeof(rans::Collect),
-                            sizeof(rans::Checksum)};
-    return which >= 0 && which < 7 ? (int)sizes[which] : -1;
+                            sizeof(rans::Checksum), sizeof(rans::PriorPass),
+                            sizeof(rans::PriorSurvey)};
+    return which >= 0 && which < 9 ? (int)sizes[which] : -1;
 }
 
 // Run one launch to its end. Not reentrant: one launch at a time in a process.

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from polycodec.cuda import device_layouts as layouts
+from polycodec.cuda import nvrtc
 from polycodec.cuda.nvrtc import cache_folder
 from polycodec.errors import InputError, UsageError
 
-SOURCES = ("emulation.cpp", "rans_cuda.cu", "rans_cuda.h", "rans_core.h")
+SOURCES = ("emulation.cpp", nvrtc.SOURCE, *nvrtc.HEADERS)
 FLAGS = ("-O1", "-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fPIC")
 _GUARD = 64  # bytes on both sides of every buffer
 _OUTCOMES = (
@@ -76,7 +77,8 @@ def library() -> ctypes.CDLL:
     mirrors = (layouts.CHUNK.itemsize, layouts.WARP_CHUNKS.itemsize)
     mirrors += (ctypes.sizeof(layouts.Pass), layouts.FOUND.itemsize)
     mirrors += (ctypes.sizeof(layouts.Survey), ctypes.sizeof(layouts.Collect))
-    mirrors += (ctypes.sizeof(layouts.Checksum),)
+    mirrors += (ctypes.sizeof(layouts.Checksum), ctypes.sizeof(layouts.PriorPass))
+    mirrors += (ctypes.sizeof(layouts.PriorSurvey),)
     found = tuple(loaded.polycodec_sizeof(i) for i in range(len(mirrors)))
     assert found == mirrors, (
         f"device_layouts.py has {mirrors} bytes, rans_cuda.h {found}"
@@ -135,13 +137,20 @@ class Emulator:
         """Return a buffer's address."""
         return buffer.ctypes.data
 
-    def plane(self, values: Any, name: str, *, copy: bool) -> np.ndarray:
-        """Return (B, n) uint8 or int32 values in a buffer; ``copy``: one of its own."""
+    def plane(
+        self,
+        values: Any,
+        name: str,
+        *,
+        copy: bool,
+        kinds: tuple[str, ...] = ("uint8", "int32"),
+    ) -> np.ndarray:
+        """Return (B, n) values of ``kinds`` in a buffer; ``copy``: one of its own."""
         array = np.asarray(values)
-        if array.ndim != 2 or array.dtype.name not in ("uint8", "int32"):
+        if array.ndim != 2 or array.dtype.name not in kinds:
             raise InputError(
-                f"{name} are {array.dtype} of shape {array.shape}; expected uint8 or "
-                "int32 of shape (batch, n)"
+                f"{name} are {array.dtype} of shape {array.shape}; expected "
+                f"{' or '.join(kinds)} of shape (batch, n)"
             )
         return self.upload(array).reshape(array.shape)
 

@@ -25,7 +25,8 @@ import tempfile
 
 from polycodec.errors import UsageError
 
-SOURCE, HEADERS = "rans_cuda.cu", ("rans_cuda.h", "rans_core.h")
+SOURCE = "rans_cuda.cu"
+HEADERS = ("rans_cuda.h", "rans_cuda_priors.h", "rans_priors.h", "rans_core.h")
 OPTIONS = ("--std=c++17",)
 VERBOSE = ("--ptxas-options=-v",)  # registers and spills, in the log
 _LIBRARY = re.compile(r"libnvrtc\.so\.(\d+)|nvrtc64_(\d+)_0\.dll")

@@ -14,6 +14,7 @@
 // this file as it is, emulation.cpp runs it on the host.
 
 #include "rans_cuda.h"
+#include "rans_cuda_priors.h"
 
 namespace rans {
 
@@ -143,36 +144,23 @@ RANS_FN void encode(const Pass &pass) {
 
 template <class Index>
 RANS_FN void survey(const Survey &job) {
-    Found *near = (Found *)shared_memory;
-    if (threadIdx.x == 0) {
-        near->cost = near->escapes = 0;
-        near->bad = ~(u64)0;
-    }
-    __syncthreads();
     const Rows tables(job.blob, job.blob.data);
     const i64 from = (i64)job.n * blockIdx.y;
-    u64 cost = 0, escapes = 0, bad = ~(u64)0;
+    Findings own;
     const i64 stride = (i64)gridDim.x * blockDim.x;
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < job.n; i += stride) {
         const u32 table = (u32)((const Index *)job.indexes)[from + i];
         const i32 symbol = job.symbols[from + i];
         bool escaped = false, fine = table < job.blob.tables;
+        u32 cost = 0;
         if (fine) {
             const u32 row = tables.find(table, symbol, escaped);
-            cost += job.costs[row];
-            escapes += escaped;
+            cost = job.costs[row];
             if (escaped) fine = tables.rows[row].freq && symbol == (i16)symbol;
         }
-        if (!fine && bad == ~(u64)0) bad = (u64)i;
+        own.add(i, cost, escaped, fine);
     }
-    atomicAdd(&near->cost, cost);
-    atomicAdd(&near->escapes, escapes);
-    atomicMin(&near->bad, bad);
-    __syncthreads();
-    if (threadIdx.x) return;
-    atomicAdd(&job.found[blockIdx.y].cost, near->cost);
-    atomicAdd(&job.found[blockIdx.y].escapes, near->escapes);
-    atomicMin(&job.found[blockIdx.y].bad, near->bad);
+    own.tell(job.found[blockIdx.y]);
 }
 
 RANS_FN i64 size_of(const Chunk &c) {
@@ -279,6 +267,18 @@ LARGE_KERNEL encode_u8_far(rans::Pass p) { rans::encode<rans::u8, false>(p); }
 LARGE_KERNEL encode_i32_far(rans::Pass p) { rans::encode<rans::i32, false>(p); }
 KERNEL survey_u8(rans::Survey s) { rans::survey<rans::u8>(s); }
 KERNEL survey_i32(rans::Survey s) { rans::survey<rans::i32>(s); }
+KERNEL decode_mixture(rans::PriorPass p) { rans::decode_prior<rans::Mixtures>(p); }
+KERNEL decode_categorical(rans::PriorPass p) {
+    rans::decode_prior<rans::Categoricals>(p);
+}
+LARGE_KERNEL encode_mixture(rans::PriorPass p) { rans::encode_prior<rans::Mixtures>(p); }
+LARGE_KERNEL encode_categorical(rans::PriorPass p) {
+    rans::encode_prior<rans::Categoricals>(p);
+}
+KERNEL survey_mixture(rans::PriorSurvey s) { rans::survey_prior<rans::Mixtures>(s); }
+KERNEL survey_categorical(rans::PriorSurvey s) {
+    rans::survey_prior<rans::Categoricals>(s);
+}
 KERNEL checksum(rans::Checksum c) { rans::checksum(c); }
 KERNEL measure(rans::Collect c) { rans::measure(c); }
 KERNEL compact(rans::Collect c) { rans::compact(c); }

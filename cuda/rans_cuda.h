@@ -21,7 +21,7 @@ const u32 WHOLE_WARP = 0xFFFFFFFFu;
 const u32 AHEAD = 4;          // steps whose inputs are read before they are needed
 
 // What went wrong in a chunk; bits.
-const u32 OUT_OF_WORDS = 1, OUT_OF_ESCAPES = 2, NO_SUCH_TABLE = 4;
+const u32 OUT_OF_WORDS = 1, OUT_OF_ESCAPES = 2, NO_SUCH_TABLE = 4, NO_DISTRIBUTION = 8;
 
 // One chunk of one stream. Places in `words` and `side`: decoding moves from begin to
 // end, encoding from end to begin.
@@ -263,7 +263,7 @@ RANS_FN bool has_work(const Pass &pass, u32 &warp) {
 RANS_FN void leave(const Pass &pass, const Seat &seat, const Group &group, u32 x,
                    i32 word, i32 side, u32 status) {
     u32 all = 0;
-    for (u32 bit = 1; bit <= NO_SUCH_TABLE; bit <<= 1)
+    for (u32 bit = 1; bit <= NO_DISTRIBUTION; bit <<= 1)
         if (__ballot_sync(WHOLE_WARP, (status & bit) != 0) & group.mask) all |= bit;
     if (!seat.taken) return;
     pass.states[seat.chunk->state + seat.lane] = x;
@@ -272,6 +272,37 @@ RANS_FN void leave(const Pass &pass, const Seat &seat, const Group &group, u32 x
     seat.chunk->side = seat.chunk->side_begin + side;
     seat.chunk->status |= all;
 }
+
+// What a thread of a survey has found; a block's threads put it together.
+struct Findings {
+    u64 cost, escapes, bad;
+
+    RANS_FN Findings() { cost = escapes = 0, bad = ~(u64)0; }
+
+    RANS_FN void add(i64 i, u32 bits, bool escaped, bool fine) {
+        cost += bits;
+        escapes += escaped;
+        if (!fine && bad == ~(u64)0) bad = (u64)i;
+    }
+
+    // All threads of the block; nothing else may use its shared memory.
+    RANS_FN void tell(Found &all) const {
+        Found *near = (Found *)shared_memory;
+        if (threadIdx.x == 0) {
+            near->cost = near->escapes = 0;
+            near->bad = ~(u64)0;
+        }
+        __syncthreads();
+        atomicAdd(&near->cost, cost);
+        atomicAdd(&near->escapes, escapes);
+        atomicMin(&near->bad, bad);
+        __syncthreads();
+        if (threadIdx.x) return;
+        atomicAdd(&all.cost, near->cost);
+        atomicAdd(&all.escapes, near->escapes);
+        atomicMin(&all.bad, near->bad);
+    }
+};
 
 // What the encoder knows of symbols: their row, or the escape's.
 struct Rows {
