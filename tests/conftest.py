@@ -142,6 +142,27 @@ def process(tmp_path):
 
 
 @pytest.fixture
+def loaded_by(process):
+    """Run `polycodec ARGS` in a process of its own: names of the modules it loads."""
+    script = (
+        "import sys\n"
+        "from polycodec.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as ended:\n"
+        "    assert not ended.code, ended.code\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+
+    def run(*args: object) -> set[str]:
+        done = process(*args, python=("-c", script))
+        assert done.returncode == 0, (args, done.stderr.decode())
+        return set(done.stderr.decode().split())
+
+    return run
+
+
+@pytest.fixture
 def cli(tmp_path, monkeypatch, capfd):
     """Run `polycodec ARGS` in this process: (exit code, stdout, stderr)."""
     from polycodec.cli import main

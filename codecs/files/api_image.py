@@ -35,6 +35,7 @@ from polycodec.codecs.files.ends import (
     Target,
     check_kind,
     check_rate,
+    codec_of,
     name_of,
     put,
     target_of,
@@ -186,10 +187,11 @@ def read_plc(
     grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
     span = _region(region, geometry)
     quality = _quality(header.params)
-    if codec is None or codec.digest != header.digest:
-        codec = zoo.load(
-            header.model, device, checkpoint=checkpoint, digest=header.digest
-        )
+    codec = codec_of(
+        *(header.model, header.digest, "image", codec),
+        device=device,
+        checkpoint=checkpoint,
+    )
     decoder = tiles.TileDecoder(codec, grid, quality, reader.chunk)
     peak = (1 << geometry.depth) - 1
     channels = 1 if geometry.colour == "gray" else 3

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from polycodec.codecs import zoo
-from polycodec.codecs.files.container import Header, Reader, SpeechGeometry
+from polycodec.codecs.files.container import Reader, SpeechGeometry
 from polycodec.codecs.files.ends import (
     Source,
     Target,
-    check_kind,
+    codec_of,
     name_of,
     target_of,
     writing,
@@ -83,7 +82,11 @@ def decode(
         sample=geometry.sample,
         samples=last - first,
     )
-    codec = _codec_of(reader.header, codec, device, checkpoint)
+    codec = codec_of(
+        *(reader.header.model, reader.header.digest, "speech", codec),
+        device=device,
+        checkpoint=checkpoint,
+    )
     if plan.rate != geometry.rate:
         scale = plan.rate / geometry.rate
         first, last = round(first * scale), max(1, round(last * scale))
@@ -177,17 +180,6 @@ def _range(
             f"inside 0:{length:.3f}"
         )
     return first, last
-
-
-def _codec_of(
-    header: Header, codec: Any, device: str, checkpoint: str | Path | None
-) -> Any:
-    if codec is None or codec.digest != header.digest:
-        codec = zoo.load(
-            header.model, device, checkpoint=checkpoint, digest=header.digest
-        )
-    check_kind(codec, "speech")
-    return codec
 
 
 def _tags(reader: Reader) -> dict[str, str]:

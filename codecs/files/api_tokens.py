@@ -28,7 +28,7 @@ from polycodec.codecs.files.container import Header, Reader, SpeechGeometry, Wri
 from polycodec.codecs.files.ends import (
     Source,
     Target,
-    check_kind,
+    codec_of,
     name_of,
     opened,
     seekable,
@@ -192,7 +192,9 @@ def _write_back(
     tokens: Tokens, target: Target, suffix: str, force: bool, common: dict[str, Any]
 ) -> None:
     """Tokens to .plc, or on to sound."""
-    codec = _codec(tokens.model, _digest(tokens), common.pop("codec"), common)
+    codec = codec_of(
+        *(tokens.model, _digest(tokens), "speech", common.pop("codec")), **common
+    )
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.hop:
         raise ModelError(
             f"the tokens are of codebooks {tokens.sizes.tolist()} every {tokens.hop} "
@@ -220,17 +222,10 @@ def _digest(tokens: Tokens) -> bytes:
     return digest
 
 
-def _codec(name: str, digest: bytes, codec: Any, common: dict[str, Any]) -> Any:
-    if codec is None or codec.digest != digest:
-        codec = zoo.load(name, digest=digest, **common)
-    check_kind(codec, "speech")
-    return codec
-
-
 def _read(reader: Reader, codec: Any, common: dict[str, Any]) -> Tokens:
     """Tokens of an opened .plc file, chunk by chunk."""
     header, geometry = reader.header, reader.header.geometry
-    codec = _codec(header.model, header.digest, codec, common)
+    codec = codec_of(header.model, header.digest, "speech", codec, **common)
     # Checks the rate and the span on the way.
     frames = api_speech_decode.chunk_decoder(codec, reader).frames
     parts = list(_chunks(reader, codec, frames, geometry.span // codec.hop))

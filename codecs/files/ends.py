@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from polycodec.codecs import zoo
 from polycodec.codecs.files.atomic import atomic_write, check_target
 from polycodec.errors import InputError, ModelError, UsageError
 
@@ -47,6 +48,22 @@ def check_kind(codec: Any, kind: str) -> None:
             f"the model '{codec.name}' codes {_KINDS.get(found, found)}; the input is "
             f"{_KINDS[kind]}; leave --model out, or name another"
         )
+
+
+def codec_of(
+    name: str,
+    digest: bytes,
+    kind: str,
+    codec: Any,
+    *,
+    device: str = "cpu",
+    checkpoint: str | Path | None = None,
+) -> Any:
+    """The codec that made a file: ``codec`` if it has the digest, else by its name."""
+    if codec is None or codec.digest != digest:
+        codec = zoo.load(name, device, checkpoint=checkpoint, digest=digest)
+    check_kind(codec, kind)
+    return codec
 
 
 def target_of(input: Source, output: Target | None, suffix: str, force: bool) -> Target:
