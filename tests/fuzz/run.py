@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the range coder under ASan and UBSan, and fuzz it for so many seconds.
 
-    python tests/fuzz/run.py [coder|device] [--seconds 10] [--seed 1] [--out DIR]
+    python tests/fuzz/run.py [coder|priors|device] [--seconds 10] [--seed 1] [--out DIR]
 
     coder    the C library: its levels (portable, AVX2, AVX-512) must agree
+    priors   the same of passes with priors (mixtures, categorical)
     device   the CUDA kernels, run on the host by cuda/emulation.cpp, must agree with it
 
-Both by default, on the same inputs, each for so many seconds. With clang++ they are
+All by default, on the same inputs, each for so many seconds. With clang++ they are
 libFuzzer targets and print their coverage; with another compiler (CXX, or c++) they
 bring a loop of their own and `--gcov` prints the lines that it reached. A finding stays
 in DIR and comes back with `DIR/fuzz_coder FILE`. Exit status 1: a finding; a compiler
@@ -27,7 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 HERE = pathlib.Path(__file__).resolve().parent
 CODER = HERE.parent.parent / "cuda"
 LIBRARY = sorted(path.name for path in CODER.glob("rans_*.cpp"))
-TARGETS = {"coder": (), "device": ("emulation.cpp",)}  # what each needs besides
+# What each needs besides.
+TARGETS = {"coder": (), "priors": (), "device": ("emulation.cpp",)}
 FLAGS = ("-std=c++14", "-g1", "-O1", "-w", "-pthread", f"-I{CODER}")
 REPEAT = "-fno-sanitize-recover=all"
 
@@ -97,7 +99,7 @@ class Build:
 def main() -> int:
     """Build and run; 1 when a target found something."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="*", help="coder, device; both by default")
+    parser.add_argument("targets", nargs="*", help="coder, priors, device; all by default")
     parser.add_argument("--seconds", type=int, default=10, help="for each target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "build")
