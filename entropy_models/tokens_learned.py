@@ -28,7 +28,7 @@ from polycodec.entropy_models.tokens_walk import G_TOP, UNIT, Context, Tail, Wal
 HELD_OUT = 12  # of so many training sequences, one chooses the speed of adaptation
 TRIED_FRAMES = 500  # of a held-out sequence: as long as a file's chunk
 TRIED = 16  # sequences at most
-RATES = (0, 2, 4, 8, 16, 32)
+RATES = (0, 1, 2, 4, 8, 32)
 COUNTS = ((10, 0), (6, 16), (7, 16), (8, 16), (9, 16), (10, 16))  # log2 tokens, share
 TYPICAL = 40  # windows that fix the grids
 WEIGHT_TOP = 127
