@@ -99,7 +99,7 @@ class Build:
 def main() -> int:
     """Build and run; 1 when a target found something."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="*", help="coder, priors, device; all by default")
+    parser.add_argument("targets", nargs="*", help="coder, priors, device; or all")
     parser.add_argument("--seconds", type=int, default=10, help="for each target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "build")
