@@ -69,8 +69,8 @@ struct Mixtures {
         n = all;
     }
 
-    RANS_FN Mixture own(i64 i, bool &fine) const {
-        Mixture mixture(phi, size);
+    RANS_FN Mixture<MAX_COMPONENTS> own(i64 i, bool &fine) const {
+        Mixture<MAX_COMPONENTS> mixture(phi, size);
         u32 sum = 0;
 #pragma unroll
         for (u32 j = 0; j < MAX_COMPONENTS; ++j) {
@@ -90,7 +90,7 @@ struct Mixtures {
     }
 
     RANS_FN Slot find(i64 i, u32 r, bool &fine) const {
-        const Mixture mixture = own(i, fine);
+        const Mixture<MAX_COMPONENTS> mixture = own(i, fine);
         Slot slot = mixture.find(r);
         slot.number = slot.number ? (u32)mixture.first + slot.number - 1 : NO_VALUE;
         return slot;
@@ -98,7 +98,7 @@ struct Mixtures {
 
     // False: it cannot be coded.
     RANS_FN bool entry(i64 i, i32 value, EncodeRow &row, bool &escaped, bool &fine) const {
-        const Mixture mixture = own(i, fine);
+        const Mixture<MAX_COMPONENTS> mixture = own(i, fine);
         const u32 k = mixture.slot_of(value);
         escaped = k == 0;
         row = mixture.entry(k);

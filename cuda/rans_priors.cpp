@@ -10,9 +10,10 @@
 namespace rans {
 namespace {
 
-RANS_FN Mixture mixture_at(const RansPrior &p, i64 at) {
-    Mixture mixture(p.phi, (u32)p.size);
-    for (u32 j = 0; j < mixture.components; ++j) {
+template <u32 K>
+RANS_FN Mixture<K> mixture_at(const RansPrior &p, i64 at) {
+    Mixture<K> mixture(p.phi, K);
+    for (u32 j = 0; j < K; ++j) {
         const i64 k = p.n * j + at;
         mixture.add(j, p.means[k], p.scales[p.bins[k]], (u32)p.weights[k]);
     }
@@ -29,12 +30,13 @@ bool bins_fit(const RansPrior &p, i64 begin, i64 end) {
 }
 
 // The step's tables (rans_core.h), where a lane's table is its own number.
+template <u32 K>
 struct Mixtures {
     const RansPrior &p;
     i64 i;  // where the step begins
 
     RANS_FN Slot find(u32 lane, u32 r, u32) const {
-        const Mixture mixture = mixture_at(p, i + lane);
+        const Mixture<K> mixture = mixture_at<K>(p, i + lane);
         Slot slot = mixture.find(r);
         slot.number = slot.number ? (u32)mixture.first + slot.number - 1 : NO_VALUE;
         return slot;
@@ -86,21 +88,30 @@ Status decode_run(const PriorJob &job, Tables tables, Run run) {
     return status;
 }
 
+#define FOR_COMPONENTS(count, call) \
+    switch (count) {                \
+        case 1: return call(1);     \
+        case 2: return call(2);     \
+        case 3: return call(3);     \
+        default: return call(4);    \
+    }
+
 template <u32 N>
 Status decode_lanes(const PriorJob &job, Run run, FindValue find) {
     if (job.p->kind == 1) {
         const Categoricals tables = {*job.p, 0, find};
         return decode_run<N>(job, tables, run);
     }
-    const Mixtures tables = {*job.p, 0};
-    return decode_run<N>(job, tables, run);
+#define WITH_COMPONENTS(K) decode_run<N>(job, Mixtures<K>{*job.p, 0}, run)
+    FOR_COMPONENTS(job.p->size, WITH_COMPONENTS)
 }
 
+template <u32 K>
 i64 mixture_rows(PriorRowsJob &job, i64 begin, i64 end) {
     const RansPrior &p = *job.p;
     for (i64 i = begin; i < end; ++i) {
         if (job.symbols[i] != (i16)job.symbols[i] || !bins_fit(p, i, i + 1)) return i;
-        const Mixture mixture = mixture_at(p, i);
+        const Mixture<K> mixture = mixture_at<K>(p, i);
         const u32 k = mixture.slot_of(job.symbols[i]);
         job.rows[i] = mixture.entry(k);
         job.cost += estimate(job.rows[i].freq);
@@ -137,8 +148,9 @@ Status finish_prior(const PriorJob &job, Run run, FindValue find) {
 }
 
 i64 finish_prior_rows(PriorRowsJob &job, i64 begin, i64 end, EntryOfValue entry) {
-    return job.p->kind == 0 ? mixture_rows(job, begin, end)
-                            : categorical_rows(job, begin, end, entry);
+    if (job.p->kind == 1) return categorical_rows(job, begin, end, entry);
+#define ROWS_OF(K) mixture_rows<K>(job, begin, end)
+    FOR_COMPONENTS(job.p->size, ROWS_OF)
 }
 
 }  // namespace rans

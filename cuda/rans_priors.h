@@ -77,12 +77,15 @@ RANS_FN EncodeRow entry_of(u32 start, u32 end) {
     return row;
 }
 
-// One symbol's mixture. Sums and differences wrap, so that no value is undefined.
+// One symbol's mixture of `count` components, MOST at most; where that number is known
+// the compiler has loops of constant length. Sums and differences wrap, so that no value
+// is undefined.
+template <u32 MOST>
 struct Mixture {
-    i32 mean[MAX_COMPONENTS];
-    i32 reciprocal[MAX_COMPONENTS];
-    i32 limit[MAX_COMPONENTS];
-    u32 weight[MAX_COMPONENTS];
+    i32 mean[MOST];
+    i32 reciprocal[MOST];
+    i32 limit[MOST];
+    u32 weight[MOST];
     u32 components;
     u32 bits;   // the window has 2^bits slots
     i32 first;  // slot 1's value; slot 0 is the escape
@@ -118,7 +121,7 @@ struct Mixture {
         const u32 edge = 64 * ((u32)first + k - 1) - 32;
         u32 sum = 0;
 #pragma unroll
-        for (u32 j = 0; j < MAX_COMPONENTS; ++j) {
+        for (u32 j = 0; j < MOST; ++j) {
             if (j >= components) continue;
             i32 e = (i32)(edge - (u32)mean[j]);
             e = larger(smaller(e, limit[j]), -limit[j]);
@@ -146,13 +149,12 @@ struct Mixture {
     RANS_FN Slot find(u32 r) const {
         u32 k = 0, start = 0, end = PRIOR_WHOLE;
         for (u32 step = (1u << bits) >> 1; step; step >>= 1) {
-            const u32 c = below(k + step);
-            if (c <= r) {
-                k += step;
-                start = c;
-            } else {
-                end = c;
-            }
+            // Either way is as likely as the other: masks, for a jump would often be
+            // guessed wrong.
+            const u32 c = below(k + step), up = 0u - (u32)(c <= r);
+            k += step & up;
+            start ^= (start ^ c) & up;
+            end ^= (end ^ c) & ~up;
         }
         Slot slot;
         slot.number = k;

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The coder's benchmark: speed and bytes, beside other people's coders in one run.
 
-    load       symbols, and what their model says about them
+    load       symbols, and what their model says about them; bench_priors.py has those
+               with a distribution for each symbol
     coder      encode() and decode() of a load: ours in every back end, theirs
     overhead   bytes over  Σ -log2 p(symbol)  of the model before any rounding
 
@@ -20,9 +21,9 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from polycodec.entropy_models.priors import LOG_STEP, SCALE_BINS, SCALE_MIN
 from polycodec.entropy_models.tables import LARGEST, gaussian_tables
 from polycodec.errors import UsageError
 from polycodec.eval.bench_others import Coder, installed
+from polycodec.eval.bench_priors import PriorLoad, installed_for_priors, prior_loads
 
 SYMBOLS = 491_520  # 320 channels of a 768 x 512 picture at stride 16
 # Median scale that gives about so many bits a symbol, with scales spread around it.
@@ -56,6 +58,22 @@ class Load:
     reach: int = LARGEST
     pmf: np.ndarray | None = None
 
+    is_prior = False
+
+    def put(self, encoder: StreamEncoder) -> None:
+        """Give the symbols to an encoder."""
+        encoder.put(self.symbols, self.indexes, self.tables)
+
+    def get(self, decoder: StreamDecoder) -> np.ndarray:
+        """Have them back from a decoder."""
+        return decoder.get(self.indexes, self.tables)
+
+    def cut(self, n: int) -> Load:
+        """Return the load of the first ``n`` symbols."""
+        if self.symbols.size <= n:
+            return self
+        return replace(self, symbols=self.symbols[:n], indexes=self.indexes[:n])
+
     def ideal_bytes(self) -> float:
         """Return what the model before all rounding says, in bytes."""
         if self.pmf is not None:
@@ -69,6 +87,9 @@ class Load:
         )
         bits = -np.log2(np.maximum((high - low) / 2, 1e-300))
         return float(bits[self.indexes, self.symbols + self.reach].sum()) / 8
+
+
+AnyLoad: TypeAlias = Load | PriorLoad
 
 
 def gaussian_load(bits: float, n: int, tables: TableSet) -> Load:
@@ -94,18 +115,18 @@ def shared_load(n: int, size: int = 1024) -> Load:
     return Load(f"shared {size}", tables, symbols, zeros, np.ones(1), pmf=pmf)
 
 
-def ours(backend: str, **options: Any) -> Callable[[Load], Coder]:
+def ours(backend: str, **options: Any) -> Callable[[AnyLoad], Coder]:
     """Return our coder as ``installed`` has the others; options of ``finish``."""
 
-    def coder(load: Load) -> Coder:
+    def coder(load: AnyLoad) -> Coder:
         def encode() -> bytes:
             encoder = StreamEncoder(backend=backend)
-            encoder.put(load.symbols, load.indexes, load.tables)
+            load.put(encoder)
             return encoder.finish(**options)
 
         def decode(data: bytes) -> np.ndarray:
             decoder = StreamDecoder(data, backend=backend)
-            symbols = decoder.get(load.indexes, load.tables)
+            symbols = load.get(decoder)
             decoder.finish()
             return symbols
 
@@ -138,14 +159,14 @@ class Entry:
     """A coder in the run, with what must be set while it works."""
 
     name: str
-    make: Callable[[Load], Coder | None]
+    make: Callable[..., Coder | None]
     simd: str | None = None
     threads: int = 1
-    most: int = SYMBOLS  # codes so many symbols of a load at most
+    most: int = SYMBOLS  # below: codes so many symbols of a load at most
 
 
-def entries() -> list[Entry]:
-    """Return all coders that this machine has, ours first."""
+def entries(others: Mapping[str, Callable[..., Coder | None]]) -> list[Entry]:
+    """Return all coders that this machine has, ours first, then ``others``."""
     one = {"lanes": 32, "chunks": 1}
     found = [Entry("numpy", ours("numpy", **one), most=1 << 16)]
     if native.library() is not None:
@@ -161,7 +182,7 @@ def entries() -> list[Entry]:
             many = ours("native", lanes=32, chunks=2 * number)
             label = f"{best.name}, {number} threads"
             found.append(Entry(label, many, levels[-1], number))
-    return found + [Entry(name, make) for name, make in installed().items()]
+    return found + [Entry(name, make) for name, make in others.items()]
 
 
 def bench(
@@ -174,12 +195,14 @@ def bench(
     if n < 2 or repeats < 1:
         raise UsageError("a benchmark needs 2 symbols and 1 repeat at least")
     tables = gaussian_tables()
-    loads = [gaussian_load(bits, n, tables) for bits in GAUSSIANS] + [shared_load(n)]
+    loads: list[AnyLoad] = [gaussian_load(bits, n, tables) for bits in GAUSSIANS]
+    loads += [shared_load(n), *prior_loads(n)]
     rows = []
     for load in loads:
         if progress:
             progress(load.name)
-        rows += _measure(load, entries(), repeats)
+        others = installed_for_priors() if load.is_prior else installed()
+        rows += _measure(load, entries(others), repeats)
     return {
         "symbols": n,
         "repeats": repeats,
@@ -189,11 +212,11 @@ def bench(
     }
 
 
-def _measure(load: Load, coders: list[Entry], repeats: int) -> list[dict[str, Any]]:
+def _measure(load: AnyLoad, coders: list[Entry], repeats: int) -> list[dict[str, Any]]:
     """Let the coders take turns on a load; the best of each one's turns counts."""
     ready = []
     for entry in coders:
-        part = _cut(load, entry.most)
+        part = load.cut(entry.most) if entry.most < SYMBOLS else load
         coder = entry.make(part)
         if coder is not None:
             ready.append((entry, part, coder, {"encode": math.inf, "decode": math.inf}))
@@ -213,6 +236,7 @@ def _measure(load: Load, coders: list[Entry], repeats: int) -> list[dict[str, An
         rows.append(
             {
                 "load": load.name,
+                "prior": load.is_prior,
                 "coder": entry.name,
                 "decode": n / best["decode"],
                 "encode": n / best["encode"],
@@ -222,13 +246,6 @@ def _measure(load: Load, coders: list[Entry], repeats: int) -> list[dict[str, An
             }
         )
     return rows
-
-
-def _cut(load: Load, n: int) -> Load:
-    if load.symbols.size <= n:
-        return load
-    values = {**vars(load), "symbols": load.symbols[:n], "indexes": load.indexes[:n]}
-    return Load(**values)
 
 
 def _turn(function: Callable[[], Any]) -> tuple[Any, float]:

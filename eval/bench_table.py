@@ -11,6 +11,7 @@ AGAINST = (
     ("constriction", "constriction range"),
     ("CompressAI", "CompressAI"),
 )
+TABLES = "gauss 3 bit"
 
 
 def bench_table(result: dict[str, Any]) -> str:
@@ -19,11 +20,14 @@ def bench_table(result: dict[str, Any]) -> str:
     present = {row["coder"] for row in rows}
     against = [(label, name) for label, name in AGAINST if name in present]
     header = ["load", "coder", *(f"x {label}" for label, _ in against)]
-    header += ["Msym/s", "bytes", "overhead %"]
+    # Priors beside the tables that they might replace, in the same coder.
+    tables = {row["coder"]: row for row in rows if row["load"] == TABLES}
+    header += ["x tables", "Msym/s", "bytes", "overhead %"]
     lines = []
     for row in rows:
         base = {r["coder"]: r for r in rows if r["load"] == row["load"]}
         ratios = [_ratio(row, base.get(name)) for _, name in against]
+        ratios.append(_ratio(row, tables.get(row["coder"]) if row["prior"] else None))
         speeds = f"{row['decode'] / 1e6:.1f} / {row['encode'] / 1e6:.1f}"
         over = f"{100 * row['overhead']:+.3f}"
         lines.append([row["load"], row["coder"], *ratios, speeds])

@@ -80,7 +80,7 @@ struct Parameters {
             const Categorical own(logits.data() + i * size, (u32)size, powers.data());
             return (i32)own.find(r).number;
         }
-        Mixture own(phi.data(), (u32)size);
+        Mixture<MAX_COMPONENTS> own(phi.data(), (u32)size);
         for (u32 j = 0; j < (u32)size; ++j) {
             const size_t k = (size_t)(n * j + i);
             own.add(j, means[k], scales[bins[k]], (u32)weights[k]);
