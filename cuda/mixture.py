@@ -189,6 +189,13 @@ class Mixture:
     def __len__(self) -> int:
         return int(self.means.shape[1])
 
+    def checksum(self, value: int = 0) -> int:
+        """Return the CRC-32C of means, indexes and weights, on from ``value``."""
+        for array in (self.means, self.indexes, self.weights):  # BITSTREAM
+            octets = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            value = crc32c(octets.tobytes(), value)
+        return value
+
     def clamp(self, values: Any) -> np.ndarray:
         """Return the nearest values that can be coded: those of 16 bits, int32."""
         limits = np.iinfo(np.int16)

@@ -90,7 +90,7 @@ class RangeEncoder:
     def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
         """Record ``value`` (B, C, h, w), rounded around the prior's means."""
         if hasattr(prior, "distributions"):
-            return self._code_each(value, prior)
+            return self._code_each(value, prior, shape)
         offsets = prior.offsets
         symbols = quantize(value.float() - offsets, prior).to(torch.int32)
         indexes = prior.indexes(shape)
@@ -101,10 +101,11 @@ class RangeEncoder:
             self.ideal.append(streams.ideal_bits(coded, indexes, prior.tables))
         return out
 
-    def _code_each(self, value: Tensor, prior) -> Tensor:
-        """Record whole numbers that have a distribution each, not a table's index."""
-        symbols = value.to(torch.int32)
-        self.streams.put_prior(symbols, prior.distributions())
+    def _code_each(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+        """Record values that have a distribution each, not a table's index."""
+        symbols = _codable(quantize(value.float(), prior), prior, shape)
+        symbols = symbols.to(torch.int32)
+        self.streams.put_prior(symbols, prior, hashed=not prior.fixed)
         if self.ideal is not None:
             self.ideal.append(prior.bits(symbols).flatten(1).sum(1).double())
         return symbols.to(torch.float32)
@@ -133,7 +134,7 @@ class RangeDecoder:
     def code(self, value: None, prior, shape: tuple[int, ...]) -> Tensor:
         """Read the next values, (B, C, h, w) float32."""
         if hasattr(prior, "distributions"):
-            coded = self.streams.get_prior(prior.distributions(), shape)
+            coded = self.streams.get_prior(prior, shape, hashed=not prior.fixed)
             return coded.to(prior.device, torch.float32)
         offsets = prior.offsets
         indexes = prior.indexes(shape)
@@ -146,16 +147,17 @@ class RangeDecoder:
 
 
 def quantize(residual: Tensor, prior) -> Tensor:
-    """The integers that code ``residual``: the nearest, or the next one towards zero.
+    """The integers that code ``residual``: the nearest, or the next towards the centre.
 
-    The smaller integer is taken where the bits it saves exceed what its larger error
-    is worth, THRIFT bits per squared step (rate-distortion optimised quantization). An
-    encoder's choice: decoders do not know of it.
+    The centre is 0, or the prior's own. The integer next to it is taken where the bits
+    that it saves exceed what its larger error is worth, THRIFT bits per squared step
+    (rate-distortion optimised quantization). An encoder's choice: decoders do not know
+    of it.
     """
     nearest = torch.round(residual)
     if prior.fixed:
         return nearest
-    smaller = nearest - torch.sign(nearest)
+    smaller = nearest - torch.sign(nearest - getattr(prior, "centre", 0.0))
     saved = prior.bits(nearest) - prior.bits(smaller)
     worse = (residual - smaller).square() - (residual - nearest).square()
     return torch.where(saved > THRIFT * worse, smaller, nearest)
@@ -163,6 +165,8 @@ def quantize(residual: Tensor, prior) -> Tensor:
 
 def _codable(rounded: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
     """The nearest values that the prior's tables can code, if it has any yet."""
+    if hasattr(prior, "codable"):
+        return prior.codable(rounded)
     if prior.tables is None:
         return rounded
     return streams.codable(rounded, prior.indexes(shape), prior.tables)

@@ -25,6 +25,7 @@ from polycodec.cuda import (
     BatchChecksum,
     BatchDecoder,
     BatchEncoder,
+    BatchMixture,
     StreamDecoder,
     StreamEncoder,
     TableSet,
@@ -34,10 +35,20 @@ from polycodec.cuda import (
 from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
-    from polycodec.cuda.categorical import Categorical
+    from polycodec import cuda
     from polycodec.cuda.device import Runtime
 
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
+
+
+class Prior(Protocol):
+    """Knows a distribution for each value (priors_integer.py, priors_tokens.py).
+
+    `on_device` only if its tensors can lie on one.
+    """
+
+    def distributions(self) -> Sequence[cuda.Mixture | cuda.Categorical]: ...
+    def on_device(self) -> BatchMixture: ...
 
 
 class Writer(Protocol):
@@ -46,6 +57,7 @@ class Writer(Protocol):
     def put(
         self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
     ) -> None: ...
+    def put_prior(self, symbols: Tensor, prior: Prior, *, hashed: bool) -> None: ...
     def finish(self) -> list[bytes]: ...
 
 
@@ -53,6 +65,9 @@ class Reader(Protocol):
     """Gives the passes back: int32, of the shape of their (B, C, h, w) indexes."""
 
     def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor: ...
+    def get_prior(
+        self, prior: Prior, shape: tuple[int, ...], *, hashed: bool
+    ) -> Tensor: ...
     def finish(self) -> None: ...
 
 
@@ -98,10 +113,13 @@ class HostWriter:
             if hashed:
                 self._hashes[b] = crc32c(index.tobytes(), self._hashes[b])
 
-    def put_prior(self, symbols: Tensor, priors: Sequence[Categorical]) -> None:
-        """Append a pass of symbols with a distribution each, a prior per stream."""
-        for stream, item, prior in zip(self._streams, symbols, priors, strict=True):
-            stream.put_prior(_flat(item), prior)
+    def put_prior(self, symbols: Tensor, prior: Prior, *, hashed: bool) -> None:
+        """Append a pass of symbols with a distribution each."""
+        each = zip(self._streams, symbols, prior.distributions(), strict=True)
+        for b, (stream, item, own) in enumerate(each):
+            stream.put_prior(_flat(item), own)
+            if hashed:
+                self._hashes[b] = own.checksum(self._hashes[b])
 
     def finish(self) -> list[bytes]:
         """Hash and stream of each."""
@@ -128,11 +146,15 @@ class HostReader:
         return out
 
     def get_prior(
-        self, priors: Sequence[Categorical], shape: tuple[int, ...]
+        self, prior: Prior, shape: tuple[int, ...], *, hashed: bool
     ) -> Tensor:
         """The next pass of `put_prior`, int32 of ``shape`` (B, ...)."""
-        pairs = zip(self._streams, priors, strict=True)
-        rows = [torch.from_numpy(stream.get_prior(prior)) for stream, prior in pairs]
+        rows = []
+        each = zip(self._streams, prior.distributions(), strict=True)
+        for b, (stream, own) in enumerate(each):
+            if hashed:
+                self._hashes[b] = own.checksum(self._hashes[b])
+            rows.append(torch.from_numpy(stream.get_prior(own)))
         return torch.stack(rows).view(shape)
 
     def finish(self) -> None:
@@ -158,6 +180,13 @@ class DeviceWriter:
             self._hash.update(_octets(planes))
         self._encoder.put(symbols.flatten(1), planes, tables)
 
+    def put_prior(self, symbols: Tensor, prior: Prior, *, hashed: bool) -> None:
+        """Append a pass of symbols with a distribution each; does not wait."""
+        own = prior.on_device()
+        if hashed:
+            _update(self._hash, own)
+        self._encoder.put_prior(symbols.flatten(1), own)
+
     def finish(self) -> list[bytes]:
         """Hash and stream of each; waits for the device."""
         return _join(self._hash.values(), self._encoder.finish())
@@ -180,6 +209,15 @@ class DeviceReader:
             self._hash.update(_octets(planes))
         return torch.as_tensor(self._decoder.get(planes, tables)).view(indexes.shape)
 
+    def get_prior(
+        self, prior: Prior, shape: tuple[int, ...], *, hashed: bool
+    ) -> Tensor:
+        """The next pass of `put_prior`, on the device; does not wait for it."""
+        own = prior.on_device()
+        if hashed:
+            _update(self._hash, own)
+        return torch.as_tensor(self._decoder.get_prior(own)).view(shape)
+
     def finish(self) -> None:
         """Wait for the device; check hashes and ends.
 
@@ -194,6 +232,12 @@ class DeviceReader:
             _check_hashes(self._hash.values(), self._expected)
             raise
         _check_hashes(self._hash.values(), self._expected)
+
+
+def _update(checksum: BatchChecksum, prior: BatchMixture) -> None:
+    """Hash a prior's parameters as Mixture.checksum does."""
+    for part in (prior.means, prior.indexes, prior.weights):
+        checksum.update(_octets(part.flatten(1)))
 
 
 _NEAR: weakref.WeakKeyDictionary[TableSet, dict] = weakref.WeakKeyDictionary()
