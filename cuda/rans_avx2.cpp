@@ -291,8 +291,7 @@ i64 rows(RowsJob &job, i64 begin, i64 end) {
 
 }  // namespace
 
-// Priors are left to the portable coder: without compression and with gathers of eight
-// there would be little to win.
+// Priors are left to the portable coder.
 const Kernels AVX2 = {8, decode, encode, rows, 0, 0, 0, 0};
 
 }  // namespace rans

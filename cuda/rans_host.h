@@ -3,8 +3,10 @@
 // What the host's sources share: the arguments of the C ABI, a chunk's part of a pass,
 // and the doors of the portable coder and of the vector kernels.
 //
-//   rans_core.h     the arithmetic            rans_scalar.cpp  portable loops
-//   rans_host.cpp   C ABI, choice, threads    rans_avx2.cpp, rans_avx512.cpp  kernels
+//   rans_core.h, rans_priors.h        the arithmetic
+//   rans_host.cpp                     C ABI, choice, threads
+//   rans_scalar.cpp, rans_priors.cpp  portable loops
+//   rans_avx2.cpp, *_avx512*.cpp      kernels
 //
 // A kernel codes whole steps as far as it likes (words, escapes or symbols may be about
 // to run out, an index may be wrong) and never a step that it cannot finish. The
