@@ -30,13 +30,14 @@ LARGEST = 320
 PSEUDO_COUNTS = 30_000
 
 
-def gaussian_tables(counts: np.ndarray | None = None) -> TableSet:
+def gaussian_tables(counts: np.ndarray | None = None, reach: int = LARGEST) -> TableSet:
     """The 64 zero-mean tables, P = 12, of scales 0.11 … 64 in equal log steps.
 
     ``counts`` (64, 2 LARGEST + 3): how often each symbol met each table, the ends
     holding all beyond (`statistics.SymbolCounter`). The densities are then those
     frequencies, made even in sign, with PSEUDO_COUNTS of the normal one: latents have
     heavier tails than a normal density, and a thrifty encoder leaves more zeros.
+    ``reach``: largest symbol of a table; up to 127, decoders take half the memory.
     """
     pmfs, minimum, escape = [], [], []
     for k in range(SCALE_BINS):
@@ -45,7 +46,7 @@ def gaussian_tables(counts: np.ndarray | None = None) -> TableSet:
             even = (counts[k] + counts[k, ::-1]) / 2
             density = even + PSEUDO_COUNTS * density
             density = density / density.sum()
-        pmf, tail = _best_alphabet(density)
+        pmf, tail = _best_alphabet(density, reach)
         pmfs.append(pmf)
         minimum.append(-(len(pmf) // 2))
         escape.append(tail)
@@ -77,14 +78,14 @@ def _gaussian_pmf(sigma: float) -> np.ndarray:
     return np.concatenate([[below[0]], inner, [below[0]]])
 
 
-def _best_alphabet(pmf: np.ndarray) -> tuple[np.ndarray, float | None]:
+def _best_alphabet(pmf: np.ndarray, largest: int) -> tuple[np.ndarray, float | None]:
     """The symmetric range of least cost: (its probabilities, escape probability)."""
     unit = 2.0**-GAUSSIAN_PRECISION
     middle = LARGEST + 1
     if 1 - pmf[middle] < unit / 2:
         return np.ones(1), None
     best, choice = math.inf, None
-    for reach in range(LARGEST + 1):
+    for reach in range(largest + 1):
         inside = pmf[middle - reach : middle + reach + 1]
         tail = max(1.0 - float(inside.sum()), 1e-12)
         sizes = np.maximum(np.append(inside, tail), unit)

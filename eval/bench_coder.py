@@ -29,11 +29,12 @@ import numpy as np
 
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, native, threads
 from polycodec.entropy_models.priors import LOG_STEP, SCALE_BINS, SCALE_MIN
-from polycodec.entropy_models.tables import LARGEST, gaussian_tables
+from polycodec.entropy_models.tables import gaussian_tables
 from polycodec.errors import UsageError
 from polycodec.eval.bench_others import Coder, installed
 from polycodec.eval.bench_priors import PriorLoad, installed_for_priors, prior_loads
 
+REACH = 127  # symbols of the Gaussian loads: tables of 256 slots, one word each
 SYMBOLS = 491_520  # 320 channels of a 768 x 512 picture at stride 16
 # Median scale that gives about so many bits a symbol, with scales spread around it.
 GAUSSIANS = {0.85: 0.361, 3.0: 1.93, 5.0: 7.7}
@@ -55,7 +56,7 @@ class Load:
     symbols: np.ndarray
     indexes: np.ndarray
     scales: np.ndarray
-    reach: int = LARGEST
+    reach: int = REACH
     pmf: np.ndarray | None = None
 
     is_prior = False
@@ -100,7 +101,7 @@ def gaussian_load(bits: float, n: int, tables: TableSet) -> Load:
     index = np.rint((wanted - math.log(SCALE_MIN)) / LOG_STEP)
     indexes = np.clip(index, 0, SCALE_BINS - 1).astype(np.uint8)
     values = np.rint(rng.normal(0, scales[indexes]))
-    symbols = tables.clamp(np.clip(values, -LARGEST, LARGEST), indexes)
+    symbols = tables.clamp(np.clip(values, -REACH, REACH), indexes)
     return Load(f"gauss {bits:g} bit", tables, symbols, indexes, scales)
 
 
@@ -194,7 +195,7 @@ def bench(
     """
     if n < 2 or repeats < 1:
         raise UsageError("a benchmark needs 2 symbols and 1 repeat at least")
-    tables = gaussian_tables()
+    tables = gaussian_tables(reach=REACH)
     loads: list[AnyLoad] = [gaussian_load(bits, n, tables) for bits in GAUSSIANS]
     loads += [shared_load(n), *prior_loads(n)]
     rows = []
