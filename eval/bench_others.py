@@ -11,7 +11,7 @@ that it wants already made), torchac.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,15 +32,24 @@ class Coder(NamedTuple):
 def installed() -> dict[str, Callable[[Load], Coder | None]]:
     """Return the coders that can be imported; they give None for what they cannot."""
     found: dict[str, Callable[[Load], Coder | None]] = {}
-    if importlib.util.find_spec("constriction"):
+    if _works("constriction"):
         found["constriction range"] = constriction_range
         found["constriction ANS"] = constriction_ans
-    if importlib.util.find_spec("compressai"):
+    if _works("compressai.entropy_models"):
         found["CompressAI"] = compressai_api
         found["compressai.ans alone"] = compressai_ans
-    if importlib.util.find_spec("torchac"):
+    if _works("torchac"):
         found["torchac"] = torchac_rows
     return found
+
+
+def _works(module: str) -> bool:
+    """Whether a peer is here whole: some come without what they import."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def constriction_range(load: Load) -> Coder:
