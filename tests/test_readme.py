@@ -12,17 +12,20 @@ import re
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("typer")
+soundfile = pytest.importorskip("soundfile")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(^<!--[^\n]*-->\n)?^```(bash|python)\n(.*?)^```$", re.M | re.S)
 BLOCKS = [(m[1] or "", m[2], m[3]) for m in BLOCK.finditer(README)]
-SHIPPED = (ROOT / "codecs" / "weights" / "image-default.safetensors").is_file()
+MODELS = ("image-default", "speech-default")
+WEIGHTS = [ROOT / "codecs" / "weights" / f"{name}.safetensors" for name in MODELS]
 needs_weights = pytest.mark.skipif(
-    not SHIPPED, reason="the weights of image/default do not ship yet"
+    not all(path.is_file() for path in WEIGHTS), reason="weights do not ship yet"
 )
 
 
@@ -42,6 +45,9 @@ def album(photo, tmp_path) -> pathlib.Path:
     (tmp_path / "photos" / "2019").mkdir(parents=True)
     shutil.copy(photo, tmp_path / "photos" / "2019" / "a.png")
     shutil.copy(photo, tmp_path / "photos" / "b.png")
+    time = np.arange(16000) / 16000
+    talk = 0.3 * np.sin(880 * np.pi * time) * np.sin(7 * np.pi * time)
+    soundfile.write(tmp_path / "talk.wav", talk, 16000)
     return tmp_path
 
 
@@ -59,6 +65,8 @@ def test_the_blocks_run_in_their_order(cli, album):
             assert (code, err) == (0, ""), words
     assert (album / "unpacked" / "2019" / "a.png").is_file()
     assert (album / "back.png").is_file()
+    assert soundfile.info(album / "back.wav").frames == 16000
+    assert soundfile.info(album / "part.wav").frames == 8000
 
 
 def test_commands_that_do_not_run_here_exist_and_take_these_options(cli):
