@@ -20,6 +20,8 @@ static struct {
 unsigned __ballot_sync(unsigned, bool);
 int __popc(unsigned);
 void __syncthreads();
+void atomicAdd(unsigned long long *, unsigned long long);
+void atomicMin(unsigned long long *, unsigned long long);
 #include "rans_cuda.h"
 
 extern "C" int polycodec_emulate(const char *name, const void *args, unsigned grid_x,
