@@ -99,6 +99,7 @@ class Chunks:
 
 
 def upload(device: Runtime, records: np.ndarray) -> Any:
+    """Copy records, of any dtype, to the device as bytes."""
     return device.upload(records.view(np.uint8))
 
 

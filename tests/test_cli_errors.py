@@ -170,6 +170,7 @@ def test_train_says_which_key_is_wrong(cli, tmp_path):
     )
     refused(cli("train", "c.yaml"), 2, "crob", "crop")
     refused(cli("train", "missing.yaml"), 3, "missing.yaml")
+    assert not (tmp_path / "r").exists()  # run.out: nothing was begun
 
 
 def test_a_reader_that_went_away_gets_no_message(process):

@@ -135,6 +135,9 @@ def test_streams_of_a_batch_may_differ_in_lanes_and_chunks():
         encode(passes, "numpy", lanes=lanes, chunks=chunks)
         for passes, (lanes, chunks) in zip(batch, shapes, strict=True)
     ]
+    for passes, (lanes, chunks), wanted in zip(batch, shapes, data, strict=True):
+        one = device_encode([passes], Emulator(), lanes=lanes, chunks=chunks)
+        assert one == [wanted]
     device_decode(data, batch, Emulator())
 
 

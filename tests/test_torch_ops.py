@@ -80,9 +80,11 @@ def test_the_same_rows_from_a_device(passes, monkeypatch):
 
 def test_operators_are_registered_as_torch_wants_them(passes):
     symbols, indexes, tables = passes
-    torch.library.opcheck(torch_ops.encode, (symbols, indexes, tables))
+    found = torch.library.opcheck(torch_ops.encode, (symbols, indexes, tables))
+    assert found and set(found.values()) == {"SUCCESS"}
     data, sizes = torch_ops.encode(symbols, indexes, tables)
-    torch.library.opcheck(torch_ops.decode, (data, sizes, indexes, tables))
+    found = torch.library.opcheck(torch_ops.decode, (data, sizes, indexes, tables))
+    assert found and set(found.values()) == {"SUCCESS"}
 
 
 def test_one_compiled_graph(passes):

@@ -87,9 +87,7 @@ def decode(
         device=device,
         checkpoint=checkpoint,
     )
-    if plan.rate != geometry.rate:
-        scale = plan.rate / geometry.rate
-        first, last = round(first * scale), max(1, round(last * scale))
+    first, last = _at_rate(first, last, geometry.rate, plan.rate)
     decoder = chunk_decoder(codec, reader, salvage=salvage)
     blocks = sound_blocks(decoder, geometry, first, last, plan.rate)
     try:
@@ -117,6 +115,14 @@ def decode(
         damaged=damaged,
         notes=[*notes, *plan.notes, *writer.notes, *reader.warnings],
     )
+
+
+def _at_rate(first: int, last: int, rate: int, wanted: int) -> tuple[int, int]:
+    """The same part in samples of another rate."""
+    if rate == wanted:
+        return first, last
+    scale = wanted / rate
+    return round(first * scale), max(1, round(last * scale))
 
 
 def chunk_decoder(codec: Any, reader: Reader, *, salvage: bool = False) -> ChunkDecoder:

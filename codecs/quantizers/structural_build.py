@@ -98,13 +98,7 @@ def build_codebook(
     latents = np.asarray(latents, np.float64)
     _check(latents, options)
     progress = _seldom(progress) if progress else None
-    picked = sample_frames(
-        latents,
-        options.frames,
-        silent=silent,
-        share=options.silence,
-        seed=options.seed,
-    )
+    picked = _picked(latents, options, silent)
     mean, basis = centre_and_scale(
         latents[picked], equal=options.equal, pca=options.pca
     )
@@ -145,6 +139,19 @@ def build_codebook(
         report=report
         | {"codes": codes, "h1": partition.one_level}
         | {"h2": partition.two_level},
+    )
+
+
+def _picked(
+    latents: np.ndarray, options: BuildOptions, silent: np.ndarray | None
+) -> np.ndarray:
+    """Rows of the latents that become nodes."""
+    return sample_frames(
+        latents,
+        options.frames,
+        silent=silent,
+        share=options.silence,
+        seed=options.seed,
     )
 
 
