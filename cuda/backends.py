@@ -4,8 +4,8 @@
 A back end is a module with ``rows``, ``encode_pass`` and ``decode_pass``, and for
 passes with priors ``prior_rows``, ``encode_prior`` and ``decode_prior``; all give the
 same bytes. POLYCODEC_CODER=numpy|native forces one for the whole process,
-POLYCODEC_SIMD=scalar|avx2|avx512 what the C library uses, POLYCODEC_THREADS how many
-threads (see threads.py).
+POLYCODEC_SIMD=scalar|avx2|avx512 (on AArch64 scalar|neon) what the C library uses,
+POLYCODEC_THREADS how many threads (see threads.py).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 
 SOURCES = (
-    *("rans_host.cpp", "rans_scalar.cpp", "rans_avx2.cpp"),
+    *("rans_host.cpp", "rans_scalar.cpp", "rans_avx2.cpp", "rans_neon.cpp"),
     *("rans_avx512_decode.cpp", "rans_avx512_encode.cpp", "crc32c.cpp"),
     *("rans_priors.cpp", "rans_priors_avx512.cpp", "rans_categorical_avx512.cpp"),
 )

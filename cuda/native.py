@@ -14,6 +14,7 @@ import functools
 import importlib.machinery
 import os
 import pathlib
+import platform
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 NAME = "native"
 ABI = 3  # of rans_host.cpp: a stale build is refused
-SIMD = ("scalar", "avx2", "avx512")  # in the order of the library's numbers
+_ARM = platform.machine().lower() in ("aarch64", "arm64")
+# In the order of the library's numbers.
+SIMD = ("scalar", "neon") if _ARM else ("scalar", "avx2", "avx512")
 _FINE, _WORDS_RAN_OUT, _SIDE_RAN_OUT = 0, 1, 2
 
 
@@ -120,7 +123,7 @@ def reason() -> str:
 
 
 def simd() -> int:
-    """Return what the library may use: 0 portable code, 1 AVX2, 2 AVX-512.
+    """Return what the library may use, a place in ``SIMD``.
 
     The best that the processor can do, or what POLYCODEC_SIMD names; UsageError when
     that is no name or more than the processor can do.

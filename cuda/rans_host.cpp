@@ -27,8 +27,8 @@ namespace {
 const i32 ABI = 3;  // native.py refuses a library with another number
 const i32 MAX_THREADS = 64;
 
-// What native.py's names for processors' abilities are here.
-enum Simd { SCALAR = 0, WITH_AVX2 = 1, WITH_AVX512 = 2 };
+// What native.py's names for processors' abilities are here: one family's or the other's.
+enum Simd { SCALAR = 0, WITH_AVX2 = 1, WITH_AVX512 = 2, WITH_NEON = 1 };
 
 i32 best_simd() {
 #if RANS_X86
@@ -40,6 +40,8 @@ i32 best_simd() {
         __builtin_cpu_supports("bmi2"))
         return WITH_AVX512;
     return WITH_AVX2;
+#elif RANS_NEON
+    return WITH_NEON;  // no AArch64 processor is without it
 #else
     return SCALAR;
 #endif
@@ -53,6 +55,8 @@ Kernels choose(i32 simd, i32 lanes) {
     const Kernels &chosen = (simd < best ? simd : best) == WITH_AVX512 ? AVX512 : AVX2;
     if (simd >= WITH_AVX2 && best >= WITH_AVX2 && lanes >= chosen.least_lanes)
         return chosen;
+#elif RANS_NEON
+    if (simd >= WITH_NEON && lanes >= NEON.least_lanes) return NEON;
 #endif
     (void)simd, (void)lanes;
     return none;
@@ -202,7 +206,7 @@ bool sane(const RansPrior *p) {
 
 API i32 polycodec_abi(void) { return ABI; }
 
-// The best that this processor can do: 0 portable code only, 1 AVX2, 2 AVX-512.
+// The best that this processor can do: 0 portable code only; 1 AVX2, 2 AVX-512; 1 NEON.
 API i32 polycodec_simd(void) { return best_simd(); }
 
 // Row of each symbol in its table, their cost in 1/256 bit, and the escapes' places.

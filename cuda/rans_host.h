@@ -6,7 +6,8 @@
 //   rans_core.h, rans_priors.h        the arithmetic
 //   rans_host.cpp                     C ABI, choice, threads
 //   rans_scalar.cpp, rans_priors.cpp  portable loops
-//   rans_avx2.cpp, *_avx512*.cpp      kernels
+//   rans_avx2.cpp, *_avx512*.cpp,     kernels
+//   rans_neon.cpp
 //
 // A kernel codes whole steps as far as it likes (words, escapes or symbols may be about
 // to run out, an index may be wrong) and never a step that it cannot finish. The
@@ -22,6 +23,11 @@
 #define RANS_X86 1
 #else
 #define RANS_X86 0
+#endif
+#if defined(__GNUC__) && defined(__aarch64__) && !defined(__AARCH64EB__)
+#define RANS_NEON 1
+#else
+#define RANS_NEON 0
 #endif
 
 // Mirrors native.py's structures, field by field.
@@ -162,8 +168,13 @@ struct Kernels {
 };
 
 #if RANS_X86
-
 extern const Kernels AVX2, AVX512;
+#endif
+#if RANS_NEON
+extern const Kernels NEON;
+#endif
+
+#if RANS_X86 || RANS_NEON
 
 // A step's rare escapes, found by a kernel: bit k of `which` is lane k. False: there
 // are too few values, and nothing was taken.
