@@ -26,7 +26,10 @@ import tempfile
 from polycodec.errors import UsageError
 
 SOURCE = "rans_cuda.cu"
-HEADERS = ("rans_cuda.h", "rans_cuda_priors.h", "rans_priors.h", "rans_core.h")
+HEADERS = (
+    *("rans_cuda_priors.h", "rans_cuda_tables.h", "rans_cuda_pass.h", "rans_cuda.h"),
+    *("rans_priors.h", "rans_core.h"),
+)
 OPTIONS = ("--std=c++17",)
 VERBOSE = ("--ptxas-options=-v",)  # registers and spills, in the log
 _LIBRARY = re.compile(r"libnvrtc\.so\.(\d+)|nvrtc64_(\d+)_0\.dll")

@@ -18,7 +18,6 @@
 namespace rans {
 
 const u32 WHOLE_WARP = 0xFFFFFFFFu;
-const u32 AHEAD = 4;          // steps whose inputs are read before they are needed
 
 // What went wrong in a chunk; bits.
 const u32 OUT_OF_WORDS = 1, OUT_OF_ESCAPES = 2, NO_SUCH_TABLE = 4, NO_DISTRIBUTION = 8;
@@ -139,6 +138,12 @@ struct WordsUp {
     Group group;
     bool mini, ran_out;
 
+    RANS_FN WordsUp(const Pass &pass, const Chunk &chunk, const Group &own)
+        : words(pass.words + chunk.word_begin),
+          at((i32)(chunk.word - chunk.word_begin)),
+          end((i32)(chunk.word_end - chunk.word_begin)), group(own),
+          mini(chunk.mini != 0), ran_out(false) {}
+
     RANS_FN void refill(bool need, u32 &x) {
         const Vote vote(group, need);
         const i32 place = at + vote.rank;
@@ -159,6 +164,10 @@ struct WordsDown {
     Group group;
     bool ran_out;
 
+    RANS_FN WordsDown(const Pass &pass, const Chunk &chunk, const Group &own)
+        : words(pass.words + chunk.word_begin),
+          at((i32)(chunk.word - chunk.word_begin)), group(own), ran_out(false) {}
+
     RANS_FN void spill(bool full, u32 &x) {
         const Vote vote(group, full);
         const i32 place = at - vote.count + vote.rank;
@@ -168,6 +177,54 @@ struct WordsDown {
             else
                 ran_out = true;
             x >>= 16;
+        }
+        at -= least(vote.count, at);
+    }
+};
+
+// A chunk's side list of escapes, read upwards as its words are ...
+struct EscapesUp {
+    const i16 *values;
+    i32 at, end;
+    Group group;
+    u32 status;
+
+    RANS_FN EscapesUp(const Pass &pass, const Chunk &chunk, const Group &own)
+        : values(pass.side + chunk.side_begin),
+          at((i32)(chunk.side - chunk.side_begin)),
+          end((i32)(chunk.side_end - chunk.side_begin)), group(own), status(0) {}
+
+    RANS_FN void take(bool escaped, i32 &symbol) {
+        const Vote vote(group, escaped);
+        if (escaped) {
+            if (at + vote.rank < end)
+                symbol = values[at + vote.rank];
+            else
+                status |= OUT_OF_ESCAPES;
+        }
+        at = least(at + vote.count, end);
+    }
+};
+
+// ... and written downwards.
+struct EscapesDown {
+    i16 *values;
+    i32 at;
+    Group group;
+    u32 status;
+
+    RANS_FN EscapesDown(const Pass &pass, const Chunk &chunk, const Group &own)
+        : values(pass.side + chunk.side_begin),
+          at((i32)(chunk.side - chunk.side_begin)), group(own), status(0) {}
+
+    RANS_FN void put(bool escaped, i32 symbol) {
+        const Vote vote(group, escaped);
+        const i32 place = at - vote.count + vote.rank;
+        if (escaped) {
+            if (place >= 0)
+                values[place] = (i16)symbol;
+            else
+                status |= OUT_OF_ESCAPES;
         }
         at -= least(vote.count, at);
     }
@@ -189,28 +246,6 @@ struct OneLane {
     }
 };
 
-// The leading bits of r give a slot to start from, none beyond the right one; a walk
-// over start and frequency, one read each, finds it. The last slot ends at 2^P.
-template <class Guess>
-struct TwoLevelTables {
-    const u32 *entries;
-    const u32 *first;
-    const Guess *guess;
-    u32 tables, guess_bits;
-
-    RANS_FN Slot find(u32 table, u32 r, u32 precision) const {
-        table = table < tables ? table : 0;
-        const u32 *entry = entries + first[table];
-        Slot slot;
-        slot.number = guess[(table << guess_bits) + (r >> (precision - guess_bits))];
-        u32 word = entry[slot.number];
-        while (r >= (word & 0xFFFF) + (word >> 16)) word = entry[++slot.number];
-        slot.freq = word >> 16;
-        slot.bias = r - (word & 0xFFFF);
-        return slot;
-    }
-};
-
 // All threads of the block bring the tables near; then a barrier.
 template <bool Shared>
 RANS_FN const u32 *load_tables(const TableBlob &blob) {
@@ -221,110 +256,6 @@ RANS_FN const u32 *load_tables(const TableBlob &blob) {
     __syncthreads();
     return (const u32 *)shared_memory;
 }
-
-// Where a thread works: its lane of its chunk, and the chunk's symbols in this pass.
-// device_layouts.py keeps passes and chunks below 2^30 symbols: 32 bits will do here.
-struct Seat {
-    Chunk *chunk;
-    bool taken;        // the warp's last threads may be left over
-    i32 lane, lanes;
-    i32 steps;         // the same in all chunks of a warp
-    i64 begin;         // first of the chunk's symbols in the batch's flat arrays
-    i32 count;         // of them
-
-    RANS_FN Seat(const Pass &pass, u32 warp) {
-        const WarpChunks here = pass.warps[warp];
-        lanes = pass.chunks[here.first].lanes;
-        const i32 seat = (i32)(threadIdx.x & 31) / lanes;
-        taken = seat < here.count;
-        chunk = pass.chunks + here.first + (taken ? seat : 0);
-        lane = (i32)threadIdx.x & (lanes - 1);
-        const i32 all = (pass.n + lanes - 1) / lanes;
-        steps = (all + chunk->chunks - 1) / chunk->chunks;
-        const i64 share = (i64)steps * lanes;
-        const i64 from = least<i64>(share * chunk->number, pass.n);
-        begin = (i64)pass.n * chunk->stream + from;
-        count = taken ? (i32)least<i64>(share, pass.n - from) : 0;
-    }
-
-    // Place of the lane's symbol; `count` or more, or below 0: there is none.
-    RANS_FN i32 place(i32 step) const { return step * lanes + lane; }
-    RANS_FN bool has(i32 place) const { return place >= 0 && place < count; }
-};
-
-// Threads that code; the other warps of a block only helped to load tables.
-RANS_FN bool has_work(const Pass &pass, u32 &warp) {
-    const u32 own = threadIdx.x / 32;
-    warp = blockIdx.x * (u32)pass.warps_per_block + own;
-    return own < (u32)pass.warps_per_block && warp < (u32)pass.warp_count;
-}
-
-// Leave the chunk so that the next pass can go on.
-RANS_FN void leave(const Pass &pass, const Seat &seat, const Group &group, u32 x,
-                   i32 word, i32 side, u32 status) {
-    u32 all = 0;
-    for (u32 bit = 1; bit <= NO_DISTRIBUTION; bit <<= 1)
-        if (__ballot_sync(WHOLE_WARP, (status & bit) != 0) & group.mask) all |= bit;
-    if (!seat.taken) return;
-    pass.states[seat.chunk->state + seat.lane] = x;
-    if (seat.lane) return;
-    seat.chunk->word = seat.chunk->word_begin + word;
-    seat.chunk->side = seat.chunk->side_begin + side;
-    seat.chunk->status |= all;
-}
-
-// What a thread of a survey has found; a block's threads put it together.
-struct Findings {
-    u64 cost, escapes, bad;
-
-    RANS_FN Findings() { cost = escapes = 0, bad = ~(u64)0; }
-
-    RANS_FN void add(i64 i, u32 bits, bool escaped, bool fine) {
-        cost += bits;
-        escapes += escaped;
-        if (!fine && bad == ~(u64)0) bad = (u64)i;
-    }
-
-    // All threads of the block; nothing else may use its shared memory.
-    RANS_FN void tell(Found &all) const {
-        Found *near = (Found *)shared_memory;
-        if (threadIdx.x == 0) {
-            near->cost = near->escapes = 0;
-            near->bad = ~(u64)0;
-        }
-        __syncthreads();
-        atomicAdd(&near->cost, cost);
-        atomicAdd(&near->escapes, escapes);
-        atomicMin(&near->bad, bad);
-        __syncthreads();
-        if (threadIdx.x) return;
-        atomicAdd(&all.cost, near->cost);
-        atomicAdd(&all.escapes, near->escapes);
-        atomicMin(&all.bad, near->bad);
-    }
-};
-
-// What the encoder knows of symbols: their row, or the escape's.
-struct Rows {
-    const EncodeRow *rows;
-    const u32 *first;
-    const u32 *minimum;
-    u32 tables;
-
-    RANS_FN Rows(const TableBlob &blob, const u32 *data) {
-        rows = (const EncodeRow *)data;
-        first = data + 2 * blob.rows;
-        minimum = first + blob.tables + 1;
-        tables = blob.tables;
-    }
-
-    RANS_FN u32 find(u32 table, i32 symbol, bool &escaped) const {
-        const u32 row = first[table];
-        const u32 above = (u32)symbol - minimum[table];
-        escaped = above >= first[table + 1] - row - 1;
-        return escaped ? row : row + 1 + above;
-    }
-};
 
 }  // namespace rans
 

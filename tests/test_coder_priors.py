@@ -261,6 +261,19 @@ def test_golden_streams_on_the_emulated_device(case):
 
 
 @emulated
+@pytest.mark.parametrize("lanes", [0, 1, 2, 4, 8, 16, 32])
+def test_every_lane_count_with_partial_steps_on_the_emulated_device(lanes):
+    rng = np.random.default_rng(lanes)
+    for n in {1, max(lanes, 1), 5 * lanes + max(lanes - 1, 1)}:
+        for make in (random_mixture, random_categorical):
+            priors = [make(rng, n), make(rng, n)]
+            passes = [(draw(rng, prior), prior) for prior in priors]
+            data = encode(passes, "numpy", lanes=lanes)
+            assert device_encode([passes], Emulator(), lanes=lanes) == [data]
+            device_decode([data], [passes], Emulator())
+
+
+@emulated
 @property_test
 @given(
     seed=st.integers(0, 2**32 - 1),
