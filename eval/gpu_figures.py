@@ -42,12 +42,13 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     return table
 
 
-def _throughput(load: str, key: str) -> Callable[[dict], str]:
+def _throughput(load: str, key: str, part: str = "throughput") -> Callable[[dict], str]:
     def read(result: dict) -> str:
-        runs = [r for r in result["speed"]["throughput"] if r["load"] == load]
+        runs = [r for r in result["speed"][part] if r["load"] == load]
         largest = max(r["images"] for r in runs)
         best = max(float(r[key]) for r in runs if r["images"] == largest)
-        return f"{best:.0f} Gsym/s, {largest} images"
+        digits = 0 if best >= 10 else 2
+        return f"{best:.{digits}f} Gsym/s, {largest} images"
 
     return read
 
@@ -84,6 +85,15 @@ _FIGURES: dict[str, Callable[[dict], str]] = {
     "encode, Gaussian index, 3 bits": _throughput("3.0", "encode kernel, Gsym/s"),
     "decode, one table of 256": _throughput("shared", "decode kernel, Gsym/s"),
     "encode, one table of 256": _throughput("shared", "encode kernel, Gsym/s"),
+    "decode, mixtures of 3": _throughput(
+        "mixture of 3", "decode kernel, Gsym/s", "priors"
+    ),
+    "encode, mixtures of 3": _throughput(
+        "mixture of 3", "encode kernel, Gsym/s", "priors"
+    ),
+    "decode, logits of 256 values": _throughput(
+        "categorical of 256", "decode kernel, Gsym/s", "priors"
+    ),
     "decode one 768x512 image, kernel": _latency("decode kernel, ms"),
     "decode one 768x512 image, whole call": _latency("decode call, ms"),
 }

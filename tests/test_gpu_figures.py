@@ -38,7 +38,11 @@ def test_the_newest_file_counts_and_failed_parts_have_no_figure(tmp_path):
             },
             "files": NOT_YET,
             "sanitizer": "failed: no device",
-            "speed": {"throughput": [small, row], "latency of one image": NOT_YET},
+            "speed": {
+                "throughput": [small, row],
+                "priors": [{**row, "load": "mixture of 3", "images": 64}],
+                "latency of one image": NOT_YET,
+            },
         }
         (tmp_path / f"gpu-{date}-a.json").write_text(json.dumps(result))
     dry = {"about": {"device": f"none; {NOT_YET}", "date": "2027-01-01"}}
@@ -46,8 +50,9 @@ def test_the_newest_file_counts_and_failed_parts_have_no_figure(tmp_path):
     table = dict(gpu_figures.rows(gpu_figures.newest(tmp_path)))
     assert table["device"] == "A GPU, driver 1, torch 2, 2026-03-01"
     assert table["decode, Gaussian index, 3 bits"] == "200 Gsym/s, 546 images"
+    assert table["decode, mixtures of 3"] == "200 Gsym/s, 64 images"
     assert table["streams, the CPU's bytes both ways"].endswith(
         "7 random batches, 0 differ"
     )
     missing = [what for what, figure in table.items() if figure == NOT_YET]
-    assert len(missing) == 7
+    assert len(missing) == 9

@@ -4,12 +4,14 @@
     python docs/checks/gpu.py --images KODAK                 on a machine with a GPU
     python docs/checks/gpu.py --dry-run --out dry.json       without: a rehearsal
 
-    identity    golden and random streams, both ways: the CPU's bytes exactly
+    identity    golden and random streams, tables and priors, both ways: the CPU's bytes
+                exactly (gpu_streams.py)
     files       a codec's files, GPU and CPU, both ways: latents, bytes (gpu_codec.py)
     waits       nothing between a decoder's passes waits for the device
     exactness   entropy networks in all ways of computing, GPU against CPU
     image       milliseconds of one image with the whole codec
-    speed       throughput, time per step, latency of one image's symbols (gpu_speed.py)
+    speed       throughput of tables and priors, time per step, latency of one image's
+                symbols (gpu_speed.py)
     sanitizer   compute-sanitizer's memcheck, racecheck and initcheck over identity
 
 A rehearsal runs the same code over the kernels' host emulation, small, and keeps no
@@ -40,118 +42,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # At the end: NVIDIA's `cuda` package, which torch may import, goes before our folder.
 sys.path.append(str(ROOT))
 
-from polycodec.cuda import StreamEncoder, TableSet, backend, crc32c  # noqa: E402
-from polycodec.cuda.device import BatchDecoder, BatchEncoder, Runtime  # noqa: E402
-from polycodec.cuda.device_checksum import BatchChecksum  # noqa: E402
+from gpu_streams import identity  # noqa: E402
 
 NOT_YET = "not yet measured"
 PARTS = ("identity", "files", "waits", "exactness", "image", "speed", "sanitizer")
 LIMIT = 240  # seconds for each tool
 TOOLS = ("memcheck", "racecheck", "initcheck")
-
-
-def to(device: Runtime, array: np.ndarray):
-    """An array where the device's coders take it."""
-    if not hasattr(device, "torch"):
-        return array
-    return device.torch.from_numpy(array).to(device.device)
-
-
-def host(values) -> np.ndarray:
-    """The reverse."""
-    return values.cpu().numpy() if hasattr(values, "cpu") else np.asarray(values)
-
-
-def same(device: Runtime, batch: list[list], **options) -> bool:
-    """Whether the device writes the CPU's bytes and reads them back.
-
-    batch: for each stream its passes (tables, symbols (n,) int32, indexes (n,)).
-    """
-    wanted = []
-    for passes in batch:
-        stream = StreamEncoder()
-        for tables, symbols, indexes in passes:
-            stream.put(symbols, indexes, tables)
-        wanted.append(stream.finish(**options))
-    encoder, decoder = BatchEncoder(len(batch), device), BatchDecoder(wanted, device)
-    fine = True
-    for parts in zip(*batch, strict=True):
-        symbols, indexes = (np.stack([part[i] for part in parts]) for i in (1, 2))
-        on_device = to(device, indexes)
-        encoder.put(to(device, symbols), on_device, parts[0][0])
-        found = decoder.get(on_device, parts[0][0])
-        fine = fine and np.array_equal(host(found), symbols)
-    decoder.finish()
-    return fine and encoder.finish(**options) == wanted
-
-
-def golden(device: Runtime) -> list[str]:
-    """Names of the golden streams that are not coded to their bytes and back."""
-    data = json.loads((ROOT / "tests" / "golden" / "coder.json").read_text())
-    tables = {name: TableSet.from_arrays(t) for name, t in data["tables"].items()}
-    wrong = []
-    for case in data["cases"]:
-        passes = [
-            (
-                tables[one["tables"]],
-                np.array(one["symbols"], np.int32),
-                np.array(one["indexes"], np.uint8),
-            )
-            for one in case["passes"]
-        ]
-        options = {name: case[name] for name in ("lanes", "chunks", "crc")}
-        encoder = BatchEncoder(1, device)
-        for one, symbols, indexes in passes:
-            encoder.put(to(device, symbols[None]), to(device, indexes[None]), one)
-        fine = encoder.finish(**options) == [bytes.fromhex(case["hex"])]
-        if not fine or not same(device, [passes], **options):
-            wrong.append(case["name"])
-    return wrong
-
-
-def random_case(rng: np.random.Generator, largest: int) -> tuple[list[list], dict]:
-    """A batch of up to 4 streams of up to 3 passes, and options."""
-    batch: list[list] = [[] for _ in range(rng.integers(1, 5))]
-    for n in rng.integers(0, largest, rng.integers(1, 4)):
-        precision = int(rng.integers(8, 16))
-        pmfs = [
-            rng.gamma(0.3, size=rng.choice([1, 2, 9, 60, 200])) + 1e-9 for _ in range(5)
-        ]
-        tails = [p.sum() / 30 if rng.random() < 0.5 else None for p in pmfs]
-        tables = TableSet.from_pmfs(pmfs, rng.integers(-99, 99, 5), precision, tails)
-        kind = rng.choice([np.uint8, np.int32])
-        for passes in batch:
-            indexes = rng.integers(0, 5, n).astype(kind)
-            values = np.rint(rng.standard_cauchy(n) * 20).clip(-40_000, 40_000)
-            passes.append((tables, tables.clamp(values, indexes), indexes))
-    lanes = rng.choice([None, 0, 1, 2, 4, 8, 16, 32])
-    chunks = 1 if lanes == 0 else rng.choice([None, 1, 2, 7, 40])
-    return batch, {
-        "lanes": lanes,
-        "chunks": chunks,
-        "crc": str(rng.choice(["none", "chunk"])),
-    }
-
-
-def identity(device: Runtime, cases: int) -> dict:
-    """Count golden and random streams, and the ones that differ."""
-    rng = np.random.default_rng(20)
-    wrong = 0
-    for number in range(cases):
-        # Every tenth is large enough for many warps and blocks.
-        large = 60_000 if number % 10 == 9 and hasattr(device, "torch") else 300
-        batch, options = random_case(rng, large)
-        wrong += not same(device, batch, **options)
-    check, planes = BatchChecksum(4, device), rng.integers(0, 256, (4, 99_999), "u1")
-    check.update(to(device, planes))
-    check.update(to(device, planes[:, :7].copy()))
-    sums = [crc32c(row[:7].tobytes(), crc32c(row.tobytes())) for row in planes]
-    bad = golden(device) + ["checksums"] * (check.values() != sums)
-    result = {"golden, different": bad, "random": cases, "random, different": wrong}
-    result["compared with"] = backend()
-    if bad or wrong:
-        raise AssertionError(f"bytes differ: {result}")
-    return result
 
 
 def exactness(checkpoint: str | None) -> dict:

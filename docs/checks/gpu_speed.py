@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of the CUDA coder, for gpu.py: throughput, time per step, latency.
 
-    Gaussian   64 tables, scales 0.11 to 64, an index for every symbol; 0.85, 3, 5 bits
-    shared     one table of 256 symbols, about 5 bits
+    latency      one image's symbols, kernels and the whole call
+    steps        nanoseconds, tables in shared memory and elsewhere
+    throughput   Gaussian tables, one shared table; then priors (gpu_loads.py)
 
 Kernels are timed by CUDA events around each launch, whole calls by the clock from
 before the call to after a synchronisation; the best of some rounds, all streams
@@ -16,13 +17,20 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
+from gpu_loads import Loads, gaussian_tables
+from gpu_streams import put
 
-from polycodec.cuda import TableSet
 from polycodec.cuda.device import BatchDecoder, BatchEncoder
 from polycodec.cuda.driver import Device
 
-BITS = (0.85, 3.0, 5.0)
+TABLES = ("0.85", "3.0", "5.0", "shared")
+# And the part of an image that is coded: logits take room.
+PRIORS = {
+    "mixture of 1": 1,
+    "mixture of 3": 1,
+    "categorical of 16": 4,
+    "categorical of 256": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,10 @@ class Sizes:
     image: int = 491_520  # symbols
     steps: int = 8192  # of one chunk
     batches: tuple[int, ...] = (1, 16, 128, 546)  # images; the last: 268 M symbols
+    prior_batches: tuple[int, ...] = (1, 16, 64)
 
 
-REHEARSAL = Sizes(image=640, steps=4, batches=(1, 2))
+REHEARSAL = Sizes(image=640, steps=4, batches=(1, 2), prior_batches=(1, 2))
 
 
 class HostEvent:
@@ -48,58 +57,6 @@ class HostEvent:
 
     def elapsed_time(self, end: HostEvent) -> float:
         return (end.at - self.at) * 1e3
-
-
-def gaussian_tables() -> tuple[TableSet, np.ndarray]:
-    """64 zero-mean Gaussians of 12 bits and their scales."""
-    scales = np.exp(np.linspace(np.log(0.11), np.log(64), 64))
-    pmfs, tails, minimum = [], [], []
-    for scale in scales:
-        half = int(min(127, max(1, np.ceil(5 * scale))))
-        fine = (np.arange(-half * 64 - 32, half * 64 + 32) + 0.5) / 64
-        density = np.exp(-0.5 * (fine / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
-        pmfs.append(density.reshape(-1, 64).sum(1) / 64)
-        tails.append(max(1 - pmfs[-1].sum(), 1e-6))
-        minimum.append(-half)
-    return TableSet.from_pmfs(pmfs, minimum, 12, tails), scales
-
-
-def entropies(tables: TableSet) -> np.ndarray:
-    """Bits a symbol of each table costs on average, (tables,)."""
-    share = tables.freqs / (1 << tables.precision)
-    return np.add.reduceat(share * tables.ideal, tables.first[:-1])
-
-
-class Loads:
-    """Symbols and indexes made on the device."""
-
-    def __init__(self, device: Device) -> None:
-        self.torch, self.device = device.torch, device.device
-        self.generator = self.torch.Generator(self.device).manual_seed(1)
-        self.gaussian, self.scales = gaussian_tables()
-        pmf = np.exp(-0.5 * ((np.arange(256) - 128) / 7.8) ** 2) + 1e-5
-        self.book = TableSet.from_pmfs([pmf], [0], 12)
-
-    def normal(self, shape: tuple[int, int]):
-        return self.torch.randn(shape, generator=self.generator, device=self.device)
-
-    def make(self, name: str, batch: int, n: int):
-        """Return symbols (B, n) int32, indexes (B, n) uint8 and their tables."""
-        torch, shape = self.torch, (batch, n)
-        if name == "shared":
-            owner = np.repeat(np.arange(256, dtype=np.int32), self.book.freqs[1:])
-            slots = torch.from_numpy(owner).to(self.device)
-            drawn = torch.randint(
-                4096, shape, generator=self.generator, device=self.device
-            )
-            zeros = torch.zeros(shape, dtype=torch.uint8, device=self.device)
-            return slots[drawn], zeros, self.book
-        cost = entropies(self.gaussian)
-        centre = int(np.argmin(np.abs(cost - float(name))))
-        index = (self.normal(shape) * 3 + centre).round_().clamp_(0, 63).to(torch.uint8)
-        scales = torch.from_numpy(self.scales.astype(np.float32)).to(self.device)
-        values = self.normal(shape).mul_(scales[index.int()]).round_()
-        return values.to(torch.int32), index, self.gaussian
 
 
 class Stopwatch:
@@ -138,17 +95,22 @@ class Stopwatch:
 
 def encode(device: Device, load, **options) -> list[bytes]:
     """One pass, whole call."""
-    symbols, indexes, tables = load
-    encoder = BatchEncoder(len(symbols), device)
-    encoder.put(symbols, indexes, tables)
+    encoder = BatchEncoder(len(load[0]), device)
+    put(encoder, load)
     return encoder.finish(**options)
 
 
 def decode(device: Device, data: list[bytes], load, passes: int = 1):
-    """All passes of equal length, whole call; returns the last one's symbols."""
+    """All passes of equal length, whole call; returns the last one's symbols.
+
+    A load is (symbols, indexes, tables), or (symbols, prior) of one pass.
+    """
     decoder = BatchDecoder(data, device)
-    for part in load[1].chunk(passes, dim=1):
-        symbols = decoder.get(part, load[2])
+    if len(load) == 2:
+        symbols = decoder.get_prior(load[1])
+    else:
+        for part in load[1].chunk(passes, dim=1):
+            symbols = decoder.get(part, load[2])
     decoder.finish()
     return device.torch.as_tensor(symbols)
 
@@ -168,41 +130,52 @@ def best(device: Device, call: Callable[[], object], rounds: int) -> dict[str, f
     return least
 
 
+def speed(device: Device, name: str, load, chunks: int | None, rounds: int) -> dict:
+    """Code a load both ways, compare, and return its row of Gsym/s."""
+    take = {"chunks": chunks}
+    data = encode(device, load, **take)
+    if not device.torch.equal(decode(device, data, load), load[0]):
+        raise AssertionError(f"{name}, batch {len(load[0])}: symbols differ")
+    coding = best(device, lambda: encode(device, load, **take), rounds)
+    reading = best(device, lambda: decode(device, data, load), rounds)
+    symbols = load[0].shape[0] * load[0].shape[1]
+    kernels = sum(v for k, v in coding.items() if k != "call")
+    row = {
+        "load": name,
+        "images": len(load[0]),
+        "symbols": symbols,
+        "chunks": chunks or "default",
+        "bits": 8 * sum(map(len, data)) / symbols,
+        "decode kernel, Gsym/s": symbols / reading["decode"] / 1e6,
+        "decode call, Gsym/s": symbols / reading["call"] / 1e6,
+        "encode kernel, Gsym/s": symbols / coding["encode"] / 1e6,
+        "encode all kernels, Gsym/s": symbols / kernels / 1e6,
+        "encode call, Gsym/s": symbols / coding["call"] / 1e6,
+    }
+    print(row, flush=True)
+    return row
+
+
 def throughput(device: Device, loads: Loads, rounds: int, sizes: Sizes) -> list[dict]:
-    """Msym/s of kernels and of calls for all loads and batches."""
-    rows = []
-    for name in (*map(str, BITS), "shared"):
-        for batch in sizes.batches:
-            for chunks in (None, 24):
-                load = loads.make(name, batch, sizes.image)
-                data = encode(device, load, chunks=chunks)
-                same = device.torch.equal(decode(device, data, load), load[0])
-                if not same:
-                    raise AssertionError(f"{name}, batch {batch}: symbols differ")
-                take = {"chunks": chunks}
-                coding = best(
-                    device, lambda x=load, o=take: encode(device, x, **o), rounds
-                )
-                reading = best(
-                    device, lambda d=data, x=load: decode(device, d, x), rounds
-                )
-                symbols = batch * sizes.image
-                kernels = sum(v for k, v in coding.items() if k != "call")
-                rows.append(
-                    {
-                        "load": name,
-                        "images": batch,
-                        "chunks": chunks or "default",
-                        "bits": 8 * sum(map(len, data)) / symbols,
-                        "decode kernel, Gsym/s": symbols / reading["decode"] / 1e6,
-                        "decode call, Gsym/s": symbols / reading["call"] / 1e6,
-                        "encode kernel, Gsym/s": symbols / coding["encode"] / 1e6,
-                        "encode all kernels, Gsym/s": symbols / kernels / 1e6,
-                        "encode call, Gsym/s": symbols / coding["call"] / 1e6,
-                    }
-                )
-                print(rows[-1], flush=True)
-    return rows
+    """Gsym/s of kernels and of calls for all loads of tables and batches."""
+    return [
+        speed(device, name, loads.make(name, batch, sizes.image), chunks, rounds)
+        for name in TABLES
+        for batch in sizes.batches
+        for chunks in (None, 24)
+    ]
+
+
+def priors(device: Device, loads: Loads, rounds: int, sizes: Sizes) -> list[dict]:
+    """The same of priors."""
+    return [
+        speed(
+            device, name, loads.prior(name, batch, sizes.image // part), chunks, rounds
+        )
+        for name, part in PRIORS.items()
+        for batch in sizes.prior_batches
+        for chunks in (None, 24)
+    ]
 
 
 def steps(device: Device, loads: Loads, rounds: int, sizes: Sizes) -> list[dict]:
@@ -279,4 +252,5 @@ def measure(device: Device, *, rounds: int, sizes: Sizes | None = None) -> dict:
         "latency of one image": latency(device, loads, rounds, sizes),
         "time per step": steps(device, loads, rounds, sizes),
         "throughput": throughput(device, loads, rounds, sizes),
+        "priors": priors(device, loads, rounds, sizes),
     }
