@@ -2,6 +2,7 @@
 """Probabilities: priors, contexts, three coders, tables, exact arithmetic."""
 
 PARTS = (
+    "autoregressive",
     "context",
     "factorized_model",
     "tokens_adaptive",

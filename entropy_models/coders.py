@@ -74,6 +74,8 @@ class RangeEncoder:
     in the tables that code them: what a perfect coder of the same model would need.
     """
 
+    in_order = True  # passes are the decoder's; an estimator takes them in any order
+
     def __init__(
         self, batch: int, *, device: torch.device | str = "cpu", estimate: bool = False
     ) -> None:
@@ -152,10 +154,10 @@ def quantize(residual: Tensor, prior) -> Tensor:
     The centre is 0, or the prior's own. The integer next to it is taken where the bits
     that it saves exceed what its larger error is worth, THRIFT bits per squared step
     (rate-distortion optimised quantization). An encoder's choice: decoders do not know
-    of it.
+    of it. A `plain` prior wants the nearest always.
     """
     nearest = torch.round(residual)
-    if prior.fixed:
+    if prior.fixed or getattr(prior, "plain", False):
         return nearest
     smaller = nearest - torch.sign(nearest - getattr(prior, "centre", 0.0))
     saved = prior.bits(nearest) - prior.bits(smaller)

@@ -268,7 +268,7 @@ class SoundCodec:
             raise InputError(f"codes up to {int(codes.max())}; expected 0..15")
 
     def code_tokens(self, codes):
-        from polycodec.codecs.token import CodedTokens
+        from polycodec.codecs.sound import CodedTokens
 
         bits = [4.0 * item.numel() for item in codes]
         return CodedTokens(self.encode_tokens(codes), bits)

@@ -2,7 +2,7 @@
 """The sections of a training run: every key, its type, its range, its default.
 
     codec  data  optim  run  eval        every run
-    loss  stages  adversary              speech
+    loss  stages  rates  adversary       speech
 
 A section that a kind of signal does not use stays at its defaults.
 """
@@ -140,6 +140,27 @@ class StagesSection(Section):
     )
 
 
+class RatesSection(Section):
+    """What bits cost at the rates of a latent codec (`train.task_speech_latent`)."""
+
+    kbps: tuple[float, float] = Field(
+        (1.5, 8.0), description="wanted at the lowest and at the highest rate"
+    )
+    weight: tuple[float, float] = Field(
+        (1.3, 0.25), description="loss of a kilobit a second there, to begin with"
+    )
+    follow: float = Field(
+        0.001, ge=0, description="how fast weights move until rates are as wanted"
+    )
+
+    @field_validator("kbps", "weight")
+    @classmethod
+    def _positive(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if min(ends) <= 0:
+            raise ValueError("expected two numbers above 0, of both ends")
+        return ends
+
+
 class AdversarySection(Section):
     """Discriminators (`train.discriminators`); none unless named."""
 
@@ -167,4 +188,5 @@ class TrainConfig(Section):
     eval: EvalSection = EvalSection()
     loss: LossSection = LossSection()
     stages: StagesSection = StagesSection()
+    rates: RatesSection = RatesSection()
     adversary: AdversarySection = AdversarySection()

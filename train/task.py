@@ -26,9 +26,11 @@ from polycodec.errors import ModelError
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 
+# By kind of signal, and where a family of it is trained otherwise by both.
 HOMES = {
     "image": ("polycodec.train.task_image", "ImageTask"),
     "speech": ("polycodec.train.task_speech", "SpeechTask"),
+    "speech/latent-speech": ("polycodec.train.task_speech_latent", "LatentSpeechTask"),
 }
 
 
@@ -91,7 +93,7 @@ def task_of(codec: nn.Module, config: TrainConfig, fabric: Fabric, log: RunLog) 
     if kind not in HOMES:
         raise ModelError(
             f"codec '{config.codec.name}' codes {kind!r}; training knows "
-            f"{', '.join(HOMES)}; choose another codec.name"
+            f"{', '.join(k for k in HOMES if '/' not in k)}; choose another codec.name"
         )
-    home, name = HOMES[kind]
+    home, name = HOMES.get(f"{kind}/{config.codec.name}", HOMES[kind])
     return getattr(importlib.import_module(home), name)(codec, config, fabric, log)

@@ -82,13 +82,15 @@ class FilterBank(nn.Module):
     def analyse(self, x: Tensor) -> Tensor:
         """Sub-bands (B, M, T/M) of x (B, 1, T)."""
         pad = (self.half, self.half - self.bands + 1)
-        return self._turn(F.conv1d(F.pad(x, pad), self.filters, stride=self.bands))
+        with torch.autocast(x.device.type, enabled=False):  # 16 bits hold no 60 dB
+            x = F.pad(x.float(), pad)
+            return self._turn(F.conv1d(x, self.filters, stride=self.bands))
 
     def synthesise(self, u: Tensor) -> Tensor:
         """The signal (B, 1, T) of sub-bands u (B, M, T/M)."""
-        y = F.conv_transpose1d(
-            self._turn(u), self.bands * self.filters, stride=self.bands
-        )
+        with torch.autocast(u.device.type, enabled=False):
+            u, filters = self._turn(u.float()), self.bands * self.filters
+            y = F.conv_transpose1d(u, filters, stride=self.bands)
         return y[..., self.half : self.half + self.bands * u.shape[-1]]
 
     def _turn(self, u: Tensor) -> Tensor:
