@@ -87,8 +87,10 @@ def train(
     short = max(0, WINDOW - stream.shape[1])
     stream = np.pad(stream, ((0, 0), (0, short)), constant_values=fill)
     adam = torch.optim.Adam(network.parameters(), lr=rate)
+    total = max(2, steps)  # the schedule divides by the steps of its rise, less one
+    rise = max(2, min(total / 10, 50))
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        adam, rate, total_steps=steps, pct_start=min(0.1, 50 / steps)
+        adam, rate, total_steps=total, pct_start=rise / total
     )
     for step in range(steps):
         columns, target = _windows(stream, network, rng)

@@ -145,6 +145,13 @@ def test_fit_is_reproducible(name):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.parametrize("steps", [1, 10])
+def test_few_steps_are_enough_to_fit(steps):
+    model = quick_fit("tokens-adaptive", 1, steps=steps)
+    codes = torch.from_numpy(markov(20, 5))[None]
+    assert torch.equal(decode(model, encode(model, codes), codes.shape), codes)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_random_bytes_are_refused_or_stay_in_the_codebook(name):
     model, rng = fitted(name), np.random.default_rng(5)
