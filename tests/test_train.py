@@ -153,6 +153,23 @@ def test_a_run_can_start_from_exported_weights(run_config, tiny_checkpoint, tmp_
         Trainer(parse_config(run_config))
 
 
+def test_a_run_can_start_from_another_run(run_config, tmp_path):
+    """Of a folder the averaged weights are taken, into another optimizer's hands."""
+    run_config["run"].update(steps=2, out=str(tmp_path / "first"))
+    Trainer(parse_config(run_config)).train()
+    averaged = read_checkpoint(tmp_path / "first")["ema"]
+    run_config["run"].update(out=str(tmp_path / "second"), init=str(tmp_path / "first"))
+    run_config["optim"]["name"] = "adam"
+    trainer = Trainer(parse_config(run_config))
+    weights = trainer._weights()
+    assert trainer.initialised > 50
+    assert all(
+        torch.equal(weights[k], averaged[k])
+        for k in averaged
+        if not k.endswith(".input_step")
+    )
+
+
 def test_two_processes_end_with_equal_weights(run_config, tmp_path):
     """DDP under torchrun: every rank sees other crops, all keep the same weights."""
     run_config["run"].update(steps=2, precision="32-true")

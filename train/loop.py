@@ -232,12 +232,15 @@ class Trainer:
 
     @staticmethod
     def _init_from(codec, path: str) -> int:
-        """Start from the weights of an exported codec wherever names and sizes agree.
+        """Start from exported weights, or a run's, wherever names and sizes agree.
 
         A part may be another one now: a new entropy model on a trained transform.
-        Returns how many tensors fitted.
+        Of a run's folder its averaged weights. Returns how many tensors fitted.
         """
-        known = load_codec(path).state_dict()
+        if Path(path).is_dir():
+            known = read_checkpoint(Path(path))["ema"]
+        else:
+            known = load_codec(path).state_dict()
         wanted = codec.state_dict()
         fits = {
             k: v

@@ -6,6 +6,7 @@
     spectrum     |C - Ĉ| of compressed spectra C = X |X|^-0.7: phase counts, and soft
                  parts count beside loud ones
     wave         mean |x - x̂| / mean |x|, every item alike
+    loudness     what the error sounds like beside the signal (`loudness.py`)
 
 Each term comes alone, unweighted, so that a balancer can scale their gradients.
 Windows begin at a random sample of their hop, another one in each step: two windows
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.errors import UsageError
+from polycodec.train.loudness import WINDOW, Disturbance
 from polycodec.train.spectra import magnitude, mel_filters, spectrum
 
 FLOOR = 1e-4  # ε: -80 dB of full scale
@@ -49,8 +51,9 @@ class SpeechLoss(nn.Module):
             raise UsageError(
                 f"loss.windows has {odd}; expected multiples of 4 from 32 samples on"
             )
-        names = ("mel", "mel_linear", "spectrum", "wave")
+        names = ("mel", "mel_linear", "spectrum", "wave", "loudness")
         self.weights = {n: w for n in names if (w := getattr(section, n)) > 0}
+        self.disturbance = Disturbance(rate) if "loudness" in self.weights else None
         self.windows: Sequence[int] = section.windows
         self.overlap = section.overlap
         self.compressed = frozenset(section.spectrum_windows)
@@ -69,11 +72,13 @@ class SpeechLoss(nn.Module):
             if "wave" in terms:
                 level = x.abs().mean(1).clamp_min(QUIET)
                 terms["wave"] = ((x - x_hat).abs().mean(1) / level).mean()
+            if self.disturbance is not None:
+                terms["loudness"] = self.disturbance(x_hat, x, self._shift(WINDOW))
         return terms
 
     def _resolution(self, x_hat: Tensor, x: Tensor, size: int) -> dict[str, Tensor]:
         compress = size in self.compressed and "spectrum" in self.weights
-        shift = int(torch.randint(size // self.overlap, ())) if self.training else 0
+        shift = self._shift(size)
         with torch.no_grad():
             mel, c = self._views(x, size, shift, compress)
         mel_hat, c_hat = self._views(x_hat, size, shift, compress)
@@ -90,6 +95,10 @@ class SpeechLoss(nn.Module):
             error = sum((a - b).abs().mean() for a, b in both) / 2
             values["spectrum"] = error / len(self.compressed)
         return values
+
+    def _shift(self, size: int) -> int:
+        """Where windows begin in this step."""
+        return int(torch.randint(size // self.overlap, ())) if self.training else 0
 
     def _views(
         self, x: Tensor, size: int, shift: int, compress: bool

@@ -93,7 +93,9 @@ class RunSection(Section):
     compile: bool = False
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(50, ge=1)
-    init: str | None = Field(None, description="weights to start from (safetensors)")
+    init: str | None = Field(
+        None, description="weights to start from: exported ones, or a run's folder"
+    )
 
 
 class EvalSection(Section):
@@ -123,6 +125,7 @@ class LossSection(Section):
     spectrum: float = Field(20.0, ge=0, description="L1 of compressed spectra")
     spectrum_windows: tuple[int, ...] = Field((512,), description="some of windows")
     wave: float = Field(5.0, ge=0, description="L1 of samples by mean magnitude")
+    loudness: float = Field(0.0, ge=0, description="how loud the error is")
     balance: bool = Field(
         False, description="weights are shares of the gradient (`train.balancer`)"
     )
