@@ -23,33 +23,32 @@ namespace {
 typedef uint32x4_t V;
 
 // A set of lanes as one number, found by adding up the weights of its members:
-// 32 * size + sum of 2^k. It is a set's place in the tables below.
+// 512 * size + 16 * sum of 2^k, which is the set's place in the tables below.
+const u32 WEIGHTS[4] = {528, 544, 576, 640};
 const u32 SETS = 4 * 32 + 16;
-const u32 WEIGHTS[4] = {33, 34, 36, 40};
-RANS_FN u32 size_of(u32 set) { return set >> 5; }
+RANS_FN u64 bytes_of(u64 set) { return set >> 8; }  // of the words that it moves
 
-// spread[set]: bytes of (4 states, 4 words) that make the states after a refill.
-// gather[set]: bytes of 4 states: the set's low words, closed up at the top.
+// spread: bytes of (4 states, 4 words) that make the states after a refill.
+// gather: bytes of 4 states: the set's low words, closed up at the top of eight.
 struct Permutations {
-    u8 spread[SETS][16];
-    u8 gather[SETS][8];
+    u8 spread[16 * SETS];
+    u8 gather[16 * SETS];
 
     constexpr Permutations() : spread(), gather() {
         for (u32 members = 0; members < 16; ++members) {
             u32 set = 0;
             for (u32 k = 0; k < 4; ++k) set += members >> k & 1 ? WEIGHTS[k] : 0;
-            u32 rank = 0, place = 4 - (set >> 5);
+            u32 next = 16, place = 8 - (set >> 8);
             for (u32 k = 0; k < 4; ++k) {
                 const bool in = members >> k & 1;
                 for (u32 b = 0; b < 4; ++b) {
                     u32 from = 4 * k + b;
-                    if (in) from = b < 2 ? 16 + 2 * rank + b : from - 2;
-                    spread[set][4 * k + b] = (u8)from;
+                    if (in) from = b < 2 ? next++ : from - 2;
+                    spread[set + 4 * k + b] = (u8)from;
                 }
                 if (!in) continue;
-                gather[set][2 * place] = (u8)(4 * k);
-                gather[set][2 * place + 1] = (u8)(4 * k + 1);
-                ++rank, ++place;
+                gather[set + place++] = (u8)(4 * k);
+                gather[set + place++] = (u8)(4 * k + 1);
             }
         }
     }
@@ -73,6 +72,12 @@ RANS_FN Eight load_indexes(const i32 *p) {
     return {vreinterpretq_u32_s32(vld1q_s32(p)), vreinterpretq_u32_s32(vld1q_s32(p + 4))};
 }
 
+RANS_FN uint8x8_t load_bytes(const u8 *p) { return vld1_u8(p); }
+RANS_FN uint8x8_t load_bytes(const i32 *p) {
+    const Eight index = load_indexes(p);
+    return vmovn_u16(vcombine_u16(vmovn_u32(index.low), vmovn_u32(index.high)));
+}
+
 template <class Index>
 RANS_FN bool indexes_fit(const Index *p, u32 n, u32 count) {
     V largest = all(0);
@@ -91,17 +96,11 @@ RANS_FN bool indexes_fit(const u8 *p, u32 n, u32 count) {
 
 // Four loads, each into a register of its own, and joined there: loads into a lane
 // would wait for each other.
-RANS_FN V join(V a, V b, V c, V d) {
-    const V ab = vzip1q_u32(a, b), cd = vzip1q_u32(c, d);
-    return vreinterpretq_u32_u64(
-        vzip1q_u64(vreinterpretq_u64_u32(ab), vreinterpretq_u64_u32(cd)));
-}
-
 template <class Word>
 RANS_FN V gather(const Word *base, u32 a, u32 b, u32 c, u32 d) {
-    const V first = {base[a], 0, 0, 0}, second = {base[b], 0, 0, 0};
-    const V third = {base[c], 0, 0, 0}, fourth = {base[d], 0, 0, 0};
-    return join(first, second, third, fourth);
+    const uint32x2_t ab = vzip1_u32(vcreate_u32(base[a]), vcreate_u32(base[b]));
+    const uint32x2_t cd = vzip1_u32(vcreate_u32(base[c]), vcreate_u32(base[d]));
+    return vcombine_u32(ab, cd);
 }
 
 // Two moves out of a vector are cheaper than four.
@@ -123,22 +122,25 @@ RANS_FN V gather(const Word *base, V index) {
 
 // ---- decoding
 
-template <bool WIDE, class Index>
+// Copies, in an object that nobody else sees: what is written to symbols and states
+// cannot change it, so it stays in registers.
+template <u32 N, bool WIDE, class Index>
 struct Decoder {
-    const RansTables &t;
+    const RansTables t;
     const RansLanes &l;
     const Index *indexes;
     i32 *symbols;
     V mask, weights;
-    int32x4_t up, down;           // shifts by P
-    uint8x16x4_t below, below_8;  // low and high bytes of t.below, if it is there
+    int32x4_t up, down;  // shifts by P
+    bool near;
+    uint8x16x4_t below, below_8;  // low and high bytes of t.below, if near
 
-    Decoder(const DecodeJob &job)
+    explicit RANS_FN Decoder(const DecodeJob &job)
         : t(*job.t), l(*job.l), indexes((const Index *)job.indexes),
           symbols(job.symbols), mask(all((1u << job.t->precision) - 1)),
           weights(vld1q_u32(WEIGHTS)), up(vdupq_n_s32(job.t->precision)),
-          down(vdupq_n_s32(-job.t->precision)), below(), below_8() {
-        for (u32 k = 0; k < 4 && t.below; ++k) {
+          down(vdupq_n_s32(-job.t->precision)), near(job.t->below), below(), below_8() {
+        for (u32 k = 0; k < 4 && near; ++k) {
             const uint8x16x2_t bytes = vld2q_u8((const u8 *)(t.below + 16 * k));
             below.val[k] = bytes.val[0], below_8.val[k] = bytes.val[1];
         }
@@ -167,39 +169,37 @@ struct Decoder {
     }
 
     // x < 2^16: x = x * 2^16 + word
-    RANS_FN V refill(V x, const u16 *&at) const {
+    RANS_FN V refill(V x, const u8 *&at) const {
         const V need = vcltq_u32(x, all(LOWER));
-        const u32 set = vaddvq_u32(vandq_u32(need, weights));
-        const uint8x16_t words = vcombine_u8(vld1_u8((const u8 *)at), vdup_n_u8(0));
+        const u64 set = vaddvq_u32(vandq_u32(need, weights));
+        const uint8x16_t words = vcombine_u8(vld1_u8(at), vdup_n_u8(0));
         const uint8x16x2_t both = {{vreinterpretq_u8_u32(x), words}};
-        at += size_of(set);
-        return vreinterpretq_u32_u8(vqtbl2q_u8(both, vld1q_u8(PERMUTATIONS.spread[set])));
+        at += bytes_of(set);
+        return vreinterpretq_u32_u8(vqtbl2q_u8(both, vld1q_u8(PERMUTATIONS.spread + set)));
     }
 
     RANS_FN void write(const Index *index, uint16x8_t number, i32 *out) const {
-        const Eight lanes = load_indexes(index);
-        if (t.below) {
-            const uint8x8_t bytes = vmovn_u16(vmovn_high_u32(vmovn_u32(lanes.low), lanes.high));
-            const uint8x8_t low = vqtbl4_u8(below, bytes), high = vqtbl4_u8(below_8, bytes);
+        if (near) {
+            const uint8x16_t bytes = vcombine_u8(load_bytes(index), vdup_n_u8(0));
             const int16x8_t minimum = vreinterpretq_s16_u8(
-                vcombine_u8(vzip1_u8(low, high), vzip2_u8(low, high)));
+                vzip1q_u8(vqtbl4q_u8(below, bytes), vqtbl4q_u8(below_8, bytes)));
             const int16x8_t s = vaddq_s16(minimum, vreinterpretq_s16_u16(number));
             vst1q_s32(out, vmovl_s16(vget_low_s16(s)));
             vst1q_s32(out + 4, vmovl_high_s16(s));
             return;
         }
         const u32 *minimum = (const u32 *)t.minimum;
-        const Eight n = widen(number);
+        const Eight lanes = load_indexes(index), n = widen(number);
         const V low = vaddq_u32(gather(minimum, lanes.low), vsubq_u32(n.low, all(1)));
         const V high = vaddq_u32(gather(minimum, lanes.high), vsubq_u32(n.high, all(1)));
         vst1q_s32(out, vreinterpretq_s32_u32(low));
         vst1q_s32(out + 4, vreinterpretq_s32_u32(high));
     }
 
-    template <u32 N>
     RANS_FN bool take(i64 chunk, const uint16x8_t *number, i32 *out) const {
         const u16 bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
         u32 which = 0;
+#pragma GCC unroll 8
         for (u32 v = 0; v < N / 8; ++v) {
             const uint16x8_t zero = vceqzq_u16(number[v]);
             which |= (u32)vaddvq_u16(vandq_u16(zero, vld1q_u16(bits))) << 8 * v;
@@ -207,24 +207,26 @@ struct Decoder {
         return take_escapes(l, chunk, which, out);
     }
 
-    template <u32 N>
-    void run(Run &run) const {
+    RANS_FN void run(Run &run) const {
         u32 *states = l.states + run.chunk * N;
-        const u16 *at = l.words + l.word[run.chunk];
-        const u16 *end = l.words + l.word_end[run.chunk];
+        const u8 *at = (const u8 *)(l.words + l.word[run.chunk]);
+        const u8 *end = (const u8 *)(l.words + l.word_end[run.chunk]);
         V x[N / 4], entry[N / 4], n[N / 4];
         uint16x8_t number[N / 8];
+#pragma GCC unroll 8
         for (u32 v = 0; v < N / 4; ++v) x[v] = vld1q_u32(states + 4 * v);
         i64 i = run.begin;
         // A word for every lane is there, so four can be read for each four lanes.
-        for (; i + N <= run.end && end - at >= (i64)N; i += N) {
+        for (; i + N <= run.end && end - at >= (i64)(2 * N); i += N) {
             if (__builtin_expect(!indexes_fit(indexes + i, N, (u32)t.count), 0)) break;
+#pragma GCC unroll 8
             for (u32 v = 0; v < N / 4; v += 2) {
                 const Eight index = load_indexes(indexes + i + 4 * v);
                 entry[v] = find(slot_of(x[v], index.low), n[v]);
                 entry[v + 1] = find(slot_of(x[v + 1], index.high), n[v + 1]);
             }
             uint16x8_t least = vdupq_n_u16(0xFFFF);
+#pragma GCC unroll 8
             for (u32 v = 0; v < N / 8; ++v) {
                 number[v] = vuzp1q_u16(vreinterpretq_u16_u32(n[2 * v]),
                                        vreinterpretq_u16_u32(n[2 * v + 1]));
@@ -233,71 +235,82 @@ struct Decoder {
                 write(indexes + i + 8 * v, number[v], symbols + i + 8 * v);
             }
             if (__builtin_expect(vminvq_u16(least) == 0, 0) &&
-                !take<N>(run.chunk, number, symbols + i))
+                !take(run.chunk, number, symbols + i))
                 break;
+#pragma GCC unroll 8
             for (u32 v = 0; v < N / 4; ++v) x[v] = step(x[v], entry[v]);
+#pragma GCC unroll 8
             for (u32 v = 0; v < N / 4; ++v) x[v] = refill(x[v], at);
         }
+#pragma GCC unroll 8
         for (u32 v = 0; v < N / 4; ++v) vst1q_u32(states + 4 * v, x[v]);
-        l.word[run.chunk] = at - l.words;
+        l.word[run.chunk] = (const u16 *)at - l.words;
         run.begin = i;
     }
 };
 
-template <bool WIDE, class Index>
+template <u32 N, bool WIDE, class Index>
 void decode_with(const DecodeJob &job, Run &run) {
-    const Decoder<WIDE, Index> decoder(job);
-    if (job.l->lanes == 32) return decoder.template run<32>(run);
-    if (job.l->lanes == 16) return decoder.template run<16>(run);
-    decoder.template run<8>(run);
+    const Decoder<N, WIDE, Index> decoder(job);
+    decoder.run(run);
 }
 
-template <class Index>
+template <u32 N, bool WIDE>
 void decode_tables(const DecodeJob &job, Run &run) {
-    if (job.t->packed)
-        decode_with<false, Index>(job, run);
+    if (job.index_bytes == 1)
+        decode_with<N, WIDE, u8>(job, run);
     else
-        decode_with<true, Index>(job, run);
+        decode_with<N, WIDE, i32>(job, run);
+}
+
+template <u32 N>
+void decode_lanes(const DecodeJob &job, Run &run) {
+    if (job.t->packed)
+        decode_tables<N, false>(job, run);
+    else
+        decode_tables<N, true>(job, run);
 }
 
 void decode(const DecodeJob &job, Run *runs, i32 count) {
     if (count == 2) return;  // 32 registers hold one chunk's lanes and tables
-    if (job.index_bytes == 1)
-        decode_tables<u8>(job, *runs);
-    else
-        decode_tables<i32>(job, *runs);
+    if (job.l->lanes == 32) return decode_lanes<32>(job, *runs);
+    if (job.l->lanes == 16) return decode_lanes<16>(job, *runs);
+    return decode_lanes<8>(job, *runs);
 }
 
 // ---- encoding
 
+template <u32 N>
 struct Encoder {
-    const RansTables &t;
+    const EncodeRow *table;
+    u32 end;  // of the table
     const RansLanes &l;
     const u32 *rows;
-    V whole, weights;    // 2^P
+    V whole, weights;  // 2^P
     int32x4_t rest;  // shift down by 32 - P
 
-    Encoder(const EncodeJob &job)
-        : t(*job.t), l(*job.l), rows(job.rows), whole(all(1u << job.t->precision)),
+    explicit RANS_FN Encoder(const EncodeJob &job)
+        : table(job.t->rows), end(job.t->first[job.t->count]), l(*job.l),
+          rows(job.rows), whole(all(1u << job.t->precision)),
           weights(vld1q_u32(WEIGHTS)), rest(vdupq_n_s32(job.t->precision - 32)) {}
 
     RANS_FN V two_rows(const u32 *row) const {
-        return vreinterpretq_u32_u8(vcombine_u8(vld1_u8((const u8 *)(t.rows + row[0])),
-                                                vld1_u8((const u8 *)(t.rows + row[1]))));
+        return vreinterpretq_u32_u8(vcombine_u8(vld1_u8((const u8 *)(table + row[0])),
+                                                vld1_u8((const u8 *)(table + row[1]))));
     }
 
     // Four lanes of a step; their rows are checked.
-    RANS_FN V four(V x, const u32 *row, u16 *&at) const {
+    RANS_FN V four(V x, const u32 *row, u8 *&at) const {
         const V low = two_rows(row), high = two_rows(row + 2);
         const V sf = vuzp1q_u32(low, high), reciprocal = vuzp2q_u32(low, high);
         const V start = vandq_u32(sf, all(0xFFFF)), freq = vshrq_n_u32(sf, 16);
         // x' < 2^32 asks for x < f * 2^(32 - P); a full lane writes its low word
         const V full = vcgeq_u32(vshlq_u32(x, rest), freq);
-        const u32 set = vaddvq_u32(vandq_u32(full, weights));
+        const u64 set = vaddvq_u32(vandq_u32(full, weights));
         // Closed up at the top; what else stands in the four is written over later.
-        vst1_u8((u8 *)(at - 4), vqtbl1_u8(vreinterpretq_u8_u32(x),
-                                          vld1_u8(PERMUTATIONS.gather[set])));
-        at -= size_of(set);
+        vst1_u8(at - 8, vqtbl1_u8(vreinterpretq_u8_u32(x),
+                                  vld1_u8(PERMUTATIONS.gather + set)));
+        at -= bytes_of(set);
         x = vbslq_u32(full, vshrq_n_u32(x, 16), x);
         const uint64x2_t even = vmull_u32(vget_low_u32(x), vget_low_u32(reciprocal));
         const uint64x2_t odd = vmull_high_u32(x, reciprocal);
@@ -308,31 +321,39 @@ struct Encoder {
         return vmlaq_u32(vaddq_u32(x, start), q, vsubq_u32(whole, freq));
     }
 
-    template <u32 N>
-    void run(Run &run) const {
+    RANS_FN void run(Run &run) const {
         u32 *states = l.states + run.chunk * N;
-        u16 *at = l.words + l.word[run.chunk];
-        const u16 *end = l.words + l.word_end[run.chunk];
+        u8 *at = (u8 *)(l.words + l.word[run.chunk]);
+        const u8 *last = (const u8 *)(l.words + l.word_end[run.chunk]);
         V x[N / 4];
+#pragma GCC unroll 8
         for (u32 v = 0; v < N / 4; ++v) x[v] = vld1q_u32(states + 4 * v);
         i64 i = run.end;
-        for (; i - (i64)N >= run.begin && at - end >= (i64)N; i -= N) {
+        for (; i - (i64)N >= run.begin && at - last >= (i64)(2 * N); i -= N) {
             const i32 *step = (const i32 *)(rows + i - N);
-            if (__builtin_expect(!indexes_fit(step, N, t.first[t.count]), 0)) break;
-            for (u32 v = N / 4; v-- > 0;) x[v] = four(x[v], rows + i - N + 4 * v, at);
+            if (__builtin_expect(!indexes_fit(step, N, end), 0)) break;
+#pragma GCC unroll 8
+            for (u32 v = 1; v <= N / 4; ++v)
+                x[N / 4 - v] = four(x[N / 4 - v], rows + i - 4 * v, at);
         }
+#pragma GCC unroll 8
         for (u32 v = 0; v < N / 4; ++v) vst1q_u32(states + 4 * v, x[v]);
-        l.word[run.chunk] = at - l.words;
+        l.word[run.chunk] = (const u16 *)at - l.words;
         run.end = i;
     }
 };
 
+template <u32 N>
+void encode_lanes(const EncodeJob &job, Run &run) {
+    const Encoder<N> encoder(job);
+    encoder.run(run);
+}
+
 void encode(const EncodeJob &job, Run *runs, i32 count) {
     if (count == 2) return;
-    const Encoder encoder(job);
-    if (job.l->lanes == 32) return encoder.run<32>(*runs);
-    if (job.l->lanes == 16) return encoder.run<16>(*runs);
-    encoder.run<8>(*runs);
+    if (job.l->lanes == 32) return encode_lanes<32>(job, *runs);
+    if (job.l->lanes == 16) return encode_lanes<16>(job, *runs);
+    return encode_lanes<8>(job, *runs);
 }
 
 // row = first + symbol - minimum + 1 = base + symbol, if minimum <= symbol <= maximum
