@@ -19,8 +19,6 @@
 
 namespace rans {
 
-const u32 NO_VALUE = 0x80000000u;  // in place of a value: it is an escape
-
 // Parameters of (batch, n) symbols; those of the other kind are null.
 struct PriorParts {
     const i32 *means;    // (batch, size, n)
@@ -53,7 +51,7 @@ struct OwnDistributions {
     typedef PriorPass Job;
     static const i32 AHEAD = 1;
     static const bool SHARED = true, ALWAYS = false;
-    static const u32 ESCAPE = NO_VALUE;
+    static const u32 ESCAPE = 0x80000000u;  // in place of a value
     mutable u32 status;  // decode_step() takes its tables as const
 
     RANS_FN OwnDistributions() : status(0) {}
@@ -117,7 +115,7 @@ struct Mixtures : OwnDistributions {
     RANS_FN Slot find(u32 i, u32 r, u32) const {
         const Mixture<MAX_COMPONENTS> mixture = own(i);
         Slot slot = mixture.find(r);
-        slot.number = slot.number ? (u32)mixture.first + slot.number - 1 : NO_VALUE;
+        slot.number = slot.number ? (u32)mixture.first + slot.number - 1 : ESCAPE;
         return slot;
     }
 
@@ -125,7 +123,8 @@ struct Mixtures : OwnDistributions {
         const Mixture<MAX_COMPONENTS> mixture = own(i);
         const u32 k = mixture.slot_of(value);
         escaped = k == 0;
-        return mixture.entry(k);
+        // Slots of what is no distribution may be empty: they are not divided by.
+        return status ? EncodeRow() : mixture.entry(k);
     }
 
     RANS_FN bool can_code(i32 value) const { return value == (i16)value; }
@@ -173,8 +172,10 @@ struct PriorCosts {
 
     RANS_FN bool price(i64 i, i32 symbol, u32 &bits, bool &escaped) const {
         kind.status = 0;
-        bits = estimate(kind.entry(i, symbol, escaped).freq) + (escaped ? 16 << 8 : 0);
-        return kind.can_code(symbol) && !kind.status;
+        const EncodeRow row = kind.entry(i, symbol, escaped);
+        if (kind.status || !kind.can_code(symbol)) return false;
+        bits = estimate(row.freq) + (escaped ? 16 << 8 : 0);
+        return true;
     }
 };
 

@@ -201,6 +201,7 @@ struct Stream {
     std::vector<i16> side;
     I64s side_next, side_end;
     std::vector<u8> indexes;
+    u64 cost;  // in 1/256 bit, as the encoder was told
 };
 
 // One call's lanes between guards.
@@ -276,6 +277,7 @@ Stream make_stream(Source &in, const Tables &tables, const RansTables &t, bool a
                                        rows.at, &cost, escapes.at, n, &escaped);
         REQUIRE(bad == -1);
         REQUIRE(polycodec_encode_pass(&t, rows.at, n, &call.l, simd, 1) == FINE);
+        s.cost = cost;
         if (simd) {
             REQUIRE(call.states.copy() == s.states);
             REQUIRE(call.word.copy() == s.word);

@@ -1,54 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fuzz the CUDA kernels on the host (emulation.cpp): for every input of fuzz_coder.cpp
-// they must say what the portable coder says, without a read or write out of place.
+// Fuzz the CUDA kernels on the host (emulation.cpp): for every input of fuzz_coder.cpp,
+// and of fuzz_priors.cpp, they must say what the portable coder says, without a read or
+// write out of place.
 //
 //   input -> tables, pass -> survey -> encode -> measure -> compact -> the same bytes
 //         -> decode -> the same symbols;  damage -> decode -> the same chunk and reason
+//   input -> mixtures or logits, the same; parameters that are no distribution are told
 //
 // Buffers are exactly as large as device_layouts.py makes them, so that the sanitizers
 // see what is beyond.
 
 #define LAST "fuzz_device.last"
-#include "fuzz_case.h"
-
-// Names that rans_cuda.h wants; only emulation.cpp runs them.
-#define __shared__
-static struct {
-    unsigned x, y, z;
-} threadIdx, blockIdx, blockDim;
-unsigned __ballot_sync(unsigned, bool);
-int __popc(unsigned);
-void __syncthreads();
-void atomicAdd(unsigned long long *, unsigned long long);
-void atomicMin(unsigned long long *, unsigned long long);
-#include "rans_cuda.h"
-
-extern "C" int polycodec_emulate(const char *name, const void *args, unsigned grid_x,
-                                 unsigned grid_y, unsigned threads, unsigned shared,
-                                 unsigned seed);
+#include "fuzz_device_case.h"
 
 namespace {
-
-const u32 THREADS = 64;
-typedef std::vector<Quad> Quads;
-
-// Words of any size, one after the other, in pieces of 16 bytes.
-struct Packer {
-    std::vector<u8> bytes;
-
-    template <class T>
-    void add(const std::vector<T> &values, size_t n) {
-        const u8 *from = (const u8 *)values.data();
-        bytes.insert(bytes.end(), from, from + n * sizeof(T));
-    }
-    Quads quads() {
-        bytes.resize((bytes.size() + 15) / 16 * 16);
-        Quads out(bytes.size() / 16);
-        memcpy((void *)out.data(), bytes.data(), bytes.size());
-        return out;
-    }
-};
 
 struct Blob {
     Quads data;
@@ -74,7 +40,8 @@ Blob decoder_blob(Source &in, const Tables &from) {
     std::vector<u32> entries;
     std::vector<u8> narrow;
     std::vector<u16> wide;
-    for (const EncodeRow &row : from.rows) entries.push_back(row.start | row.freq << 16);
+    for (const EncodeRow &row : from.rows)
+        entries.push_back(row.start | row.freq << 16);
     bool fits = true;
     for (size_t k = 0; k < count << bits; ++k) {
         const u16 slot = from.numbers[k << (from.precision - bits)];
@@ -102,70 +69,14 @@ Blob encoder_blob(Source &in, const Tables &from) {
     return Blob(from, packer, 0, in.below(2) ? "near" : "far");
 }
 
-// A stream's chunks on the emulated device, and the pass that is made of them.
-struct OnDevice {
-    std::vector<Chunk> chunks;
-    std::vector<WarpChunks> warps;
-    std::vector<u32> states;
-    std::vector<u16> words;
-    std::vector<i16> side;
-    std::vector<i32> symbols, ints;
-    std::vector<u8> bytes;
-    Pass pass;
-
-    // Chunks side by side in `words` and `side`: [begin, end) of each.
-    void seat(const Stream &s, const I64s &word_begin, const I64s &word_end,
-              const I64s &side_begin, const I64s &side_end, bool encoding) {
-        for (u32 c = 0; c < s.chunks; ++c) {
-            Chunk chunk;
-            memset(&chunk, 0, sizeof chunk);
-            chunk.word_begin = word_begin[c], chunk.word_end = word_end[c];
-            chunk.side_begin = side_begin[c], chunk.side_end = side_end[c];
-            chunk.word = encoding ? word_end[c] : word_begin[c];
-            chunk.side = encoding ? side_end[c] : side_begin[c];
-            chunk.state = (i32)(c * s.lanes), chunk.number = (i32)c;
-            chunk.chunks = (i32)s.chunks, chunk.lanes = (i32)s.lanes;
-            chunks.push_back(chunk);
-        }
-        const i32 together = 32 / (i32)s.lanes;
-        for (i32 c = 0; c < (i32)s.chunks; c += together) {
-            const WarpChunks warp = {c, std::min(together, (i32)s.chunks - c)};
-            warps.push_back(warp);
-        }
-    }
-
-    int code(Source &in, const char *verb, const Blob &blob, const Stream &s,
-             bool wide_indexes) {
-        ints.assign(s.indexes.begin(), s.indexes.end()), bytes = s.indexes;
-        pass.warps = warps.data(), pass.chunks = chunks.data();
-        pass.states = states.data(), pass.words = words.data(), pass.side = side.data();
-        pass.indexes = wide_indexes ? (const void *)ints.data() : bytes.data();
-        pass.symbols = symbols.data(), pass.blob = blob.view;
-        pass.n = (i32)s.indexes.size(), pass.warp_count = (i32)warps.size();
-        pass.warps_per_block = 1 + (i32)in.below(THREADS / 32);
-        const std::string name =
-            std::string(verb) + (wide_indexes ? "_i32_" : "_u8_") + blob.kernel;
-        const u32 blocks = (u32)(pass.warp_count + pass.warps_per_block - 1) /
-                           (u32)pass.warps_per_block;
-        return polycodec_emulate(name.c_str(), &pass, blocks, 1, THREADS, blob.shared,
-                                 in.below(1 << 16));
-    }
-};
-
-// The stream's bytes, chunk by chunk, as compact must write them.
-std::vector<u16> body_of(const Stream &s) {
-    std::vector<u16> out;
-    for (u32 c = 0; c < s.chunks; ++c) {
-        for (u32 k = 0; k < s.lanes; ++k) {
-            const u32 state = s.states[c * s.lanes + k];
-            out.push_back((u16)state), out.push_back((u16)(state >> 16));
-        }
-        out.insert(out.end(), s.words.begin() + s.word[c],
-                   s.words.begin() + s.word_end[c]);
-        out.insert(out.end(), s.side.begin() + s.side_next[c],
-                   s.side.begin() + s.side_end[c]);
-    }
-    return out;
+int code(Source &in, const char *verb, const Blob &blob, OnDevice &device,
+         const Stream &s, bool wide_indexes) {
+    device.ints.assign(s.indexes.begin(), s.indexes.end()), device.bytes = s.indexes;
+    device.fill(in, blob.view, s.indexes.size());
+    device.pass.indexes =
+        wide_indexes ? (const void *)device.ints.data() : device.bytes.data();
+    const char *kind = wide_indexes ? "_i32_" : "_u8_";
+    return device.launch(in, verb + (kind + blob.kernel), &device.pass, blob.shared);
 }
 
 void check_survey(Source &in, const Tables &tables, const Blob &blob, OnDevice &device,
@@ -175,63 +86,123 @@ void check_survey(Source &in, const Tables &tables, const Blob &blob, OnDevice &
     const Survey job = {ints ? (const void *)device.ints.data() : device.bytes.data(),
                         device.symbols.data(), blob.view, costs.data(), &found,
                         (i32)s.indexes.size()};
-    REQUIRE(!polycodec_emulate(ints ? "survey_i32" : "survey_u8", &job, 1 + in.below(3), 1,
-                               THREADS, sizeof found, in.below(1 << 16)));
+    const char *name = ints ? "survey_i32" : "survey_u8";
+    REQUIRE(!polycodec_emulate(name, &job, 1 + in.below(3), 1, THREADS, sizeof found,
+                               in.below(1 << 16)));
     REQUIRE(found.bad == ~(u64)0 && found.escapes == (u64)s.side.size());
+    REQUIRE(found.cost == s.cost);
 }
 
 void check_encoder(Source &in, const Tables &tables, const Stream &s,
                    const std::vector<i32> &symbols, bool ints) {
     const Blob blob = encoder_blob(in, tables);
     OnDevice device;
-    I64s begin(1, 0), end;
-    for (u32 c = 1; c < s.chunks; ++c) begin.push_back(s.word_end[c - 1]);
-    device.seat(s, begin, s.word_end, s.side_next, s.side_end, true);
-    device.states.assign(s.states.size(), LOWER);
-    device.words.assign((size_t)s.word_end.back(), 0xA5A5);
-    device.side.resize(s.side.size());
-    device.symbols = symbols;
-    REQUIRE(!device.code(in, "encode", blob, s, ints));
+    device.make_room(s, symbols);
+    REQUIRE(!code(in, "encode", blob, device, s, ints));
     check_survey(in, tables, blob, device, s, ints);
-    std::vector<i64> offsets(s.chunks + 1);
-    Collect job = {device.chunks.data(), device.states.data(), device.words.data(),
-                   device.side.data(), offsets.data(), 0, (i32)s.chunks};
-    REQUIRE(!polycodec_emulate("measure", &job, 1, 1, THREADS, 8 * THREADS, 1));
-    const std::vector<u16> wanted = body_of(s);
-    REQUIRE(offsets.back() == (i64)wanted.size());
-    std::vector<u16> out(wanted.size());
-    job.out = out.data();
-    REQUIRE(!polycodec_emulate("compact", &job, s.chunks, 1, THREADS, 0, 1));
-    REQUIRE(out == wanted);
-    for (const Chunk &chunk : device.chunks) REQUIRE(!chunk.status);
+    device.check_bytes(s);
 }
 
 void check_decoder(Source &in, const Blob &blob, const Stream &s, const Outcome &wanted,
                    bool ints) {
     OnDevice device;
-    device.seat(s, s.word, s.word_end, s.side_next, s.side_end, false);
-    device.states = s.states, device.words = s.words, device.side = s.side;
-    device.symbols.resize(s.indexes.size());
-    REQUIRE(!device.code(in, "decode", blob, s, ints));
-    if (wanted.report != FINE) {
-        const u32 bits[] = {0, OUT_OF_WORDS, OUT_OF_ESCAPES, NO_SUCH_TABLE};
-        const size_t chunk = (size_t)(wanted.report >> 3);
-        for (size_t c = 0; c < chunk; ++c) REQUIRE(!device.chunks[c].status);
-        REQUIRE(device.chunks[chunk].status & bits[wanted.report & 7]);
-        return;
-    }
-    REQUIRE(device.symbols == wanted.symbols && device.states == wanted.states);
-    for (u32 c = 0; c < s.chunks; ++c) {
-        const Chunk &chunk = device.chunks[c];
-        REQUIRE(!chunk.status && chunk.word == wanted.word[c]);
-        REQUIRE(chunk.side == wanted.side_next[c]);
-    }
+    device.take(s, s.indexes.size());
+    REQUIRE(!code(in, "decode", blob, device, s, ints));
+    const u32 bits[] = {0, OUT_OF_WORDS, OUT_OF_ESCAPES, NO_SUCH_TABLE};
+    device.check(wanted, bits, 0);
 }
 
-}  // namespace
+// ---- priors
 
-extern "C" int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-    Source in = {data, size, 0x9E3779B97F4A7C15ull ^ size};
+// What a device has of a prior, and which of its symbols have a distribution.
+struct PriorOnDevice {
+    Quads data;
+    TableBlob blob;
+    PriorParts parts;
+    const char *kind;
+    std::vector<bool> fine;
+
+    explicit PriorOnDevice(const Parameters &p)
+        : kind(p.kind ? "categorical" : "mixture") {
+        Packer packer;
+        packer.add(p.phi, p.kind ? 0 : 2 * Z_LIMIT + 1);
+        packer.align();
+        packer.add(p.scales, p.scales.size());
+        packer.add(p.powers, p.kind ? 32 : 0);
+        data = packer.quads();
+        blob = TableBlob();
+        blob.data = (const u32 *)data.data(), blob.quads = (u32)data.size();
+        blob.precision = PRIOR_PRECISION, blob.tables = (u32)p.scales.size();
+        parts = PriorParts();
+        parts.means = p.means.data(), parts.bins = p.bins.data();
+        parts.weights = p.weights.data(), parts.logits = p.logits.data();
+        parts.size = (u32)p.size;
+        for (i64 i = 0; i < p.n; ++i) fine.push_back(p.kind || is_distribution(p, i));
+    }
+
+    static bool is_distribution(const Parameters &p, i64 i) {
+        i32 sum = 0;
+        for (i64 k = i; k < (i64)p.means.size(); k += p.n) {
+            const i32 mean = p.means[(size_t)k];
+            if (mean < -MEAN_LIMIT || mean > MEAN_LIMIT || p.weights[(size_t)k] < 0 ||
+                p.bins[(size_t)k] >= p.scales.size())
+                return false;
+            sum += p.weights[(size_t)k];
+        }
+        return sum == 256;
+    }
+
+    u32 shared() const { return (u32)(data.size() * sizeof(Quad)); }
+
+    int code(Source &in, const char *verb, OnDevice &device) const {
+        const PriorPass job = {device.fill(in, blob, fine.size()), parts};
+        return device.launch(in, verb + ("_" + std::string(kind)), &job, shared());
+    }
+
+    Found survey(Source &in, const std::vector<i32> &symbols) const {
+        Found found = {0, 0, ~(u64)0};
+        const PriorSurvey job = {symbols.data(), blob, parts, &found, (i32)fine.size()};
+        const std::string name = "survey_" + std::string(kind);
+        REQUIRE(!polycodec_emulate(name.c_str(), &job, 1 + in.below(3), 1, THREADS,
+                                   sizeof found, in.below(1 << 16)));
+        return found;
+    }
+};
+
+void check_prior_encoder(Source &in, const Parameters &prior, const Stream &s,
+                         const std::vector<i32> &symbols) {
+    const PriorOnDevice near(prior);
+    OnDevice device;
+    device.make_room(s, symbols);
+    const Found found = near.survey(in, symbols);
+    REQUIRE(found.bad == ~(u64)0 && found.escapes == (u64)s.side.size());
+    REQUIRE(found.cost == s.cost);
+    REQUIRE(!near.code(in, "encode", device));
+    device.check_bytes(s);
+}
+
+void check_prior_decoder(Source &in, const Parameters &prior, const Stream &s,
+                         const Outcome &wanted, const std::vector<i32> &symbols) {
+    const PriorOnDevice near(prior);
+    OnDevice device;
+    device.take(s, near.fine.size());
+    REQUIRE(!near.code(in, "decode", device));
+    const u32 bits[] = {0, OUT_OF_WORDS, OUT_OF_ESCAPES, NO_DISTRIBUTION};
+    device.check(wanted, bits, NO_DISTRIBUTION);
+    const i64 n = prior.n, steps = (n + s.lanes - 1) / s.lanes;
+    const i64 share = (steps + s.chunks - 1) / s.chunks * s.lanes;
+    for (i64 c = 0; c < (i64)s.chunks; ++c) {
+        const i64 begin = std::min(share * c, n), end = std::min(share * (c + 1), n);
+        const bool fine = std::count(near.fine.begin() + begin, near.fine.begin() + end,
+                                     false) == 0;
+        REQUIRE(fine == !(device.chunks[(size_t)c].status & NO_DISTRIBUTION));
+    }
+    const u64 bad = (u64)(std::find(near.fine.begin(), near.fine.end(), false) -
+                          near.fine.begin());
+    REQUIRE(near.survey(in, symbols).bad == (bad < (u64)n ? bad : ~(u64)0));
+}
+
+void fuzz_tables(Source in) {
     const bool at_end = in.below(2), ints = in.below(2);
     const Tables tables(in);
     const GuardedTables guarded(tables, 2, at_end);
@@ -244,5 +215,29 @@ extern "C" int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
         check_decoder(in, blob, stream, wanted, ints);
         damage(in, stream);
     }
+}
+
+void fuzz_priors(Source in) {
+    Source launches = in;  // of its own: the case stays that of fuzz_priors.cpp
+    const bool at_end = in.below(2);
+    Parameters prior(in);
+    std::vector<i32> symbols;
+    for (i64 i = 0; i < prior.n; ++i) symbols.push_back(prior.draw(in, i));
+    Stream stream = make_stream(in, prior, at_end, symbols);
+    check_prior_encoder(launches, prior, stream, symbols);
+    for (int round = 0; round < 3; ++round) {
+        const Outcome wanted = decode(prior, stream, at_end, 0);
+        check_prior_decoder(launches, prior, stream, wanted, symbols);
+        damage(in, stream);
+        if (round) damage(in, prior);
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
+    const Source in = {data, size, 0x9E3779B97F4A7C15ull ^ size};
+    fuzz_tables(in);
+    fuzz_priors(in);
     return 0;
 }

@@ -5,7 +5,8 @@
 
     coder    the C library: its levels (portable, AVX2, AVX-512) must agree
     priors   the same of passes with priors (mixtures, categorical)
-    device   the CUDA kernels, run on the host by cuda/emulation.cpp, must agree with it
+    device   the CUDA kernels, run on the host by cuda/emulation.cpp, must agree with
+             it, about tables and priors
 
 All by default, on the same inputs, each for so many seconds. With clang++ they are
 libFuzzer targets and print their coverage; with another compiler (CXX, or c++) they
