@@ -151,14 +151,19 @@ class SoundCodec(Codec):
             rows.append(torch.cat([*stream.push(item), *stream.flush()], dim=1))
         return torch.stack(rows)
 
+    def code_with(self, coder: Any, codes: Tensor, levels: int | None = None) -> None:
+        """Hand codes (B, C, F) to any coder, such as one that counts."""
+        size = (codes.shape[0], codes.shape[2])
+        self._code(coder, codes, self._levels_of(codes, levels), size)
+
     @torch.inference_mode()
     def code_tokens(self, codes: Tensor, levels: int | None = None) -> CodedTokens:
         """Real and estimated size of codes (B, C, F), for each signal of the batch."""
         self._require_ready()
         self.check_codes(codes)
-        coder = RangeEncoder(codes.shape[0], estimate=True)
-        count = self._levels_of(codes, levels)
-        self._code(coder, codes, count, (codes.shape[0], codes.shape[2]))
+        serial = getattr(self.entropy, "serial", False)
+        coder = RangeEncoder(codes.shape[0], estimate=True, serial=serial)
+        self.code_with(coder, codes, levels)
         return CodedTokens(coder.finish(), coder.estimated_bits)
 
     def encode_tokens(self, codes: Tensor, levels: int | None = None) -> list[bytes]:

@@ -60,6 +60,8 @@ class AutoregressiveModel(nn.Module):
     """``frames``: K, of context; ``groups``: parts that a frame's channels are coded
     in; ``hidden``: width of the trunk, ``width``: of a group's net."""
 
+    serial = True  # what is written in one pass is read in many
+
     def __init__(
         self,
         channels: int,
@@ -103,20 +105,23 @@ class AutoregressiveModel(nn.Module):
             return self._walk(coder, size, scales)
         rounded = y + (torch.round(y) - y).detach()
         priors = self._priors(rounded * _wide(scales.inverse), scales)
+        if getattr(coder, "serial", False):
+            self._record(coder, rounded, priors)
+            return rounded
         values = [y[:, part] for part in self.parts]
-        if not getattr(coder, "in_order", False):
-            done = [
-                coder.code(value, prior, tuple(value.shape))
-                for value, prior in zip(values, priors, strict=True)
-            ]
-            return torch.cat(done, dim=1)
+        done = [
+            coder.code(value, prior, tuple(value.shape))
+            for value, prior in zip(values, priors, strict=True)
+        ]
+        return torch.cat(done, dim=1)
+
+    def _record(self, coder, values: Tensor, priors: list[Shifted]) -> None:
+        """Write all in the order in which a decoder can read: frames, then channels."""
         placed = [place(prior.mean, prior.index) for prior in priors]
-        for t in range(size[1]):  # the order in which a decoder can read
-            for value, (whole, table) in zip(values, placed, strict=True):
-                now = slice(t, t + 1)
-                prior = Placed(whole[..., now], table[..., now], self.tables["y"])
-                coder.code(value[..., now], prior, tuple(whole[..., now].shape))
-        return rounded
+        whole, table = (torch.cat(p, dim=1) for p in zip(*placed, strict=True))
+        whole, table, values = (p.transpose(1, 3) for p in (whole, table, values))
+        prior = Placed(whole, table, self.tables["y"])
+        coder.code(values, prior, tuple(values.shape))  # (B, F, 1, D)
 
     def _priors(self, known: Tensor, scales: Scales) -> list[Shifted]:
         """Priors of all groups from latents (B, D, 1, F), each seeing what it may."""

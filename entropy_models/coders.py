@@ -70,16 +70,21 @@ class RangeEncoder:
     """Rounds and records; `finish` returns the bytes of each image of the batch.
 
     ``device``: where values lie; on CUDA they are coded there (streams.py).
+    ``serial``: a decoder may read the values in other passes than they came in.
     `estimated_bits` is the information in the symbols, -log₂ of their probabilities
     in the tables that code them: what a perfect coder of the same model would need.
     """
 
-    in_order = True  # passes are the decoder's; an estimator takes them in any order
-
     def __init__(
-        self, batch: int, *, device: torch.device | str = "cpu", estimate: bool = False
+        self,
+        batch: int,
+        *,
+        device: torch.device | str = "cpu",
+        estimate: bool = False,
+        serial: bool = False,
     ) -> None:
-        self.streams = streams.writer(batch, device)
+        self.streams = streams.writer(batch, device, serial=serial)
+        self.serial = serial
         self.ideal: list[Tensor] | None = [] if estimate else None
 
     @property

@@ -71,10 +71,16 @@ class Reader(Protocol):
     def finish(self) -> None: ...
 
 
-def writer(batch: int, device: torch.device | str = "cpu") -> Writer:
-    """A writer of ``batch`` streams of tensors on ``device``."""
-    runtime = runtime_of(torch.device(device))
-    return DeviceWriter(batch, runtime) if runtime else HostWriter(batch)
+def writer(
+    batch: int, device: torch.device | str = "cpu", *, serial: bool = False
+) -> Writer:
+    """A writer of ``batch`` streams of tensors on ``device``.
+
+    ``serial``: one symbol after the other, so that a reader may cut the passes
+    elsewhere; on the host.
+    """
+    runtime = None if serial else runtime_of(torch.device(device))
+    return DeviceWriter(batch, runtime) if runtime else HostWriter(batch, serial)
 
 
 def reader(
@@ -99,7 +105,8 @@ def reader(
 class HostWriter:
     """Codes each stream with the host's range coder."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, serial: bool = False) -> None:
+        self._lanes = 0 if serial else None
         self._streams = [StreamEncoder() for _ in range(batch)]
         self._hashes = [0] * batch
 
@@ -123,7 +130,8 @@ class HostWriter:
 
     def finish(self) -> list[bytes]:
         """Hash and stream of each."""
-        return _join(self._hashes, [stream.finish() for stream in self._streams])
+        done = [stream.finish(lanes=self._lanes) for stream in self._streams]
+        return _join(self._hashes, done)
 
 
 class HostReader:

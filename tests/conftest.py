@@ -197,7 +197,7 @@ def coder_settings():
 class SoundCodec:
     """Stands in for a token codec: 4 levels of 16 codes for the mean of 40 samples.
 
-    It has the interface of `codecs/token.py` and contexts of one frame, so a seam
+    It has the interface of `codecs/sound.py` and contexts of one frame, so a seam
     between blocks would show; tokens are deflated instead of range coded.
     """
 
@@ -210,7 +210,7 @@ class SoundCodec:
 
         self.torch = torch
         self.weight = torch.zeros(1)
-        self.entropy = self.transform = self.quantizer = self
+        self.entropy = self.transform = self
 
     def parameters(self):
         return iter([self.weight])
@@ -225,6 +225,15 @@ class SoundCodec:
             return self.encode(self.g_a(samples[None]), levels or 4)[0]
 
         return BlockStream(run, block=self.block, context=(1, 1), step=self.hop)
+
+    def any_rate_stream(self):
+        return self.analysis_stream()
+
+    def at_rate(self, kept, levels):
+        return kept[:, :levels]
+
+    def latents_of(self, codes, levels):
+        return self.decode(codes)
 
     def synthesis_stream(self):
         from polycodec.codecs.blocks import BlockStream
@@ -267,13 +276,13 @@ class SoundCodec:
         if codes.numel() and int(codes.max()) > 15:
             raise InputError(f"codes up to {int(codes.max())}; expected 0..15")
 
-    def code_tokens(self, codes):
+    def code_tokens(self, codes, levels=None):
         from polycodec.codecs.sound import CodedTokens
 
         bits = [4.0 * item.numel() for item in codes]
         return CodedTokens(self.encode_tokens(codes), bits)
 
-    def encode_tokens(self, codes) -> list[bytes]:
+    def encode_tokens(self, codes, levels=None) -> list[bytes]:
         return [zlib.compress(item.byte().numpy().tobytes()) for item in codes]
 
     def decode_tokens(self, data, levels: int, frames: int):

@@ -2,7 +2,7 @@
 """From a checkpoint to a codec: freeze, check, only then write.
 
     last.pt ── averaged weights ──► a recipe of the codec's family
-                                     image   calibrate ─► freeze ─► certificates
+                                     latent  calibrate ─► freeze ─► certificates
                                      tokens  codes of training signals ─► fit
                                             │
             codec.safetensors ◄── self-check ◄── read back
@@ -24,7 +24,7 @@ from polycodec.codecs.base import Codec, digest_of
 from polycodec.codecs.files.atomic import atomic_write, check_target
 from polycodec.errors import ModelError
 from polycodec.registry import build
-from polycodec.train import export_image, export_tokens
+from polycodec.train import export_image, export_speech_latent, export_tokens
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
 from polycodec.train.log import provenance
@@ -33,7 +33,11 @@ from polycodec.train.sections import TrainConfig
 WEIGHTS, CARD, CERTIFICATE = "codec.safetensors", "codec.json", "certificate.json"
 LICENSE = "Apache-2.0"
 # Each writes weights to a path and returns what the card says of them.
-RECIPES = {"latent": export_image.write, "token": export_tokens.write}
+RECIPES = {
+    "latent": export_image.write,
+    "latent-speech": export_speech_latent.write,
+    "token": export_tokens.write,
+}
 
 
 def export(

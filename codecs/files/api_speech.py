@@ -145,21 +145,22 @@ class _Job:
         quality = DEFAULT_QUALITY if quality is None else quality
         levels = self.codec.levels_of(quality)
         for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
-            self._add(writer, codes)
+            self._add(writer, codes, levels)
         return round(100 * quality) / 100
 
     def within(self, writer: Writer, kbps: float | None, size: int | None) -> float:
         """Code with the most levels that fit the size, chunk by chunk."""
         spool, levels = CodeSpool(), self.codec.levels
-        for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
-            spool.add(codes)
+        for kept in code_chunks(self.codec, self._blocks(), self.frames):
+            spool.add(kept)
         what = f"--target-size {size}"
         if size is None:
             size = int(1000 * kbps * self.sound.samples / self.sound.info.rate / 8)
             what = f"--target-kbps {kbps:g}"
 
         def size_of(k: int, count: int) -> int:
-            return len(pack_chunk(count, self.codec.encode_tokens(spool.get(k, count))))
+            codes = self.codec.at_rate(spool.get(k), count)
+            return len(pack_chunk(count, self.codec.encode_tokens(codes, count)))
 
         header = self.header(0.0)
         chosen = mix_levels(
@@ -172,7 +173,7 @@ class _Job:
         )
         self._done = 0
         for k, count in enumerate(chosen):
-            self._add(writer, spool.get(k, count))
+            self._add(writer, self.codec.at_rate(spool.get(k), count), count)
         return mean_quality(chosen, levels)
 
     def header(self, quality: float) -> Header:
@@ -226,9 +227,9 @@ class _Job:
         if len(rest):
             yield rest
 
-    def _add(self, writer: Writer, codes: Any) -> None:
-        coded = self.codec.code_tokens(codes)
-        writer.add(pack_chunk(codes.shape[1], coded.data))
+    def _add(self, writer: Writer, codes: Any, levels: int) -> None:
+        coded = self.codec.code_tokens(codes, levels)
+        writer.add(pack_chunk(levels, coded.data))
         self.estimated_bits += sum(coded.estimated_bits)
         self._done += 1
         if self.progress:

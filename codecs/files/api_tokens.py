@@ -132,6 +132,7 @@ def tokens_of(
         with opened(input) as file:
             return _read(Reader(file), codec, common)
     codec = codec or zoo.load(model or "speech/default", **common)
+    _require_codebooks(codec)
     with tempfile.TemporaryFile() as plc:
         api_speech.encode(
             input, plc, quality=quality, channels=channels, codec=codec, **common
@@ -195,6 +196,7 @@ def _write_back(
     codec = codec_of(
         *(tokens.model, _digest(tokens), "speech", common.pop("codec")), **common
     )
+    _require_codebooks(codec)
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.hop:
         raise ModelError(
             f"the tokens are of codebooks {tokens.sizes.tolist()} every {tokens.hop} "
@@ -212,6 +214,15 @@ def _write_back(
         )
 
 
+def _require_codebooks(codec: Any) -> None:
+    """Tokens are indexes of codebooks; scalar latents have none."""
+    if not hasattr(codec, "sizes"):
+        raise ModelError(
+            f"the weights at hand ('{codec.name}') code scalar latents; tokens are "
+            "indexes of codebooks; use a codec of the token family"
+        )
+
+
 def _digest(tokens: Tokens) -> bytes:
     try:
         digest = bytes.fromhex(tokens.digest)
@@ -226,6 +237,7 @@ def _read(reader: Reader, codec: Any, common: dict[str, Any]) -> Tokens:
     """Tokens of an opened .plc file, chunk by chunk."""
     header, geometry = reader.header, reader.header.geometry
     codec = codec_of(header.model, header.digest, "speech", codec, **common)
+    _require_codebooks(codec)
     # Checks the rate and the span on the way.
     frames = api_speech_decode.chunk_decoder(codec, reader).frames
     parts = list(_chunks(reader, codec, frames, geometry.span // codec.hop))

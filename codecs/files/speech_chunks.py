@@ -9,7 +9,7 @@ not show in them; a chunk only groups the codes of its seconds, and its entropy 
 starts afresh. Synthesis of a block takes the codes of its context, from neighbouring
 chunks too: the samples of a part are those of the whole, bit for bit.
 
-A chunk's number of levels is its own: its rate is.
+A chunk's number of levels is its own: its rate is. What levels mean is the codec's.
 """
 
 from __future__ import annotations
@@ -53,15 +53,22 @@ def unpack_chunk(data: bytes, channels: int) -> tuple[int, list[bytes]]:
 
 
 def code_chunks(
-    codec: Any, blocks: Iterable[np.ndarray], frames: int, levels: int
+    codec: Any, blocks: Iterable[np.ndarray], frames: int, levels: int | None = None
 ) -> Iterator[Tensor]:
-    """Codes (channels, levels, frames) of each chunk; blocks (n, channels) float32."""
+    """Codes (channels, C, frames) of each chunk; blocks (n, channels) float32.
+
+    Without ``levels``, what codes of any rate follow from (`SoundCodec.at_rate`).
+    """
+
+    def stream() -> Any:
+        return codec.analysis_stream(levels) if levels else codec.any_rate_stream()
+
     streams: list[Any] = []
     held: list[Tensor] = []
     samples = 0
     for block in blocks:
         if not streams:
-            streams = [codec.analysis_stream(levels) for _ in range(block.shape[1])]
+            streams = [stream() for _ in range(block.shape[1])]
         samples += len(block)
         held += _pushed(streams, block, _device(codec))
         while sum(codes.shape[2] for codes in held) >= frames:
@@ -87,27 +94,34 @@ def _stacked(results: list[list[Tensor]]) -> list[Tensor]:
 
 
 class CodeSpool:
-    """Codes of all chunks, on disk when they are many: a trial coding reads them."""
+    """What all chunks' codes follow from, on disk when it is much: for trial codings.
+
+    Codes, small integers, or latents, float32.
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115
         self._places: list[tuple[int, tuple[int, ...]]] = []
+        self._whole = True  # codes, not latents
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, codes: Tensor) -> None:
-        """Append the codes (channels, levels, frames) of the next chunk."""
-        self._places.append((self._file.tell(), tuple(codes.shape)))
-        self._file.write(codes.to(torch.int32).numpy().tobytes())
+    def add(self, kept: Tensor) -> None:
+        """Append (channels, K, frames) of the next chunk."""
+        self._places.append((self._file.tell(), tuple(kept.shape)))
+        self._whole = not kept.is_floating_point()
+        dtype = torch.int32 if self._whole else torch.float32
+        self._file.write(kept.to(dtype).numpy().tobytes())
 
-    def get(self, k: int, levels: int) -> Tensor:
-        """The first ``levels`` of chunk k."""
+    def get(self, k: int) -> Tensor:
+        """Chunk k: int64 or float32."""
         at, shape = self._places[k]
         self._file.seek(at)
         data = self._file.read(4 * int(np.prod(shape)))
-        codes = np.frombuffer(data, np.int32).reshape(shape)[:, :levels]
-        return torch.from_numpy(codes.astype(np.int64))
+        kept = np.frombuffer(data, np.int32 if self._whole else np.float32)
+        kept = kept.astype(np.int64 if self._whole else np.float32)
+        return torch.from_numpy(kept.reshape(shape))
 
 
 class ChunkDecoder:
@@ -182,7 +196,7 @@ class ChunkDecoder:
                 if not self.salvage:
                     raise
                 self.damaged[k] = error
-                shape = (self.channels, self.codec.quantizer.channels, frames)
+                shape = (self.channels, self.codec.channels, frames)
                 self._known[k] = torch.zeros(shape, device=_device(self.codec))
         return self._known[k]
 
@@ -194,10 +208,10 @@ class ChunkDecoder:
             )
         codes = self.codec.decode_tokens(streams, levels, frames)
         try:
-            self.codec.quantizer.check_codes(codes)
+            self.codec.check_codes(codes)
         except InputError as error:
             raise BitstreamError(f"chunk {k} is damaged; {error}") from error
-        return self.codec.quantizer.decode(codes.to(_device(self.codec)))
+        return self.codec.latents_of(codes.to(_device(self.codec)), levels)
 
 
 def _device(codec: Any) -> torch.device:
