@@ -32,6 +32,12 @@ def split_pass(n: int, chunks: int, lanes: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
+def _edges(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of neighbouring parts begins and ends, (C,) int64 each."""
+    ends = list(itertools.accumulate(sizes))
+    return np.array([0, *ends[:-1]], np.int64), np.array(ends, np.int64)
+
+
 @dataclass
 class Lanes:
     """Lane states, and where each chunk stands in its words and side list.
@@ -55,31 +61,25 @@ class Lanes:
         cls, sizes: list[int], chunks: int, lanes: int, mini: bool
     ) -> Lanes:
         """Make room for passes of ``sizes`` symbols: at most one word for each."""
-        room = np.zeros(chunks, dtype=np.int64)
+        room = [0] * chunks
         for n in sizes:
-            room += [part.stop - part.start for part in split_pass(n, chunks, lanes)]
-        ends = np.cumsum(room)
-        nothing = np.zeros(chunks, dtype=np.int64)
+            for chunk, part in enumerate(split_pass(n, chunks, lanes)):
+                room[chunk] += part.stop - part.start
+        first, ends = _edges(room)
         states = np.full((chunks, lanes), START if mini else LOWER, np.uint32)
         words = np.empty(int(ends[-1]), dtype=np.uint16)
-        empty = np.empty(0, dtype=np.int16)
-        return cls(
-            states, words, ends, ends - room, empty, nothing, nothing.copy(), mini
-        )
+        side, *nowhere = np.empty(0, dtype=np.int16), *_edges([0] * chunks)
+        return cls(states, words, ends, first, side, *nowhere, mini)
 
     @classmethod
     def for_decoding(cls, frame: Frame) -> Lanes:
         """Start where the frame's encoder ended."""
-        word_end = np.cumsum([part.size for part in frame.words], dtype=np.int64)
-        side_end = np.cumsum([part.size for part in frame.side], dtype=np.int64)
         return cls(
             frame.states.copy(),
-            np.concatenate(frame.words),
-            np.concatenate([[0], word_end[:-1]]),
-            word_end,
-            np.concatenate(frame.side),
-            np.concatenate([[0], side_end[:-1]]),
-            side_end,
+            np.concatenate(frame.words, dtype=np.uint16),
+            *_edges([part.size for part in frame.words]),
+            np.concatenate(frame.side, dtype=np.int16),
+            *_edges([part.size for part in frame.side]),
             frame.mini,
         )
 
@@ -90,6 +90,12 @@ class Lanes:
     def check_end(self) -> None:
         """Raise BitstreamError unless everything was read and all lanes are home."""
         home = START if self.mini else LOWER
+        if (
+            self.word.tolist() == self.word_end.tolist()
+            and self.side_next.tolist() == self.side_end.tolist()
+            and not np.count_nonzero(self.states != home)
+        ):
+            return
         chunks = self.states.shape[0]
         for chunk in range(chunks):
             words = int(self.word_end[chunk] - self.word[chunk])

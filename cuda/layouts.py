@@ -3,6 +3,8 @@
 
     packed   number 8 | freq - 1 12 | bias 12     one word for each of a table's 2^P
              slots: the fastest; P <= 12, 256 slots
+    folded   the same for 512 slots: the number's ninth bit is whether r >= the start of
+             slot 256, which kernels keep in registers; 64 tables
     wide     freq - 1 16 | bias 16, number 16     the same in 6 bytes: one shared
              table of any size, or a few
     search   starts and a first guess             for all others, and small
@@ -13,6 +15,7 @@ A set has its decoding tables in exactly one of these; rans_host.h has the field
 from __future__ import annotations
 
 import ctypes
+import platform
 import weakref
 
 import numpy as np
@@ -24,6 +27,8 @@ from polycodec.cuda.tables import INT16, TableSet
 _PACKED_WORDS = 1 << 22
 _WIDE_WORDS = 1 << 20
 _GUESS_BITS = 10  # 2 KiB per searched table
+# Where kernels know folded tables; the others are faster with wide ones.
+_FOLDED = platform.machine().lower() in ("x86_64", "amd64")
 _IN_REGISTERS = 64  # tables whose few numbers the kernels keep in registers
 
 
@@ -42,6 +47,8 @@ class Tables(ctypes.Structure):
             )
         ),
         ("guess_bits", ctypes.c_int32),
+        ("folded", ctypes.c_void_p),
+        ("splits", ctypes.c_void_p),
     )
 
 
@@ -57,8 +64,14 @@ class _Prepared:
         entries["reciprocal"] = np.minimum((1 << 32) // divisor, (1 << 32) - 1)
         guess_bits = min(_GUESS_BITS, tables.precision)
         starts, starts_of, guess = _search_tables(tables, guess_bits)
-        packed = _packed(tables)
-        wide, numbers = (None, None) if packed is not None else _wide(tables)
+        near = _for_kernels(tables)
+        packed, folded, splits = _packed(tables, 256), None, None
+        if packed is None and near["below"] is not None and _FOLDED:
+            folded = _packed(tables, 512)
+            splits = None if folded is None else _splits(tables, near["below"])
+        wide, numbers = None, None
+        if packed is None and folded is None:
+            wide, numbers = _wide(tables)
         arrays = {
             "first": tables.first.astype(np.uint32),
             "minimum": tables.minimum,
@@ -71,11 +84,17 @@ class _Prepared:
             "starts": starts,
             "starts_of": starts_of,
             "guess": guess,
-            **_for_kernels(tables),
+            **near,
         }
-        self._arrays = arrays
-        pointers = (None if a is None else a.ctypes.data for a in arrays.values())
-        self.struct = Tables(tables.precision, len(tables), *pointers, guess_bits)
+        last = {"folded": folded, "splits": splits}
+        self._arrays = arrays | last
+        pointers, later = (
+            [None if a is None else a.ctypes.data for a in some.values()]
+            for some in (arrays, last)
+        )
+        self.struct = Tables(
+            tables.precision, len(tables), *pointers, guess_bits, *later
+        )
 
 
 def _slots(tables: TableSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,13 +107,24 @@ def _slots(tables: TableSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return more, bias.astype(np.uint32), number[row].astype(np.uint32)
 
 
-def _packed(tables: TableSet) -> np.ndarray | None:
-    """Return number | freq - 1 << 8 | bias << 20 of all slots, (T << P,) uint32."""
-    fits = tables.precision <= 12 and tables.sizes.max() <= 256
+def _packed(tables: TableSet, most: int) -> np.ndarray | None:
+    """Return number | freq - 1 << 8 | bias << 20 of all slots, (T << P,) uint32.
+
+    Of a number the low 8 bits; None if a table has over ``most`` slots.
+    """
+    fits = tables.precision <= 12 and tables.sizes.max() <= most
     if not fits or len(tables) << tables.precision > _PACKED_WORDS:
         return None
     more, bias, number = _slots(tables)
-    return number | more << 8 | bias << 20
+    return number & 0xFF | more << 8 | bias << 20
+
+
+def _splits(tables: TableSet, below: np.ndarray) -> np.ndarray:
+    """Return below | start of slot 256 << 16, or of none, (64,) uint32."""
+    splits = np.full(below.size, 1 << tables.precision, np.uint32)
+    many = np.flatnonzero(tables.sizes > 256)
+    splits[many] = tables.starts[tables.first[many] + 256]
+    return splits << np.uint32(16) | below
 
 
 def _wide(tables: TableSet) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from polycodec.cuda.mixture import Mixture
 
 NAME = "native"
-ABI = 3  # of rans_host.cpp: a stale build is refused
+ABI = 4  # of rans_host.cpp: a stale build is refused
 _ARM = platform.machine().lower() in ("aarch64", "arm64")
 # In the order of the library's numbers.
 SIMD = ("scalar", "neon") if _ARM else ("scalar", "avx2", "avx512")
+_SHORT = 1 << 16  # rows that 16 bits number; NEON's kernels want 32
 _FINE, _WORDS_RAN_OUT, _SIDE_RAN_OUT = 0, 1, 2
 
 
@@ -68,6 +69,9 @@ class Library:
             self.rows = loaded.polycodec_rows
             self.encode_pass = loaded.polycodec_encode_pass
             self.decode_pass = loaded.polycodec_decode_pass
+            self.short_rows = loaded.polycodec_short_rows
+            self.short_cost = loaded.polycodec_short_cost
+            self.encode_short = loaded.polycodec_encode_short
             self.priors = native_priors.Calls(loaded)
         except AttributeError as error:
             raise OSError(f"{path.name} is not the coder: {error}") from error
@@ -83,6 +87,15 @@ class Library:
         )
         self.encode_pass.restype = i64
         self.encode_pass.argtypes = (pointer, pointer, i64, pointer, i32, i32)
+        self.short_rows.restype = i64
+        self.short_rows.argtypes = (
+            *(pointer, pointer, pointer, i32, i64, i32),
+            *(pointer, pointer, i64, pointer),
+        )
+        self.short_cost.restype = ctypes.c_uint64
+        self.short_cost.argtypes = (pointer, pointer, i64)
+        self.encode_short.restype = i64
+        self.encode_short.argtypes = self.encode_pass.argtypes
         self.decode_pass.restype = i64
         self.decode_pass.argtypes = (
             *(pointer, pointer, i32, i64),
@@ -141,42 +154,49 @@ def simd() -> int:
 
 def rows(
     tables: TableSet, symbols: np.ndarray, indexes: np.ndarray
-) -> tuple[np.ndarray, int, np.ndarray]:
-    """Return rows (n,) uint32, their cost in 1/256 bits, positions of escapes."""
-    n = symbols.size
-    found = np.empty(n, dtype=np.uint32)
+) -> tuple[np.ndarray, int | None, np.ndarray]:
+    """Return rows (n,), their cost in 1/256 bits, positions of escapes.
+
+    uint16 where that holds all rows of the set, and then no cost: see :func:`cost`.
+    """
+    level, short = simd(), tables.freqs.size <= _SHORT and not _ARM
+    found = np.empty(symbols.size, dtype=np.uint16 if short else np.uint32)
+    table = ctypes.addressof(prepare(tables).struct)
+    what = (symbols.ctypes.data, indexes.ctypes.data)
+    what += (indexes.itemsize, symbols.size, level)
     cost, escaped = ctypes.c_uint64(), ctypes.c_int64()
     # Escapes are rare; where they are not, a second try has room for all.
-    for room in (n // 64 + 64, n):
+    for room in (symbols.size // 64 + 64, symbols.size):
         escapes = np.empty(room, dtype=np.int64)
-        bad = library().rows(
-            ctypes.addressof(prepare(tables).struct),
-            symbols.ctypes.data,
-            indexes.ctypes.data,
-            indexes.itemsize,
-            n,
-            simd(),
-            found.ctypes.data,
-            ctypes.addressof(cost),
-            escapes.ctypes.data,
-            room,
-            ctypes.addressof(escaped),
-        )
+        rest = (escapes.ctypes.data, room, ctypes.addressof(escaped))
+        if short:
+            bad = library().short_rows(table, *what, found.ctypes.data, *rest)
+        else:
+            out = (found.ctypes.data, ctypes.addressof(cost))
+            bad = library().rows(table, *what, *out, *rest)
         if bad >= 0:
             raise tables.not_codable(bad, symbols, indexes)
         if escaped.value <= room:
             break
-    return found, cost.value, escapes[: escaped.value]
+    return found, None if short else cost.value, escapes[: escaped.value]
+
+
+def cost(tables: TableSet, rows: np.ndarray) -> int:
+    """Return the cost of rows (n,) uint16 in 1/256 bits."""
+    table = ctypes.addressof(prepare(tables).struct)
+    return library().short_cost(table, rows.ctypes.data, rows.size)
 
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
-    """Encode one pass; passes come in reverse order. rows: (n,) uint32."""
+    """Encode one pass; passes come in reverse order. rows: (n,) uint16 or uint32."""
     _encode(prepare(tables).struct, rows, lanes)
 
 
 def _encode(tables: Tables, rows: np.ndarray, lanes: Lanes) -> None:
     struct = _describe(lanes)
-    status = library().encode_pass(
+    short = rows.dtype == np.uint16
+    encode = library().encode_short if short else library().encode_pass
+    status = encode(
         ctypes.addressof(tables),
         rows.ctypes.data,
         rows.size,

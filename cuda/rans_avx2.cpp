@@ -53,6 +53,10 @@ INLINE V load_permutation(const u8 *eight) {
 
 INLINE V load_indexes(const u8 *p) { return load_permutation(p); }
 INLINE V load_indexes(const i32 *p) { return _mm256_loadu_si256((const V *)p); }
+INLINE V load_indexes(const u32 *p) { return _mm256_loadu_si256((const V *)p); }
+INLINE V load_indexes(const u16 *p) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+}
 
 INLINE u32 set_of(V lanes) { return (u32)_mm256_movemask_ps(_mm256_castsi256_ps(lanes)); }
 
@@ -64,7 +68,10 @@ INLINE V gather32(const void *base, V index) {
 
 // ---- decoding
 
-template <u32 N, bool WIDE, class Index>
+// How tables are laid out (rans_host.h).
+enum Layout { PACKED, WIDE, FOLDED };
+
+template <u32 N, Layout LAYOUT, class Index>
 struct Decoder {
     const RansTables &t;
     const RansLanes &l;
@@ -74,14 +81,14 @@ struct Decoder {
 
     // Freq - 1, bias and slot number.
     INLINE void find(V slot, V &more, V &bias, V &number) const {
-        if (WIDE) {
+        if (LAYOUT == WIDE) {
             const V e = gather32(t.wide, slot);
             more = _mm256_and_si256(e, all(0xFFFF));
             bias = _mm256_srli_epi32(e, 16);
             number = _mm256_i32gather_epi32((const int *)t.numbers, slot, 2);
             number = _mm256_and_si256(number, all(0xFFFF));
         } else {
-            const V e = gather32(t.packed, slot);
+            const V e = gather32(LAYOUT == FOLDED ? t.folded : t.packed, slot);
             more = _mm256_and_si256(_mm256_srli_epi32(e, 8), all(0xFFF));
             bias = _mm256_srli_epi32(e, 20);
             number = _mm256_and_si256(e, all(0xFF));
@@ -91,10 +98,20 @@ struct Decoder {
     // Eight lanes of a step; which of them hit an escape.
     INLINE u32 eight(V &x, V index, const u16 *&at, i32 *out) const {
         const V mask = all((1u << t.precision) - 1);
-        const V slot = _mm256_or_si256(_mm256_sll_epi32(index, precision),
-                                       _mm256_and_si256(x, mask));
-        V more, bias, number;
+        const V r = _mm256_and_si256(x, mask);
+        const V slot = _mm256_or_si256(_mm256_sll_epi32(index, precision), r);
+        V more, bias, number, symbol;
         find(slot, more, bias, number);
+        if (LAYOUT == FOLDED) {
+            const V split = gather32(t.splits, index);
+            const V second = at_least(r, _mm256_srli_epi32(split, 16));
+            number = _mm256_sub_epi32(number, _mm256_slli_epi32(second, 8));
+            const V sum = _mm256_add_epi32(split, number);
+            symbol = _mm256_srai_epi32(_mm256_slli_epi32(sum, 16), 16);
+        } else {
+            symbol = _mm256_add_epi32(gather32(t.minimum, index),
+                                      _mm256_sub_epi32(number, all(1)));
+        }
         // x = f * (x / 2^P) + r - b = (f - 1) * q + (q + bias)
         const V q = _mm256_srl_epi32(x, precision);
         const V y = _mm256_add_epi32(_mm256_mullo_epi32(more, q),
@@ -108,8 +125,6 @@ struct Decoder {
             load_permutation(PERMUTATIONS.spread[set]));
         at += __builtin_popcount(set);
         x = _mm256_blendv_epi8(y, _mm256_or_si256(_mm256_slli_epi32(y, 16), words), need);
-        const V symbol = _mm256_add_epi32(gather32(t.minimum, index),
-                                          _mm256_sub_epi32(number, all(1)));
         _mm256_storeu_si256((V *)out, symbol);
         return set_of(_mm256_cmpeq_epi32(number, zero));
     }
@@ -147,28 +162,30 @@ struct Decoder {
     }
 };
 
-template <u32 N, bool WIDE, class Index>
+template <u32 N, Layout LAYOUT, class Index>
 TARGET void decode_with(const DecodeJob &job, Run &run) {
-    const Decoder<N, WIDE, Index> decoder = {*job.t, *job.l, (const Index *)job.indexes,
-                                             job.symbols,
-                                             _mm_cvtsi32_si128(job.t->precision)};
+    const Decoder<N, LAYOUT, Index> decoder = {*job.t, *job.l,
+                                               (const Index *)job.indexes, job.symbols,
+                                               _mm_cvtsi32_si128(job.t->precision)};
     decoder.run(run);
 }
 
-template <u32 N, bool WIDE>
+template <u32 N, Layout LAYOUT>
 void decode_tables(const DecodeJob &job, Run &run) {
     if (job.index_bytes == 1)
-        decode_with<N, WIDE, u8>(job, run);
+        decode_with<N, LAYOUT, u8>(job, run);
     else
-        decode_with<N, WIDE, i32>(job, run);
+        decode_with<N, LAYOUT, i32>(job, run);
 }
 
 template <u32 N>
 void decode_lanes(const DecodeJob &job, Run &run) {
     if (job.t->packed)
-        decode_tables<N, false>(job, run);
+        decode_tables<N, PACKED>(job, run);
+    else if (job.t->folded)
+        decode_tables<N, FOLDED>(job, run);
     else
-        decode_tables<N, true>(job, run);
+        decode_tables<N, WIDE>(job, run);
 }
 
 void decode(const DecodeJob &job, Run *runs, i32 count) {
@@ -181,11 +198,11 @@ void decode(const DecodeJob &job, Run *runs, i32 count) {
 
 // ---- encoding
 
-template <u32 N>
+template <u32 N, class Row>
 struct Encoder {
     const RansTables &t;
     const RansLanes &l;
-    const u32 *rows;
+    const Row *rows;
     __m128i precision, rest;  // P, 32 - P
 
     // Eight lanes of a step; `row` is checked.
@@ -229,7 +246,7 @@ struct Encoder {
         for (; i - (i64)N >= run.begin && at - end >= (i64)N; i -= N) {
             V wrong = _mm256_setzero_si256();
             for (u32 v = 0; v < N / 8; ++v) {
-                row[v] = _mm256_loadu_si256((const V *)(rows + i - N + 8 * v));
+                row[v] = load_indexes(rows + i - N + 8 * v);
                 wrong = _mm256_or_si256(wrong, at_least(row[v], all(t.first[t.count])));
             }
             if (__builtin_expect(set_of(wrong) != 0, 0)) break;
@@ -241,12 +258,18 @@ struct Encoder {
     }
 };
 
-template <u32 N>
-TARGET void encode_lanes(const EncodeJob &job, Run &run) {
+template <u32 N, class Row>
+TARGET void encode_with(const EncodeJob &job, const Row *rows, Run &run) {
     const i32 precision = job.t->precision;
-    const Encoder<N> encoder = {*job.t, *job.l, job.rows, _mm_cvtsi32_si128(precision),
-                                _mm_cvtsi32_si128(32 - precision)};
+    const Encoder<N, Row> encoder = {*job.t, *job.l, rows, _mm_cvtsi32_si128(precision),
+                                     _mm_cvtsi32_si128(32 - precision)};
     encoder.run(run);
+}
+
+template <u32 N>
+void encode_lanes(const EncodeJob &job, Run &run) {
+    job.short_rows ? encode_with<N>(job, job.short_rows, run)
+                   : encode_with<N>(job, job.rows, run);
 }
 
 void encode(const EncodeJob &job, Run *runs, i32 count) {
@@ -271,6 +294,11 @@ TARGET i64 find_rows(RowsJob &job, i64 i, i64 end) {
         const V above = _mm256_sub_epi32(symbol, minimum);
         if (set_of(at_least(above, _mm256_srli_epi32(range, 16)))) break;
         const V row = _mm256_add_epi32(gather32(t.base, index), symbol);
+        if (job.short_rows) {
+            const V twice = _mm256_permute4x64_epi64(_mm256_packus_epi32(row, row), 8);
+            _mm_storeu_si128((__m128i *)(job.short_rows + i), _mm256_castsi256_si128(twice));
+            continue;
+        }
         _mm256_storeu_si256((V *)(job.rows + i), row);
         // Costs are 16 bits; what is read of the next one is masked out.
         const V c = _mm256_and_si256(
@@ -292,7 +320,7 @@ i64 rows(RowsJob &job, i64 begin, i64 end) {
 }  // namespace
 
 // Priors are left to the portable coder.
-const Kernels AVX2 = {8, decode, encode, rows, 0, 0, 0, 0};
+const Kernels AVX2 = {8, decode, encode, rows, 0, 0, 0, 0, true, true};
 
 }  // namespace rans
 

@@ -89,11 +89,13 @@ INLINE V load_indexes(const i32 *indexes, u32 on, u32 count, u32 &wrong) {
     return narrow(first, second);
 }
 
-// What a pass needs at each step. WIDE: rans_host.h's `wide` and `numbers`, else
-// `packed`. SMALL: 64 tables at most, `below` in two registers.
+// rans_host.h's `packed`; `wide` and `numbers`; `folded` and `splits`, which is SMALL.
+enum Layout { PACKED, WIDE, FOLDED };
+
+// What a pass needs at each step. SMALL: 64 tables at most, `below` in two registers.
 // Members repeat what tables and lanes say, or each step would read it again: the
 // symbols it stores might, for all the compiler knows, have changed it.
-template <bool WIDE, bool SMALL, class Index>
+template <Layout LAYOUT, bool SMALL, class Index>
 struct Decoder {
     const RansLanes &l;
     const u32 *entries;
@@ -104,12 +106,12 @@ struct Decoder {
     u32 count, on;  // tables, lanes as bits
     i64 lanes;
     __m128i precision;
-    V mask, below0, below1;
+    V mask, below0, below1, split0, split1;
 
     // Freq - 1, bias and slot number of 16 lanes, each in 32 bits.
     INLINE void find(V slot, __mmask16 lanes, V &more, V &bias, V &number) const {
         const V zero = _mm512_setzero_si512();
-        if (WIDE) {
+        if (LAYOUT == WIDE) {
             const V e = _mm512_mask_i32gather_epi32(zero, lanes, slot, entries, 4);
             more = _mm512_and_si512(e, all(0xFFFF));
             bias = _mm512_srli_epi32(e, 16);
@@ -175,7 +177,14 @@ struct Decoder {
         const __mmask32 need = _mm512_testn_epi16_mask(high, high) & on;
         const i64 taken = __builtin_popcount(need), left = r.end - r.at;
         if (__builtin_expect(taken > left, 0)) return false;
-        const V number = merge(number_a, low16, _mm512_slli_epi32(number_b, 16));
+        V number = merge(number_a, low16, _mm512_slli_epi32(number_b, 16));
+        if (LAYOUT == FOLDED) {
+            const V split = _mm512_permutex2var_epi16(split0, index, split1);
+            const V r16 =
+                _mm512_and_si512(r.low, _mm512_or_si512(mask, _mm512_slli_epi32(mask, 16)));
+            number = _mm512_mask_add_epi16(number, _mm512_cmpge_epu16_mask(r16, split),
+                                           number, _mm512_set1_epi16(256));
+        }
         store(r.i, number, index);
         const u32 escaped = _mm512_testn_epi16_mask(number, number) & on;
         if (__builtin_expect(escaped != 0, 0) &&
@@ -206,13 +215,19 @@ struct Decoder {
     }
 };
 
-template <bool WIDE, bool SMALL, class Index>
+// The high halves of 64 numbers of 32 bits, 32 of them from `from`.
+INLINE V high_halves(const u32 *from) {
+    return narrow(_mm512_srli_epi32(_mm512_loadu_si512(from), 16),
+                  _mm512_srli_epi32(_mm512_loadu_si512(from + 16), 16));
+}
+
+template <Layout LAYOUT, bool SMALL, class Index>
 TARGET void decode_with(const DecodeJob &job, Run *runs, i32 count) {
     const RansTables &t = *job.t;
     const V zero = _mm512_setzero_si512();
-    const Decoder<WIDE, SMALL, Index> decoder = {
+    const Decoder<LAYOUT, SMALL, Index> decoder = {
         *job.l,
-        WIDE ? t.wide : t.packed,
+        LAYOUT == WIDE ? t.wide : LAYOUT == FOLDED ? t.folded : t.packed,
         t.numbers,
         t.minimum,
         (const Index *)job.indexes,
@@ -223,19 +238,21 @@ TARGET void decode_with(const DecodeJob &job, Run *runs, i32 count) {
         _mm_cvtsi32_si128(t.precision),
         all((1u << t.precision) - 1),
         SMALL ? _mm512_loadu_si512(t.below) : zero,
-        SMALL ? _mm512_loadu_si512(t.below + 32) : zero};
+        SMALL ? _mm512_loadu_si512(t.below + 32) : zero,
+        LAYOUT == FOLDED ? high_halves(t.splits) : zero,
+        LAYOUT == FOLDED ? high_halves(t.splits + 32) : zero};
     if (count == 2)
         decoder.two(runs);
     else
         decoder.one(runs[0]);
 }
 
-template <bool WIDE, class Index>
+template <Layout LAYOUT, class Index>
 void decode_indexes(const DecodeJob &job, Run *runs, i32 count) {
     if (job.t->below)
-        decode_with<WIDE, true, Index>(job, runs, count);
+        decode_with<LAYOUT, true, Index>(job, runs, count);
     else
-        decode_with<WIDE, false, Index>(job, runs, count);
+        decode_with<LAYOUT, false, Index>(job, runs, count);
 }
 
 }  // namespace
@@ -243,11 +260,14 @@ void decode_indexes(const DecodeJob &job, Run *runs, i32 count) {
 void decode_avx512(const DecodeJob &job, Run *runs, i32 count) {
     const bool bytes = job.index_bytes == 1;
     if (job.t->packed)
-        bytes ? decode_indexes<false, u8>(job, runs, count)
-              : decode_indexes<false, i32>(job, runs, count);
+        bytes ? decode_indexes<PACKED, u8>(job, runs, count)
+              : decode_indexes<PACKED, i32>(job, runs, count);
+    else if (job.t->folded)
+        bytes ? decode_with<FOLDED, true, u8>(job, runs, count)
+              : decode_with<FOLDED, true, i32>(job, runs, count);
     else if (job.t->wide)
-        bytes ? decode_indexes<true, u8>(job, runs, count)
-              : decode_indexes<true, i32>(job, runs, count);
+        bytes ? decode_indexes<WIDE, u8>(job, runs, count)
+              : decode_indexes<WIDE, i32>(job, runs, count);
 }
 
 }  // namespace rans

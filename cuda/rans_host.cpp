@@ -24,7 +24,7 @@ using namespace rans;
 
 namespace {
 
-const i32 ABI = 3;  // native.py refuses a library with another number
+const i32 ABI = 4;  // native.py refuses a library with another number
 const i32 MAX_THREADS = 64;
 
 // What native.py's names for processors' abilities are here: one family's or the other's.
@@ -49,7 +49,7 @@ i32 best_simd() {
 
 // Never more than the processor can do, whatever is asked for.
 Kernels choose(i32 simd, i32 lanes) {
-    Kernels none = {32, 0, 0, 0, 0, 0, 0, 0};
+    Kernels none = {32, 0, 0, 0, 0, 0, 0, 0, false, false};
 #if RANS_X86
     const i32 best = best_simd();
     const Kernels &chosen = (simd < best ? simd : best) == WITH_AVX512 ? AVX512 : AVX2;
@@ -84,7 +84,8 @@ struct Decode {
 
     void advance(Run *runs, i32 count) const {
         const RansTables &t = *job.t;
-        if (kernels.decode && (t.packed || t.wide)) kernels.decode(job, runs, count);
+        if (kernels.decode && (t.packed || t.wide || (t.folded && kernels.folded)))
+            kernels.decode(job, runs, count);
     }
 
     Status finish(Run run) const { return finish_decode(job, run); }
@@ -106,7 +107,8 @@ struct Encode {
     }
 
     void advance(Run *runs, i32 count) const {
-        if (kernels.encode) kernels.encode(job, runs, count);
+        if (kernels.encode && (!job.short_rows || kernels.short_rows))
+            kernels.encode(job, runs, count);
     }
 
     Status finish(Run run) const { return finish_encode(job, run); }
@@ -202,6 +204,24 @@ bool sane(const RansPrior *p) {
     return p->kind == 0 && p->size <= (i32)MAX_COMPONENTS && p->count >= 1;
 }
 
+// All rows of a pass; -1, or the first symbol that cannot be coded.
+i64 all_rows(RowsJob &job, i64 n, i32 simd) {
+    const Kernels kernels = choose(simd, 32);
+    const bool able = kernels.rows && job.t->range && (!job.short_rows || kernels.short_rows);
+    i64 bad = -1;
+    for (i64 i = 0; i < n && bad < 0;) {
+        i64 end = n;
+        if (able) {
+            i = kernels.rows(job, i, n);
+            // It stops where a group holds an escape: a few symbols later all is well.
+            end = n - i < 16 ? n : i + 16;
+        }
+        bad = finish_rows(job, i, end);
+        i = end;
+    }
+    return bad;
+}
+
 }  // namespace
 
 API i32 polycodec_abi(void) { return ABI; }
@@ -221,22 +241,31 @@ API i64 polycodec_rows(const RansTables *t,
                        i64 *escapes,         // (room)
                        i64 room,
                        i64 *escaped) {       // how many, also beyond the room
-    const Kernels kernels = choose(simd, 32);
-    RowsJob job = {t, symbols, indexes, index_bytes, rows, 0, escapes, room, 0};
-    i64 bad = -1;
-    for (i64 i = 0; i < n && bad < 0;) {
-        i64 end = n;
-        if (kernels.rows && t->range) {
-            i = kernels.rows(job, i, n);
-            // It stops where a group holds an escape: a few symbols later all is well.
-            end = n - i < 16 ? n : i + 16;
-        }
-        bad = finish_rows(job, i, end);
-        i = end;
-    }
+    RowsJob job = {t, symbols, indexes, index_bytes, rows, 0, escapes, room, 0, 0};
+    const i64 bad = all_rows(job, n, simd);
     *cost = job.cost;
     *escaped = job.escaped;
     return bad;
+}
+
+// The same for sets of 2^16 rows at most, in half the memory, without the cost: who
+// knows how many lanes to take need not have it.
+API i64 polycodec_short_rows(const RansTables *t, const i32 *symbols, const void *indexes,
+                             i32 index_bytes, i64 n, i32 simd,
+                             u16 *rows,  // (n)
+                             i64 *escapes, i64 room, i64 *escaped) {
+    RowsJob job = {t, symbols, indexes, index_bytes, 0, 0, escapes, room, 0, rows};
+    const i64 bad = all_rows(job, n, simd);
+    *escaped = job.escaped;
+    return bad;
+}
+
+// Their cost in 1/256 bit. Rows that do not exist cost nothing.
+API u64 polycodec_short_cost(const RansTables *t, const u16 *rows, i64 n) {
+    const u32 last = t->first[t->count] - 1;
+    u64 cost = 0;
+    for (i64 i = 0; i < n; ++i) cost += rows[i] <= last ? t->costs[rows[i]] : 0;
+    return cost;
 }
 
 // Encode one pass; the passes come last one first. Returns a report.
@@ -245,7 +274,15 @@ API i64 polycodec_encode_pass(const RansTables *t,
                               i64 n,
                               const RansLanes *l, i32 simd, i32 threads) {
     if (!sane(t, l, n)) return BAD_CALL;
-    const Encode work = {{t, l, rows, n}, choose(simd, l->lanes)};
+    const Encode work = {{t, l, rows, n, 0}, choose(simd, l->lanes)};
+    return code_all(work, threads);
+}
+
+API i64 polycodec_encode_short(const RansTables *t,
+                               const u16 *rows,  // (n) from polycodec_short_rows
+                               i64 n, const RansLanes *l, i32 simd, i32 threads) {
+    if (!sane(t, l, n)) return BAD_CALL;
+    const Encode work = {{t, l, 0, n, rows}, choose(simd, l->lanes)};
     return code_all(work, threads);
 }
 

@@ -50,6 +50,10 @@ struct RansTables {
     const rans::u32 *range;         // minimum (16 bits) | symbols << 16
     const rans::i16 *below;         // (64) minimum - 1, or null: over 64 tables as well
     rans::i32 guess_bits;
+    // `packed` of numbers to 511, if `below` is there: a slot's number is 256 more where
+    // r >= split, the start of slot 256.
+    const rans::u32 *folded;        // (count << precision), or null
+    const rans::u32 *splits;        // (64) below (16 bits) | split << 16
 };
 
 // Distributions of n symbols, one each; mirrors native_priors.py.
@@ -96,8 +100,9 @@ struct DecodeJob {
 struct EncodeJob {
     const RansTables *t;
     const RansLanes *l;
-    const u32 *rows;  // (n)
+    const u32 *rows;        // (n), or
     i64 n;
+    const u16 *short_rows;  // (n), if not null
 };
 
 // What is left of a chunk's symbols in this pass: [begin, end). Decoding moves begin
@@ -121,6 +126,7 @@ struct RowsJob {
     i64 *escapes;  // (room) positions of the first escapes
     i64 room;
     i64 escaped;   // how many there are
+    u16 *short_rows;  // if not null: in place of `rows`, and nobody asks for the cost
 };
 
 // Portable: -1, or the position of the first symbol that cannot be coded.
@@ -165,6 +171,7 @@ struct Kernels {
     i64 (*prior_rows)(PriorRowsJob &job, i64 begin, i64 end);
     FindValue find_value;
     EntryOfValue entry_of_value;
+    bool short_rows, folded;  // these kernels know them
 };
 
 #if RANS_X86

@@ -28,6 +28,18 @@ struct WideTables {
     }
 };
 
+// PackedTables for numbers to 511.
+struct FoldedTables {
+    const u32 *words, *splits;
+
+    RANS_FN Slot find(u32 table, u32 r, u32 precision) const {
+        const PackedTables tables = {words};
+        Slot slot = tables.find(table, r, precision);
+        slot.number += (u32)(r >= splits[table] >> 16) << 8;
+        return slot;
+    }
+};
+
 template <class Index>
 bool indexes_fit(const Index *indexes, i64 n, i32 count) {
     u32 largest = 0;
@@ -100,6 +112,10 @@ Status decode_lanes(const DecodeJob &job, Run run) {
                    ? decode_run<N, 12, PackedTables, Index>(job, tables, run)
                    : decode_run<N, 0, PackedTables, Index>(job, tables, run);
     }
+    if (t.folded) {
+        const FoldedTables tables = {t.folded, t.splits};
+        return decode_run<N, 0, FoldedTables, Index>(job, tables, run);
+    }
     if (t.wide) {
         const WideTables tables = {t.wide, t.numbers};
         return decode_run<N, 0, WideTables, Index>(job, tables, run);
@@ -108,27 +124,36 @@ Status decode_lanes(const DecodeJob &job, Run run) {
     return decode_run<N, 0, SearchedTables, Index>(job, tables, run);
 }
 
+// A step's rows, if they are short ones.
+inline const u32 *widen(const EncodeJob &job, i64 i, u32 active, u32 *room) {
+    if (!job.short_rows) return job.rows + i;
+    for (u32 k = 0; k < active; ++k) room[k] = job.short_rows[i + k];
+    return room;
+}
+
 template <u32 N, u32 P>
 Status encode_run(const EncodeJob &job, Run run) {
     const RansTables &t = *job.t;
     const RansLanes &l = *job.l;
     const u32 precision = P ? P : (u32)t.precision;
     const i64 chunk = run.chunk;
-    u32 x[N];
+    u32 x[N], room[N];
     for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
     CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
     const u32 active = (u32)((run.end - run.begin) % N);
     i64 i = run.end - active;
     if (active)
-        encode_step<HostLanes<N> >(t.rows, precision, job.rows + i, active, x, words);
+        encode_step<HostLanes<N> >(t.rows, precision, widen(job, i, active, room), active,
+                                   x, words);
     while (i > run.begin && !words.ran_out) {
         i -= N;
+        const u32 *rows = widen(job, i, N, room);
         if (words.at - words.end >= (i64)N) {
             FastWords fast = {words.at};
-            encode_step<HostLanes<N> >(t.rows, precision, job.rows + i, N, x, fast);
+            encode_step<HostLanes<N> >(t.rows, precision, rows, N, x, fast);
             words.at = fast.at;
         } else {
-            encode_step<HostLanes<N> >(t.rows, precision, job.rows + i, N, x, words);
+            encode_step<HostLanes<N> >(t.rows, precision, rows, N, x, words);
         }
     }
     for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
@@ -159,8 +184,12 @@ i64 find_rows(RowsJob &job, i64 begin, i64 end) {
             if (job.escaped < job.room) job.escapes[job.escaped] = i;
             ++job.escaped;
         }
-        job.rows[i] = first + slot;
-        job.cost += t.costs[first + slot];
+        if (job.short_rows) {
+            job.short_rows[i] = (u16)(first + slot);
+        } else {
+            job.rows[i] = first + slot;
+            job.cost += t.costs[first + slot];
+        }
     }
     return -1;
 }
@@ -177,8 +206,10 @@ Status finish_decode(const DecodeJob &job, Run run) {
 Status finish_encode(const EncodeJob &job, Run run) {
     const u32 end = job.t->first[job.t->count];
     u32 largest = 0;
-    for (i64 i = run.begin; i < run.end; ++i)
-        largest = job.rows[i] > largest ? job.rows[i] : largest;
+    for (i64 i = run.begin; i < run.end; ++i) {
+        const u32 row = job.short_rows ? job.short_rows[i] : job.rows[i];
+        largest = row > largest ? row : largest;
+    }
     if (run.begin < run.end && largest >= end) return BAD_INDEX;
 #define WITH_ROWS(N) encode_lanes<N>(job, run)
     FOR_LANES(job.l->lanes, WITH_ROWS)

@@ -41,7 +41,7 @@ BYTES_PER_CHUNK = MAX_LANES * BYTES_PER_LANE
 @dataclass
 class _Pass:
     tables: TableSet | None  # None: rows say it all
-    rows: np.ndarray  # (n,) uint32, or ENTRY without tables
+    rows: np.ndarray  # (n,) uint16 or uint32, or ENTRY without tables
     escaped: np.ndarray  # (e,) int64, positions that carry a raw value
     values: np.ndarray  # (e,) int16
 
@@ -52,6 +52,7 @@ class StreamEncoder:
     def __init__(self, *, backend: str = "auto") -> None:
         self._passes: list[_Pass] = []
         self._cost = 0
+        self._uncounted: list[_Pass] = []  # whose cost nobody has asked for yet
         self._open = True
         self._backend = select(backend)
 
@@ -88,15 +89,21 @@ class StreamEncoder:
         tables: TableSet | None,
         symbols: np.ndarray,
         rows: np.ndarray,
-        cost: int,
+        cost: int | None,
         escaped: np.ndarray,
     ) -> None:
-        self._cost += cost
         values = symbols[escaped].astype(np.int16)
         self._passes.append(_Pass(tables, rows, escaped, values))
+        if cost is None:
+            self._uncounted.append(self._passes[-1])
+        else:
+            self._cost += cost
 
     def estimated_bytes(self) -> int:
         """Return the ideal size of what was put so far, without lanes' states."""
+        for one in self._uncounted:
+            self._cost += self._backend.cost(one.tables, one.rows)
+        self._uncounted.clear()
         return -(-self._cost // (8 * COST_UNIT))
 
     def finish(
@@ -116,7 +123,9 @@ class StreamEncoder:
         """
         if crc not in CHECKSUMS:
             raise UsageError(f"unknown crc '{crc}'; expected one of {CHECKSUMS}")
-        lanes, chunks = choose_lanes(self.estimated_bytes(), lanes, chunks)
+        known = lanes is not None and chunks is not None
+        payload = 0 if known else self.estimated_bytes()
+        lanes, chunks = choose_lanes(payload, lanes, chunks)
         self._require_open()
         passes, self._passes, self._open = self._passes, [], False
         if not any(part.rows.size for part in passes):
@@ -214,6 +223,9 @@ def choose_lanes(
 
 def _side_lists(passes: list[_Pass], chunks: int, lanes: int) -> list[np.ndarray]:
     """Sort the escapes' values by chunk; within one by pass and position."""
+    empty = np.empty(0, dtype=np.int16)
+    if not any(one.escaped.size for one in passes):
+        return [empty] * chunks
     parts: list[list[np.ndarray]] = [[] for _ in range(chunks)]
     for one in passes:
         if one.escaped.size:
@@ -221,7 +233,6 @@ def _side_lists(passes: list[_Pass], chunks: int, lanes: int) -> list[np.ndarray
             edges = np.searchsorted(one.escaped, [span.stop for span in spans[:-1]])
             for chunk, values in enumerate(np.split(one.values, edges)):
                 parts[chunk].append(values)
-    empty = np.empty(0, dtype=np.int16)
     return [np.concatenate([empty, *part]) for part in parts]
 
 
@@ -244,6 +255,8 @@ def _indexes(indexes: Any, tables: TableSet) -> np.ndarray:
         array = np.ascontiguousarray(array)
     else:
         array = _integers(array, "indexes")
+    if array.dtype == np.uint8 and array.size and int(array.max()) < len(tables):
+        return array  # none is below 0, and this is a tenth of the coder's time
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < len(tables):
         raise InputError(
             f"indexes are {array.min()}..{array.max()}; the set has "
