@@ -8,7 +8,9 @@
 
 Machines differ, and so does one machine from minute to minute: coders take turns, each
 for a few calls (the first ones find the caches full of the others' data), the best of
-all calls counts, and what is to be read first are ratios within one run.
+all calls counts, and what is to be read first are ratios within one run. Rounds go on
+until nobody's best has moved for some of them: a coder that takes a tenth of a second
+finds a quiet moment later than one that takes a thousandth.
 What is timed is what a user calls, arrays in and bytes out, all checks included;
 and every coder must give its symbols back.
 """
@@ -41,6 +43,8 @@ GAUSSIANS = {0.85: 0.361, 3.0: 1.93, 5.0: 7.7}
 TINY = (0, 1, 4, 16, 64)
 _TINY_DRAWS = 50
 _TURN_SECONDS = 0.005
+_LOAD_SECONDS = 13.0  # then a load's rounds end, whatever may come
+_BETTER = 0.99  # of a best time: less is news
 
 
 @dataclass
@@ -191,7 +195,8 @@ def bench(
 ) -> dict[str, Any]:
     """Measure all coders on all loads of ``n`` symbols; plain data, ready for JSON.
 
-    Speeds are symbols per second. Raises UsageError for numbers below 1.
+    repeats: rounds without a better time that end a load. Speeds are symbols per
+    second. Raises UsageError for numbers below 1.
     """
     if n < 2 or repeats < 1:
         raise UsageError("a benchmark needs 2 symbols and 1 repeat at least")
@@ -213,40 +218,58 @@ def bench(
     }
 
 
+@dataclass
+class _Runner:
+    """A coder at work on a load, with its best times so far and its data's size."""
+
+    entry: Entry
+    load: AnyLoad
+    coder: Coder
+    encode: float = math.inf
+    decode: float = math.inf
+    size: int = 0
+
+    def turn(self) -> bool:
+        """Code for a while; returns whether a time was better than all before."""
+        before = self.encode, self.decode
+        with _settings(self.entry.simd, self.entry.threads):
+            data, seconds = _turn(self.coder.encode)
+            self.encode = min(self.encode, seconds)
+            symbols, seconds = _turn(functools.partial(self.coder.decode, data))
+            self.decode = min(self.decode, seconds)
+        same = np.array_equal(symbols, self.load.symbols)
+        assert same, f"{self.entry.name} lost symbols"
+        self.size = self.coder.size(data)
+        return self.encode < _BETTER * before[0] or self.decode < _BETTER * before[1]
+
+    def row(self) -> dict[str, Any]:
+        """Return what was measured, for a table or JSON."""
+        n, ideal = self.load.symbols.size, self.load.ideal_bytes()
+        return {
+            "load": self.load.name,
+            "prior": self.load.is_prior,
+            "coder": self.entry.name,
+            "decode": n / self.decode,
+            "encode": n / self.encode,
+            "symbols": n,
+            "bytes": self.size,
+            "overhead": self.size / ideal - 1,
+        }
+
+
 def _measure(load: AnyLoad, coders: list[Entry], repeats: int) -> list[dict[str, Any]]:
     """Let the coders take turns on a load; the best of each one's turns counts."""
-    ready = []
+    runners = []
     for entry in coders:
         part = load.cut(entry.most) if entry.most < SYMBOLS else load
         coder = entry.make(part)
         if coder is not None:
-            ready.append((entry, part, coder, {"encode": math.inf, "decode": math.inf}))
-    sizes = {}
-    for _ in range(repeats):
-        for entry, part, coder, best in ready:
-            with _settings(entry.simd, entry.threads):
-                data, seconds = _turn(coder.encode)
-                best["encode"] = min(best["encode"], seconds)
-                symbols, seconds = _turn(functools.partial(coder.decode, data))
-                best["decode"] = min(best["decode"], seconds)
-            assert np.array_equal(symbols, part.symbols), f"{entry.name} lost symbols"
-            sizes[entry.name] = coder.size(data)
-    rows = []
-    for entry, part, _, best in ready:
-        n, ideal = part.symbols.size, part.ideal_bytes()
-        rows.append(
-            {
-                "load": load.name,
-                "prior": load.is_prior,
-                "coder": entry.name,
-                "decode": n / best["decode"],
-                "encode": n / best["encode"],
-                "symbols": n,
-                "bytes": sizes[entry.name],
-                "overhead": sizes[entry.name] / ideal - 1,
-            }
-        )
-    return rows
+            runners.append(_Runner(entry, part, coder))
+    end, calm = time.perf_counter() + _LOAD_SECONDS, 0
+    while calm < repeats and time.perf_counter() < end:
+        news = [runner.turn() for runner in runners]
+        calm = 0 if any(news) else calm + 1
+    return [runner.row() for runner in runners]
 
 
 def _turn(function: Callable[[], Any]) -> tuple[Any, float]:

@@ -34,7 +34,7 @@ def bench_table(result: dict[str, Any]) -> str:
         lines[-1] += [str(row["bytes"]), over]
     machine = result["machine"]
     title = (
-        f"{result['symbols']} symbols, best of {result['repeats']}, decode / encode; "
+        f"{result['symbols']} symbols, best of all rounds, decode / encode; "
         f"{machine['processor']}, {machine['simd']}"
     )
     return "\n\n".join([title, _grid(header, lines), _tiny(result["tiny"])])

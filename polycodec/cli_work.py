@@ -177,7 +177,9 @@ def bench(
     symbols: Annotated[
         int, typer.Option(metavar="N", help="Of each load; 491520 are a photo's.")
     ] = 491_520,
-    repeats: Annotated[int, typer.Option(metavar="K", help="Turns of each.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(metavar="K", help="Calm rounds that end a load.")
+    ] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Measure the range coder beside others that are installed."""
