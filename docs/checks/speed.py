@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,14 @@ class Stopwatch:
                 self.seconds += time.perf_counter() - started
 
         setattr(owner, name, timed)
+
+    def on_coder(self) -> Stopwatch:
+        """Wrap the range coder's own calls."""
+        for name in ("put", "finish"):
+            self.wrap(StreamEncoder, name)
+        for name in ("get", "finish"):
+            self.wrap(StreamDecoder, name)
+        return self
 
 
 def subjects(checkpoint: str | None) -> dict[str, tuple[Callable, Callable]]:
@@ -77,13 +86,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     pixels = np.array(Image.open(args.photo).convert("RGB"))
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
-    watch = Stopwatch()
-    for owner, names in (
-        (StreamEncoder, ("put", "finish")),
-        (StreamDecoder, ("get", "finish")),
-    ):
-        for name in names:
-            watch.wrap(owner, name)
+    watch = Stopwatch().on_coder()
     best: dict[str, dict[str, float]] = {}
     with torch.inference_mode():
         codecs = subjects(args.checkpoint)
@@ -91,7 +94,7 @@ def main() -> None:
             for name, (compress, decompress) in codecs.items():
                 if turn > 2 and name.startswith("cheng"):
                     continue  # seconds a call: two rounds are enough
-                row = measure(compress, decompress, x, watch)
+                row, _ = measure(compress, decompress, x, watch)
                 if turn:  # the first round warms up
                     old = best.setdefault(name, row)
                     best[name] = {k: min(v, old[k]) for k, v in row.items()}
@@ -101,8 +104,10 @@ def main() -> None:
     print(json.dumps({"torch": torch.__version__, **best}, indent=1))
 
 
-def measure(compress: Callable, decompress: Callable, x, watch: Stopwatch) -> dict:
-    """Seconds of one round trip."""
+def measure(
+    compress: Callable, decompress: Callable, x, watch: Stopwatch
+) -> tuple[dict[str, float], Any]:
+    """Seconds of one round trip, and what was compressed."""
     watch.seconds, started = 0.0, time.perf_counter()
     data = compress(x)
     row = {"compress": time.perf_counter() - started, "coder, compress": watch.seconds}
@@ -110,7 +115,7 @@ def measure(compress: Callable, decompress: Callable, x, watch: Stopwatch) -> di
     decompress(data)
     row["decompress"] = time.perf_counter() - started
     row["coder, decompress"] = watch.seconds
-    return row
+    return row, data
 
 
 if __name__ == "__main__":
