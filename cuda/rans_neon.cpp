@@ -10,6 +10,9 @@
 //
 // All lanes of a step pass one stage before the next stage begins: each stage then has
 // many chains side by side, which processors with short windows need to hide loads.
+//
+// Instructions per symbol at 32 lanes, counted in an emulator: 11 to decode and 10 to
+// encode, of the portable coder 34 and 28. Time has not been measured yet.
 
 #include "rans_host.h"
 
@@ -69,7 +72,8 @@ RANS_FN Eight widen(uint16x8_t v) {
 
 RANS_FN Eight load_indexes(const u8 *p) { return widen(vmovl_u8(vld1_u8(p))); }
 RANS_FN Eight load_indexes(const i32 *p) {
-    return {vreinterpretq_u32_s32(vld1q_s32(p)), vreinterpretq_u32_s32(vld1q_s32(p + 4))};
+    const int32x4_t low = vld1q_s32(p), high = vld1q_s32(p + 4);
+    return {vreinterpretq_u32_s32(low), vreinterpretq_u32_s32(high)};
 }
 
 RANS_FN uint8x8_t load_bytes(const u8 *p) { return vld1_u8(p); }
@@ -175,9 +179,11 @@ struct Decoder {
         const uint8x16_t words = vcombine_u8(vld1_u8(at), vdup_n_u8(0));
         const uint8x16x2_t both = {{vreinterpretq_u8_u32(x), words}};
         at += bytes_of(set);
-        return vreinterpretq_u32_u8(vqtbl2q_u8(both, vld1q_u8(PERMUTATIONS.spread + set)));
+        const uint8x16_t places = vld1q_u8(PERMUTATIONS.spread + set);
+        return vreinterpretq_u32_u8(vqtbl2q_u8(both, places));
     }
 
+    // Symbols of eight lanes: minimum - 1 + number.
     RANS_FN void write(const Index *index, uint16x8_t number, i32 *out) const {
         if (near) {
             const uint8x16_t bytes = vcombine_u8(load_bytes(index), vdup_n_u8(0));
@@ -190,10 +196,10 @@ struct Decoder {
         }
         const u32 *minimum = (const u32 *)t.minimum;
         const Eight lanes = load_indexes(index), n = widen(number);
-        const V low = vaddq_u32(gather(minimum, lanes.low), vsubq_u32(n.low, all(1)));
-        const V high = vaddq_u32(gather(minimum, lanes.high), vsubq_u32(n.high, all(1)));
-        vst1q_s32(out, vreinterpretq_s32_u32(low));
-        vst1q_s32(out + 4, vreinterpretq_s32_u32(high));
+        const V low = vaddq_u32(gather(minimum, lanes.low), n.low);
+        const V high = vaddq_u32(gather(minimum, lanes.high), n.high);
+        vst1q_s32(out, vreinterpretq_s32_u32(vsubq_u32(low, all(1))));
+        vst1q_s32(out + 4, vreinterpretq_s32_u32(vsubq_u32(high, all(1))));
     }
 
     RANS_FN bool take(i64 chunk, const uint16x8_t *number, i32 *out) const {
@@ -390,7 +396,7 @@ i64 rows(RowsJob &job, i64 begin, i64 end) {
 }  // namespace
 
 // Priors are left to the portable coder.
-const Kernels NEON = {8, decode, encode, rows, 0, 0, 0, 0};
+const Kernels NEON = {8, decode, encode, rows, 0, 0, 0, 0, false, false};
 
 }  // namespace rans
 
