@@ -57,6 +57,20 @@ def _call(name: str, *args: Any) -> None:
         raise UsageError(f"the CUDA driver's {name} failed ({status}): {said}")
 
 
+def _load(capability: tuple[int, int]) -> tuple[ctypes.c_void_p, str]:
+    """Return the kernels' module, and whether they are "prebuilt" or "compiled".
+
+    A driver that is older than the prebuilt ones' compiler refuses them.
+    """
+    from polycodec.cuda import prebuild  # or `python -m` would find it imported
+
+    module, ready = ctypes.c_void_p(), prebuild.image(capability)
+    if ready and not _driver().cuModuleLoadData(ctypes.byref(module), ready):
+        return module, "prebuilt"
+    _call("cuModuleLoadData", ctypes.byref(module), nvrtc.kernels(capability))
+    return module, "compiled"
+
+
 class Device:
     """One GPU: buffers, copies and launches (device.Runtime).
 
@@ -80,10 +94,9 @@ class Device:
             _call("cuDeviceGetAttribute", ctypes.byref(optin), _SHARED_OPTIN, handle)
             self._optin = optin.value
             self.shared_limit = min(optin.value, _TABLE_BYTES)
-            image = nvrtc.kernels((properties.major, properties.minor))
-            self._context, self._module = ctypes.c_void_p(), ctypes.c_void_p()
+            self._context = ctypes.c_void_p()
             _call("cuCtxGetCurrent", ctypes.byref(self._context))
-            _call("cuModuleLoadData", ctypes.byref(self._module), image)
+            self._module, self.kernels = _load((properties.major, properties.minor))
         self._functions: dict[str, ctypes.c_void_p] = {}
 
     def empty(self, count: int, dtype: np.dtype | str) -> torch.Tensor:

@@ -2,7 +2,8 @@
 """Kernels for a device, compiled from rans_cuda.cu by NVRTC, without nvcc.
 
     image = kernels((9, 0))    a cubin for compute capability 9.0, from the disk cache
-                               or compiled now (seconds, once)
+                               or compiled now (seconds, once); usual ones come
+                               with the package (prebuild.py)
 
 NVRTC comes with torch's CUDA wheels. The cache's key is the hash of sources, options,
 target and NVRTC's version; files appear under their name at once or not at all, so
@@ -168,15 +169,20 @@ def target_for(capability: tuple[int, int], supported: list[int]) -> str:
     return f"{'sm' if below[-1] // 10 == capability[0] else 'compute'}_{below[-1]}"
 
 
+def digest(target: str, *more: str) -> str:
+    """Return the key of what today's sources and options make for a target, in hex."""
+    hashed = hashlib.sha256()
+    for part in (*_texts(), *(text.encode() for text in (*OPTIONS, target, *more))):
+        hashed.update(len(part).to_bytes(8, "little") + part)
+    return hashed.hexdigest()
+
+
 def kernels(capability: tuple[int, int]) -> bytes:
     """Return the kernels' image for a device, ready for the driver to load."""
     nvrtc = compiler()
     target = target_for(capability, nvrtc.capabilities())
     version = "{}.{}".format(*nvrtc.version)
-    digest = hashlib.sha256()
-    for part in (*_texts(), *(text.encode() for text in (*OPTIONS, target, version))):
-        digest.update(len(part).to_bytes(8, "little") + part)
-    final = cache_folder() / f"rans-{target}-{digest.hexdigest()[:24]}.bin"
+    final = cache_folder() / f"rans-{target}-{digest(target, version)[:24]}.bin"
     if final.is_file():
         return final.read_bytes()
     image, _ = nvrtc.compile(target)

@@ -121,13 +121,14 @@ def about(dry: bool) -> dict:
         return facts | {"device": f"none: emulation on the host; {NOT_YET}"}
     import torch
 
-    from polycodec.cuda import nvrtc
+    from polycodec.cuda import driver, nvrtc
 
     properties = torch.cuda.get_device_properties(0)
     facts |= {"device": properties.name, "torch": torch.__version__}
     facts["capability"] = f"{properties.major}.{properties.minor}"
     facts["processors"] = properties.multi_processor_count
     facts["cuda"] = torch.version.cuda
+    facts["kernels"] = driver.on("cuda").kernels
     facts["nvrtc"] = "{}.{}".format(*nvrtc.compiler().version)
     facts["driver"] = said(
         "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"
