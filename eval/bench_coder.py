@@ -191,7 +191,7 @@ def entries(others: Mapping[str, Callable[..., Coder | None]]) -> list[Entry]:
 
 
 def bench(
-    n: int = SYMBOLS, repeats: int = 5, progress: Callable[[str], None] | None = None
+    n: int = SYMBOLS, repeats: int = 12, progress: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Measure all coders on all loads of ``n`` symbols; plain data, ready for JSON.
 

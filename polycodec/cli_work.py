@@ -179,7 +179,7 @@ def bench(
     ] = 491_520,
     repeats: Annotated[
         int, typer.Option(metavar="K", help="Calm rounds that end a load.")
-    ] = 5,
+    ] = 12,
     as_json: AsJson = False,
 ) -> None:
     """Measure the range coder beside others that are installed."""
