@@ -146,7 +146,7 @@ class SoundCodec(Codec):
         """Samples (B, 1, F · hop), not clamped, of codes (B, C, F)."""
         self.check_codes(codes)
         rows = []
-        for item in codes:
+        for item in codes.to(next(self.parameters()).device):
             stream = self.synthesis_stream(levels)
             rows.append(torch.cat([*stream.push(item), *stream.flush()], dim=1))
         return torch.stack(rows)
