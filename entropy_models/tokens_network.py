@@ -57,7 +57,7 @@ class Perceptron(Trunk):
 
 
 class TokenNetwork(nn.Module):
-    """Logits of each level of a column from the columns before it."""
+    """Predicts each level of a column from the columns before it."""
 
     def __init__(self, sizes: Sequence[int], trunk: Trunk, width: int) -> None:
         super().__init__()
@@ -65,10 +65,22 @@ class TokenNetwork(nn.Module):
         self.out = nn.Parameter(0.05 * torch.randn(len(sizes), max(sizes), width))
         self.register_buffer("order0", torch.zeros(len(sizes), max(sizes)))
 
-    def forward(self, columns: Tensor) -> Tensor:
-        """Logits (B, L, S, K) of the last S of (B, L, lead + S) columns."""
+    def forward(self, columns: Tensor, target: Tensor) -> Tensor:
+        """Mean nats of the tokens of target (B, L, S), the last of columns (B, L, lead
+        + S).
+
+        Levels go one by one: with their own number of tokens, and without the columns
+        that have none, a step takes half as long as with all at once.
+        """
         g = self.trunk(columns).unflatten(2, (len(self.sizes), -1))
-        return torch.einsum("bsld,lkd->blsk", g, self.out) + self.order0[:, None]
+        total, known = g.new_zeros(()), target < max(self.sizes)
+        for level, size in enumerate(self.sizes):
+            here = known[:, level]
+            logits = g[:, :, level][here] @ self.out[level, :size].T
+            logits = logits + self.order0[level, :size]
+            tokens = target[:, level][here]
+            total = total + F.cross_entropy(logits, tokens, reduction="sum")
+        return total / known.sum().clamp_min(1)
 
 
 def train(
@@ -87,15 +99,14 @@ def train(
     short = max(0, WINDOW - stream.shape[1])
     stream = np.pad(stream, ((0, 0), (0, short)), constant_values=fill)
     adam = torch.optim.Adam(network.parameters(), lr=rate)
-    total = max(2, steps)  # the schedule divides by the steps of its rise, less one
-    rise = max(2, min(total / 10, 50))
+    # The schedule divides by the steps of its rise less one: no number of steps makes
+    # 0.11 of them one.
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        adam, rate, total_steps=total, pct_start=rise / total
+        adam, rate, total_steps=steps, pct_start=min(0.11, 50 / steps)
     )
     for step in range(steps):
         columns, target = _windows(stream, network, rng)
-        logits = network(columns).flatten(0, 2)
-        loss = F.cross_entropy(logits, target.flatten(), ignore_index=fill)
+        loss = network(columns, target)
         adam.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

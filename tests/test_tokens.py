@@ -145,7 +145,7 @@ def test_fit_is_reproducible(name):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("steps", [1, 10])
+@pytest.mark.parametrize("steps", [1, 2, 10])
 def test_few_steps_are_enough_to_fit(steps):
     model = quick_fit("tokens-adaptive", 1, steps=steps)
     codes = torch.from_numpy(markov(20, 5))[None]

@@ -9,7 +9,7 @@
     transformer         `tokens-transformer`, fitted here for as many seconds as --steps
                         steps of `tokens-adaptive` take, which ships
     transformer xN      the same for --longer times as many
-    adaptive            with --refit: `tokens-adaptive` fitted here, as a check
+    adaptive            if named in --models: `tokens-adaptive` fitted here, as a check
 
 Models are fitted to the tokens of the sounds in TRAIN without every 20th speaker, as an
 export does it, and code those of TEST, from which nothing is learned, in chunks of 10 s
@@ -45,6 +45,7 @@ from polycodec.train.data_speech import UNKNOWN, speakers_of
 
 SPAN = 500  # frames of a file's chunk at 50 a second
 TRIAL = 20  # steps that tell how long one takes
+MODELS = ("static", "shipped", "transformer", "adaptive")
 HOLDOUT = 20  # every so many speakers are kept out, as the configs have it
 
 
@@ -125,14 +126,18 @@ def models(codec, codes: list[np.ndarray], args) -> Iterator[tuple[str, Fit]]:
     def make(name: str) -> Callable[[], torch.nn.Module]:
         return lambda: build(f"entropy/{name}", sizes=codec.sizes)
 
-    yield "static", fitted(make("tokens-static")(), codes)
-    yield "shipped", Fit(codec.entropy)
-    if args.refit:
+    if "static" in args.models:
+        yield "static", fitted(make("tokens-static")(), codes)
+    if "shipped" in args.models:
+        yield "shipped", Fit(codec.entropy)
+    if "adaptive" in args.models:
         yield "adaptive", fitted(make("tokens-adaptive")(), codes, steps=args.steps)
+    if "transformer" not in args.models:
+        return
     budget = args.steps * step_seconds(make("tokens-adaptive"), codes)
     one = step_seconds(make("tokens-transformer"), codes)
     say(f"{args.steps} steps of adaptive: {budget:.0f} s; of transformer: {one:.2f} s")
-    for times in (1.0, args.longer):
+    for times in sorted({1.0, args.longer}):
         steps = max(10, round(times * budget / one))
         name = "transformer" if times == 1 else f"transformer x{times:g}"
         yield name, fitted(make("tokens-transformer")(), codes, steps=steps)
@@ -267,7 +272,7 @@ def main() -> None:
     parser.add_argument("--checkpoint")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--longer", type=float, default=2.0)
-    parser.add_argument("--refit", action="store_true")
+    parser.add_argument("--models", nargs="+", default=MODELS[:3], choices=MODELS)
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 4, 8])
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
