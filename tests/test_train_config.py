@@ -93,7 +93,7 @@ def test_includes_that_do_not_work_are_input_errors(run_config, tmp_path):
 def test_the_schema_knows_every_section_and_refuses_others():
     schema = json_schema()
     every = {"codec", "data", "optim", "run", "eval"}
-    assert set(schema["properties"]) == every | {"loss", "stages", "adversary"}
+    assert set(schema["properties"]) == every | {"loss", "stages", "rates", "adversary"}
     assert schema["additionalProperties"] is False
     assert "crop" in schema["$defs"]["DataSection"]["properties"]
 
