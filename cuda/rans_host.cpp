@@ -138,15 +138,16 @@ i64 code_chunks(const Work &work, i64 begin, i64 end) {
     for (i64 chunk = begin; chunk < end; chunk += 2) {
         const i32 count = end - chunk >= 2 ? 2 : 1;
         Run runs[2];
+        Status started[2];
         for (i32 k = 0; k < count; ++k) {
             runs[k] = run_of(work.size(), chunk + k, l.chunks, l.lanes);
-            const Status status = work.start(runs[k]);
-            if (status != FINE) return ((chunk + k) << 3) | status;
+            started[k] = work.start(runs[k]);
         }
-        if (count == 2) work.advance(runs, 2);
+        if (count == 2 && started[0] == FINE && started[1] == FINE) work.advance(runs, 2);
         for (i32 k = 0; k < count; ++k) {
-            work.advance(runs + k, 1);
-            const Status status = work.finish(runs[k]);
+            // The first chunk's error counts, on one thread as on many.
+            if (started[k] == FINE) work.advance(runs + k, 1);
+            const Status status = started[k] == FINE ? work.finish(runs[k]) : started[k];
             if (status != FINE) return ((chunk + k) << 3) | status;
         }
     }

@@ -29,7 +29,7 @@ from coder_streams import (
     random_tables,
 )
 
-from polycodec.cuda import StreamDecoder, build
+from polycodec.cuda import StreamDecoder, build, layouts
 from polycodec.cuda.layouts import prepare
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -46,6 +46,11 @@ pytestmark = [
     pytest.mark.skipif(not COMPILER, reason="no aarch64-linux-gnu-g++"),
     pytest.mark.skipif(not QEMU, reason="no qemu-aarch64"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def layouts_of_aarch64(monkeypatch):
+    monkeypatch.setattr(layouts, "_FOLDED", False)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ lacks are skipped. POLYCODEC_TEST_CASES=1000 runs more random cases.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import types
 
 import numpy as np
 import pytest
@@ -134,8 +136,30 @@ def test_every_layout_of_tables(layout):
     struct = prepare(tables).struct
     kinds = ("packed", "folded", "wide")
     assert [k for k in kinds if getattr(struct, k)] == [layout] * (layout in kinds)
-    passes = [random_pass(rng, tables, 3000, np.uint8)]
+    passes = [random_pass(rng, tables, 3000, dtype) for dtype in (np.uint8, np.int32)]
     assert_all_alike(passes, ("numpy", *LEVELS), lanes=32, chunks=2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+@pytest.mark.parametrize("count", [64, 128])
+def test_rows_to_the_last_of_sixteen_bits(count, dtype):
+    """2^16 rows, then one more; of 64 tables kernels keep the numbers in registers."""
+    size, rng = (1 << 16) // count, np.random.default_rng(count)
+    freqs = np.full(1 << 16, (1 << 12) // size)
+    for beyond in (0, 1):
+        if beyond:  # the last table's last frequency becomes two
+            freqs = np.append(freqs, 1)
+            freqs[-2] -= 1
+        sizes = [size] * (count - 1) + [size + beyond]
+        tables = TableSet(12, sizes, rng.integers(-32768, 31000, count), freqs)
+        _, symbols, indexes = random_pass(rng, tables, 2000, dtype)
+        indexes[-9:], symbols[-9:] = count - 1, tables.maximum[-1]
+        rows, *_ = native.rows(tables, symbols, indexes)
+        assert rows[-1] == len(freqs) - 1
+        long = beyond or "neon" in native.SIMD
+        assert rows.dtype == (np.uint32 if long else np.uint16)
+        one = (tables, symbols, indexes)
+        assert_all_alike([one], ("numpy", *LEVELS), lanes=32, chunks=2)
 
 
 def test_limits_of_sixteen_bits():
@@ -278,6 +302,33 @@ def test_threads_change_nothing(simd, number, monkeypatch):
     cut = alone[:-8]  # of the last chunk: the first failing chunk is reported
     with pytest.raises(TruncatedError, match="chunk 4 of 5"):
         decode(cut, passes, simd)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_first_failing_chunk_is_reported(number):
+    # Chunk 0 has no room for words; chunk 1's partial step asks for a row beyond.
+    tables = TableSet(8, [2], [0], [255, 1])
+    rows = np.ones(7, np.uint16)
+    rows[6] = 2
+    fields = ("side", "side_next", "side_end", "word", "word_end")
+    lanes = types.SimpleNamespace(
+        states=np.full((2, 2), 2**32 - 1, np.uint32),
+        words=np.zeros(8, np.uint16),
+        mini=False,
+        **{name: np.zeros(2, np.int64) for name in fields},
+    )
+    lanes.word[1] = 8
+    struct, room = native.prepare(tables).struct, native._describe(lanes)
+    for simd in range(BEST + 1):
+        report = native.library().encode_short(
+            ctypes.addressof(struct),
+            rows.ctypes.data,
+            rows.size,
+            ctypes.addressof(room),
+            simd,
+            number,
+        )
+        assert report == native._WORDS_RAN_OUT  # of chunk 0
 
 
 def test_number_of_threads(monkeypatch):
