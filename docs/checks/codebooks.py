@@ -6,8 +6,8 @@
 The backbone, a transform alone, learns first. Each variant starts from its averaged
 weights, builds its codebooks from the same latents with as many codes, and all train
 on for the same steps and batches; nothing is tuned for one of them. Exported, they
-code the test utterances to files (`polycodec eval`); codes in use and perplexity are
-counted over the same utterances.
+code the test utterances to files (`polycodec eval`), with static tables for all, which
+take a second to fit; codes in use and perplexity are counted over the same utterances.
 
 Every part is skipped where its result is there, so the script can be stopped and
 started again. RUNS/codebooks.json holds the table.
@@ -69,6 +69,7 @@ def config(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
         tree["codec"]["quantizer"] = VARIANTS["structural-se"]  # idle
     else:
         tree["optim"]["warmup"] = 20
+        tree["codec"]["entropy"] = {"name": "tokens-static"}
         tree["codec"]["quantizer"] = quantizer = dict(VARIANTS[name])
         if quantizer["name"] != "structural":  # as many codes as the graph gave
             first = load_codec(runs / "structural-se" / zoo.EXPORTED).sizes[0]
