@@ -17,13 +17,10 @@ and every coder must give its symbols back.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -33,6 +30,7 @@ from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, native, threa
 from polycodec.entropy_models.priors import LOG_STEP, SCALE_BINS, SCALE_MIN
 from polycodec.entropy_models.tables import gaussian_tables
 from polycodec.errors import UsageError
+from polycodec.eval.bench_clock import BETTER, environment, machine, until_calm
 from polycodec.eval.bench_others import Coder, installed
 from polycodec.eval.bench_priors import PriorLoad, installed_for_priors, prior_loads
 
@@ -44,7 +42,6 @@ TINY = (0, 1, 4, 16, 64)
 _TINY_DRAWS = 50
 _TURN_SECONDS = 0.005
 _LOAD_SECONDS = 13.0  # then a load's rounds end, whatever may come
-_BETTER = 0.99  # of a best time: less is news
 
 
 @dataclass
@@ -140,25 +137,6 @@ def ours(backend: str, **options: Any) -> Callable[[AnyLoad], Coder]:
     return coder
 
 
-@contextlib.contextmanager
-def _settings(simd: str | None, number: int) -> Iterator[None]:
-    """Force a level of the C library and a number of threads for a while."""
-    wanted = {"POLYCODEC_SIMD": simd, "POLYCODEC_THREADS": str(number)}
-    before = {name: os.environ.get(name) for name in wanted}
-    try:
-        _put(wanted)
-        yield
-    finally:
-        _put(before)
-
-
-def _put(values: dict[str, str | None]) -> None:
-    for name, value in values.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-
-
 @dataclass
 class Entry:
     """A coder in the run, with what must be set while it works."""
@@ -212,7 +190,7 @@ def bench(
     return {
         "symbols": n,
         "repeats": repeats,
-        "machine": _machine(),
+        "machine": machine(),
         "rows": rows,
         "tiny": _tiny(tables),
     }
@@ -232,7 +210,8 @@ class _Runner:
     def turn(self) -> bool:
         """Code for a while; returns whether a time was better than all before."""
         before = self.encode, self.decode
-        with _settings(self.entry.simd, self.entry.threads):
+        wanted = {"POLYCODEC_SIMD": self.entry.simd}
+        with environment({**wanted, "POLYCODEC_THREADS": str(self.entry.threads)}):
             data, seconds = _turn(self.coder.encode)
             self.encode = min(self.encode, seconds)
             symbols, seconds = _turn(functools.partial(self.coder.decode, data))
@@ -240,7 +219,7 @@ class _Runner:
         same = np.array_equal(symbols, self.load.symbols)
         assert same, f"{self.entry.name} lost symbols"
         self.size = self.coder.size(data)
-        return self.encode < _BETTER * before[0] or self.decode < _BETTER * before[1]
+        return self.encode < BETTER * before[0] or self.decode < BETTER * before[1]
 
     def row(self) -> dict[str, Any]:
         """Return what was measured, for a table or JSON."""
@@ -265,10 +244,7 @@ def _measure(load: AnyLoad, coders: list[Entry], repeats: int) -> list[dict[str,
         coder = entry.make(part)
         if coder is not None:
             runners.append(_Runner(entry, part, coder))
-    end, calm = time.perf_counter() + _LOAD_SECONDS, 0
-    while calm < repeats and time.perf_counter() < end:
-        news = [runner.turn() for runner in runners]
-        calm = 0 if any(news) else calm + 1
+    until_calm([runner.turn for runner in runners], repeats, _LOAD_SECONDS)
     return [runner.row() for runner in runners]
 
 
@@ -308,14 +284,3 @@ def _tiny(tables: TableSet) -> list[dict[str, Any]]:
         means = {name: float(np.mean(values)) for name, values in sizes.items()}
         rows.append({"symbols": n, **means})
     return rows
-
-
-def _machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii") as file:
-        names = [line.split(":")[1] for line in file if line.startswith("model name")]
-        model = names[0].strip() if names else model
-    level = "none"
-    if native.library() is not None:
-        level = native.SIMD[native.library().best_simd]
-    return {"processor": model, "simd": level, "python": platform.python_version()}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coder's benchmark as text: ratios first, then this machine's own figures."""
+"""The benchmarks as text: ratios first, then this machine's own figures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 # What ours is compared with, where it is there: (column, coder).
@@ -38,6 +39,61 @@ def bench_table(result: dict[str, Any]) -> str:
         f"{machine['processor']}, {machine['simd']}"
     )
     return "\n\n".join([title, _grid(header, lines), _tiny(result["tiny"])])
+
+
+def codec_table(result: dict[str, Any]) -> str:
+    """Return the tables of a result of ``bench_codec.bench``, a kind each."""
+    rows, about = result["rows"], result["machine"]
+    parts = [
+        f"best of all rounds, compress / decompress; {about['device']}; "
+        f"{about['processor']}, {about['simd']}, threads {about['threads']}, "
+        f"torch {about['torch']}"
+    ]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        group = [row for row in rows if row["kind"] == kind]
+        parts.append(_codecs(kind, group))
+    if result["skipped"]:
+        lines = [f"{name}: {why}" for name, why in result["skipped"].items()]
+        parts.append("not measured\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _codecs(kind: str, rows: list[dict[str, Any]]) -> str:
+    """The table of one kind; "x first": the speed as a multiple of the first row's."""
+    image, first = kind == "image", rows[0]
+    what = "{width}x{height}" if image else "{duration:g} s at {rate} Hz"
+    speed = "megapixels_per_second" if image else "real_time_factor"
+    rate, label = ("bpp", "Mpixel/s") if image else ("kbps", "real-time factor")
+    header = ["codec", "setting", "x first", "ms", label, "coder %", "peak MB"]
+    lines = []
+    for row in rows:
+        ways = [(row[way], first[way]) for way in ("compress", "decompress")]
+        cells = [
+            _pair(base["seconds"] / one["seconds"] for one, base in ways),
+            _pair(1000 * one["seconds"] for one, _ in ways),
+            _pair(one[speed] for one, _ in ways),
+            _pair(_times(one["coder_share"], 100) for one, _ in ways),
+            _pair(_times(one["peak_bytes"], 1e-6) for one, _ in ways),
+            str(row["bytes"]),
+            f"{row[rate]:.3f}",
+            str(row["rounds"]),
+        ]
+        lines.append([row["codec"], row["setting"], *cells])
+    title = f"{kind}, {what.format(**first)}, {first['input']}"
+    return title + "\n" + _grid([*header, "bytes", rate, "rounds"], lines)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else factor * value
+
+
+def _pair(values: Iterable[float | None]) -> str:
+    """Figures of three digits; a dash: not measured."""
+    return " / ".join("–" if v is None else _digits(v) for v in values)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _ratio(row: dict[str, Any], base: dict[str, Any] | None) -> str:

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line; ends the process with the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(args)
-    if args[:1] == ["eval"]:
+    if args[:1] in (["eval"], ["bench"]):
         args = cli_work.spread(args, ("--dataset", "--codec", "--reuse"))
     try:
         code = get_command(app).main(

@@ -155,3 +155,25 @@ Data = Annotated[
 Limit = Annotated[
     int | None, typer.Option(metavar="N", help="The first N pictures only.")
 ]
+
+# --- bench -----------------------------------------------------------------------
+
+BenchCodecs = Annotated[
+    list[str] | None,
+    typer.Option("--codec", metavar="NAME...", help="NAME@RUN too. All unless told."),
+]
+BenchInput = Annotated[
+    str | None,
+    typer.Option("--input", metavar="FILE", help="Codecs: code this, in one piece."),
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", help="Codecs: of networks and coder.")
+]
+Symbols = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Coder: of each load; 491520, a photo's."),
+]
+Repeats = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Calm rounds that end it; coder 12, codec 3."),
+]

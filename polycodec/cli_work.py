@@ -15,6 +15,8 @@ import typer
 from polycodec.cli_options import (
     Anchors,
     AsJson,
+    BenchCodecs,
+    BenchInput,
     Checkpoint,
     Codecs,
     Data,
@@ -25,14 +27,18 @@ from polycodec.cli_options import (
     Published,
     PublishedIds,
     Qualities,
+    Quality,
     Reference,
+    Repeats,
     Report,
     Reuse,
     Show,
+    Symbols,
     TargetBpps,
     TargetRates,
+    Threads,
 )
-from polycodec.cli_values import check_device
+from polycodec.cli_values import check_device, check_quality
 from polycodec.errors import UsageError
 
 
@@ -163,33 +169,59 @@ def _evaluate_sound(dataset: Any, **options: Any) -> str:
 
 
 def _only(kind: str, options: dict[str, Any]) -> None:
-    """Refuse options that only a data set of the other ``kind`` understands."""
+    """Refuse options that are for another ``kind`` of work than this one."""
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise UsageError(
-            f"--{given[0].replace('_', '-')} is for {kind}, which this data set is "
-            "not; leave it out"
+            f"--{given[0].replace('_', '-')} is for {kind}, which this is not; leave "
+            "it out"
         )
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="coder", help="What to measure.")],
-    symbols: Annotated[
-        int, typer.Option(metavar="N", help="Of each load; 491520 are a photo's.")
-    ] = 491_520,
-    repeats: Annotated[
-        int, typer.Option(metavar="K", help="Calm rounds that end a load.")
-    ] = 12,
+    what: Annotated[
+        str, typer.Argument(metavar="coder|codec", help="What to measure.")
+    ],
+    codec: BenchCodecs = None,
+    source: BenchInput = None,
+    quality: Quality = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    symbols: Symbols = None,
+    repeats: Repeats = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the range coder beside others that are installed."""
-    if what != "coder":
-        raise UsageError(f"no benchmark is called '{what}'; expected coder")
-    from polycodec.eval.bench_coder import bench as run
-    from polycodec.eval.bench_table import bench_table
+    """Measure the range coder or whole codecs, beside others that are installed."""
+    check_device(device)
+    check_quality(quality)
+    options: dict[str, Any] = {"codec": codec, "input": source, "quality": quality}
+    options |= {"device": None if device == "auto" else device, "threads": threads}
+    say = partial(print, file=sys.stderr, flush=True)
+    if what == "coder":
+        _only("bench codec", options)
+        from polycodec.eval.bench_coder import SYMBOLS
+        from polycodec.eval.bench_coder import bench as run_coder
+        from polycodec.eval.bench_table import bench_table as table
 
-    result = run(symbols, repeats, partial(print, file=sys.stderr, flush=True))
-    print(json.dumps(result, indent=2) if as_json else bench_table(result))
+        symbols = SYMBOLS if symbols is None else symbols
+        result = run_coder(symbols, 12 if repeats is None else repeats, say)
+    elif what == "codec":
+        _only("bench coder", {"symbols": symbols})
+        from polycodec.eval.bench_codec import bench as run_codec
+        from polycodec.eval.bench_table import codec_table as table
+
+        result = run_codec(
+            codec,
+            device=device,
+            source=source,
+            quality=50.0 if quality is None else quality,
+            threads=threads,
+            repeats=3 if repeats is None else repeats,
+            progress=say,
+        )
+    else:
+        raise UsageError(f"no benchmark is called '{what}'; expected coder or codec")
+    print(json.dumps(result, indent=2) if as_json else table(result))
 
 
 def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:

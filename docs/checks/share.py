@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from speed import Stopwatch, measure
+from speed import measure
 
 from polycodec.codecs import zoo
 from polycodec.cuda import native
+from polycodec.eval.bench_clock import Stopwatch
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 
@@ -46,11 +47,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    watch = Stopwatch().on_coder()
+    watch = Stopwatch()
     paths = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in PICTURES)
     totals: dict[str, dict[str, float]] = {}
     different = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), watch.on_coder():
         codec = zoo.load("image/default")
         compress = functools.partial(codec.compress, quality=args.quality)
         for turn, path in enumerate(paths[:1] + paths):  # the first one warms up

@@ -6,7 +6,8 @@
 All in one process and one run, the codecs taking turns, the best of the rounds:
 `mbt2018-mean` (quality 4) and `cheng2020-anchor` with random weights, whose time does
 not depend on training except through the number of bytes. `coder` is the time inside
-the range coder's own calls and its share of the whole.
+the range coder's own calls and its share of the whole. `polycodec bench codec --input
+PHOTO` measures the same in rounds that go on until nothing gets better.
 """
 
 from __future__ import annotations
@@ -23,56 +24,16 @@ import torch
 from PIL import Image
 
 from polycodec.codecs import zoo
-from polycodec.cuda import StreamDecoder, StreamEncoder
-
-
-class Stopwatch:
-    """Adds up the seconds spent in the methods it wraps."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def wrap(self, owner: type, name: str) -> None:
-        """Time every call of ``owner.name``."""
-        inner = getattr(owner, name)
-
-        def timed(*args, **options):
-            started = time.perf_counter()
-            try:
-                return inner(*args, **options)
-            finally:
-                self.seconds += time.perf_counter() - started
-
-        setattr(owner, name, timed)
-
-    def on_coder(self) -> Stopwatch:
-        """Wrap the range coder's own calls."""
-        for name in ("put", "finish"):
-            self.wrap(StreamEncoder, name)
-        for name in ("get", "finish"):
-            self.wrap(StreamDecoder, name)
-        return self
+from polycodec.eval.bench_clock import Stopwatch
+from polycodec.eval.bench_subjects import peers
 
 
 def subjects(checkpoint: str | None) -> dict[str, tuple[Callable, Callable]]:
     """(compress, decompress) by name."""
     codec = zoo.load(checkpoint=checkpoint)
     found = {"image/default": (lambda x: codec.compress(x, 50), codec.decompress)}
-    try:
-        from compressai.zoo import cheng2020_anchor, mbt2018_mean
-    except ImportError:
-        return found
-    for name, build in (
-        ("mbt2018-mean q4", mbt2018_mean),
-        ("cheng2020-anchor q4", cheng2020_anchor),
-    ):
-        model = build(4, pretrained=False).eval()
-        model.update(force=True)
-        found[name] = (
-            model.compress,
-            lambda data, model=model: model.decompress(**data),
-        )
-    return found
+    others = {p.name: (p.compress, p.decompress) for p in peers(torch.device("cpu"))}
+    return found | others
 
 
 def main() -> None:
@@ -86,13 +47,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     pixels = np.array(Image.open(args.photo).convert("RGB"))
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
-    watch = Stopwatch().on_coder()
+    watch = Stopwatch()
     best: dict[str, dict[str, float]] = {}
-    with torch.inference_mode():
+    with torch.inference_mode(), watch.on_coder():
         codecs = subjects(args.checkpoint)
         for turn in range(args.rounds + 1):
             for name, (compress, decompress) in codecs.items():
-                if turn > 2 and name.startswith("cheng"):
+                if turn > 2 and "cheng" in name:
                     continue  # seconds a call: two rounds are enough
                 row, _ = measure(compress, decompress, x, watch)
                 if turn:  # the first round warms up
