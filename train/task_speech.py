@@ -127,26 +127,26 @@ class SpeechTask(Task):
             return [{"levels": 0, **measure(x_hat, x, lengths, self.rate)}]
         rows = []
         for levels in self.levels:
-            x_hat, codes = self._decoded(x, levels)
-            row = {"levels": levels, **self._rates(codes, lengths)}
+            x_hat, outputs = self._decoded(x, levels)
+            row = {"levels": levels, **self._rates(outputs, levels, lengths)}
             rows.append({**row, **measure(x_hat, x, lengths, self.rate)})
         return rows
 
-    def _decoded(self, x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-        """x̂ (n, 1, T) and codes (n, levels, F); no quantizer at 0 levels."""
-        x_hat, codes = [], []
+    def _decoded(self, x: Tensor, levels: int) -> tuple[Tensor, list[Any]]:
+        """x̂ (n, 1, T) and what the codec gave; latents as they are at 0 levels."""
+        outputs = []
         for part in x.split(VALIDATION_BATCH):
-            active = torch.full((len(part),), levels, device=self.fabric.device)
+            rates = torch.full((len(part),), max(levels, 1), device=self.fabric.device)
+            part = self.fabric.to_device(part)
             with self.precision():
-                out = self.model(
-                    self.fabric.to_device(part), active, quantize=levels > 0
-                )
-            x_hat.append(out.x_hat.float().cpu())
-            codes.append(out.codes[:, :levels].cpu())
-        return torch.cat(x_hat), torch.cat(codes)
+                outputs.append(self.model(part, rates, quantize=levels > 0))
+        return torch.cat([out.x_hat.float().cpu() for out in outputs]), outputs
 
-    def _rates(self, codes: Tensor, lengths: list[int]) -> dict[str, Any]:
+    def _rates(
+        self, outputs: list[Any], levels: int, lengths: list[int]
+    ) -> dict[str, Any]:
         """Fixed-width and order-0 kbps, perplexity and used codes of each level."""
+        codes = torch.cat([out.codes[:, :levels].cpu() for out in outputs])
         frames = torch.tensor([-(-n // self.hop) for n in lengths])
         inside = torch.arange(codes.shape[-1]) < frames[:, None]
         kept = codes.movedim(1, -1)[inside].T[None]  # (1, levels, positions)

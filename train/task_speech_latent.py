@@ -20,8 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polycodec.train.measures_speech import measure
-from polycodec.train.task_speech import VALIDATION_BATCH, SpeechTask, whole_frames
+from polycodec.train.task_speech import SpeechTask
 
 MOST = 1.0  # of |log(kbps / wanted)| counts at once
 
@@ -90,32 +89,10 @@ class LatentSpeechTask(SpeechTask):
         self.log_weight = others.pop("log_weight", self.log_weight).cpu()
         super().load_state(others)
 
-    @torch.no_grad()
-    def validate(self, step: int) -> list[dict[str, Any]]:
-        """Estimated rate and quality on speakers never trained on, rate by rate."""
-        section = self.config.eval
-        length = whole_frames(section.seconds, self.rate, self.hop)
-        x, lengths = self.source.validation(length, section.utterances)
-        if step <= self.config.stages.unquantized:
-            x_hat, _ = self._coded(x, 0)
-            return [{"levels": 0, **measure(x_hat, x, lengths, self.rate)}]
-        rows = []
-        for levels in self.levels:
-            x_hat, bits = self._coded(x, levels)
-            kbps = bits / 1000 / (sum(lengths) / self.rate)
-            weight = math.exp(self.log_weight[levels - 1])
-            row = {"levels": levels, "kbps": kbps, "weight": weight}
-            rows.append({**row, **measure(x_hat, x, lengths, self.rate)})
-        return rows
-
-    def _coded(self, x: Tensor, levels: int) -> tuple[Tensor, float]:
-        """x̂ (n, 1, T) and the bits of all; latents as they are at 0 levels."""
-        x_hat, bits = [], 0.0
-        for part in x.split(VALIDATION_BATCH):
-            rates = torch.full((len(part),), max(levels, 1), device=self.fabric.device)
-            with self.precision():
-                part = self.fabric.to_device(part)
-                out = self.model(part, rates, quantize=levels > 0)
-            x_hat.append(out.x_hat.float().cpu())
-            bits += float(out.bits.sum())
-        return torch.cat(x_hat), bits
+    def _rates(
+        self, outputs: list[Any], levels: int, lengths: list[int]
+    ) -> dict[str, Any]:
+        """Estimated kbps of a rate, and what a bit costs there."""
+        bits = sum(float(out.bits.sum()) for out in outputs)
+        weight = math.exp(self.log_weight[levels - 1])
+        return {"kbps": bits / 1000 / (sum(lengths) / self.rate), "weight": weight}
