@@ -222,7 +222,13 @@ def _check_rates(knots: int, lmbda: Sequence[float]) -> None:
 
 
 def _check_fit(names: tuple[str, str], transform, entropy, shared: dict) -> None:
-    """Refuse parts whose widths differ, naming both sides and both numbers."""
+    """Refuse parts of other signals or widths, naming both sides and both numbers."""
+    for name, part in zip(names, (transform, entropy), strict=True):
+        if getattr(part, "kind", "image") != "image":
+            raise ModelError(
+                f"{name} is a part for {part.kind}, codec/latent codes images; take "
+                "another part, or the codec of that kind"
+            )
     if transform.channels != entropy.channels:
         raise ModelError(
             f"{names[0]} yields {transform.channels} latent channels, {names[1]} codes "

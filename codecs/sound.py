@@ -238,7 +238,12 @@ class SoundCodec(Codec):
 
 
 def check_width(name: str, part: nn.Module, channels: int) -> None:
-    """Refuse a part whose width is not the codec's, naming both numbers."""
+    """Refuse a part of pictures, or whose width is not the codec's, naming both."""
+    if name.startswith("transform/") and not hasattr(part, "hop"):
+        raise ModelError(
+            f"{name} has no hop: it is a part for images, the codec around it codes "
+            "speech; take another part, or the codec of that kind"
+        )
     if part.channels != channels:
         raise ModelError(
             f"{name} has {part.channels} channels, the codec around it {channels}; "

@@ -60,6 +60,7 @@ class AutoregressiveModel(nn.Module):
     """``frames``: K, of context; ``groups``: parts that a frame's channels are coded
     in; ``hidden``: width of the trunk, ``width``: of a group's net."""
 
+    kind = "speech"
     serial = True  # what is written in one pass is read in many
 
     def __init__(

@@ -24,9 +24,13 @@ from polycodec.train.loss import rate_distortion
 TRANSFORMS = [
     n.split("/")[1] for n in names("transform/*") if hasattr(_ENTRIES[n], "stride")
 ]
-# Models of latents have channels; those of tokens (sizes) have their own tests.
+# Models of latents have channels; those of tokens (sizes) have their own tests, and
+# those of the latents of sound.
 ENTROPY = [
-    n.split("/")[1] for n in names("entropy/*") if not n.startswith("entropy/tokens-")
+    n.split("/")[1]
+    for n in names("entropy/*")
+    if not n.startswith("entropy/tokens-")
+    and getattr(_ENTRIES[n], "kind", "image") == "image"
 ]
 PAIRS = [(t, e) for t in TRANSFORMS for e in ENTROPY]
 
@@ -243,3 +247,17 @@ def test_effort_never_loses_by_the_codecs_own_measure(case):
         y = codec.analyse(x, level)
     refined = codec.refine(x, y, level, steps=8)
     assert loss(refined) < loss(y)
+
+
+@pytest.mark.parametrize(
+    ("codec", "part"),
+    [
+        ("latent", {"entropy": {"name": "autoregressive"}}),
+        ("token", {"transform": {"name": "conv"}}),
+        ("latent-speech", {"transform": {"name": "residual"}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_parts_of_another_kind_of_signal_are_refused(codec, part):
+    with pytest.raises(ModelError, match=r"a part for (speech|images)"):
+        build(f"codec/{codec}", **part)
