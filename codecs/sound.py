@@ -14,6 +14,7 @@ depend on the pieces in which it came, and memory does not depend on its length.
 
 from __future__ import annotations
 
+import abc
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class CodedTokens:
     estimated_bits: list[float]
 
 
-class SoundCodec(Codec):
+class SoundCodec(Codec, abc.ABC):
     """Base of speech codecs. ``rate``: samples a second; ``channels``: of a latent;
     ``block``: frames that networks handle at once."""
 
@@ -60,23 +61,23 @@ class SoundCodec(Codec):
     block: int
     hop: int
 
+    @abc.abstractmethod
     def codes_of(self, z: Tensor, levels: int) -> Tensor:
         """Codes (B, C, F) int64 of latents z (B, D, F)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def latents_of(self, codes: Tensor, levels: int) -> Tensor:
         """Latents (B, D, F) of codes (B, C, F)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def check_codes(self, codes: Tensor) -> None:
         """InputError for codes that these weights cannot have made."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _code(
         self, coder: Any, codes: Tensor | None, levels: int, size: tuple[int, int]
     ) -> Tensor:
         """Code, or decode, codes of ``size`` (B, F) with either coder."""
-        raise NotImplementedError
 
     def _levels_of(self, codes: Tensor, levels: int | None) -> int:
         """The rate of codes (B, C, F), where their caller may not say it."""

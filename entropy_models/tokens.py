@@ -14,6 +14,7 @@ Images have codes (B, l, H, W); positions are then taken row by row.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ LARGEST = 1 << 13  # with more tokens, frequencies of at least 1 in 2^15 cost to
 UNSEEN = 0.5  # counts that a token has before any was seen
 
 
-class TokenModel(nn.Module):
+class TokenModel(nn.Module, abc.ABC):
     """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level."""
 
     largest = LARGEST
@@ -109,11 +110,11 @@ class TokenModel(nn.Module):
         given = None if codes is None else codes.detach().cpu().reshape(flat)
         return self.code_sequence(coder, given, flat).to(torch.int64).reshape(shape)
 
+    @abc.abstractmethod
     def code_sequence(
         self, coder, codes: Tensor | None, shape: tuple[int, int, int]
     ) -> Tensor:
         """The procedure itself, for checked codes (B, l, F)."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def bits(self, codes: Tensor) -> Tensor:

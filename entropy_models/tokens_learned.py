@@ -10,6 +10,7 @@ integers, `_context` goes over sequences with them.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -49,20 +50,20 @@ class LearnedTokens(StepTokens):
         start = torch.tensor([[0, 6, 16]], dtype=torch.int16)
         self.register_buffer("adapt", start.repeat(levels, 1))
 
+    @abc.abstractmethod
     def _trunk(self) -> Trunk:
         """A new trunk, in floating point."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _freeze(self, trunk: Trunk, typical: torch.Tensor) -> np.ndarray:
         """Keep the trunk in integers; returns what one unit of g is, (L D,) float.
 
         typical: columns (N, L, lead + S) that fix the grids.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _context(self, batch: int) -> Context:
         """The frozen trunk at the start of ``batch`` sequences."""
-        raise NotImplementedError
 
     def fit(
         self,

@@ -16,6 +16,7 @@ Delays between levels: Copet et al. 2023, "Simple and controllable music generat
 
 from __future__ import annotations
 
+import abc
 from typing import Protocol
 
 import numpy as np
@@ -47,9 +48,9 @@ class StepTokens(TokenModel):
 
     largest = MOST
 
+    @abc.abstractmethod
     def start(self, batch: int, levels: int) -> Steps:
         """A walk over ``batch`` new sequences of ``levels`` levels."""
-        raise NotImplementedError
 
     def code_sequence(
         self, coder, codes: Tensor | None, shape: tuple[int, int, int]

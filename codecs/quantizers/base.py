@@ -10,6 +10,7 @@ codes, a straight-through ẑ, and the loss that ties encoder and codebook toget
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Quantized:
     loss: Tensor
 
 
-class Quantizer(nn.Module):
+class Quantizer(nn.Module, abc.ABC):
     """Base of `quantizer/*`; ``sizes`` are the codes of each level."""
 
     channels: int
@@ -47,17 +48,17 @@ class Quantizer(nn.Module):
         """Σ log₂ K over the levels: what fixed-width codes would cost."""
         return sum(math.log2(k) for k in self.sizes)
 
+    @abc.abstractmethod
     def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
         """Quantize z (B, D, *S) with the first ``active`` (B,) levels of each item."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
         """Codes (B, l, *S) int64 of z (B, D, *S), with ``levels`` levels or all."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
         """Latents (B, D, *S) of codes (B, l, *S), l <= L; InputError outside."""
-        raise NotImplementedError
 
     def initialise(self, z: Tensor) -> None:
         """Start from a sample of latents (N, D). Does nothing unless overridden."""

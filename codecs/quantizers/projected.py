@@ -11,6 +11,7 @@ gradients pass straight through the choice, in the d dimensions. What "choose" a
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +28,7 @@ from polycodec.codecs.quantizers.base import (
 RIDGE = 1e-4  # of the mean variance, for least squares
 
 
-class Stage(nn.Module):
+class Stage(nn.Module, abc.ABC):
     """One level: two projections, and the choice between them."""
 
     size: int
@@ -43,13 +44,13 @@ class Stage(nn.Module):
         """Keep projected rows (N, d) in the range of the codes."""
         return y
 
+    @abc.abstractmethod
     def choose(self, y: Tensor) -> Tensor:
         """Codes (N,) of bounded rows (N, d)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def point(self, index: Tensor) -> Tensor:
         """What codes (N,) stand for in d dimensions, (N, d)."""
-        raise NotImplementedError
 
     def loss(self, y: Tensor, point: Tensor) -> Tensor:
         """What ties rows and points together, (N,); none unless overridden."""
