@@ -26,7 +26,7 @@ lint: $(READY)
 clean:
 	rm -rf $(VENV) demo build
 
-$(READY): pyproject.toml $(wildcard cuda/*.cpp cuda/*.h)
+$(READY): pyproject.toml $(wildcard cuda/*.h cuda/*/*.h cuda/*/*.cpp)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "polycodec needs Python 3.10 to 3.12, found $$($(PYTHON) -V);" \
 	  "run make with PYTHON=..." >&2; exit 2; }

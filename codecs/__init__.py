@@ -1,4 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole codecs in three families, their transforms, files and weights."""
-
-PARTS = ("latent", "latent_speech", "token")

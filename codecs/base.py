@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from polycodec.cuda import TableSet
-from polycodec.entropy_models.exact import (
+from polycodec.entropy_models.exact.convolution import (
     Certificate,
     exact_layers,
     freeze,

@@ -28,13 +28,13 @@ The bitstream is written down in FORMAT.md and, as code, in reference.py.
 """
 
 from polycodec.cuda.backends import backend
-from polycodec.cuda.categorical import Categorical, shares
-from polycodec.cuda.checksum import crc32c
-from polycodec.cuda.device import BatchDecoder, BatchEncoder
-from polycodec.cuda.device_checksum import BatchChecksum
-from polycodec.cuda.device_priors import BatchCategorical, BatchMixture
-from polycodec.cuda.driver import on, runtime_of
-from polycodec.cuda.mixture import Mixture, ScaleSet
+from polycodec.cuda.device.batch import BatchDecoder, BatchEncoder
+from polycodec.cuda.device.checksum import BatchChecksum
+from polycodec.cuda.device.driver import on, runtime_of
+from polycodec.cuda.device.priors import BatchCategorical, BatchMixture
+from polycodec.cuda.host.checksum import crc32c
+from polycodec.cuda.priors.categorical import Categorical, shares
+from polycodec.cuda.priors.mixture import Mixture, ScaleSet
 from polycodec.cuda.stream import StreamDecoder, StreamEncoder
 from polycodec.cuda.tables import TableSet
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
-from polycodec.cuda import native, reference
+from polycodec.cuda import reference
+from polycodec.cuda.host import native
 from polycodec.errors import UsageError
 
 NAMES = ("auto", "native", "numpy")
@@ -33,7 +34,7 @@ def select(name: str = "auto") -> ModuleType:
     if native.library() is None:
         raise UsageError(
             f"the native coder is not at hand: {native.reason()}; build it with "
-            "'python -m polycodec.cuda.build' or use POLYCODEC_CODER=numpy"
+            "'python -m polycodec.cuda.host.build' or use POLYCODEC_CODER=numpy"
         )
     return native
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polycodec.cuda import mini
-from polycodec.cuda.checksum import crc32c
+from polycodec.cuda.host.checksum import crc32c
 from polycodec.errors import BitstreamError, ChecksumError, TruncatedError, VersionError
 
 # BITSTREAM: everything in this block.

@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from polycodec.cuda.framing import LOWER
-from polycodec.cuda.integer_cdf import (
+from polycodec.cuda.lanes import Lanes
+from polycodec.cuda.priors.integer_cdf import (
     ESCAPE_COST,
     PRECISION,
     check_symbols,
     entries,
     estimate,
 )
-from polycodec.cuda.lanes import Lanes
 from polycodec.cuda.tables import TableSet
 
 if TYPE_CHECKING:
-    from polycodec.cuda.categorical import Categorical
-    from polycodec.cuda.mixture import Mixture
+    from polycodec.cuda.priors.categorical import Categorical
+    from polycodec.cuda.priors.mixture import Mixture
 
 _BLOCK = 1 << 11  # symbols whose slots are all laid out at once
 

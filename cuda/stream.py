@@ -29,8 +29,8 @@ from polycodec.cuda.tables import COST_UNIT, TableSet
 from polycodec.errors import BitstreamError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from polycodec.cuda.categorical import Categorical
-    from polycodec.cuda.mixture import Mixture
+    from polycodec.cuda.priors.categorical import Categorical
+    from polycodec.cuda.priors.mixture import Mixture
 
 MAX_LANES = 32
 # Bytes of payload that one lane's 3 bytes of state may stand for: 0.29 % at most.

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from polycodec.cuda.checksum import crc32c
+from polycodec.cuda.host.checksum import crc32c
 from polycodec.cuda.rounding import round_frequencies
 from polycodec.errors import InputError, ModelError
 

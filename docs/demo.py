@@ -22,10 +22,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 import polycodec
 from polycodec.errors import CodecError, InputError
-from polycodec.eval.anchors import anchor, match_rate
-from polycodec.eval.crops import busiest_window
-from polycodec.eval.metrics import psnr
-from polycodec.eval.subjects import Coded
+from polycodec.eval.image.anchors import anchor, match_rate
+from polycodec.eval.image.metrics import psnr
+from polycodec.eval.image.subjects import Coded
+from polycodec.eval.page.crops import busiest_window
 
 QUALITIES = (10, 30, 50, 70, 90)
 SHOWN = (10, 50)  # the rows of crops.png

@@ -36,13 +36,13 @@ from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
     from polycodec import cuda
-    from polycodec.cuda.device import Runtime
+    from polycodec.cuda.device.batch import Runtime
 
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
 
 
 class Prior(Protocol):
-    """Knows a distribution for each value (priors_integer.py, priors_tokens.py).
+    """Knows a distribution for each value (priors/mixture.py, priors/categorical.py).
 
     `on_device` only if its tensors can lie on one.
     """

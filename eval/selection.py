@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from polycodec.errors import UsageError
-from polycodec.eval.curves import Curve
-from polycodec.eval.subjects import Measurable, OwnCodec
+from polycodec.eval.image.curves import Curve
+from polycodec.eval.image.subjects import Measurable, OwnCodec
 
 
 @dataclass(frozen=True)

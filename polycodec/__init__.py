@@ -27,8 +27,8 @@ _LAZY = {
     "models": "polycodec.codecs.zoo",
     "encode": "polycodec.codecs.files.api",
     "decode": "polycodec.codecs.files.api",
-    "info": "polycodec.codecs.files.inspect",
-    "verify": "polycodec.codecs.files.inspect",
+    "info": "polycodec.codecs.files.container.inspect",
+    "verify": "polycodec.codecs.files.container.inspect",
 }
 __all__ = ["__version__", *_LAZY]
 

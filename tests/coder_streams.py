@@ -13,7 +13,8 @@ import pathlib
 import numpy as np
 from hypothesis import strategies as st
 
-from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet, native
+from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
+from polycodec.cuda.host import native
 
 GOLDEN = json.loads(
     (pathlib.Path(__file__).parent / "golden" / "coder.json").read_text()

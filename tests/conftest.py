@@ -146,7 +146,7 @@ def loaded_by(process):
     """Run `polycodec ARGS` in a process of its own: names of the modules it loads."""
     script = (
         "import sys\n"
-        "from polycodec.cli import main\n"
+        "from polycodec.cli.main import main\n"
         "try:\n"
         "    main(sys.argv[1:])\n"
         "except SystemExit as ended:\n"
@@ -165,7 +165,7 @@ def loaded_by(process):
 @pytest.fixture
 def cli(tmp_path, monkeypatch, capfd):
     """Run `polycodec ARGS` in this process: (exit code, stdout, stderr)."""
-    from polycodec.cli import main
+    from polycodec.cli.main import main
 
     monkeypatch.chdir(tmp_path)
 
@@ -197,8 +197,8 @@ def coder_settings():
 class SoundCodec:
     """Stands in for a token codec: 4 levels of 16 codes for the mean of 40 samples.
 
-    It has the interface of `codecs/sound.py` and contexts of one frame, so a seam
-    between blocks would show; tokens are deflated instead of range coded.
+    It has the interface of `codecs/signals/speech.py` and contexts of one frame, so a
+    seam between blocks would show; tokens are deflated instead of range coded.
     """
 
     kind, name, digest = "speech", "speech/test", b"test"
@@ -219,7 +219,7 @@ class SoundCodec:
         return 1 + round(quality / 100 * (self.levels - 1))
 
     def analysis_stream(self, levels=None):
-        from polycodec.codecs.blocks import BlockStream
+        from polycodec.codecs.signals.windows import BlockStream
 
         def run(samples):
             return self.encode(self.g_a(samples[None]), levels or 4)[0]
@@ -236,7 +236,7 @@ class SoundCodec:
         return self.decode(codes)
 
     def synthesis_stream(self):
-        from polycodec.codecs.blocks import BlockStream
+        from polycodec.codecs.signals.windows import BlockStream
 
         def run(codes):
             return self.g_s(self.decode(codes[None]))[0]
@@ -277,7 +277,7 @@ class SoundCodec:
             raise InputError(f"codes up to {int(codes.max())}; expected 0..15")
 
     def code_tokens(self, codes, levels=None):
-        from polycodec.codecs.sound import CodedTokens
+        from polycodec.codecs.signals.speech import CodedTokens
 
         bits = [4.0 * item.numel() for item in codes]
         return CodedTokens(self.encode_tokens(codes), bits)

@@ -21,10 +21,10 @@ from polycodec.cuda import (
     StreamDecoder,
     StreamEncoder,
     TableSet,
-    native,
 )
-from polycodec.cuda.integer_cdf import PRECISION
-from polycodec.cuda.mixture import MEAN_LIMIT
+from polycodec.cuda.host import native
+from polycodec.cuda.priors.integer_cdf import PRECISION
+from polycodec.cuda.priors.mixture import MEAN_LIMIT
 
 CASES = int(os.environ.get("POLYCODEC_TEST_CASES", "40"))
 GOLDEN = json.loads(

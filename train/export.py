@@ -24,11 +24,13 @@ from polycodec.codecs.base import Codec, digest_of
 from polycodec.codecs.files.atomic import atomic_write, check_target
 from polycodec.errors import ModelError
 from polycodec.registry import build
-from polycodec.train import export_image, export_speech_latent, export_tokens
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
+from polycodec.train.image import export as export_image
 from polycodec.train.log import provenance
 from polycodec.train.sections import TrainConfig
+from polycodec.train.speech import export as export_tokens
+from polycodec.train.speech import export_latent as export_speech_latent
 
 WEIGHTS, CARD, CERTIFICATE = "codec.safetensors", "codec.json", "certificate.json"
 LICENSE = "Apache-2.0"

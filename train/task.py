@@ -28,9 +28,9 @@ from polycodec.train.log import RunLog
 
 # By kind of signal, and where a family of it is trained otherwise by both.
 HOMES = {
-    "image": ("polycodec.train.task_image", "ImageTask"),
-    "speech": ("polycodec.train.task_speech", "SpeechTask"),
-    "speech/latent-speech": ("polycodec.train.task_speech_latent", "LatentSpeechTask"),
+    "image": ("polycodec.train.image.task", "ImageTask"),
+    "speech": ("polycodec.train.speech.task", "SpeechTask"),
+    "speech/latent-speech": ("polycodec.train.speech.task_latent", "LatentSpeechTask"),
 }
 
 

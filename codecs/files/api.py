@@ -15,14 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polycodec.codecs.files import api_image, api_speech, api_speech_decode
-from polycodec.codecs.files.api_image import DecodeResult, EncodeResult, read_plc
-from polycodec.codecs.files.api_speech import SoundEncoded
-from polycodec.codecs.files.api_speech_decode import SoundDecoded
-from polycodec.codecs.files.container import Reader
+from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.ends import Source, Target, opened, seekable
+from polycodec.codecs.files.image import encode as api_image
+from polycodec.codecs.files.image.encode import DecodeResult, EncodeResult, read_plc
 from polycodec.codecs.files.kinds import kind_of
-from polycodec.codecs.files.speech_damage import with_seconds
+from polycodec.codecs.files.speech import decode as api_speech_decode
+from polycodec.codecs.files.speech import encode as api_speech
+from polycodec.codecs.files.speech.damage import with_seconds
+from polycodec.codecs.files.speech.decode import SoundDecoded
+from polycodec.codecs.files.speech.encode import SoundEncoded
 from polycodec.errors import TruncatedError, UsageError
 
 __all__ = [

@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from polycodec.codecs.files import layout
-from polycodec.codecs.files.fields import Cursor, get_rows
-from polycodec.codecs.files.sound import SUFFIXES
+from polycodec.codecs.files.container import layout
+from polycodec.codecs.files.container.fields import Cursor, get_rows
+from polycodec.codecs.files.speech.read import SUFFIXES
 from polycodec.errors import CodecError
 
 _START = 64  # bytes that are looked at

@@ -1,4 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vectors to codebook indexes and back. One file and one @register each."""
-
-PARTS = ("residual", "structural", "factorized", "finite", "latent")

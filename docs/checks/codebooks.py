@@ -25,8 +25,8 @@ import torch
 
 from polycodec.codecs import zoo
 from polycodec.codecs.base import load_codec
+from polycodec.eval.speech.datasets import open_dataset
 from polycodec.eval.speech.run import evaluate
-from polycodec.eval.speech.utterances import open_dataset
 from polycodec.train.config import parse_config
 from polycodec.train.export import export
 from polycodec.train.loop import Trainer

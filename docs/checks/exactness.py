@@ -23,9 +23,9 @@ import torch
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.api import encode
-from polycodec.codecs.files.container import Reader
-from polycodec.codecs.files.speech_chunks import unpack_chunk
-from polycodec.entropy_models.exact import without_onednn
+from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.speech.chunks import unpack_chunk
+from polycodec.entropy_models.exact.convolution import without_onednn
 
 QUALITIES = (0, 14, 28, 42, 56, 70, 84, 100)
 

@@ -26,8 +26,8 @@ from PIL import Image
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.api import decode, encode, read_plc
-from polycodec.codecs.files.container import Reader
-from polycodec.codecs.files.sound import open_sound
+from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.speech.read import open_sound
 from polycodec.errors import CodecError
 
 

@@ -23,8 +23,8 @@ from PIL import Image
 from speed import measure
 
 from polycodec.codecs import zoo
-from polycodec.cuda import native
-from polycodec.eval.bench_clock import Stopwatch
+from polycodec.cuda.host import native
+from polycodec.eval.bench.clock import Stopwatch
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 

@@ -32,10 +32,10 @@ from large import child
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.api import decode, encode
-from polycodec.codecs.files.container import Reader
-from polycodec.codecs.files.resample import Resampler
-from polycodec.codecs.files.sound import open_sound
-from polycodec.codecs.files.speech_chunks import unpack_chunk
+from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.speech.chunks import unpack_chunk
+from polycodec.codecs.files.speech.read import open_sound
+from polycodec.codecs.files.speech.resample import Resampler
 
 
 def joined(paths: Sequence[Path], rate: int) -> np.ndarray:

@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 
 from polycodec.codecs import zoo
-from polycodec.eval.bench_clock import Stopwatch
-from polycodec.eval.bench_subjects import peers
+from polycodec.eval.bench.clock import Stopwatch
+from polycodec.eval.bench.subjects import peers
 
 
 def subjects(checkpoint: str | None) -> dict[str, tuple[Callable, Callable]]:

@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs import zoo
-from polycodec.codecs.quantizers.structural_build import BuildOptions, build_codebook
-from polycodec.train.data_speech import SpeechCache, SpeechSource
-from polycodec.train.spectra import magnitude, mel_filters, spectrum
-from polycodec.train.stages import collect
+from polycodec.codecs.quantizers.structural.build import BuildOptions, build_codebook
+from polycodec.train.speech.data import SpeechCache, SpeechSource
+from polycodec.train.speech.spectra import magnitude, mel_filters, spectrum
+from polycodec.train.speech.stages import collect
 
 BANDS, WINDOW, OVERLAP = 80, 640, 4  # of 16 kHz: 40 ms, every 10 ms
 FLOOR = 1e-4

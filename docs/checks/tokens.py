@@ -37,11 +37,11 @@ from speech import joined
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.api import encode
-from polycodec.codecs.files.container import Reader
-from polycodec.codecs.files.speech_chunks import unpack_chunk
+from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.speech.chunks import unpack_chunk
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.registry import build
-from polycodec.train.data_speech import UNKNOWN, speakers_of
+from polycodec.train.speech.data import UNKNOWN, speakers_of
 
 SPAN = 500  # frames of a file's chunk at 50 a second
 TRIAL = 20  # steps that tell how long one takes

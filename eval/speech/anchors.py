@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.speech import RATE, sound
+from polycodec.eval.speech import RATE
+from polycodec.eval.speech import wave as sound
 from polycodec.eval.speech.subjects import Coded, Decoded
 
 FRAME = RATE // 50  # samples of 20 ms

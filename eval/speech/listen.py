@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from polycodec.eval.speech import RATE, sound
+from polycodec.eval.image.tables import number
+from polycodec.eval.speech import RATE
+from polycodec.eval.speech import wave as sound
+from polycodec.eval.speech.datasets import Utterance
 from polycodec.eval.speech.measure import Row, round_trip
 from polycodec.eval.speech.subjects import SpeechSubject
-from polycodec.eval.speech.utterances import Utterance
-from polycodec.eval.tables import number
 
 
 @dataclass(frozen=True)

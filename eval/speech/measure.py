@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polycodec.eval.measure import naming
+from polycodec.eval.image.measure import naming
 from polycodec.eval.speech import RATE, align, metrics
 from polycodec.eval.speech.subjects import SpeechSubject
 

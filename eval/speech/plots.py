@@ -13,8 +13,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from polycodec.eval import palette, plots
-from polycodec.eval.palette import Look
+from polycodec.eval.page import palette, plots
+from polycodec.eval.page.palette import Look
 from polycodec.eval.speech.curves import Curve, Published
 from polycodec.eval.speech.metrics import Metric
 

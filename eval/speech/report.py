@@ -12,19 +12,20 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from polycodec.eval import page, palette, plots, result
+from polycodec.eval.image import result
+from polycodec.eval.image.tables import number
+from polycodec.eval.page import page, palette, plots
 from polycodec.eval.speech import tables
 from polycodec.eval.speech.curves import Curve
 from polycodec.eval.speech.listen import Sample, make_samples
 from polycodec.eval.speech.plots import quality
-from polycodec.eval.tables import number
 
 if TYPE_CHECKING:
     import pathlib
 
+    from polycodec.eval.speech.datasets import Utterance
     from polycodec.eval.speech.run import SpeechEvaluation
     from polycodec.eval.speech.subjects import SpeechSubject
-    from polycodec.eval.speech.utterances import Utterance
 
 
 def write_report(

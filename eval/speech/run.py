@@ -20,10 +20,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from polycodec.errors import UsageError
-from polycodec.eval import progress, result, selection
-from polycodec.eval.measure import RESULTS, Log, earlier, fingerprint, row_key
-from polycodec.eval.run import environment
-from polycodec.eval.speech import curves, metrics, tables, utterances
+from polycodec.eval import progress, selection
+from polycodec.eval.image import result
+from polycodec.eval.image.measure import RESULTS, Log, earlier, fingerprint, row_key
+from polycodec.eval.image.run import environment
+from polycodec.eval.speech import curves, metrics, tables
+from polycodec.eval.speech import datasets as utterances
 from polycodec.eval.speech.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.speech.measure import Row, measure
 from polycodec.eval.speech.subjects import PolycodecSpeech, SpeechSubject

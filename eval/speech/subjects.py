@@ -16,8 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
-from polycodec.eval.speech import RATE, sound
-from polycodec.eval.subjects import Measurable, OwnCodec
+from polycodec.eval.image.subjects import Measurable, OwnCodec
+from polycodec.eval.speech import RATE
+from polycodec.eval.speech import wave as sound
 
 
 @dataclass(frozen=True)

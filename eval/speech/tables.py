@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from polycodec.eval.image.tables import markdown_table, number
 from polycodec.eval.speech.curves import Curve, Mean, rate_for
 from polycodec.eval.speech.metrics import METRICS, Metric
-from polycodec.eval.tables import markdown_table, number
 
 if TYPE_CHECKING:
     from polycodec.eval.speech.run import SpeechEvaluation

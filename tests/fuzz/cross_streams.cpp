@@ -10,7 +10,7 @@
 //   turns LEVEL encode|decode N FILE    the first case N times, for who counts
 //                                       instructions
 
-#include "fuzz_case.h"
+#include "case.h"
 
 namespace {
 

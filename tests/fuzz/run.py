@@ -5,8 +5,8 @@
 
     coder    the C library: its levels (portable, AVX2, AVX-512) must agree
     priors   the same of passes with priors (mixtures, categorical)
-    device   the CUDA kernels, run on the host by cuda/emulation.cpp, must agree with
-             it, about tables and priors
+    device   the CUDA kernels, run on the host by cuda/device/emulation.cpp, must agree
+             with it, about tables and priors
 
 All by default, on the same inputs, each for so many seconds. With clang++ they are
 libFuzzer targets and print their coverage; with another compiler (CXX, or c++) they
@@ -28,9 +28,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = pathlib.Path(__file__).resolve().parent
 CODER = HERE.parent.parent / "cuda"
-LIBRARY = sorted(path.name for path in CODER.glob("rans_*.cpp"))
+LIBRARY = sorted(f"host/{p.name}" for p in (CODER / "host").glob("*.cpp"))
 # What each needs besides.
-TARGETS = {"coder": (), "priors": (), "device": ("emulation.cpp",)}
+TARGETS = {"coder": (), "priors": (), "device": ("device/emulation.cpp",)}
 FLAGS = ("-std=c++14", "-g1", "-O1", "-w", "-pthread", f"-I{CODER}")
 REPEAT = "-fno-sanitize-recover=all"
 
@@ -38,7 +38,12 @@ REPEAT = "-fno-sanitize-recover=all"
 def sources_of(target: str) -> list[pathlib.Path]:
     """What a target is made of."""
     parts = (*LIBRARY, *TARGETS[target])
-    return [HERE / f"fuzz_{target}.cpp", *(CODER / part for part in parts)]
+    return [HERE / f"{target}.cpp", *(CODER / part for part in parts)]
+
+
+def object_of(source: pathlib.Path) -> str:
+    """The name of a source's object: two folders have a priors.cpp."""
+    return f"{source.parent.name}-{source.stem}.o"
 
 
 class Build:
@@ -70,7 +75,7 @@ class Build:
 
     def compile(self, source: pathlib.Path) -> None:
         """Make a source's object."""
-        name = f"{source.stem}.o"
+        name = object_of(source)
         self._run([self.compiler, *self.flags, "-c", str(source), "-o", name])
 
     def targets(self, names: list[str]) -> None:
@@ -80,7 +85,7 @@ class Build:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(self.compile, every))
         for name, sources in needs.items():
-            objects = [f"{source.stem}.o" for source in sources]
+            objects = [object_of(source) for source in sources]
             command = [self.compiler, *self.flags, *objects, "-o", f"fuzz_{name}"]
             self._run(command)
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How numbers become integers, whatever the signal."""

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what is in a ``.plc`` file and whether it is whole; no torch, no network.
+
+info("photo.plc")     header, metadata, chunks, rates; reads the header only
+verify("photo.plc")   reads everything, raises the named error of what is wrong
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from polycodec.codecs.files.container import layout
+from polycodec.codecs.files.container.file import Reader, open_plc
+
+
+def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what the file's header says, as plain values fit for JSON.
+
+    ``bpp`` (bits a pixel, images and video) or ``kbps`` (speech, and video too)
+    count the whole file, metadata and all.
+    """
+    with open_plc(path) as reader:
+        header = reader.header
+        return {
+            "input": os.fspath(path),
+            "version": layout.VERSION,
+            "kind": header.kind,
+            "model": header.model,
+            "digest": header.digest.hex(),
+            "geometry": asdict(header.geometry),
+            "params": header.params.hex(),
+            "bytes": reader.file_size,
+            "header_bytes": reader.header_size,
+            "records": [
+                {
+                    "type": entry["type"],
+                    "bytes": entry["inflated"] or entry["size"],
+                    "stored_bytes": entry["size"],
+                }
+                for entry in reader.directory
+            ],
+            "chunks": reader.n_chunks,
+            "chunk_bytes": list(reader.sizes),
+            **_rates(reader),
+        }
+
+
+def verify(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Check every record and chunk; return counts, or raise what is wrong.
+
+    Raises InputError (cannot be read), TruncatedError, VersionError,
+    ChecksumError (naming the chunk or record) or BitstreamError.
+    """
+    with open_plc(path) as reader:
+        for k in range(len(reader.directory)):
+            reader.record(k)
+        for k in range(reader.n_chunks):
+            reader.chunk(k)
+        return {
+            "input": os.fspath(path),
+            "ok": True,
+            "bytes": reader.file_size,
+            "records": len(reader.directory),
+            "chunks": reader.n_chunks,
+        }
+
+
+def _rates(reader: Reader) -> dict[str, float]:
+    geometry, bits = reader.header.geometry, 8 * reader.file_size
+    if isinstance(geometry, layout.ImageGeometry):
+        return {"bpp": bits / (geometry.width * geometry.height)}
+    if isinstance(geometry, layout.SpeechGeometry):
+        return {"kbps": bits / 1000 / (geometry.samples / geometry.rate)}
+    seconds = geometry.frames * geometry.rate_den / geometry.rate_num
+    return {
+        "bpp": bits / (geometry.width * geometry.height * geometry.frames),
+        "kbps": bits / 1000 / seconds,
+    }

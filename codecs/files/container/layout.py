@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The format of a ``.plc`` file, as tables; FORMAT.md is printed from them.
+
+    ┌ prefix ┬────────────── header ───────────────┬ records ┬─ chunks ─┐
+    │ magic  │ kind model digest geometry params   │ icc     │ 0 │ 1 │… │
+    │ version│ record directory, chunk index, CRC  │ exif …  │          │
+    └────────┴─────────────────────────────────────┴─────────┴──────────┘
+
+One read of the header tells where everything is, so one chunk (an image tile, a
+group of frames, seconds of speech) is reached and decoded alone. The header has
+a CRC-32C of its own, and so has every record and every chunk; those stand in
+the header, so a swapped chunk is noticed too.
+
+Numbers and names in these tables are stored in files: append, never renumber.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polycodec.codecs.files.container.fields import (
+    U32,
+    Bits,
+    Blob,
+    Fixed,
+    Name,
+    Row,
+    Varint,
+)
+
+MAGIC = b"\x93PLC"  # BITSTREAM: the high bit shows a transfer that cut it
+VERSION = 1  # BITSTREAM
+MAX_SIDE = 1 << 20  # pixels
+MAX_PIXELS = 1 << 29  # of one image or frame: 512 Mi
+MAX_CHUNKS = 1 << 20
+MAX_RATE = 1 << 20  # samples a second
+MAX_SPAN = 1 << 22  # coded samples of each channel in a chunk
+MAX_CHUNK = 1 << 31  # bytes
+MAX_HEADER = 1 << 24  # bytes
+MAX_RECORDS = 255
+MAX_RECORD = 1 << 28  # bytes as stored
+MAX_INFLATED = 1 << 26  # bytes of a record after decompression
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """One image: pixels as stored (EXIF orientation is not applied).
+
+    ``tile``: side of the square tiles in pixels, row by row from the top left;
+    0 when the image is one chunk. ``depth``: bits of a sample.
+    """
+
+    width: int
+    height: int
+    depth: int = 8
+    colour: str = "rgb"
+    tile: int = 0
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of tiles."""
+        if not self.tile:
+            return 1
+        return -(-self.width // self.tile) * -(-self.height // self.tile)
+
+
+@dataclass(frozen=True)
+class VideoGeometry:
+    """A sequence of ``frames``; a chunk holds ``gop`` of them, the last the rest.
+
+    ``rate_num / rate_den`` frames a second, ``aspect_num / aspect_den`` the
+    pixel's width over its height; ``primaries, transfer, matrix`` are code
+    points of ITU-T H.273, ``full_range`` tells pc from tv levels.
+    """
+
+    width: int
+    height: int
+    frames: int
+    gop: int
+    rate_num: int
+    rate_den: int = 1
+    depth: int = 8
+    colour: str = "yuv420"
+    full_range: bool = False
+    primaries: int = 2  # 2: unspecified, here and below
+    transfer: int = 2
+    matrix: int = 2
+    aspect_num: int = 1
+    aspect_den: int = 1
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of groups of frames."""
+        return -(-self.frames // self.gop)
+
+
+@dataclass(frozen=True)
+class SpeechGeometry:
+    """Sound of ``rate`` Hz and ``samples`` a channel, ``span`` of them in a chunk.
+
+    ``rate``, ``samples``, ``sample`` (the samples' form) and ``source_channels`` are
+    those of the source, so that decoding writes the same. What is coded are
+    ``channels`` at ``coded_rate`` Hz, and ``span`` counts coded samples. The last
+    two fields may be 0: as ``rate`` and ``channels``.
+    """
+
+    rate: int
+    samples: int
+    span: int
+    channels: int = 1
+    sample: str = "int16"
+    coded_rate: int = 0
+    source_channels: int = 0
+
+    @property
+    def codec_rate(self) -> int:
+        """Samples a second as coded."""
+        return self.coded_rate or self.rate
+
+    @property
+    def coded_samples(self) -> int:
+        """Samples of each channel as coded: the same time, rounded up."""
+        return -(-self.samples * self.codec_rate // self.rate)
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of spans."""
+        return -(-self.coded_samples // self.span)
+
+
+Geometry = ImageGeometry | VideoGeometry | SpeechGeometry
+
+# BITSTREAM, all tables below
+WELL_KNOWN_MODELS = {
+    0x81: "image/default",
+    0x82: "video/default",
+    0x83: "speech/default",
+}
+RECORD_TYPES = {1: "icc", 2: "exif", 3: "xmp", 4: "alpha", 5: "tags", 6: "comment"}
+SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
+CRITICAL_RECORDS = frozenset({"alpha"})  # pixels: their damage is an error
+
+PREFIX = (
+    Row("magic", Fixed(4), "`93 50 4c 43`"),
+    Row("version", Varint(0, 127), "1"),
+    Row(
+        "header size", Varint(1, MAX_HEADER), "bytes from here to the header CRC's end"
+    ),
+)
+START = (
+    Row("kind", Bits((("kind", 2, ("image", "video", "speech")),)), "of signal"),
+    Row("model", Name(WELL_KNOWN_MODELS), "that decodes the chunks"),
+    Row("digest", Fixed(4), "first bytes of the digest of its weights"),
+)
+IMAGE = (
+    Row("width", Varint(1, MAX_SIDE), "pixels"),
+    Row("height", Varint(1, MAX_SIDE), "pixels"),
+    Row(
+        "samples",
+        Bits((("depth", 4, range(1, 17)), ("colour", 2, ("gray", "rgb")))),
+        "bits a sample, and which samples",
+    ),
+    Row("tile", Varint(0, MAX_SIDE), "side of a tile in pixels, 0: one chunk"),
+)
+VIDEO = (
+    Row("width", Varint(1, MAX_SIDE), "pixels"),
+    Row("height", Varint(1, MAX_SIDE), "pixels"),
+    Row("frames", Varint(1, 1 << 40), "in all"),
+    Row("gop", Varint(1, 1 << 20), "frames in a chunk"),
+    Row("rate_num", Varint(1, 1 << 31), "frames in `rate_den` seconds"),
+    Row("rate_den", Varint(1, 1 << 31), "seconds"),
+    Row(
+        "samples",
+        Bits(
+            (
+                ("depth", 4, range(1, 17)),
+                ("colour", 3, ("gray", "rgb", "yuv444", "yuv422", "yuv420")),
+                ("full_range", 1, (False, True)),
+            )
+        ),
+        "bits a sample, which samples, levels",
+    ),
+    Row("primaries", Varint(0, 255), "H.273 colour primaries"),
+    Row("transfer", Varint(0, 255), "H.273 transfer characteristics"),
+    Row("matrix", Varint(0, 255), "H.273 matrix coefficients"),
+    Row("aspect_num", Varint(1, 1 << 16), "pixel width"),
+    Row("aspect_den", Varint(1, 1 << 16), "pixel height"),
+)
+SPEECH = (
+    Row("rate", Varint(1, MAX_RATE), "samples a second of the source"),
+    Row("samples", Varint(1, 1 << 48), "of each channel of the source"),
+    Row("span", Varint(1, MAX_SPAN), "coded samples of each channel in a chunk"),
+    Row("channels", Varint(1, 255), "coded"),
+    Row("format", Bits((("sample", 3, SAMPLES),)), "of the source's samples"),
+    Row("coded_rate", Varint(0, MAX_RATE), "coded samples a second, 0: `rate`"),
+    Row("source_channels", Varint(0, 255), "of the source, 0: `channels`"),
+)
+MIDDLE = (
+    Row("params", Blob(), "codec parameters, for example the rate"),
+    Row("records", Varint(0, MAX_RECORDS), "number of records"),
+)
+RECORD = (
+    Row("type", Varint(1, 1 << 14), "see the record types"),
+    Row("size", Varint(0, MAX_RECORD), "bytes as stored"),
+    Row("inflated", Varint(0, MAX_INFLATED), "bytes after zlib, 0: not compressed"),
+    Row("crc", U32(), "CRC-32C of the stored bytes"),
+)
+CHUNK = (
+    Row("size", Varint(0, MAX_CHUNK), "bytes"),
+    Row("crc", U32(), "CRC-32C of the bytes"),
+)
+END = (Row("header crc", U32(), "CRC-32C of everything before it"),)
+
+GEOMETRIES: dict[str, tuple[type, tuple[Row, ...]]] = {
+    "image": (ImageGeometry, IMAGE),
+    "video": (VideoGeometry, VIDEO),
+    "speech": (SpeechGeometry, SPEECH),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """Metadata beside the signal; ``type`` is a name of ``RECORD_TYPES``.
+
+    Types this version does not know appear as ``type77`` and are kept.
+    """
+
+    type: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says before its chunks.
+
+    ``digest``: 4 bytes; ``params``: at most 255 bytes, opaque here.
+    """
+
+    model: str
+    digest: bytes
+    kind: str
+    geometry: Geometry
+    params: bytes = b""
+    records: Sequence[Record] = ()
+
+    def record(self, kind: str) -> bytes | None:
+        """Return the data of the first record of type ``kind``, or None."""
+        return next((r.data for r in self.records if r.type == kind), None)
+
+
+def record_number(name: str) -> int:
+    """Return the stored number of a record type, 0 when there is none."""
+    for number, known in RECORD_TYPES.items():
+        if known == name:
+            return number
+    digits = name.removeprefix("type")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def record_name(number: int) -> str:
+    """Return the name of a stored record type."""
+    return RECORD_TYPES.get(number, f"type{number}")
+
+
+def over_limit(geometry: Any) -> str | None:
+    """Say which limit on products of fields ``geometry`` breaks, if any."""
+    pixels = getattr(geometry, "width", 0) * getattr(geometry, "height", 0)
+    if pixels > MAX_PIXELS:
+        return f"{pixels} pixels; expected at most {MAX_PIXELS}"
+    if geometry.n_chunks > MAX_CHUNKS:
+        return f"{geometry.n_chunks} chunks; expected at most {MAX_CHUNKS}"
+    return None
+
+
+def describe() -> str:
+    """Return the tables as Markdown; FORMAT.md holds exactly this text."""
+    parts = [
+        ("Prefix", PREFIX),
+        ("Header: start", START),
+        ("Geometry of an image", IMAGE),
+        ("Geometry of a video", VIDEO),
+        ("Geometry of speech", SPEECH),
+        ("Header: parameters", MIDDLE),
+        ("For each record", RECORD),
+        ("For each chunk", CHUNK),
+        ("Header: end", END),
+    ]
+    lines = []
+    for title, rows in parts:
+        lines += [f"**{title}**", "", "| field | bytes | meaning |", "|---|---|---|"]
+        lines += [f"| {r.name} | {r.coding} | {r.meaning} |" for r in rows] + [""]
+    types = (
+        f"{n} `{t}`{' (critical)' if t in CRITICAL_RECORDS else ''}"
+        for n, t in RECORD_TYPES.items()
+    )
+    return "\n".join([*lines, "**Record types**: " + ", ".join(types) + "."])
+
+
+if __name__ == "__main__":
+    print(describe())

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sound as chunks of tokens, in bounded memory and without seams.
+
+    samples ─ blocks of frames ─► codes │ chunk 0 │ chunk 1 │ chunk 2 │
+                                        └ levels, a stream for each channel
+
+Codes come from fixed blocks of the whole signal (`blocks.py`), so a chunk's edge does
+not show in them; a chunk only groups the codes of its seconds, and its entropy state
+starts afresh. Synthesis of a block takes the codes of its context, from neighbouring
+chunks too: the samples of a part are those of the whole, bit for bit.
+
+A chunk's number of levels is its own: its rate is. What levels mean is the codec's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec.codecs.files.container.fields import Cursor, Varint
+from polycodec.codecs.files.container.layout import MAX_CHUNK
+from polycodec.codecs.signals.windows import window_of
+from polycodec.errors import BitstreamError, InputError
+
+_SIZE = Varint(0, MAX_CHUNK)
+_MEMORY = 8 << 20  # bytes of codes kept in memory
+
+
+def pack_chunk(levels: int, streams: Sequence[bytes]) -> bytes:
+    """levels, the sizes of all streams but the last, the streams.  # BITSTREAM"""
+    out = bytearray([levels])
+    for stream in streams[:-1]:
+        _SIZE.put(out, len(stream))
+    return bytes(out) + b"".join(streams)
+
+
+def unpack_chunk(data: bytes, channels: int) -> tuple[int, list[bytes]]:
+    """(levels, streams) of a chunk; BitstreamError when it is too short."""
+    cursor = Cursor(data)
+    levels = cursor.take(1)[0]
+    sizes = [_SIZE.get(cursor) for _ in range(channels - 1)]
+    if sum(sizes) > cursor.left:
+        raise BitstreamError(
+            f"the streams of a chunk have {sum(sizes)} bytes and more; found "
+            f"{cursor.left}"
+        )
+    return levels, [cursor.take(size) for size in (*sizes, cursor.left - sum(sizes))]
+
+
+def code_chunks(
+    codec: Any, blocks: Iterable[np.ndarray], frames: int, levels: int | None = None
+) -> Iterator[Tensor]:
+    """Codes (channels, C, frames) of each chunk; blocks (n, channels) float32.
+
+    Without ``levels``, what codes of any rate follow from (`SoundCodec.at_rate`).
+    """
+
+    def stream() -> Any:
+        return codec.analysis_stream(levels) if levels else codec.any_rate_stream()
+
+    streams: list[Any] = []
+    held: list[Tensor] = []
+    samples = 0
+    for block in blocks:
+        if not streams:
+            streams = [stream() for _ in range(block.shape[1])]
+        samples += len(block)
+        held += _pushed(streams, block, _device(codec))
+        while sum(codes.shape[2] for codes in held) >= frames:
+            codes = torch.cat(held, dim=2)
+            held = [codes[..., frames:]]
+            yield codes[..., :frames]
+    silence = np.zeros((-samples % codec.hop, len(streams)), np.float32)
+    held += _pushed(streams, silence, _device(codec))
+    held += _stacked([stream.flush() for stream in streams])
+    codes = torch.cat(held, dim=2)
+    for first in range(0, codes.shape[2], frames):
+        yield codes[..., first : first + frames]
+
+
+def _pushed(streams: list[Any], block: np.ndarray, device: Any) -> list[Tensor]:
+    x = torch.from_numpy(np.ascontiguousarray(block.T)).to(device)
+    return _stacked([s.push(x[c : c + 1]) for c, s in enumerate(streams)])
+
+
+def _stacked(results: list[list[Tensor]]) -> list[Tensor]:
+    """Blocks of codes (l, f) of each channel -> blocks (channels, l, f) on the CPU."""
+    return [torch.stack(blocks).cpu() for blocks in zip(*results, strict=True)]
+
+
+class CodeSpool:
+    """What all chunks' codes follow from, on disk when it is much: for trial codings.
+
+    Codes, small integers, or latents, float32.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115
+        self._places: list[tuple[int, tuple[int, ...]]] = []
+        self._whole = True  # codes, not latents
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, kept: Tensor) -> None:
+        """Append (channels, K, frames) of the next chunk."""
+        self._places.append((self._file.tell(), tuple(kept.shape)))
+        self._whole = not kept.is_floating_point()
+        dtype = torch.int32 if self._whole else torch.float32
+        self._file.write(kept.to(dtype).numpy().tobytes())
+
+    def get(self, k: int) -> Tensor:
+        """Chunk k: int64 or float32."""
+        at, shape = self._places[k]
+        self._file.seek(at)
+        data = self._file.read(4 * int(np.prod(shape)))
+        kept = np.frombuffer(data, np.int32 if self._whole else np.float32)
+        kept = kept.astype(np.int64 if self._whole else np.float32)
+        return torch.from_numpy(kept.reshape(shape))
+
+
+class ChunkDecoder:
+    """Samples of a file from the chunks they need.
+
+    ``read``: chunk number -> bytes. ``damaged`` collects chunks that could not be
+    read or decoded, if ``salvage``: they become silence. Else their error is raised.
+    """
+
+    def __init__(
+        self,
+        codec: Any,
+        read: Callable[[int], bytes],
+        *,
+        samples: int,
+        span: int,
+        channels: int,
+        salvage: bool = False,
+    ) -> None:
+        if span % codec.hop:
+            raise BitstreamError(
+                f"chunks of {span} samples; expected a multiple of {codec.hop}, the "
+                f"hop of '{codec.name}'"
+            )
+        self.codec, self.read, self.salvage = codec, read, salvage
+        self.samples, self.channels = samples, channels
+        self.frames = -(-samples // codec.hop)
+        self.span = span // codec.hop  # frames in a chunk
+        self.damaged: dict[int, BitstreamError] = {}
+        self._stream = codec.synthesis_stream()
+        self._known: dict[int, Tensor] = {}
+
+    def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
+        """Yield samples (n, channels) float32 in [-1, 1] from sample ``first`` on."""
+        hop, block = self.codec.hop, self._stream.block
+        for k in range(first // hop // block, -(-self.frames // block)):
+            x = self._block(k)
+            at = k * block * hop
+            x = x[max(0, first - at) : self.samples - at]
+            yield x
+
+    @torch.inference_mode()
+    def _block(self, k: int) -> np.ndarray:
+        """All samples (n, channels) of block k."""
+        stream, hop = self._stream, self.codec.hop
+        window = window_of(k, stream.block, stream.context, self.frames)
+        z_hat = self._latents(window.start, window.stop)
+        kept = window.kept
+        x = self.codec.transform.g_s(z_hat)[:, 0, kept.start * hop : kept.stop * hop]
+        x = x.float().clamp(-1, 1).T.cpu().numpy()
+        for bad in self.damaged:
+            begin = (bad * self.span - window.first) * hop
+            x[max(0, begin) : max(0, begin + self.span * hop)] = 0
+        return x
+
+    def _latents(self, start: int, stop: int) -> Tensor:
+        """Latents (channels, D, n) of frames [start, stop)."""
+        numbers = range(start // self.span, (stop - 1) // self.span + 1)
+        for old in [k for k in self._known if k < numbers[0]]:
+            del self._known[old]
+        z_hat = torch.cat([self._chunk(k) for k in numbers], dim=2)
+        begin = start - numbers[0] * self.span
+        return z_hat[..., begin : begin + stop - start]
+
+    def _chunk(self, k: int) -> Tensor:
+        """Latents of chunk k; zeros where it is damaged."""
+        if k not in self._known:
+            frames = min(self.span, self.frames - k * self.span)
+            try:
+                self._known[k] = self._decoded(k, frames)
+            except BitstreamError as error:
+                if not self.salvage:
+                    raise
+                self.damaged[k] = error
+                shape = (self.channels, self.codec.channels, frames)
+                self._known[k] = torch.zeros(shape, device=_device(self.codec))
+        return self._known[k]
+
+    def _decoded(self, k: int, frames: int) -> Tensor:
+        levels, streams = unpack_chunk(self.read(k), self.channels)
+        if not 1 <= levels <= self.codec.levels:
+            raise BitstreamError(
+                f"chunk {k} has {levels} levels; expected 1 to {self.codec.levels}"
+            )
+        codes = self.codec.decode_tokens(streams, levels, frames)
+        try:
+            self.codec.check_codes(codes)
+        except InputError as error:
+            raise BitstreamError(f"chunk {k} is damaged; {error}") from error
+        return self.codec.latents_of(codes.to(_device(self.codec)), levels)
+
+
+def _device(codec: Any) -> torch.device:
+    return next(codec.parameters()).device

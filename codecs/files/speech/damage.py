@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which seconds of a damaged sound file are still good.
+
+with_seconds(error, reader)     the same error, with the intact seconds in its message
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from polycodec.codecs.files.container.file import Reader, SpeechGeometry
+from polycodec.errors import BitstreamError
+
+
+def with_seconds(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamError:
+    """The error with the seconds that are still good, if it is about sound."""
+    reader = source
+    if not isinstance(source, Reader):
+        source.seek(0)
+        try:
+            reader = Reader(source, tolerant=True)
+        except BitstreamError:
+            return error
+    geometry = reader.header.geometry
+    if not isinstance(geometry, SpeechGeometry):
+        return error
+    good = "none"
+    if ranges := _good_ranges(reader):
+        good = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in ranges)
+    message = str(error).removesuffix("; get the file again")
+    return type(error)(
+        f"{message}; intact seconds: {good}; use --salvage to decode them with silence "
+        "for the rest"
+    )
+
+
+def _good_ranges(reader: Reader) -> list[tuple[float, float]]:
+    """Seconds whose chunks are whole, neighbours joined."""
+    ranges: list[tuple[float, float]] = []
+    for k in range(reader.n_chunks):
+        try:
+            reader.chunk(k)
+        except BitstreamError:
+            continue
+        begin, end = times_of(reader.header.geometry, k)
+        if ranges and abs(ranges[-1][1] - begin) < 1e-9:
+            begin = ranges.pop()[0]
+        ranges.append((begin, end))
+    return ranges
+
+
+def times_of(geometry: SpeechGeometry, k: int) -> tuple[float, float]:
+    """(from, to) of chunk k in seconds."""
+    rate = geometry.codec_rate
+    end = min((k + 1) * geometry.span / rate, geometry.samples / geometry.rate)
+    return k * geometry.span / rate, end

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classic pair: four 5x5 convolutions of stride 2 with GDN between them.
+
+    g_a   x ─ conv5 ↓2 ─ GDN ─ conv5 ↓2 ─ GDN ─ conv5 ↓2 ─ GDN ─ conv5 ↓2 ─ y
+          H             H/2             H/4             H/8             H/16
+    g_s   y ─ up5 ↑2 ─ IGDN ─ up5 ↑2 ─ IGDN ─ up5 ↑2 ─ IGDN ─ up5 ↑2 ─ x̂
+
+    GDN    y_i = x_i / √(β_i + Σ_j γ_ij x_j²)          IGDN multiplies instead
+
+Ballé, Laparra, Simoncelli 2017 (arXiv 1611.01704) for GDN; Ballé et al. 2018 (arXiv
+1802.01436) and Minnen, Ballé, Toderici 2018 (arXiv 1809.02736) for the pair. Level
+scales after every GDN (`rate.py`) let one set of weights serve all rates; they can be
+left out (``scaled: false``), and the pair is then that of the papers.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polycodec.codecs.transforms.rate import RateScale
+from polycodec.entropy_models.priors.gaussian import soft_clamp
+from polycodec.registry import register
+
+# Parameters v stand for max(v, bound)² - PEDESTAL. The square root makes small values
+# learn slowly, the pedestal keeps the gradient of a zero from vanishing.
+PEDESTAL = 2.0**-36
+BETA_FLOOR = 1e-6
+
+
+class GDN(nn.Module):
+    """Divisive normalisation over the channels of (B, C, h, w); or its inverse."""
+
+    def __init__(self, channels: int, *, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        beta, gamma = torch.ones(channels), 0.1 * torch.eye(channels)
+        self.beta = nn.Parameter((beta + PEDESTAL).sqrt())
+        self.gamma = nn.Parameter((gamma + PEDESTAL).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Squares and roots lose too much in bfloat16: always float32 here.
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.float()
+            beta = _positive(self.beta, BETA_FLOOR)
+            gamma = _positive(self.gamma, 0.0)[..., None, None]
+            norm = F.conv2d(wide.square(), gamma, beta)
+            scale = norm.sqrt() if self.inverse else norm.rsqrt()
+            return (wide * scale).to(x.dtype)
+
+
+def _positive(v: Tensor, floor: float) -> Tensor:
+    """The value >= ``floor`` that a stored parameter stands for."""
+    bound = (floor + PEDESTAL) ** 0.5
+    return soft_clamp(v, bound, float("inf")).square() - PEDESTAL
+
+
+class Stack(nn.Module):
+    """Convolutions with GDN and level scale between them: g_a, or g_s if ``up``."""
+
+    def __init__(self, widths: list[int], knots: int, *, up: bool) -> None:
+        super().__init__()
+        inner = widths[1:-1]
+        pairs = list(itertools.pairwise(widths))
+        self.convs = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, 5, 2, 2, 1) if up else nn.Conv2d(a, b, 5, 2, 2)
+            for a, b in pairs
+        )
+        self.norms = nn.ModuleList(GDN(width, inverse=up) for width in inner)
+        self.scales = nn.ModuleList(
+            RateScale(width, knots) if knots else _Unscaled() for width in inner
+        )
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        steps = zip(self.convs, self.norms, self.scales, strict=False)
+        for conv, norm, scale in steps:
+            x = scale(norm(conv(x)), level)  # (B, N, H/2, W/2), then H/4, H/8
+        return self.convs[-1](x)
+
+
+class _Unscaled(nn.Module):
+    """Takes a level, as RateScale does, and leaves the features as they are."""
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        return x
+
+
+@register("transform/conv")
+class ConvTransform(nn.Module):
+    """The pair g_a, g_s. ``width``: N of the papers; ``scaled``: level scales."""
+
+    stride = 16
+    # How far a result looks to each side, the halo of a tile. A conv5 of stride 2
+    # reaches 2 positions of its input, 1, 2, 4 and 8 pixels wide; an up5 reaches 1
+    # of its input, 1, 1/2, 1/4 and 1/8 latents wide.
+    analysis_reach = 2 * (1 + 2 + 4 + 8)  # pixels
+    synthesis_reach = 2  # latents, 1.875 rounded up
+
+    def __init__(
+        self, channels: int, *, width: int = 128, scaled: bool = True, knots: int = 8
+    ) -> None:
+        super().__init__()
+        self.channels, self.knots = channels, knots
+        inner = [width] * 3
+        levels = knots if scaled else 0
+        self.g_a = Stack([3, *inner, channels], levels, up=False)
+        self.g_s = Stack([channels, *inner, 3], levels, up=True)

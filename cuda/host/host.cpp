@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The range coder on the host, behind a plain C ABI (loaded with ctypes): which kernel,
+// which thread, and the answers.
+//
+// Chunks are independent. A thread takes neighbouring ones and two at a time through a
+// kernel; what a kernel leaves, the portable coder finishes.
+
+#include "host.h"
+
+#include <functional>
+#include <system_error>
+#include <thread>
+
+#if defined(_WIN32)
+#define API extern "C" __declspec(dllexport)
+// Python's build asks the linker for this name on Windows; nothing imports it.
+API void *PyInit__rans(void) { return 0; }
+#else
+#define API extern "C" __attribute__((visibility("default")))
+#endif
+
+using namespace rans;
+
+namespace {
+
+const i32 ABI = 4;  // native.py refuses a library with another number
+const i32 MAX_THREADS = 64;
+
+// What native.py's names for processors' abilities are here: one family's or the other's.
+enum Simd { SCALAR = 0, WITH_AVX2 = 1, WITH_AVX512 = 2, WITH_NEON = 1 };
+
+i32 best_simd() {
+#if RANS_X86
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2")) return SCALAR;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi2") &&
+        __builtin_cpu_supports("bmi2"))
+        return WITH_AVX512;
+    return WITH_AVX2;
+#elif RANS_NEON
+    return WITH_NEON;  // no AArch64 processor is without it
+#else
+    return SCALAR;
+#endif
+}
+
+// Never more than the processor can do, whatever is asked for.
+Kernels choose(i32 simd, i32 lanes) {
+    Kernels none = {32, 0, 0, 0, 0, 0, 0, 0, false, false};
+#if RANS_X86
+    const i32 best = best_simd();
+    const Kernels &chosen = (simd < best ? simd : best) == WITH_AVX512 ? AVX512 : AVX2;
+    if (simd >= WITH_AVX2 && best >= WITH_AVX2 && lanes >= chosen.least_lanes)
+        return chosen;
+#elif RANS_NEON
+    if (simd >= WITH_NEON && lanes >= NEON.least_lanes) return NEON;
+#endif
+    (void)simd, (void)lanes;
+    return none;
+}
+
+// Symbols [begin, end) of a pass belong to a chunk.
+Run run_of(i64 n, i64 chunk, i64 chunks, i64 lanes) {
+    const i64 steps = (n + lanes - 1) / lanes;
+    const i64 share = (steps + chunks - 1) / chunks * lanes;
+    Run run;
+    run.chunk = chunk;
+    run.begin = share * chunk < n ? share * chunk : n;
+    run.end = n - run.begin < share ? n : run.begin + share;
+    return run;
+}
+
+struct Decode {
+    DecodeJob job;
+    Kernels kernels;
+
+    const RansLanes &lanes() const { return *job.l; }
+    i64 size() const { return job.n; }
+
+    Status start(Run &) const { return FINE; }
+
+    void advance(Run *runs, i32 count) const {
+        const RansTables &t = *job.t;
+        if (kernels.decode && (t.packed || t.wide || (t.folded && kernels.folded)))
+            kernels.decode(job, runs, count);
+    }
+
+    Status finish(Run run) const { return finish_decode(job, run); }
+};
+
+struct Encode {
+    EncodeJob job;
+    Kernels kernels;
+
+    const RansLanes &lanes() const { return *job.l; }
+    i64 size() const { return job.n; }
+
+    // The last step may be partial and comes first here; kernels know whole ones.
+    Status start(Run &run) const {
+        const i64 partial = (run.end - run.begin) % job.l->lanes;
+        const Run last = {run.chunk, run.end - partial, run.end};
+        run.end -= partial;
+        return partial ? finish_encode(job, last) : FINE;
+    }
+
+    void advance(Run *runs, i32 count) const {
+        if (kernels.encode && (!job.short_rows || kernels.short_rows))
+            kernels.encode(job, runs, count);
+    }
+
+    Status finish(Run run) const { return finish_encode(job, run); }
+};
+
+struct DecodePrior {
+    PriorJob job;
+    Kernels kernels;
+
+    const RansLanes &lanes() const { return *job.l; }
+    i64 size() const { return job.p->n; }
+
+    Status start(Run &) const { return FINE; }
+
+    void advance(Run *runs, i32 count) const {
+        if (kernels.decode_prior && job.p->kind == 0)
+            kernels.decode_prior(job, runs, count);
+    }
+
+    Status finish(Run run) const { return finish_prior(job, run, kernels.find_value); }
+};
+
+// Chunks [begin, end) in order; a report: the status in the low 3 bits, the chunk above.
+template <class Work>
+i64 code_chunks(const Work &work, i64 begin, i64 end) {
+    const RansLanes &l = work.lanes();
+    for (i64 chunk = begin; chunk < end; chunk += 2) {
+        const i32 count = end - chunk >= 2 ? 2 : 1;
+        Run runs[2];
+        Status started[2];
+        for (i32 k = 0; k < count; ++k) {
+            runs[k] = run_of(work.size(), chunk + k, l.chunks, l.lanes);
+            started[k] = work.start(runs[k]);
+        }
+        if (count == 2 && started[0] == FINE && started[1] == FINE) work.advance(runs, 2);
+        for (i32 k = 0; k < count; ++k) {
+            // The first chunk's error counts, on one thread as on many.
+            if (started[k] == FINE) work.advance(runs + k, 1);
+            const Status status = started[k] == FINE ? work.finish(runs[k]) : started[k];
+            if (status != FINE) return ((chunk + k) << 3) | status;
+        }
+    }
+    return FINE;
+}
+
+template <class Work>
+struct Task {
+    const Work *work;
+    i64 begin, end, report;
+    std::thread thread;
+
+    void operator()() { report = code_chunks(*work, begin, end); }
+};
+
+// All chunks on `threads` threads, this one included. Threads are made for the call:
+// that takes some 10 us each, and leaves nothing behind that a fork could break.
+template <class Work>
+i64 code_all(const Work &work, i32 threads) {
+    const i64 chunks = work.lanes().chunks;
+    i64 number = threads < MAX_THREADS ? threads : MAX_THREADS;
+    if (number > chunks) number = chunks;
+    if (number <= 1) return code_chunks(work, 0, chunks);
+    Task<Work> tasks[MAX_THREADS];
+    for (i64 k = 0; k < number; ++k) {
+        tasks[k].work = &work;
+        tasks[k].begin = chunks * k / number;
+        tasks[k].end = chunks * (k + 1) / number;
+    }
+    for (i64 k = 1; k < number; ++k) {
+        try {
+            tasks[k].thread = std::thread(std::ref(tasks[k]));
+        } catch (const std::system_error &) {
+            tasks[k]();  // no more threads to be had
+        }
+    }
+    tasks[0]();
+    i64 report = FINE;
+    for (i64 k = number; k-- > 0;) {
+        if (tasks[k].thread.joinable()) tasks[k].thread.join();
+        if (tasks[k].report != FINE) report = tasks[k].report;  // the first one's stays
+    }
+    return report;
+}
+
+bool sane(const RansTables *t, const RansLanes *l, i64 n) {
+    return t && l && n >= 0 && t->precision >= 8 && t->precision <= 15 &&
+           t->count >= 1 && l->chunks >= 1 && l->lanes >= 1 && l->lanes <= 32 &&
+           !(l->lanes & (l->lanes - 1));
+}
+
+bool sane(const RansPrior *p) {
+    if (!p || p->n < 0 || p->size < 1) return false;
+    if (p->kind == 1) return p->size <= (i32)MAX_VALUES;
+    return p->kind == 0 && p->size <= (i32)MAX_COMPONENTS && p->count >= 1;
+}
+
+// All rows of a pass; -1, or the first symbol that cannot be coded.
+i64 all_rows(RowsJob &job, i64 n, i32 simd) {
+    const Kernels kernels = choose(simd, 32);
+    const bool able = kernels.rows && job.t->range && (!job.short_rows || kernels.short_rows);
+    i64 bad = -1;
+    for (i64 i = 0; i < n && bad < 0;) {
+        i64 end = n;
+        if (able) {
+            i = kernels.rows(job, i, n);
+            // It stops where a group holds an escape: a few symbols later all is well.
+            end = n - i < 16 ? n : i + 16;
+        }
+        bad = finish_rows(job, i, end);
+        i = end;
+    }
+    return bad;
+}
+
+}  // namespace
+
+API i32 polycodec_abi(void) { return ABI; }
+
+// The best that this processor can do: 0 portable code only; 1 AVX2, 2 AVX-512; 1 NEON.
+API i32 polycodec_simd(void) { return best_simd(); }
+
+// Row of each symbol in its table, their cost in 1/256 bit, and the escapes' places.
+// Returns -1, or the position of the first symbol that cannot be coded.
+API i64 polycodec_rows(const RansTables *t,
+                       const i32 *symbols,   // (n)
+                       const void *indexes,  // (n) u8 or i32
+                       i32 index_bytes,      // 1 or 4
+                       i64 n, i32 simd,
+                       u32 *rows,            // (n)
+                       u64 *cost,
+                       i64 *escapes,         // (room)
+                       i64 room,
+                       i64 *escaped) {       // how many, also beyond the room
+    RowsJob job = {t, symbols, indexes, index_bytes, rows, 0, escapes, room, 0, 0};
+    const i64 bad = all_rows(job, n, simd);
+    *cost = job.cost;
+    *escaped = job.escaped;
+    return bad;
+}
+
+// The same for sets of 2^16 rows at most, in half the memory, without the cost: who
+// knows how many lanes to take need not have it.
+API i64 polycodec_short_rows(const RansTables *t, const i32 *symbols, const void *indexes,
+                             i32 index_bytes, i64 n, i32 simd,
+                             u16 *rows,  // (n)
+                             i64 *escapes, i64 room, i64 *escaped) {
+    RowsJob job = {t, symbols, indexes, index_bytes, 0, 0, escapes, room, 0, rows};
+    const i64 bad = all_rows(job, n, simd);
+    *escaped = job.escaped;
+    return bad;
+}
+
+// Their cost in 1/256 bit. Rows that do not exist cost nothing.
+API u64 polycodec_short_cost(const RansTables *t, const u16 *rows, i64 n) {
+    const u32 last = t->first[t->count] - 1;
+    u64 cost = 0;
+    for (i64 i = 0; i < n; ++i) cost += rows[i] <= last ? t->costs[rows[i]] : 0;
+    return cost;
+}
+
+// Encode one pass; the passes come last one first. Returns a report.
+API i64 polycodec_encode_pass(const RansTables *t,
+                              const u32 *rows,  // (n) from polycodec_rows
+                              i64 n,
+                              const RansLanes *l, i32 simd, i32 threads) {
+    if (!sane(t, l, n)) return BAD_CALL;
+    const Encode work = {{t, l, rows, n, 0}, choose(simd, l->lanes)};
+    return code_all(work, threads);
+}
+
+API i64 polycodec_encode_short(const RansTables *t,
+                               const u16 *rows,  // (n) from polycodec_short_rows
+                               i64 n, const RansLanes *l, i32 simd, i32 threads) {
+    if (!sane(t, l, n)) return BAD_CALL;
+    const Encode work = {{t, l, 0, n, rows}, choose(simd, l->lanes)};
+    return code_all(work, threads);
+}
+
+// Decode the next pass. Returns a report.
+API i64 polycodec_decode_pass(const RansTables *t,
+                              const void *indexes,  // (n) u8 or i32
+                              i32 index_bytes,      // 1 or 4
+                              i64 n,
+                              const RansLanes *l, i32 simd, i32 threads,
+                              i32 *symbols) {       // (n) out
+    if (!sane(t, l, n)) return BAD_CALL;
+    const Decode work = {{t, l, indexes, index_bytes, n, symbols}, choose(simd, l->lanes)};
+    return code_all(work, threads);
+}
+
+// A prior's entry for each symbol, and what polycodec_rows tells. Returns -1, or the
+// position of the first symbol that cannot be coded; all of them, if the call is bad.
+API i64 polycodec_prior_rows(const RansPrior *p,
+                             const i32 *symbols,  // (p->n)
+                             i32 simd,
+                             EncodeRow *rows,     // (p->n)
+                             u64 *cost,
+                             i64 *escapes,        // (room)
+                             i64 room,
+                             i64 *escaped) {
+    if (!sane(p)) return 0;
+    const Kernels kernels = choose(simd, 32);
+    PriorRowsJob job = {p, symbols, rows, 0, escapes, room, 0};
+    i64 bad = -1;
+    for (i64 i = 0; i < p->n && bad < 0;) {
+        i64 end = p->n;
+        if (kernels.prior_rows && p->kind == 0) {
+            i = kernels.prior_rows(job, i, end);
+            end = end - i < 16 ? end : i + 16;  // what stopped it is in here
+        }
+        bad = finish_prior_rows(job, i, end, kernels.entry_of_value);
+        i = end;
+    }
+    *cost = job.cost;
+    *escaped = job.escaped;
+    return bad;
+}
+
+// Decode the next pass, p->n symbols. Returns a report.
+API i64 polycodec_decode_prior(const RansPrior *p, const RansLanes *l, i32 simd,
+                               i32 threads, i32 *symbols) {  // (p->n) out
+    RansTables any = RansTables();
+    any.precision = (i32)PRIOR_PRECISION, any.count = 1;
+    if (!sane(p) || !sane(&any, l, p->n)) return BAD_CALL;
+    Kernels kernels = choose(simd, l->lanes);
+    kernels.find_value = choose(simd, 32).find_value;  // has no lanes in it
+    const DecodePrior work = {{p, l, symbols}, kernels};
+    return code_all(work, threads);
+}

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frequency tables as the C library reads them: built once per set and kept with it.
+
+    packed   number 8 | freq - 1 12 | bias 12     one word for each of a table's 2^P
+             slots: the fastest; P <= 12, 256 slots
+    folded   the same for 512 slots: the number's ninth bit is whether r >= the start of
+             slot 256, which kernels keep in registers; 64 tables
+    wide     freq - 1 16 | bias 16, number 16     the same in 6 bytes: one shared
+             table of any size, or a few
+    search   starts and a first guess             for all others, and small
+
+A set has its decoding tables in exactly one of these; host.h has the fields.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import weakref
+
+import numpy as np
+
+from polycodec.cuda.tables import INT16, TableSet
+
+# 16 MiB: above, building packed tables starts to be felt. Wide ones beyond the
+# processor's second cache (6 MiB here) are still faster than a search.
+_PACKED_WORDS = 1 << 22
+_WIDE_WORDS = 1 << 20
+_GUESS_BITS = 10  # 2 KiB per searched table
+# Where kernels know folded tables; the others are faster with wide ones.
+_FOLDED = platform.machine().lower() in ("x86_64", "amd64")
+_IN_REGISTERS = 64  # tables whose few numbers the kernels keep in registers
+
+
+class Tables(ctypes.Structure):
+    """``RansTables`` of host.cpp."""
+
+    _fields_ = (
+        ("precision", ctypes.c_int32),
+        ("count", ctypes.c_int32),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                *("first", "minimum", "has_escape", "costs", "rows", "packed"),
+                *("wide", "numbers", "starts", "starts_of", "guess"),
+                *("base", "range", "below"),
+            )
+        ),
+        ("guess_bits", ctypes.c_int32),
+        ("folded", ctypes.c_void_p),
+        ("splits", ctypes.c_void_p),
+    )
+
+
+class _Prepared:
+    """Tables in the library's layouts; holds the arrays that it points into."""
+
+    def __init__(self, tables: TableSet) -> None:
+        row = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
+        entries = np.zeros(tables.freqs.size, dtype=row)
+        entries["start"], entries["freq"] = tables.starts, tables.freqs
+        # An empty escape's row is never coded; 2^32 / 1 does not fit: 2^32 - 1 does.
+        divisor = np.maximum(tables.freqs.astype(np.uint64), 1)
+        entries["reciprocal"] = np.minimum((1 << 32) // divisor, (1 << 32) - 1)
+        guess_bits = min(_GUESS_BITS, tables.precision)
+        starts, starts_of, guess = _search_tables(tables, guess_bits)
+        near = _for_kernels(tables)
+        packed, folded, splits = _packed(tables, 256), None, None
+        if packed is None and near["below"] is not None and _FOLDED:
+            folded = _packed(tables, 512)
+            splits = None if folded is None else _splits(tables, near["below"])
+        wide, numbers = None, None
+        if packed is None and folded is None:
+            wide, numbers = _wide(tables)
+        arrays = {
+            "first": tables.first.astype(np.uint32),
+            "minimum": tables.minimum,
+            "has_escape": tables.has_escape.astype(np.uint8),
+            "costs": np.append(tables.costs, np.uint16(0)),
+            "rows": entries,
+            "packed": packed,
+            "wide": wide,
+            "numbers": numbers,
+            "starts": starts,
+            "starts_of": starts_of,
+            "guess": guess,
+            **near,
+        }
+        last = {"folded": folded, "splits": splits}
+        self._arrays = arrays | last
+        pointers, later = (
+            [None if a is None else a.ctypes.data for a in some.values()]
+            for some in (arrays, last)
+        )
+        self.struct = Tables(
+            tables.precision, len(tables), *pointers, guess_bits, *later
+        )
+
+
+def _slots(tables: TableSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return freq - 1, bias and number of every slot of 2^P, (T << P,) uint32 each."""
+    number = np.arange(tables.freqs.size) - np.repeat(tables.first[:-1], tables.sizes)
+    row = np.repeat(np.arange(tables.freqs.size), tables.freqs)
+    whole = (1 << tables.precision) - 1
+    bias = (np.arange(row.size) & whole) - tables.starts[row]
+    more = tables.freqs[row].astype(np.uint32) - 1
+    return more, bias.astype(np.uint32), number[row].astype(np.uint32)
+
+
+def _packed(tables: TableSet, most: int) -> np.ndarray | None:
+    """Return number | freq - 1 << 8 | bias << 20 of all slots, (T << P,) uint32.
+
+    Of a number the low 8 bits; None if a table has over ``most`` slots.
+    """
+    fits = tables.precision <= 12 and tables.sizes.max() <= most
+    if not fits or len(tables) << tables.precision > _PACKED_WORDS:
+        return None
+    more, bias, number = _slots(tables)
+    return number & 0xFF | more << 8 | bias << 20
+
+
+def _splits(tables: TableSet, below: np.ndarray) -> np.ndarray:
+    """Return below | start of slot 256 << 16, or of none, (64,) uint32."""
+    splits = np.full(below.size, 1 << tables.precision, np.uint32)
+    many = np.flatnonzero(tables.sizes > 256)
+    splits[many] = tables.starts[tables.first[many] + 256]
+    return splits << np.uint32(16) | below
+
+
+def _wide(tables: TableSet) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return freq - 1 | bias << 16, uint32, and the number, uint16, of all slots."""
+    if len(tables) << tables.precision > _WIDE_WORDS:
+        return None, None
+    more, bias, number = _slots(tables)
+    # Kernels read numbers as 32 bits: the last one must be followed by something.
+    return more | bias << 16, np.append(number, 0).astype(np.uint16)
+
+
+def _for_kernels(tables: TableSet) -> dict[str, np.ndarray | None]:
+    """Return base, range and below of host.h, padded to 64 tables."""
+    low, high = int(tables.minimum.min()), int(tables.maximum.max())
+    if low < INT16.min or high > INT16.max:
+        return {"base": None, "range": None, "below": None}
+    padding = (0, max(0, _IN_REGISTERS - len(tables)))
+    minimum = tables.minimum.astype(np.int64)
+    base = tables.first[:-1] + 1 - minimum
+    spread = (minimum & 0xFFFF) | (tables.sizes.astype(np.int64) - 1) << 16
+    below = None
+    if len(tables) <= _IN_REGISTERS:
+        # -32768 - 1 wraps, and wraps back when a slot's number is added to it.
+        below = np.pad((minimum - 1) & 0xFFFF, padding).astype(np.uint16)
+    return {
+        "base": np.pad(base & 0xFFFFFFFF, padding).astype(np.uint32),
+        "range": np.pad(spread, padding).astype(np.uint32),
+        "below": below,
+    }
+
+
+def _search_tables(
+    tables: TableSet, guess_bits: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the starts with a closing 2^P per table, their places, and guesses."""
+    whole = 1 << tables.precision
+    starts = np.insert(tables.starts, tables.first[1:], whole).astype(np.uint16)
+    starts_of = (tables.first[:-1] + np.arange(len(tables))).astype(np.uint32)
+    # The slot that holds each bucket's first value. Rows' ends grow over the whole
+    # set when each table is moved up by 2^P, so that one search serves all.
+    row_ends = np.cumsum(tables.freqs, dtype=np.int64)
+    buckets = np.arange(len(tables) << guess_bits) << (tables.precision - guess_bits)
+    row = np.searchsorted(row_ends, buckets, side="right")
+    guess = row - np.repeat(tables.first[:-1], 1 << guess_bits)
+    return starts, starts_of, guess.astype(np.uint16)
+
+
+_PREPARED: weakref.WeakKeyDictionary[TableSet, _Prepared] = weakref.WeakKeyDictionary()
+
+
+def prepare(tables: TableSet) -> _Prepared:
+    """Return the layouts of ``tables``, built at the first call."""
+    if tables not in _PREPARED:
+        _PREPARED[tables] = _Prepared(tables)
+    return _PREPARED[tables]

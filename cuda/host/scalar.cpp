@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The portable coder: for every lane count, precision and table, and the one that
+// finishes what the kernels leave.
+//
+// A lane is an element of an array; the loops have constant lengths so that the
+// compiler can unroll and vectorise them. Every index, word and escape is checked
+// before use: whatever the arguments' *contents*, nothing outside the stated sizes
+// is read or written. The tables themselves come checked from tables.py.
+
+#include "portable.h"
+
+namespace rans {
+namespace {
+
+// PackedTables for what does not fit 32 bits: freq - 1 | bias << 16, numbers beside.
+struct WideTables {
+    const u32 *words;
+    const u16 *numbers;
+
+    RANS_FN Slot find(u32 table, u32 r, u32 precision) const {
+        const u32 at = (table << precision) + r;
+        Slot slot;
+        slot.number = numbers[at];
+        slot.freq = (words[at] & 0xFFFF) + 1;
+        slot.bias = words[at] >> 16;
+        return slot;
+    }
+};
+
+// PackedTables for numbers to 511.
+struct FoldedTables {
+    const u32 *words, *splits;
+
+    RANS_FN Slot find(u32 table, u32 r, u32 precision) const {
+        const PackedTables tables = {words};
+        Slot slot = tables.find(table, r, precision);
+        slot.number += (u32)(r >= splits[table] >> 16) << 8;
+        return slot;
+    }
+};
+
+template <class Index>
+bool indexes_fit(const Index *indexes, i64 n, i32 count) {
+    u32 largest = 0;
+    for (i64 i = 0; i < n; ++i) {
+        const u32 index = (u32)indexes[i];  // a negative one becomes huge
+        largest = index > largest ? index : largest;
+    }
+    return n <= 0 || largest < (u32)count;
+}
+
+// A step's slots become symbols; the rare escapes take values from the side list.
+template <class Index>
+bool write_symbols(const RansTables &t, const RansLanes &l, i64 chunk,
+                   const Index *table, const u32 *number, u32 active, i32 *out) {
+    u32 escapes = 0;
+    for (u32 k = 0; k < active; ++k) {
+        // Unsigned: slot 0 of a table that begins at -2^31 means nothing, but may be.
+        out[k] = (i32)((u32)t.minimum[table[k]] + number[k] - 1);
+        escapes |= number[k] == 0;
+    }
+    if (!escapes) return true;
+    for (u32 k = 0; k < active; ++k) {
+        if (number[k] != 0) continue;
+        if (l.side_next[chunk] >= l.side_end[chunk]) return false;
+        out[k] = l.side[l.side_next[chunk]++];
+    }
+    return true;
+}
+
+template <u32 N, u32 P, class Tables, class Index>
+Status decode_run(const DecodeJob &job, const Tables &tables, Run run) {
+    const RansTables &t = *job.t;
+    const RansLanes &l = *job.l;
+    const Index *indexes = (const Index *)job.indexes;
+    if (!indexes_fit(indexes + run.begin, run.end - run.begin, t.count))
+        return BAD_INDEX;
+    const u32 precision = P ? P : (u32)t.precision;
+    const i64 chunk = run.chunk;
+    u32 x[N], number[N];
+    for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
+    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
+    Status status = FINE;
+    for (i64 i = run.begin; i < run.end && status == FINE; i += N) {
+        const u32 active = run.end - i < (i64)N ? (u32)(run.end - i) : N;
+        if (active == N && words.end - words.at >= (i64)N) {
+            FastWords fast = {words.at};
+            decode_step<HostLanes<N> >(tables, precision, indexes + i, N, x, number,
+                                       fast);
+            words.at = fast.at;
+        } else {
+            decode_step<HostLanes<N> >(tables, precision, indexes + i, active, x,
+                                       number, words);
+        }
+        if (!write_symbols(t, l, chunk, indexes + i, number, active, job.symbols + i))
+            status = SIDE_RAN_OUT;
+        // A mini stream goes on without words: its states are small by then.
+        if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
+    }
+    for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
+    l.word[chunk] = words.at - l.words;
+    return status;
+}
+
+template <u32 N, class Index>
+Status decode_lanes(const DecodeJob &job, Run run) {
+    const RansTables &t = *job.t;
+    if (t.packed) {
+        const PackedTables tables = {t.packed};
+        return t.precision == 12
+                   ? decode_run<N, 12, PackedTables, Index>(job, tables, run)
+                   : decode_run<N, 0, PackedTables, Index>(job, tables, run);
+    }
+    if (t.folded) {
+        const FoldedTables tables = {t.folded, t.splits};
+        return decode_run<N, 0, FoldedTables, Index>(job, tables, run);
+    }
+    if (t.wide) {
+        const WideTables tables = {t.wide, t.numbers};
+        return decode_run<N, 0, WideTables, Index>(job, tables, run);
+    }
+    const SearchedTables tables = {t.starts, t.guess, t.starts_of, (u32)t.guess_bits};
+    return decode_run<N, 0, SearchedTables, Index>(job, tables, run);
+}
+
+// A step's rows, if they are short ones.
+inline const u32 *widen(const EncodeJob &job, i64 i, u32 active, u32 *room) {
+    if (!job.short_rows) return job.rows + i;
+    for (u32 k = 0; k < active; ++k) room[k] = job.short_rows[i + k];
+    return room;
+}
+
+template <u32 N, u32 P>
+Status encode_run(const EncodeJob &job, Run run) {
+    const RansTables &t = *job.t;
+    const RansLanes &l = *job.l;
+    const u32 precision = P ? P : (u32)t.precision;
+    const i64 chunk = run.chunk;
+    u32 x[N], room[N];
+    for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
+    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
+    const u32 active = (u32)((run.end - run.begin) % N);
+    i64 i = run.end - active;
+    if (active)
+        encode_step<HostLanes<N> >(t.rows, precision, widen(job, i, active, room), active,
+                                   x, words);
+    while (i > run.begin && !words.ran_out) {
+        i -= N;
+        const u32 *rows = widen(job, i, N, room);
+        if (words.at - words.end >= (i64)N) {
+            FastWords fast = {words.at};
+            encode_step<HostLanes<N> >(t.rows, precision, rows, N, x, fast);
+            words.at = fast.at;
+        } else {
+            encode_step<HostLanes<N> >(t.rows, precision, rows, N, x, words);
+        }
+    }
+    for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
+    l.word[chunk] = words.at - l.words;
+    return words.ran_out ? WORDS_RAN_OUT : FINE;
+}
+
+template <u32 N>
+Status encode_lanes(const EncodeJob &job, Run run) {
+    return job.t->precision == 12 ? encode_run<N, 12>(job, run)
+                                  : encode_run<N, 0>(job, run);
+}
+
+template <class Index>
+i64 find_rows(RowsJob &job, i64 begin, i64 end) {
+    const RansTables &t = *job.t;
+    const Index *indexes = (const Index *)job.indexes;
+    const i32 *symbols = job.symbols;
+    for (i64 i = begin; i < end; ++i) {
+        const u32 table = (u32)indexes[i];
+        if (table >= (u32)t.count) return i;
+        const u32 first = t.first[table];
+        const u32 above = (u32)symbols[i] - (u32)t.minimum[table];
+        u32 slot = above + 1;
+        if (above >= t.first[table + 1] - first - 1) {
+            if (!t.has_escape[table] || symbols[i] != (i16)symbols[i]) return i;
+            slot = 0;
+            if (job.escaped < job.room) job.escapes[job.escaped] = i;
+            ++job.escaped;
+        }
+        if (job.short_rows) {
+            job.short_rows[i] = (u16)(first + slot);
+        } else {
+            job.rows[i] = first + slot;
+            job.cost += t.costs[first + slot];
+        }
+    }
+    return -1;
+}
+
+}  // namespace
+
+Status finish_decode(const DecodeJob &job, Run run) {
+#define WITH_BYTES(N) decode_lanes<N, u8>(job, run)
+#define WITH_WORDS(N) decode_lanes<N, i32>(job, run)
+    if (job.index_bytes == 1) FOR_LANES(job.l->lanes, WITH_BYTES)
+    FOR_LANES(job.l->lanes, WITH_WORDS)
+}
+
+Status finish_encode(const EncodeJob &job, Run run) {
+    const u32 end = job.t->first[job.t->count];
+    u32 largest = 0;
+    for (i64 i = run.begin; i < run.end; ++i) {
+        const u32 row = job.short_rows ? job.short_rows[i] : job.rows[i];
+        largest = row > largest ? row : largest;
+    }
+    if (run.begin < run.end && largest >= end) return BAD_INDEX;
+#define WITH_ROWS(N) encode_lanes<N>(job, run)
+    FOR_LANES(job.l->lanes, WITH_ROWS)
+}
+
+i64 finish_rows(RowsJob &job, i64 begin, i64 end) {
+    return job.index_bytes == 1 ? find_rows<u8>(job, begin, end)
+                                : find_rows<i32>(job, begin, end);
+}
+
+}  // namespace rans

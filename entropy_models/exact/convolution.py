@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions whose result is the same bits on every machine.
+
+    floats that carry integers:   x = i · 2^-e  (|i| < 2^(a-1)),   w = k · 2^(e-s)
+    then                           Σ w·x = 2^-s · Σ k·i  exactly,
+    whatever the order of summation, if   Σ |k|·2^(a-1) + |b| <= 2^24   (float32)
+                                                         or <= 2^53   (float64).
+
+Everything between decoded integers and the next table index goes through these
+layers. While training they are ordinary convolutions. `freeze` puts weights and
+inputs on dyadic grids (per output and per input channel, from the largest input
+seen in calibration) and picks the smallest carrier whose bound holds: that is the
+layer's certificate. Each layer snaps its own input, so the bound needs no
+knowledge of the layer before it.
+
+Method: Ballé, Johnston, Minnen, "Integer networks for data compression with
+latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polycodec.entropy_models.exact.positions import Positions, gather
+from polycodec.errors import ModelError
+
+FLOAT32_LIMIT = 2**24
+FLOAT64_LIMIT = 2**53
+PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
+
+
+def snap(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+    """Round ``x`` to multiples of the power of two ``step``, halves upwards.
+
+    ``low`` and ``high`` bound the multiple. Adding, flooring and scaling by a power
+    of two are correctly rounded everywhere, so the result is the same everywhere.
+    """
+    return torch.floor(x * step.reciprocal() + 0.5).clamp_(low, high).mul_(step)
+
+
+class _Snap(torch.autograd.Function):
+    """`snap` whose gradient is that of the identity, for refining latents."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+        return snap(x, step, low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None, None, None
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why a layer is exact: the largest possible sum against its carrier's limit."""
+
+    layer: str
+    bound: float
+    carrier: str
+    limit: float
+    weight_bits: int
+    input_bits: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether no partial sum can leave the carrier's exact integers."""
+        return self.bound <= self.limit
+
+
+class ExactConv2d(nn.Conv2d):
+    """A convolution that can be frozen to exact arithmetic.
+
+    Shapes as nn.Conv2d. ``input_bits`` counts the sign; ``weight_bits`` too.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        input_bits: int = 14,
+        weight_bits: int = 14,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2
+        )
+        self.input_bits, self.weight_bits = input_bits, weight_bits
+        # BITSTREAM: the input grid, a power of two per channel; 0 while not frozen.
+        self.register_buffer("input_step", torch.zeros(in_channels))
+        self.register_buffer("peak", torch.zeros(in_channels), persistent=False)
+        self.observing = False
+        self._integers: dict[str, Tensor] = {}
+        self._carrier: torch.dtype | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether this layer computes on its grids."""
+        return bool(self._integers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observing:
+            peak = x.detach().abs().amax(dim=(0, 2, 3)).float()
+            self.peak = torch.maximum(self.peak, peak)
+        if not self.frozen:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            # Rounding an exact float64 sum to float32 is the same everywhere too.
+            return exact_conv(self._snapped(x), self).float()
+
+    def at(self, x: Tensor, where: Positions) -> Tensor:
+        """The convolution of x (B, I, h, w) at the positions of ``where`` only.
+
+        Returns (B, O, 1, n), rows first; stride 1. Half the positions cost half.
+        """
+        if not self.frozen:
+            return gather(self(x), where)
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = carrier_of(self, x.device)
+            rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
+            # (O, I, k, k) -> (k k I, O): one row of neighbours times one matrix.
+            weight = self.weight.to(dtype).permute(2, 3, 1, 0).flatten(0, 2)
+            out = rows @ weight + self.bias.to(dtype)  # (B, n, O)
+            return out.float().mT.unsqueeze(2)
+
+    def _snapped(self, x: Tensor) -> Tensor:
+        top = self._input_top
+        return _Snap.apply(x.float(), self.input_step.view(-1, 1, 1), -top, top)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Fix the grids of input, weight and bias from the observed peaks."""
+        peak = self.peak.clamp_min(PEAK_FLOOR).double()
+        input_exp = torch.ceil(torch.log2(peak / self._input_top)).to(torch.int16)
+        step = _power(input_exp).view(1, -1, 1, 1)
+        scaled = self.weight.double() * step
+        largest = scaled.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
+        # The largest weight of every output channel uses all its bits.
+        weight_exp = torch.ceil(torch.log2(largest / self._weight_top))
+        # Beside weights that are all nearly zero, the bias alone must fit float64.
+        bias = self.bias.double().abs().clamp_min(2.0**-40)
+        weight_exp = torch.maximum(weight_exp, torch.ceil(torch.log2(bias / 2**40)))
+        grid = _power(weight_exp)
+        self.load_integers(
+            {
+                "weight_int": torch.round(scaled / grid.view(-1, 1, 1, 1)),
+                "bias_int": torch.round(self.bias.double() / grid),
+                "weight_exp": weight_exp,
+                "input_exp": input_exp,
+                "widths": torch.tensor([self.input_bits, self.weight_bits]),
+            }
+        )
+
+    def integers(self) -> dict[str, Tensor]:
+        """The layer as the integers that are stored with the weights.
+
+        weight_int (O, I, k, k) int16, bias_int (O,) int64, weight_exp (O,) int16 and
+        input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp). widths
+        (2,) int16: bits of inputs and weights, signs counted.
+        """
+        return {k: v.clone() for k, v in self._integers.items()}
+
+    @torch.no_grad()
+    def load_integers(self, integers: dict[str, Tensor]) -> None:
+        """Take over stored integers; the layer is frozen afterwards.
+
+        Raises ModelError for integers outside their widths.
+        """
+        dtypes = {
+            "weight_int": torch.int16,
+            "bias_int": torch.int64,
+            "weight_exp": torch.int16,
+            "input_exp": torch.int16,
+            "widths": torch.int16,
+        }
+        kept = {k: integers[k].to(d) for k, d in dtypes.items()}
+        same = all(bool((kept[k] == integers[k]).all()) for k in dtypes)
+        small = max(int(kept[k].abs().max()) for k in ("weight_exp", "input_exp"))
+        input_bits, weight_bits = (int(w) for w in kept["widths"])
+        sane = 2 <= input_bits <= 48 and 2 <= weight_bits <= 16 and small <= 64
+        if not (same and sane) or kept["weight_int"].shape != self.weight.shape:
+            raise ModelError(
+                f"integers of an exact layer {tuple(self.weight.shape)} do not fit "
+                "their widths; the weights file is damaged: get it again"
+            )
+        self._integers, self._carrier = kept, None
+        self.input_bits, self.weight_bits = input_bits, weight_bits
+        grid, step = _power(kept["weight_exp"]), _power(kept["input_exp"])
+        weight = kept["weight_int"].double() * grid.view(-1, 1, 1, 1)
+        self.weight.copy_(weight / step.view(1, -1, 1, 1))
+        self.bias.copy_(kept["bias_int"].double() * grid)
+        self.input_step.copy_(step)
+
+    def certificate(self, name: str = "") -> Certificate:
+        """Bound every partial sum of every output channel, in its own units."""
+        weight = self._integers["weight_int"].double().abs().sum(dim=(1, 2, 3))
+        bias = self._integers["bias_int"].double().abs()
+        worst = float((weight * self._input_top + bias).max())
+        small = worst <= FLOAT32_LIMIT
+        return Certificate(
+            layer=name,
+            bound=worst,
+            carrier="float32" if small else "float64",
+            limit=float(FLOAT32_LIMIT if small else FLOAT64_LIMIT),
+            weight_bits=self.weight_bits,
+            input_bits=self.input_bits,
+        )
+
+    @property
+    def _input_top(self) -> int:
+        return 2 ** (self.input_bits - 1) - 1
+
+    @property
+    def _weight_top(self) -> int:
+        return 2 ** (self.weight_bits - 1) - 1
+
+
+def _power(exponent: Tensor) -> Tensor:
+    """2^exponent, float64, exactly."""
+    ones = torch.ones(exponent.shape, dtype=torch.float64, device=exponent.device)
+    return torch.ldexp(ones, exponent.to(torch.int32))
+
+
+def exact_conv(x: Tensor, layer: ExactConv2d) -> Tensor:
+    """Convolve grid values in the certified carrier; returns float32 or float64."""
+    dtype = carrier_of(layer, x.device)
+    x, weight = x.to(dtype), layer.weight.to(dtype)
+    bias = layer.bias.to(dtype)
+    if x.device.type == "cpu":
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding)
+    return conv_by_matmul(x, weight, bias, layer.stride[0], layer.padding[0])
+
+
+def conv_by_matmul(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
+) -> Tensor:
+    """A convolution that no library may replace by Winograd or FFT.
+
+    Those transform their inputs through fractions and are not exact on integers.
+    """
+    k = weight.shape[-1]
+    h = (x.shape[2] + 2 * padding - k) // stride + 1
+    columns = F.unfold(x, k, padding=padding, stride=stride)  # (B, C k k, h w)
+    out = _matmul(columns, weight, bias)
+    return out.view(x.shape[0], -1, h, out.shape[-1] // h)
+
+
+def neighbours(x: Tensor, where: Positions, k: int) -> Tensor:
+    """The k x k surroundings of each position in ``where``: (B, n, k k C).
+
+    x: (B, C, h, w), zero outside. Positions are rows of memory here, so gathering is
+    a copy of whole rows; unfolding first and selecting after took three times as long.
+    """
+    b, c, _, w = x.shape
+    r = k // 2
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, r, r, r, r)).flatten(1, 2)
+    row, column = where.index // w, where.index % w
+    shift = torch.arange(k, device=x.device)
+    rows = (row[:, None, None] + shift[:, None]) * (w + 2 * r)
+    index = (rows + column[:, None, None] + shift).flatten()
+    return padded.index_select(1, index).view(b, len(where), k * k * c)
+
+
+def _matmul(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B, I k k, n) columns -> (B, O, n)."""
+    return weight.flatten(1) @ columns + bias[:, None]
+
+
+def carrier_of(layer: ExactConv2d, device: torch.device) -> torch.dtype:
+    """Choose float32 only where it is certified and the backend keeps it whole."""
+    if layer._carrier is None:
+        certificate = layer.certificate()
+        if not certificate.holds:
+            raise ModelError(
+                f"an exact layer may sum to {certificate.bound:.3g}; expected at most "
+                "2^53; its weights file is damaged or was not made by an export"
+            )
+        layer._carrier = getattr(torch, certificate.carrier)
+    if device.type != "cpu":
+        return torch.float64
+    if layer._carrier == torch.float32 and not _float32_is_whole(_settings()):
+        return torch.float64
+    return layer._carrier
+
+
+def _settings() -> tuple:
+    """What may change how this process convolves in float32."""
+    mkldnn = torch.backends.mkldnn
+    parts = (getattr(mkldnn, name, None) for name in ("conv", "matmul"))
+    precisions = [getattr(part, "fp32_precision", None) for part in parts]
+    try:
+        precisions.append(torch.get_float32_matmul_precision())
+    except RuntimeError:  # old and new settings were mixed: the new ones hold
+        precisions.append(None)
+    return mkldnn.enabled, *precisions
+
+
+@contextlib.contextmanager
+def without_onednn() -> Iterator[None]:
+    """Compute without oneDNN; mkldnn.flags would set TF32 as well, and warn of it."""
+    mkldnn = torch.backends.mkldnn
+    before = mkldnn.enabled
+    mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        mkldnn.enabled = before
+
+
+@functools.lru_cache
+def _float32_is_whole(settings: tuple) -> bool:
+    """Try whether float32 sums keep integers below 2^24, once per setting.
+
+    They do not everywhere. Measured with torch 2.11 on x86: without oneDNN a batch of
+    16 goes to NNPACK, which uses Winograd; ONEDNN_DEFAULT_FPMATH_MODE=BF16 or
+    mkldnn.conv.fp32_precision = "bf16" rounds the inputs. float64 is spared.
+    """
+    count = torch.arange(16 * 32 * 12 * 12, dtype=torch.float64)
+    x = (count * 7919 % 4095 - 2047).view(16, 32, 12, 12)
+    bias = torch.zeros(32, dtype=torch.float64)
+    for kernel in (1, 3, 5):
+        taps = count[: 32 * 32 * kernel * kernel]
+        weight = (taps * 104729 % 15 - 7).view(32, 32, kernel, kernel)
+        truth = conv_by_matmul(x, weight, bias, 1, kernel // 2)
+        for batch in (16, 2, 1):
+            tried = F.conv2d(x[:batch].float(), weight.float(), None, 1, kernel // 2)
+            columns = F.unfold(x[:batch].float(), kernel, padding=kernel // 2)
+            product = _matmul(columns, weight.float(), bias.float()).view(tried.shape)
+            for result in (tried, product):
+                if not torch.equal(result.double(), truth[:batch]):
+                    return False
+    return True
+
+
+def exact_layers(model: nn.Module) -> dict[str, ExactConv2d]:
+    """All exact layers of a model by name."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, ExactConv2d)}
+
+
+def observe(model: nn.Module, on: bool) -> None:
+    """Start or stop recording the largest inputs of every exact layer."""
+    for layer in exact_layers(model).values():
+        layer.observing = on
+
+
+def freeze(model: nn.Module) -> list[Certificate]:
+    """Freeze every exact layer; return the certificates, or say which one fails."""
+    certificates = []
+    for name, layer in exact_layers(model).items():
+        layer.freeze()
+        certificates.append(layer.certificate(name))
+    broken = [c.layer for c in certificates if not c.holds]
+    if broken:
+        raise ModelError(
+            f"layers {broken} exceed 2^53 and cannot be exact; reduce their input "
+            "or weight bits"
+        )
+    return certificates

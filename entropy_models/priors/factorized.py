@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A learned density per channel, with no assumption about its form.
+
+    c(v) = sigmoid(net(v))     a small monotone network per channel
+    p(v) = c(v + ½) - c(v - ½)
+
+The cumulative is monotone because every matrix passes through softplus and every
+gate adds at most its slope back: h ← h + tanh(a)·tanh(h).
+
+Ballé, Minnen, Singh, Hwang, Johnston 2018 (arXiv 1802.01436), appendix 6.1. The
+medians are fixed at zero: the transform before it has a bias and moves itself, so
+no quantile loss is needed; `freeze_tables` reads the range off the density.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polycodec.cuda import TableSet
+from polycodec.entropy_models.priors.tables import tables_of_pmfs
+
+LIKELIHOOD_FLOOR = 1e-9
+INIT_SCALE = 10.0
+
+
+class FactorizedPrior(nn.Module):
+    """The density of (B, C, h, w) integers, independent per channel."""
+
+    def __init__(self, channels: int, hidden: tuple[int, ...] = (3, 3, 3)) -> None:
+        super().__init__()
+        self.channels = channels
+        sizes = (1, *hidden, 1)
+        scale = INIT_SCALE ** (1 / (len(sizes) - 1))
+        self.matrices, self.biases, self.gates = (nn.ParameterList() for _ in range(3))
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            start = math.log(math.expm1(1 / scale / fan_out))
+            self.matrices.append(torch.full((channels, fan_out, fan_in), start))
+            self.biases.append(torch.rand(channels, fan_out, 1) - 0.5)
+        for width in hidden:
+            self.gates.append(torch.zeros(channels, width, 1))
+
+    def logits(self, v: Tensor) -> Tensor:
+        """Logits of the cumulative at ``v``: (C, 1, n) -> (C, 1, n)."""
+        for i, (matrix, bias) in enumerate(
+            zip(self.matrices, self.biases, strict=True)
+        ):
+            v = torch.baddbmm(bias, F.softplus(matrix), v)
+            if i < len(self.gates):
+                v = v + torch.tanh(self.gates[i]) * torch.tanh(v)
+        return v
+
+    def bits(self, v: Tensor) -> Tensor:
+        """Bits of values ``v``, (B, C, h, w) float32 -> same shape."""
+        flat = v.transpose(0, 1).reshape(self.channels, 1, -1)
+        with torch.autocast(v.device.type, enabled=False):
+            low, high = self.logits(flat - 0.5), self.logits(flat + 0.5)
+            # The sign keeps the difference of sigmoids away from 1 - 1.
+            sign = -torch.sign(low + high).detach()
+            p = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
+            bits = -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))
+        shape = (self.channels, v.shape[0], *v.shape[2:])
+        return bits.reshape(shape).transpose(0, 1)
+
+    @torch.no_grad()
+    def freeze_tables(self, reach: int = 255) -> TableSet:
+        """Integer tables of the density on -reach … reach, one per channel."""
+        v = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        shape = (1, self.channels, 1, v.numel())
+        device = self.biases[0].device
+        bits = self.bits(v.to(device).view(1, 1, 1, -1).expand(shape))
+        pmf = torch.exp2(-bits.double())[0, :, 0].cpu().numpy()
+        return tables_of_pmfs(pmf, -reach)

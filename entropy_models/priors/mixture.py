@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures of Gaussians with fractional means: floats to train, integers to code.
+
+    p(v) = sum_j w_j (Φ((v + ½ - m_j) / σ_j) - Φ((v - ½ - m_j) / σ_j)),   j = 1 … K <= 4
+
+    training   means, continuous scale indexes, log2 of weights   differentiable
+    coding     means in 1/64, scale bins, weights in 1/256        polycodec.cuda.Mixture
+
+Values are rounded to whole numbers, not around a mean: several means leave no single
+one to subtract. What a network emits for the weights is log2 in 1/32 bit; integers make
+weights of it (`shares`), so that the only floats that a decoder depends on are values
+on grids. Cheng, Sun, Takeuchi, Katto 2020 (arXiv 2001.01568).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec import cuda
+from polycodec.cuda import BatchMixture, ScaleSet
+from polycodec.cuda.priors.categorical import LOGIT_UNIT, POWERS
+from polycodec.cuda.priors.mixture import MEAN_LIMIT, MEAN_UNIT, WEIGHT_UNIT
+from polycodec.entropy_models.priors.gaussian import (
+    LIKELIHOOD_FLOOR,
+    LOG_STEP,
+    SCALE_BINS,
+    SCALE_MIN,
+    soft_clamp,
+)
+
+LOGIT_LIMIT = 1 << 15  # in 1/32 bit
+
+
+def scale_set() -> ScaleSet:
+    """The 64 scales of `Gaussian` for mixtures; run once, at export, and stored."""
+    return ScaleSet.from_scales(SCALE_MIN * np.exp(np.arange(SCALE_BINS) * LOG_STEP))
+
+
+def weights_of(logits: Tensor) -> Tensor:
+    """Weights (B, K, ...) int64 that sum to 256; polycodec.cuda.shares for tensors.
+
+    logits: (B, K, ...) int64, log2 in 1/32 bit.
+    """
+    d = logits.amax(dim=1, keepdim=True) - logits
+    whole = torch.div(d, LOGIT_UNIT, rounding_mode="floor")
+    powers = torch.from_numpy(POWERS.astype(np.int64)).to(d.device)
+    e = powers[d - LOGIT_UNIT * whole] >> whole.clamp(max=31)
+    sums, count = e.cumsum(dim=1), logits.shape[1]
+    below = torch.div(sums * (WEIGHT_UNIT - count), sums[:, -1:], rounding_mode="floor")
+    first = torch.zeros_like(below[:, :1])
+    return below.diff(dim=1, prepend=first) + 1
+
+
+@dataclass
+class Mixture:
+    """Mixtures of K Gaussians for (B, C, h, w) values.
+
+    centres: (B, K, C, h, w) float, the components' means, in symbols
+    index:   (B, K, C, h, w) float, scale 0.11 · e^(index · step) as of `Gaussian`
+    logits:  (B, K, C, h, w) float, log2 of the weights, of any offset
+    scales:  what codes them (`scale_set`), stored with the weights; None: training
+    """
+
+    centres: Tensor
+    index: Tensor
+    logits: Tensor
+    scales: ScaleSet | None = None
+    fixed = False  # parameters are computed: their hash travels with the stream
+    means = offsets = 0.0  # nothing is subtracted
+    tables = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where decoded values are wanted."""
+        return self.centres.device
+
+    @cached_property
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means int32, scale bins uint8, weights int16, (B, K, C·h·w) on the grids."""
+        means = torch.floor(self.centres * MEAN_UNIT + 0.5)
+        means = means.clamp(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int32)
+        bins = torch.floor(self.index + 0.5).clamp(0, SCALE_BINS - 1)
+        logits = torch.floor(self.logits * LOGIT_UNIT + 0.5)
+        logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT - 1).to(torch.int64)
+        weights = weights_of(logits).to(torch.int16)
+        parts = (means, bins.to(torch.uint8), weights)
+        return tuple(part.flatten(2).contiguous() for part in parts)
+
+    @property
+    def centre(self) -> Tensor:
+        """The whole number next to the mean of each mixture, (B, C, h, w)."""
+        weights = torch.softmax(self.logits * math.log(2), dim=1)
+        return torch.round((weights * self.centres).sum(dim=1)).detach()
+
+    def codable(self, values: Tensor) -> Tensor:
+        """The nearest values that can be coded: those of 16 bits."""
+        return values.clamp(-(2**15), 2**15 - 1)
+
+    def distributions(self) -> list[cuda.Mixture]:
+        """What codes the values of each item of the batch, on the host."""
+        rows = zip(*(part.cpu().numpy() for part in self.parameters), strict=True)
+        return [cuda.Mixture(self.scales, *row) for row in rows]
+
+    def on_device(self) -> BatchMixture:
+        """What codes the values of all items where they lie."""
+        return BatchMixture(self.scales, *self.parameters)
+
+    def bits(self, v: Tensor) -> Tensor:
+        """Bits of values ``v`` (B, C, h, w) under the continuous densities."""
+        index = soft_clamp(self.index.float(), 0.0, SCALE_BINS - 1.0)
+        sigma = SCALE_MIN * torch.exp(index * LOG_STEP)
+        # On the far side of the mean both terms keep their digits.
+        far = (v.float().unsqueeze(1) - self.centres.float()).abs()
+        upper = torch.special.ndtr((0.5 - far) / sigma)
+        lower = torch.special.ndtr((-0.5 - far) / sigma)
+        weights = torch.softmax(self.logits.float() * math.log(2), dim=1)
+        p = (weights * (upper - lower)).sum(dim=1)
+        return -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))

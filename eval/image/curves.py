@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From rows of pictures to rate-distortion curves, ours and published ones.
+
+point = (mean bpp, mean PSNR, mean MS-SSIM) over all pictures at one setting
+curve = the points of one codec, sorted by bpp
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from polycodec.errors import InputError, UnknownNameError
+from polycodec.eval.image import metrics
+from polycodec.eval.image.measure import Row
+
+# A readable choice for a first look: a standard, an early and a recent codec.
+PUBLISHED = ("vtm", "bpg444", "compressai-mbt2018-mean-mse", "elic", "lalic")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Means over all pictures at one setting."""
+
+    setting: float
+    bpp: float
+    psnr: float
+    ms_ssim: float | None
+    estimated_bpp: float | None
+    encode_seconds: float
+    decode_seconds: float
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A codec's points, sorted by bpp. ``kind``: codec, anchor or published."""
+
+    name: str
+    label: str
+    kind: str
+    bpp: tuple[float, ...]
+    psnr: tuple[float | None, ...]
+    ms_ssim_db: tuple[float | None, ...]
+    points: tuple[Point, ...] = field(default=())
+
+    def against(self, metric: str) -> tuple[list[float], list[float]]:
+        """Rates and qualities where ``metric`` (psnr or ms_ssim_db) is known."""
+        pairs = [
+            (rate, value)
+            for rate, value in zip(self.bpp, getattr(self, metric), strict=True)
+            if value is not None
+        ]
+        return [rate for rate, _ in pairs], [value for _, value in pairs]
+
+
+def measured(name: str, label: str, kind: str, rows: Sequence[Row]) -> Curve:
+    """Average the rows of one codec into its curve.
+
+    MS-SSIM in dB is taken of the mean MS-SSIM, as published curves do.
+    """
+    points = sorted(
+        (_point(setting, group) for setting, group in _by_setting(rows).items()),
+        key=lambda point: point.bpp,
+    )
+    return Curve(
+        name=name,
+        label=label,
+        kind=kind,
+        bpp=tuple(point.bpp for point in points),
+        psnr=tuple(point.psnr for point in points),
+        ms_ssim_db=tuple(metrics.decibel(point.ms_ssim) for point in points),
+        points=tuple(points),
+    )
+
+
+def published(
+    path: str | pathlib.Path, *, dataset: str, ids: Sequence[str] | None = None
+) -> list[Curve]:
+    """Read published curves from a JSON file.
+
+    The file holds ``{dataset: [{id, label, bpp, psnr, ms_ssim_db}, ...]}``, lists
+    of equal length with null where nothing was published. ``ids`` chooses; by
+    default a few well-known ones, or all when none of those is there.
+    """
+    entries = _entries(pathlib.Path(path), dataset)
+    if ids is None:
+        ids = [known for known in PUBLISHED if known in entries] or list(entries)
+    chosen = []
+    for id_ in ids:
+        if id_ not in entries:
+            raise UnknownNameError.of("published curve", id_, entries)
+        chosen.append(_published_curve(entries[id_]))
+    return chosen
+
+
+def _by_setting(rows: Iterable[Row]) -> dict[float, list[Row]]:
+    groups: dict[float, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.setting, []).append(row)
+    return groups
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, or None when any picture has no value: no mean of a part."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return None
+    return sum(known) / len(known)
+
+
+def _point(setting: float, rows: Sequence[Row]) -> Point:
+    count = len(rows)
+    return Point(
+        setting=setting,
+        bpp=sum(row.bpp for row in rows) / count,
+        psnr=sum(row.psnr for row in rows) / count,
+        ms_ssim=_mean([row.ms_ssim for row in rows]),
+        estimated_bpp=_mean([row.estimated_bpp for row in rows]),
+        encode_seconds=sum(row.encode_seconds for row in rows) / count,
+        decode_seconds=sum(row.decode_seconds for row in rows) / count,
+        pictures=count,
+    )
+
+
+def _entries(path: pathlib.Path, dataset: str) -> dict[str, dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read published curves from {path}: {error}; expected JSON; check "
+            "the path"
+        ) from error
+    listed = content.get(dataset) if isinstance(content, dict) else content
+    if listed is None:
+        return {}
+    try:
+        return {entry["id"]: entry for entry in listed}
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} has no list of curves under '{dataset}'; expected objects with "
+            "id, label, bpp, psnr; correct the file"
+        ) from error
+
+
+def _published_curve(entry: dict[str, Any]) -> Curve:
+    rates = tuple(entry.get("bpp") or ())
+    nothing = [None] * len(rates)
+    lists = {key: entry.get(key) or nothing for key in ("psnr", "ms_ssim_db")}
+    figures = [*rates, *(v for values in lists.values() for v in values if v)]
+    if any(len(values) != len(rates) for values in lists.values()) or not all(
+        isinstance(figure, (int, float)) for figure in figures
+    ):
+        raise InputError(
+            f"published curve '{entry['id']}' is not made of numbers in lists of equal "
+            f"length; expected bpp and {len(rates)} values for psnr and ms_ssim_db, "
+            "null where unknown; correct the file"
+        )
+    return Curve(
+        name=entry["id"],
+        label=entry.get("label", entry["id"]),
+        kind="published",
+        bpp=rates,
+        psnr=tuple(lists["psnr"]),
+        ms_ssim_db=tuple(lists["ms_ssim_db"]),
+    )

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces of the page: tables, figures, the style. No other file is needed.
+
+The page holds its drawings as SVG, its pictures as PNG in base64 and its style
+in one block: it can be mailed, archived, and opened without a network. It
+follows the reader's light or dark appearance.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from polycodec.eval.page import palette
+
+_STYLE = """
+:root{color-scheme:light dark;--paper:#fcfcfa;--card:#ffffff;@LIGHT@
+--sans:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
+--serif:Charter,"Bitstream Charter","Iowan Old Style","Palatino Linotype",Georgia,serif;
+--mono:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+@media (prefers-color-scheme:dark){:root{--paper:#14171a;--card:#1b1f23;@DARK@}}
+*{box-sizing:border-box}
+html{-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--paper);color:var(--ink);
+font:16px/1.55 var(--sans);font-variant-numeric:tabular-nums lining-nums}
+main{max-width:66rem;margin:0 auto;padding:3.5rem 1.5rem 5rem}
+header{border-bottom:1px solid var(--rule);padding-bottom:1.6rem;margin-bottom:2rem}
+h1{font:600 2.35rem/1.15 var(--serif);letter-spacing:-.012em;margin:0 0 .5rem}
+h2{font:600 1.45rem/1.25 var(--serif);letter-spacing:-.006em;margin:3.4rem 0 .5rem}
+h3{font:600 1rem/1.4 var(--sans);margin:1.8rem 0 .4rem}
+p{max-width:42rem;margin:.5rem 0;text-wrap:pretty}
+.lead{color:var(--soft);font-size:1.06rem}
+.note{color:var(--soft);font-size:.9rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));
+gap:.9rem;margin:1.4rem 0 0;padding:0;list-style:none}
+.cards li{background:var(--card);border:1px solid var(--rule);border-radius:.55rem;
+padding:.85rem 1rem .8rem}
+.cards b{display:block;font:600 1.75rem/1.15 var(--serif);letter-spacing:-.01em}
+.cards span{color:var(--soft);font-size:.86rem}
+figure{margin:1.1rem 0 0}
+figure.plot{background:var(--card);border:1px solid var(--rule);border-radius:.55rem;
+padding:1rem 1rem .6rem;overflow-x:auto}
+figure.plot svg{display:block;width:100%;min-width:36rem;height:auto}
+figcaption{color:var(--soft);font-size:.88rem;line-height:1.4;margin-top:.45rem}
+.crops{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));
+gap:1.2rem 1rem;margin-top:1.1rem}
+.crops figure{margin:0}
+.crop{position:relative;display:block;border-radius:.35rem;overflow:hidden;
+background:var(--rule);cursor:pointer;outline-offset:3px}
+.crop img{display:block;width:100%;height:auto}
+.crop::after{content:"";position:absolute;inset:0;opacity:0;
+background:var(--original) 0 0/100% 100%}
+.crop:active::after{opacity:1}
+.crops strong{color:var(--ink);font-weight:600}
+.players{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));
+gap:.9rem 1rem;margin:.8rem 0 1.6rem}
+.players figure{margin:0;background:var(--card);border:1px solid var(--rule);
+border-radius:.55rem;padding:.7rem .8rem .6rem}
+.players figcaption{margin:0 0 .45rem}
+.players strong{color:var(--ink);font-weight:600}
+audio{display:block;width:100%;height:2.2rem}
+.scroll{overflow-x:auto;margin:.9rem 0}
+table{border-collapse:collapse;font-size:.89rem;line-height:1.35;min-width:100%}
+th{font-weight:600;color:var(--soft);text-align:right;vertical-align:bottom;
+padding:.35rem .7rem;border-bottom:1px solid var(--rule)}
+td{text-align:right;padding:.3rem .7rem;border-bottom:1px solid var(--rule);
+white-space:nowrap}
+th:first-child,td:first-child{text-align:left;padding-left:0}
+th.text,td.text{text-align:left}
+tr.first td{border-top:1px solid var(--soft)}
+details{margin:.9rem 0}
+summary{cursor:pointer;font-weight:600}
+code,pre{font:.86rem/1.5 var(--mono)}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}
+@media print{body{background:#fff}figure,tr{break-inside:avoid}}
+"""
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """Put the parts into one HTML page that needs nothing else."""
+    style = _STYLE.replace("@LIGHT@", palette.variables(dark=False))
+    style = style.replace("@DARK@", palette.variables(dark=True))
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            '<head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{style}</style></head>",
+            "<body><main>",
+            *body,
+            "</main></body></html>",
+            "",
+        ]
+    )
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text_columns: Sequence[int] = (0,),
+    group: bool = False,
+) -> str:
+    """A table of text cells; ``group`` rules off rows where column 0 changes."""
+
+    def kind(column: int) -> str:
+        return ' class="text"' if column in text_columns else ""
+
+    lines = ['<div class="scroll"><table><thead><tr>']
+    lines += [f"<th{kind(k)}>{escape(cell)}</th>" for k, cell in enumerate(header)]
+    lines.append("</tr></thead><tbody>")
+    before = None
+    for row in rows:
+        first = group and before is not None and row[0] != before
+        before = row[0]
+        lines.append('<tr class="first">' if first else "<tr>")
+        lines += [f"<td{kind(k)}>{escape(cell)}</td>" for k, cell in enumerate(row)]
+        lines.append("</tr>")
+    lines.append("</tbody></table></div>")
+    return "".join(lines)
+
+
+def cards(items: Sequence[tuple[str, str]]) -> str:
+    """Headline figures: a large value above a small sentence."""
+    inside = "".join(
+        f"<li><b>{escape(value)}</b><span>{escape(text)}</span></li>"
+        for value, text in items
+    )
+    return f'<ul class="cards">{inside}</ul>'
+
+
+def plot(svg: str, caption: str) -> str:
+    """A drawing with its caption."""
+    return (
+        f'<figure class="plot">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def png_address(picture: np.ndarray) -> str:
+    """Write a (H, W, 3) uint8 picture as a data address, losslessly."""
+    memory = io.BytesIO()
+    Image.fromarray(picture).save(memory, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode()
+
+
+def crops(original: np.ndarray, shown: Sequence[tuple[str, str, np.ndarray]]) -> str:
+    """Crops side by side: (name, figures, picture); pressing shows the original."""
+    lines = [f'<div class="crops" style="--original:url({png_address(original)})">']
+    height, width = original.shape[:2]
+    for name, figures, picture in [("Original", "", original), *shown]:
+        lines.append(
+            f'<figure><span class="crop" tabindex="0"><img width="{width}" '
+            f'height="{height}" alt="{escape(name)}" src="{png_address(picture)}">'
+            f"</span><figcaption><strong>{escape(name)}</strong> {escape(figures)}"
+            "</figcaption></figure>"
+        )
+    lines.append("</div>")
+    return "".join(lines)
+
+
+def players(sounds: Sequence[tuple[str, str, str]]) -> str:
+    """Players side by side: (name, figures, data address of a sound)."""
+    lines = ['<div class="players">']
+    for name, figures, address in sounds:
+        lines.append(
+            f"<figure><figcaption><strong>{escape(name)}</strong> {escape(figures)}"
+            f'</figcaption><audio controls preload="none" title="{escape(name)}" '
+            f'src="{address}"></audio></figure>'
+        )
+    lines.append("</div>")
+    return "".join(lines)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `polycodec`.
+
+    encode decode info verify        files.py   photos in, .plc out, and back
+    tokens                           tokens.py  sound as arrays, and back
+    models train export eval ...     work.py    codecs made and measured
+
+A command's signature is its list of options. What goes wrong is one line on
+standard error and an exit code (failure.py); `--debug`, anywhere on the line,
+shows the trace as well. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from polycodec.cli import files as cli_files
+from polycodec.cli import tokens as cli_tokens
+from polycodec.cli import work as cli_work
+from polycodec.cli.failure import INTERRUPTED, explain
+
+# Rich's panels would double the time of --help, which is a tenth of a second.
+app = typer.Typer(
+    name="polycodec",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 usage, 3 input, 4 bitstream, 5 model.",
+)
+app.command()(cli_files.encode)
+app.command()(cli_files.decode)
+app.command()(cli_files.info)
+app.command()(cli_files.verify)
+app.command()(cli_tokens.tokens)
+app.command()(cli_work.models)
+app.command()(cli_work.train)
+app.command()(cli_work.export)
+app.command("eval")(cli_work.evaluate)
+app.command()(cli_work.bench)
+app.command()(cli_work.schema)
+
+# typer hands the errors of its parser on under one public name only.
+_ParserError = typer.BadParameter.__mro__[2]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from polycodec import __version__
+
+        print(f"polycodec {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the trace of an error.")
+    ] = False,
+) -> None:
+    """Learned codecs for images and sound: the same bytes on every machine."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; ends the process with the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = _take_debug(args)
+    if args[:1] in (["eval"], ["bench"]):
+        args = cli_work.spread(args, ("--dataset", "--codec", "--reuse"))
+    try:
+        code = get_command(app).main(
+            args or ["--help"], prog_name="polycodec", standalone_mode=False
+        )
+        code = code if isinstance(code, int) else 0
+        sys.stdout.flush()
+        if not args:
+            code = 2
+    except BrokenPipeError:
+        # Nobody reads on: not an error of ours. The interpreter's own flush at exit
+        # must not find the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1  # what the parser's library makes of it, too
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        code, message = _said(error)
+        print(f"polycodec: error: {message}", file=sys.stderr)
+    if code == INTERRUPTED:
+        print("polycodec: interrupted; nothing half-written is left", file=sys.stderr)
+    sys.exit(code)
+
+
+def _said(error: Exception) -> tuple[int, str]:
+    if not isinstance(error, _ParserError):
+        return explain(error)
+    command = getattr(getattr(error, "ctx", None), "command_path", "polycodec")
+    what = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    return 2, " ".join(f"{what}; see {command} --help".split())
+
+
+def _take_debug(args: list[str]) -> bool:
+    """Remove --debug wherever it stands before a `--`; tell whether it was there."""
+    end = args.index("--") if "--" in args else len(args)
+    found = [k for k in range(end) if args[k] == "--debug"]
+    for k in reversed(found):
+        del args[k]
+    return bool(found)

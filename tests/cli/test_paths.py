@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of outputs for one file, many files and trees; values as people write them."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from polycodec.cli.paths import plan
+from polycodec.cli.values import parse_region, parse_size, readable
+from polycodec.errors import InputError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.png", "b/1.png", "b/1.jpg", "b/deep/2.PNG", "b/.hidden/3.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "b" / "text.txt").touch()
+    (tmp_path / "out").mkdir()
+
+
+def planned(*inputs: str, output: str | None = None) -> dict[str, str]:
+    jobs = plan(inputs, output, suffix=".plc", accept=(".png", ".jpg"))
+    return {pathlib.Path(j.input).as_posix(): j.output.replace("\\", "/") for j in jobs}
+
+
+def test_one_file():
+    assert planned("a/1.png") == {"a/1.png": "a/1.plc"}
+    assert planned("a/1.png", output="x.plc") == {"a/1.png": "x.plc"}
+    assert planned("a/1.png", output="out") == {"a/1.png": "out/1.plc"}
+    assert planned("a/1.png", output="new/") == {"a/1.png": "new/1.plc"}
+    assert planned("-") == {"-": "-"}
+    assert planned("a/1.png", output="-") == {"a/1.png": "-"}
+
+
+def test_a_folder_is_mirrored_without_hidden_and_other_files():
+    expected = {
+        "b/1.png": "new/1.png.plc",  # 1.png and 1.jpg must not meet
+        "b/1.jpg": "new/1.jpg.plc",
+        "b/deep/2.PNG": "new/deep/2.plc",
+    }
+    assert planned("b", output="new") == expected
+    assert planned("b/deep") == {"b/deep/2.PNG": "b/deep/2.plc"}
+
+
+def test_many_inputs_keep_their_places_below_what_they_share():
+    found = planned("a/1.png", "b/1.png", output="out")
+    assert found == {"a/1.png": "out/a/1.plc", "b/1.png": "out/b/1.plc"}
+    found = planned("b/1.png", "b/deep/2.PNG", output="out")
+    assert found == {"b/1.png": "out/1.plc", "b/deep/2.PNG": "out/deep/2.plc"}
+    assert planned("a", "b/deep", output="out") == {
+        "a/1.png": "out/a/1.plc",
+        "b/deep/2.PNG": "out/b/deep/2.plc",
+    }
+    # The same file twice is one file.
+    assert planned("a/1.png", "a/1.png") == {"a/1.png": "a/1.plc"}
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="nothing to do in the folder out"):
+        planned("out")
+    with pytest.raises(InputError, match="does not exist"):
+        planned("b", output="no/such")
+    with pytest.raises(UsageError, match="is a file"):
+        planned("b", output="a/1.png")
+    with pytest.raises(UsageError, match="one stream"):
+        planned("a/1.png", "b/1.png", output="-")
+    with pytest.raises(UsageError, match="folder"):
+        planned("b", output="-")
+
+
+def test_sizes():
+    for text, size in {
+        "4096": 4096,
+        "50kB": 50_000,
+        "50 KB": 50_000,
+        "1.5MB": 1_500_000,
+        ".5k": 500,
+        "64KiB": 65_536,
+        "2GB": 2_000_000_000,
+        "7B": 7,
+    }.items():
+        assert parse_size(text) == size, text
+    for text in ("", "kB", "-5", "5 apples", "1e3", "0", "0.2", "nan", "5kBB"):
+        with pytest.raises(UsageError):
+            parse_size(text)
+
+
+def test_regions():
+    assert parse_region("1,2,3,4") == parse_region(" 1, 2, 3, 4 ") == (1, 2, 3, 4)
+    for text in ("", "1,2,3", "1,2,3,4,5", "-1,2,3,4", "1,2,0,4", "a,b,c,d"):
+        with pytest.raises(UsageError):
+            parse_region(text)
+
+
+def test_bytes_for_people():
+    sizes = (0, 999, 1000, 45_231, 999_999, 1_500_000, 2 * 10**9)
+    expected = ["0 B", "999 B", "1.00 kB", "45.2 kB", "1000 kB", "1.50 MB", "2.00 GB"]
+    assert [readable(size) for size in sizes] == expected

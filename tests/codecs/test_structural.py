@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structural entropy: exact values, exact searches, and the codebook they build."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from polycodec.codecs.quantizers.structural.build import (
+    BuildOptions,
+    build_codebook,
+    centre_and_scale,
+    choose_anchors,
+)
+from polycodec.codecs.quantizers.structural.entropy import (
+    Partition,
+    entropies,
+    insert_scores,
+)
+from polycodec.codecs.quantizers.structural.graph import (
+    Graph,
+    greatest,
+    neighbour_graph,
+    sample_frames,
+)
+from polycodec.codecs.quantizers.structural.search import (
+    best_move,
+    merge_greedily,
+    minimise,
+    move_nodes,
+    numbered,
+)
+from polycodec.codecs.quantizers.structural.tidy import (
+    cap,
+    disentangle,
+    dissolve_small,
+)
+from polycodec.errors import InputError
+
+
+def planted(seed: int) -> tuple[Graph, np.ndarray]:
+    """8 blocks of 50 nodes; edges with probability 0.3 inside, 0.01 between."""
+    rng = np.random.default_rng(seed)
+    blocks = np.repeat(np.arange(8), 50)
+    chance = np.where(blocks[:, None] == blocks, 0.3, 0.01)
+    a, b = np.nonzero(np.triu(rng.random((400, 400)) < chance, 1))
+    return Graph.from_edges(400, a, b, np.ones(len(a))), blocks
+
+
+def random_graph(seed: int, nodes: int = 60) -> Graph:
+    """A connected graph with random weights."""
+    rng = np.random.default_rng(seed)
+    a = np.concatenate([np.arange(nodes), rng.integers(0, nodes, 3 * nodes)])
+    b = np.concatenate(
+        [(np.arange(nodes) + 1) % nodes, rng.integers(0, nodes, 3 * nodes)]
+    )
+    return Graph.from_edges(nodes, a, b, rng.random(len(a)) + 0.05)
+
+
+def as_graph(partition: Partition) -> Graph:
+    """The graph a partition has grown to, made anew from its edges."""
+    rows = [
+        (a, b, weight)
+        for a, edges in enumerate(partition.adjacent)
+        for b, weight in edges.items()
+    ]
+    a, b, weights = map(np.array, zip(*rows, strict=True))
+    return Graph.from_edges(len(partition.labels), a, b, weights)
+
+
+def rand_index(a: np.ndarray, b: np.ndarray) -> float:
+    """Adjusted Rand index (Hubert and Arabie 1985)."""
+
+    def pairs(counts: np.ndarray) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    table = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(table, (a, b), 1)
+    rows, columns = pairs(table.sum(1)), pairs(table.sum(0))
+    chance = rows * columns / pairs(np.array([len(a)]))
+    return (pairs(table) - chance) / ((rows + columns) / 2 - chance)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_planted_partition_is_found(seed: int) -> None:
+    graph, blocks = planted(seed)
+    partition = minimise(graph)
+    assert partition.clusters == 8
+    assert rand_index(numbered(partition), blocks) == 1.0
+
+
+def test_grouped_method_finds_clusters_too_but_none_better() -> None:
+    graph, blocks = planted(0)
+    grouped, whole = minimise(graph, method="grouped"), minimise(graph)
+    assert rand_index(numbered(grouped), blocks) > 0.5
+    assert grouped.two_level >= whole.two_level - 1e-9
+
+
+def test_entropy_of_two_triangles_by_hand() -> None:
+    # Two triangles joined by one edge: vol 14, V = 7 each, one edge cut.
+    edges = np.array([(0, 1), (1, 2), (0, 2), (3, 4), (4, 5), (3, 5), (2, 3)])
+    graph = Graph.from_edges(6, edges[:, 0], edges[:, 1], np.ones(7))
+    h1, h2 = entropies(graph, np.array([0, 0, 0, 1, 1, 1]))
+    assert h1 == pytest.approx(4 * 2 / 14 * np.log2(7) + 2 * 3 / 14 * np.log2(14 / 3))
+    inside = 4 * 2 / 14 * np.log2(7 / 2) + 2 * 3 / 14 * np.log2(7 / 3)
+    assert h2 == pytest.approx(2 * 1 / 14 * 1 + inside)
+
+
+def test_value_is_exact_after_each_of_a_thousand_operations() -> None:
+    rng = np.random.default_rng(3)
+    partition = Partition(random_graph(3), rng.integers(0, 25, 60).tolist())
+    done = {"merge": 0, "move": 0, "insert": 0}
+    for step in range(1000):
+        before = partition.two_level
+        living = [c for c, members in enumerate(partition.members) if members]
+        kind = rng.choice(["move"] * 6 + ["merge", "insert"])
+        gain = None
+        if kind == "merge" and len(living) > 3:
+            a, b = (int(v) for v in rng.choice(living, 2, replace=False))
+            cut = partition.cut(a, b)
+            gain = partition.merge_gain(a, b, cut)
+            partition.merge(a, b, cut)
+        elif kind == "insert":
+            chosen = rng.choice(len(partition.labels), 4, replace=False)
+            edges = {int(v): float(rng.random() + 0.1) for v in chosen}
+            target = int(rng.choice(living)) if step % 2 else None
+            partition.insert(edges, target)
+        else:
+            kind, node = "move", int(rng.integers(len(partition.labels)))
+            links = partition.links(node)
+            target = int(rng.choice(living))
+            gain = partition.move_gains(node, {target: 0.0} | links).get(target, 0.0)
+            partition.move(node, target, links)
+        done[kind] += 1
+        h1, h2 = entropies(as_graph(partition), np.array(partition.labels))
+        assert partition.two_level == pytest.approx(h2, abs=1e-9)
+        assert partition.one_level == pytest.approx(h1, abs=1e-9)
+        if gain is not None:
+            assert before - partition.two_level == pytest.approx(gain, abs=1e-9)
+    assert min(done.values()) > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_insertion_score_is_the_difference_of_brute_force_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 6, 60)
+    edges = {int(v): float(rng.random() + 0.1) for v in rng.choice(60, 5, False)}
+    start = Partition(random_graph(seed), labels.tolist())
+    links = np.bincount(labels[list(edges)], list(edges.values()), 6)
+    scores = insert_scores(
+        start.total, np.array(start.volumes), np.array(start.inners), links
+    )
+
+    def value(target: int | None) -> float:
+        grown = Partition(random_graph(seed), labels.tolist())
+        grown.insert(edges, target)
+        assert grown.total == pytest.approx(start.total + 2 * links.sum())
+        h2 = entropies(as_graph(grown), np.array(grown.labels))[1]
+        return float(grown.total * h2)
+
+    alone = value(None)
+    for target in range(6):
+        if links[target] > 0:
+            assert scores[target] == pytest.approx(alone - value(target), abs=1e-9)
+        else:
+            assert scores[target] == -np.inf
+
+
+def test_merging_stops_where_no_pair_and_moving_where_no_node_gains() -> None:
+    partition = Partition(random_graph(5))
+    merge_greedily(partition)
+    labels = sorted(set(partition.labels))
+    gains = [
+        partition.merge_gain(a, b, partition.cut(a, b))
+        for a in labels
+        for b in labels
+        if a < b and partition.cut(a, b) > 0
+    ]
+    assert max(gains) <= 1e-12
+    move_nodes(partition)
+    for node in range(60):
+        assert best_move(partition, node, partition.links(node))[0] == 0
+
+
+def test_greedy_order_is_that_of_trying_all_pairs() -> None:
+    heap, plain = Partition(random_graph(6, 24)), Partition(random_graph(6, 24))
+    merge_greedily(heap)
+    while True:
+        living = sorted(set(plain.labels))
+        tried = [
+            (plain.merge_gain(a, b, plain.cut(a, b)), -a, -b)
+            for a in living
+            for b in living
+            if a < b
+        ]
+        if not tried or max(tried)[0] <= 1e-12:
+            break
+        _, a, b = max(tried)
+        plain.merge(-a, -b, plain.cut(-a, -b))
+    assert rand_index(numbered(heap), numbered(plain)) == 1.0
+    assert heap.two_level == pytest.approx(plain.two_level, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "self-tuning"])
+def test_neighbour_graph_agrees_with_all_pairs(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    points, times = rng.standard_normal((300, 8)), np.arange(300)
+    graph, scales = neighbour_graph(points, 3, kind=kind, times=times, gap=2)
+    apart = np.linalg.norm(points[:, None] - points, axis=2)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    far = -unit @ unit.T if kind == "cosine" else apart
+    far = np.where(np.abs(times[:, None] - times) <= 2, np.inf, far)
+    near = np.argsort(far, axis=1)[:, :3]
+    wanted = {(i, int(j)) for i in range(300) for j in near[i]}
+    wanted |= {(j, i) for i, j in wanted}
+    assert set(zip(graph.sources.tolist(), graph.targets.tolist(), strict=True)) == (
+        wanted
+    )
+    s, t = graph.sources, graph.targets
+    if kind == "cosine":
+        assert np.allclose(graph.weights, -far[s, t])
+    else:
+        assert np.allclose(scales, np.sort(far, axis=1)[:, 2])
+        assert np.allclose(
+            graph.weights, np.exp(-(apart[s, t] ** 2) / scales[s] / scales[t])
+        )
+
+
+def test_greatest_of_long_rows() -> None:
+    values = np.random.default_rng(0).standard_normal((20, 1000))
+    columns, found = greatest(values, 5)
+    assert (columns == np.argsort(-values, axis=1)[:, :5]).all()
+    assert (found == np.take_along_axis(values, columns, 1)).all()
+
+
+def test_sample_keeps_repeats_once_and_caps_silence() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((1000, 4))
+    rows[100:300] = rows[100]
+    silent = np.arange(1000) >= 600
+    picked = sample_frames(rows, 400, silent=silent)
+    assert len(picked) == 400 and (np.diff(picked) > 0).all()
+    assert ((picked >= 100) & (picked < 300)).sum() <= 1
+    assert silent[picked].sum() == 20  # 5 % of 400
+
+
+def test_isolated_nodes_are_dropped_and_refused() -> None:
+    graph = Graph.from_edges(4, np.array([0]), np.array([2]), np.array([1.0]))
+    with pytest.raises(InputError, match="without edges"):
+        Partition(graph)
+    smaller, kept = graph.without_isolated()
+    assert kept.tolist() == [0, 2] and smaller.nodes == 2
+    assert smaller.targets.tolist() == [1, 0]
+
+
+def test_tidying_merges_twins_dissolves_crumbs_and_caps() -> None:
+    graph, blocks = planted(2)
+    points = np.random.default_rng(0).standard_normal((400, 3)) * 0.01
+    points += np.linspace(0, 80, 8)[blocks][:, None]
+    halves = blocks * 2 + np.tile([0, 1], 200)  # each block cut in two equal halves
+    partition = Partition(graph, halves.tolist())
+    assert disentangle(partition, points, close=1e4, slack=0.0) == 8
+    assert rand_index(numbered(partition), blocks) == 1.0
+    node = sorted(partition.members[partition.labels[0]])[0]
+    crumb = Partition(graph, np.where(np.arange(400) == node, 8, blocks).tolist())
+    assert dissolve_small(crumb, points, 3) == 1
+    assert rand_index(numbered(crumb), blocks) == 1.0
+    cap(crumb, points, 5)
+    assert crumb.clusters == 5
+    assert entropies(graph, np.array(crumb.labels))[1] == pytest.approx(crumb.two_level)
+
+
+def frames(count: int = 1500) -> np.ndarray:
+    """Latents around 60 centres."""
+    rng = np.random.default_rng(7)
+    centres = rng.standard_normal((60, 12)) * 3
+    return centres[rng.integers(0, 60, count)] + rng.standard_normal((count, 12))
+
+
+def test_build_is_reproducible_and_reports_progress() -> None:
+    calls: list[tuple[str, int, int]] = []
+    options = BuildOptions(frames=700, seed=3)
+    a = build_codebook(frames(), options, progress=lambda *c: calls.append(c))
+    b = build_codebook(frames(), options)
+    for name in ("vectors", "anchors", "owners", "volumes", "inners", "labels"):
+        assert (getattr(a, name) == getattr(b, name)).all(), name
+    assert {stage for stage, _, _ in calls} == {"graph", "merge", "move"}
+    assert all(0 < done <= total for _, done, total in calls)
+    other = build_codebook(frames(), BuildOptions(frames=700, seed=4))
+    assert other.rows.tolist() != a.rows.tolist()
+
+
+def test_built_codebook_describes_its_graph() -> None:
+    z = frames()
+    found = build_codebook(z, BuildOptions(frames=700))
+    codes = len(found.vectors)
+    assert found.report["codes"] == codes > 10
+    assert np.bincount(found.labels).min() >= 3
+    mean = z[found.rows[found.labels == 1]].mean(0)
+    assert np.allclose(found.vectors[1], mean)
+    assert found.total == pytest.approx(found.volumes.sum())
+    assert (found.inners <= found.volumes + 1e-9).all()
+    assert set(found.owners.tolist()) == set(range(codes))
+    assert np.bincount(found.owners).max() <= 32
+
+
+def test_fewer_neighbours_make_more_codes() -> None:
+    few, many = (
+        build_codebook(frames(), BuildOptions(frames=700, neighbours=k))
+        for k in (3, 12)
+    )
+    assert len(few.vectors) > len(many.vectors)
+
+
+def test_anchors_are_near_the_mean_and_elsewhere() -> None:
+    points = np.random.default_rng(0).standard_normal((200, 2))
+    chosen = choose_anchors(points, np.zeros(200, np.int64), 10, 0)
+    apart = np.linalg.norm(points - points.mean(0), axis=1)
+    assert len(set(chosen.tolist())) == 10
+    assert set(np.argsort(apart)[:5].tolist()) <= set(chosen.tolist())
+
+
+def test_scaling_ignores_constant_dimensions_and_reduces() -> None:
+    z = frames()
+    z[:, 4] = 1.0
+    mean, basis = centre_and_scale(z, equal=True)
+    points = (z - mean) @ basis
+    assert np.allclose(points.std(0), np.where(np.arange(12) == 4, 0, 1))
+    assert centre_and_scale(z, pca=5)[1].shape == (12, 5)
+    mean, basis = centre_and_scale(z)
+    ratio = ((z - mean) @ basis).std(0) / np.maximum(z.std(0), 1e-9)
+    assert np.allclose(ratio[z.std(0) > 0], ratio[0])
+
+
+@pytest.mark.parametrize(
+    ("latents", "options", "message"),
+    [
+        (np.full((100, 3), np.nan), BuildOptions(), "finite"),
+        (np.zeros((4, 3)), BuildOptions(), "too few"),
+        (np.random.default_rng(0).random((90, 3)), BuildOptions(graph="x"), "graph"),
+        (np.random.default_rng(0).random((90, 3)), BuildOptions(method="x"), "method"),
+    ],
+)
+def test_bad_input_is_named(latents, options, message) -> None:
+    with pytest.raises(InputError, match=message):
+        build_codebook(latents, options)

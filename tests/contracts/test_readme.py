@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's examples run, its commands and links exist.
+
+Each bash or python block follows a comment: `<!-- run -->`, and this file runs it in
+a folder with a photograph, or `<!-- not run: reason -->`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+soundfile = pytest.importorskip("soundfile")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"(^<!--[^\n]*-->\n)?^```(bash|python)\n(.*?)^```$", re.M | re.S)
+BLOCKS = [(m[1] or "", m[2], m[3]) for m in BLOCK.finditer(README)]
+MODELS = ("image-default", "speech-default")
+WEIGHTS = [ROOT / "codecs" / "weights" / f"{name}.safetensors" for name in MODELS]
+needs_weights = pytest.mark.skipif(
+    not all(path.is_file() for path in WEIGHTS), reason="weights do not ship yet"
+)
+
+
+def commands(text: str) -> list[list[str]]:
+    lines = (shlex.split(line, comments=True) for line in text.splitlines())
+    return [words for words in lines if words]
+
+
+def test_every_block_says_whether_it_runs():
+    assert sum(mark == "<!-- run -->\n" for mark, _, _ in BLOCKS) >= 4
+    for mark, _, text in BLOCKS:
+        assert re.fullmatch(r"<!-- (run|not run: .+) -->\n", mark), text
+
+
+@pytest.fixture
+def album(photo, tmp_path) -> pathlib.Path:
+    (tmp_path / "photos" / "2019").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "photos" / "2019" / "a.png")
+    shutil.copy(photo, tmp_path / "photos" / "b.png")
+    time = np.arange(16000) / 16000
+    talk = 0.3 * np.sin(880 * np.pi * time) * np.sin(7 * np.pi * time)
+    soundfile.write(tmp_path / "talk.wav", talk, 16000)
+    return tmp_path
+
+
+@needs_weights
+def test_the_blocks_run_in_their_order(cli, album):
+    for mark, language, text in BLOCKS:
+        if mark != "<!-- run -->\n":
+            continue
+        if language == "python":
+            exec(compile(text, "README.md", "exec"), {})
+            continue
+        for words in commands(text):
+            assert words[0] == "polycodec"
+            code, _, err = cli(*words[1:])
+            assert (code, err) == (0, ""), words
+    assert (album / "unpacked" / "2019" / "a.png").is_file()
+    assert (album / "back.png").is_file()
+    assert soundfile.info(album / "back.wav").frames == 16000
+    assert soundfile.info(album / "part.wav").frames == 8000
+
+
+def test_commands_that_do_not_run_here_exist_and_take_these_options(cli):
+    for _, language, text in BLOCKS:
+        for words in commands(text) if language == "bash" else ():
+            if words[0] != "polycodec":
+                continue
+            code, out, _ = cli(words[1], "--help")
+            assert code == 0, words
+            for option in (w for w in words[2:] if re.match(r"--?[a-z]", w)):
+                assert re.search(rf"(^|\s|,){option}\b", out), (words, option)
+
+
+def test_make_has_the_targets_of_the_readme():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", README, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    marked = README.split("<!-- test command -->")[1].split("```")[1]
+    assert "<!-- test command -->" in script
+    assert commands(marked.removeprefix("bash\n")) == [["make", "test"]]
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), link

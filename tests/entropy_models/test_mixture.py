@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures in an entropy model: one procedure, trained in floats, coded in integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from polycodec.cuda import shares
+from polycodec.cuda.device.emulation import Emulator, library
+from polycodec.entropy_models import streams
+from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
+from polycodec.entropy_models.priors.gaussian import LOG_STEP, Gaussian
+from polycodec.entropy_models.priors.mixture import Mixture, scale_set, weights_of
+from polycodec.errors import DeterminismError, UsageError
+
+SHAPE = (2, 5, 6, 7)
+
+
+def mixture(components: int = 3, seed: int = 1, scales=True) -> Mixture:
+    rng = torch.Generator().manual_seed(seed)
+    shape = (SHAPE[0], components, *SHAPE[1:])
+    centres = 6 * torch.randn(shape, generator=rng)
+    index = 20 + 10 * torch.randn(shape, generator=rng)
+    logits = torch.randn(shape, generator=rng)
+    return Mixture(centres, index, logits, scale_set() if scales else None)
+
+
+def values(seed: int = 2) -> torch.Tensor:
+    return 8 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_values_come_back_and_the_estimate_is_near():
+    prior, y = mixture(), values()
+    y[0, 0, 0, 0], y[1, 2, 3, 4] = 1e6, -900.3  # clamped, and an escape
+    encoder = RangeEncoder(2, estimate=True)
+    coded = encoder.code(y, prior, SHAPE)
+    data = encoder.finish()
+    assert coded[0, 0, 0, 0] == 2**15 - 1 and coded[1, 2, 3, 4] <= -899
+    decoder = RangeDecoder(data)
+    assert torch.equal(decoder.code(None, mixture(), SHAPE), coded)
+    decoder.finish()
+    assert (coded == torch.round(y)).float().mean() > 0.8
+    estimator = RateEstimator(2, noise=False)
+    assert torch.equal(estimator.code(y, prior, SHAPE).detach(), coded)
+    sigma = 0.11 * torch.exp(prior.index.clamp(0, 63)[:, 0] * LOG_STEP)
+    y = prior.centres[:, 0] + sigma * values() / 8  # likely ones
+    encoder, estimator = RangeEncoder(2), RateEstimator(2, noise=False)
+    encoder.code(y, prior, SHAPE), estimator.code(y, prior, SHAPE)
+    sizes = torch.tensor([8.0 * len(item) for item in encoder.finish()])
+    assert ((sizes - 32 - estimator.bits).abs() < 0.01 * sizes + 20).all()
+
+
+def test_one_component_is_a_gaussian_with_its_mean():
+    prior, y = mixture(1), values()
+    gaussian = Gaussian(prior.centres[:, 0], prior.index[:, 0])
+    expected = gaussian.bits(torch.round(y) - prior.centres[:, 0])
+    torch.testing.assert_close(prior.bits(torch.round(y)), expected)
+
+
+def test_gradients_reach_all_parameters():
+    prior = mixture(scales=False)
+    parts = (prior.centres, prior.index, prior.logits)
+    for part in parts:
+        part.requires_grad_()
+    y = values().requires_grad_()
+    estimator = RateEstimator(2)
+    estimator.code(y, prior, SHAPE)
+    estimator.bits.sum().backward()
+    for part in (*parts, y):
+        assert torch.isfinite(part.grad).all() and part.grad.abs().max() > 0
+
+
+def test_weights_are_those_of_the_coder():
+    rng = np.random.default_rng(3)
+    logits = rng.integers(-2000, 2000, (4, 3, 50))
+    found = weights_of(torch.from_numpy(logits)).numpy()
+    np.testing.assert_array_equal(
+        found, np.moveaxis(shares(np.moveaxis(logits, 1, -1), 256), -1, 1)
+    )
+
+
+def test_other_parameters_are_told():
+    encoder = RangeEncoder(2)
+    encoder.code(values(), mixture(), SHAPE)
+    decoder = RangeDecoder(encoder.finish())
+    other = mixture()
+    other.logits[1, 0, 0, 0, 0] += 1
+    decoder.code(None, other, SHAPE)
+    with pytest.raises(DeterminismError, match="stream 1"):
+        decoder.finish()
+
+
+def test_the_emulated_device_writes_and_reads_the_same_streams():
+    try:
+        library()
+    except UsageError as error:
+        pytest.skip(str(error))
+    prior, symbols = mixture(), torch.round(values()).int()
+    host, device = streams.HostWriter(2), streams.DeviceWriter(2, Emulator())
+    for writer in (host, device):
+        writer.put_prior(symbols, prior, hashed=True)
+    data = host.finish()
+    assert device.finish() == data
+    reader = streams.DeviceReader(data, Emulator(), None)
+    assert torch.equal(reader.get_prior(prior, SHAPE, hashed=True), symbols)
+    reader.finish()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets of pictures: folders, files, Kodak by its bytes, downloads checked."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polycodec.errors import InputError
+from polycodec.eval.image import datasets
+
+SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
+
+
+def noise(size: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W, 3) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "photos"
+    place.mkdir()
+    for name in "01":
+        Image.fromarray(noise((180, 200))).save(place / f"{name}.png")
+    return place
+
+
+def test_a_folder_lists_its_pictures_and_says_when_there_are_none(folder, tmp_path):
+    (folder / "notes.txt").write_text("not a picture")
+    name, pictures = datasets.open_dataset(folder)
+    assert name == "photos"
+    assert [p.name for p in pictures] == ["0.png", "1.png"]
+    assert pictures[0].pixels().shape == (180, 200, 3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        datasets.open_dataset(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such"):
+        datasets.open_dataset(tmp_path / "nowhere")
+
+
+def test_a_truncated_picture_is_named(folder):
+    path = folder / "0.png"
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"0\.png"):
+        datasets.open_dataset(folder)[1][0].pixels()
+
+
+def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert len(set(datasets.KODAK_SHA256.values())) == 24
+    with pytest.raises(InputError, match="--data"):
+        datasets.kodak(download=False)
+    for name in datasets.KODAK_SHA256:
+        Image.fromarray(noise((8, 8))).save(tmp_path / name)
+    with pytest.raises(InputError, match="not the Kodak picture"):
+        datasets.kodak(data=tmp_path)
+
+
+def test_a_download_is_checked_before_it_gets_its_name(tmp_path, monkeypatch):
+    monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = tmp_path / "source"
+    source.mkdir()
+    contents = {f"kodim{k:02d}.png": f"picture {k}".encode() for k in range(1, 25)}
+    for name, data in contents.items():
+        (source / name).write_bytes(data)
+    monkeypatch.setattr(datasets, "KODAK_URLS", (source.as_uri() + "/{name}",))
+    with pytest.raises(InputError, match="other bytes"):
+        datasets.kodak()
+    assert not (tmp_path / "polycodec").exists()
+    digests = {
+        name: datasets.hashlib.sha256(data).hexdigest()
+        for name, data in contents.items()
+    }
+    monkeypatch.setattr(datasets, "KODAK_SHA256", digests)
+    assert len(list(datasets.kodak().glob("*.png"))) == 24
+
+
+@pytest.mark.skipif(not (SHARED / "data/kodak").is_dir(), reason="no Kodak here")
+def test_the_real_kodak_pictures_are_accepted():
+    name, pictures = datasets.open_dataset("kodak", data=SHARED / "data")
+    assert name == "kodak" and len(pictures) == 24

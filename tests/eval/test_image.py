@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation: known figures, real bytes, resumed runs, a page that stands alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import types
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("bjontegaard", reason="needs the eval extra")
+pytest.importorskip("matplotlib", reason="needs the eval extra")
+pytest.importorskip("torchmetrics", reason="needs the eval extra")
+
+from polycodec.errors import InputError, UnknownNameError, UsageError
+from polycodec.eval.image import measure, metrics, run, tables
+from polycodec.eval.image.anchors import ANCHORS, anchor, match_rate
+from polycodec.eval.image.subjects import Coded, Decoded, PolycodecSubject
+
+RATES = [0.1, 0.2, 0.4, 0.8, 1.6]
+QUALITIES = [28.0, 30.5, 33.0, 35.5, 38.0]
+
+
+class RoundingCodec:
+    """A codec of the tests: rounds pixels to a step and stores them as PNG."""
+
+    kind, control = "codec", "quality"
+    name = label = "test/rounding"
+
+    def __init__(self, settings=(4, 8, 16, 32, 64)):
+        self.settings = settings
+        self.calls = 0
+
+    def missing(self):
+        return None
+
+    def versions(self):
+        return {"version": 1}
+
+    def compress(self, picture, setting):
+        self.calls += 1
+        step = 512 / setting
+        rounded = np.clip(np.round(picture / step) * step, 0, 255).astype(np.uint8)
+        memory = io.BytesIO()
+        Image.fromarray(rounded).save(memory, "PNG")
+        data = memory.getvalue()
+        estimate = 8 * (len(data) - 30) / (picture.shape[0] * picture.shape[1])
+        return Coded(data, 0.01, estimate)
+
+    def decompress(self, data):
+        return Decoded(np.array(Image.open(io.BytesIO(data)).convert("RGB")), 0.01)
+
+
+def photo(seed: int, size: tuple[int, int] = (180, 200)) -> np.ndarray:
+    """A smooth picture with some grain: compressible as photographs are."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (7, 8, 3), dtype=np.uint8)
+    smooth = Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 4, (*size, 3))
+    return np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "photos"
+    place.mkdir()
+    for seed in range(2):
+        Image.fromarray(photo(seed)).save(place / f"{seed}.png")
+    return place
+
+
+# --- metrics --------------------------------------------------------------------
+
+
+def test_psnr_of_a_known_difference():
+    a = np.full((10, 12, 3), 100, np.uint8)
+    b = a.copy()
+    b[..., 0] = 106  # MSE = 36 / 3 = 12, and 10 log10(65025 / 12) = 37.339
+    assert metrics.psnr(a, b) == pytest.approx(37.339, abs=1e-3)
+    assert metrics.psnr(b, a) == metrics.psnr(a, b)  # no wrap-around of uint8
+    assert metrics.psnr(a, a) == metrics.PSNR_EXACT
+
+
+def test_ms_ssim_is_one_minus_nothing_for_equal_pictures_and_falls_with_noise():
+    a = photo(1)
+    slightly = np.clip(a + np.random.default_rng(0).normal(0, 5, a.shape), 0, 255)
+    much = np.clip(a + np.random.default_rng(0).normal(0, 40, a.shape), 0, 255)
+    same, _ = metrics.ms_ssim(a, a)
+    near, _ = metrics.ms_ssim(a, slightly.astype(np.uint8))
+    far, _ = metrics.ms_ssim(a, much.astype(np.uint8))
+    assert same == pytest.approx(1.0, abs=1e-6)
+    assert same > near > far
+    assert metrics.decibel(0.99) == pytest.approx(20.0)
+
+
+def test_ms_ssim_needs_176_pixels_a_side():
+    small = photo(1, (175, 300))
+    value, reason = metrics.ms_ssim(small, small)
+    assert value is None and "176" in reason
+    assert metrics.ms_ssim(photo(1, (176, 176)), photo(1, (176, 176)))[1] is None
+
+
+def test_ms_ssim_says_when_a_picture_is_too_large(monkeypatch):
+    monkeypatch.setattr(metrics, "MS_SSIM_MAX_PIXELS", 180 * 200 - 1)
+    value, reason = metrics.ms_ssim(photo(1), photo(1))
+    assert value is None and "above" in reason
+
+
+def test_metrics_refuse_pictures_of_other_shapes():
+    with pytest.raises(InputError, match="expected"):
+        metrics.psnr(photo(0), photo(0)[1:])
+
+
+# --- anchors ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(ANCHORS))
+def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
+    subject = anchor(name)
+    if subject.missing():
+        pytest.skip(subject.missing())
+    picture = photo(3, (96, 128))
+    coarse = subject.compress(picture, subject.settings[0])
+    fine = subject.compress(picture, subject.settings[-1])
+    assert len(coarse.data) < len(fine.data)
+    decoded = [subject.decompress(c.data).picture for c in (coarse, fine)]
+    assert metrics.psnr(picture, decoded[0]) < metrics.psnr(picture, decoded[1])
+    assert len(subject.versions()) == 3
+
+
+def test_match_rate_finds_the_nearest_quality():
+    picture = photo(4)
+    subject = anchor("jpeg")
+    sizes = {q: len(subject.compress(picture, q).data) for q in range(1, 96)}
+    setting, coded = match_rate(subject, picture, sizes[62])
+    assert abs(len(coded.data) - sizes[62]) <= 0.02 * sizes[62]
+    assert abs(setting - 62) <= 2
+
+
+def test_an_unknown_anchor_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="webp"):
+        anchor("wepb")
+
+
+# --- our own codecs --------------------------------------------------------------
+
+
+def test_our_codecs_are_measured_through_their_files(monkeypatch):
+    """The file interface is replaced by one that stores the PNG it is given."""
+    from polycodec.codecs import zoo
+    from polycodec.codecs.files import api
+
+    asked, loaded = [], []
+
+    class Codec:
+        def __init__(self, name, device, checkpoint):
+            loaded.append((name, device, checkpoint))
+            self.digest = str(checkpoint).encode()
+
+        def eval(self):
+            return self
+
+    def store(source, target, **options):
+        asked.append({key: options[key] for key in options if key != "codec"})
+        assert isinstance(options["codec"], Codec)
+        target.write_bytes(source.read_bytes())
+        return types.SimpleNamespace(seconds=0.5, estimated_bpp=1.25)
+
+    monkeypatch.setattr(
+        zoo, "load", lambda name, device, checkpoint: Codec(name, device, checkpoint)
+    )
+    monkeypatch.setattr(api, "encode", store)
+    monkeypatch.setattr(api, "decode", store)
+    subject = PolycodecSubject("image/test", checkpoint="runs/a", device="cpu")
+    coded = subject.compress(photo(0), 40)
+    decoded = subject.decompress(coded.data)
+    assert coded.seconds == 0.5 and coded.estimated_bpp == 1.25
+    assert np.array_equal(decoded.picture, photo(0)) and decoded.seconds == 0.5
+    assert asked == [{"quality": 40}, {}]
+    assert loaded == [("image/test", "cpu", "runs/a")]  # once
+    other = PolycodecSubject("image/test", checkpoint="runs/b", device="cpu")
+    other.name = subject.name
+    assert measure.fingerprint(other) != measure.fingerprint(subject)
+
+
+# --- runs ------------------------------------------------------------------------
+
+SMALL = {"jpeg": (5, 20, 60, 90), "webp": (5, 30, 60, 90)}
+
+
+def test_a_run_measures_files_and_resumes_without_coding_again(folder, tmp_path):
+    codec = RoundingCodec()
+    out = tmp_path / "out"
+    options = {
+        "codecs": [codec],
+        "anchors": list(SMALL),
+        "anchor_settings": SMALL,
+        "report": False,
+    }
+    first = run.evaluate(folder, out=out, **options)
+    lines = (out / "results.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * (5 + 4 + 4) and codec.calls == 10
+    point = first.curve("test/rounding").points[0]
+    rows = [r for r in first.rows if r.codec == codec.name and r.setting == 4]
+    assert point.psnr == pytest.approx(sum(r.psnr for r in rows) / 2)
+    assert rows[0].bpp == 8 * rows[0].bytes / (180 * 200)
+    jpeg = [r for r in first.rows if r.codec == "jpeg"]
+    assert jpeg[0].ms_ssim is not None
+    # Killed in the middle of a line: that one is measured again, others are not.
+    (out / "results.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])
+    second = run.evaluate(folder, out=out, **options)
+    assert codec.calls == 10
+    assert second.curve("test/rounding") == first.curve("test/rounding")
+    assert len((out / "results.jsonl").read_text().splitlines()) == len(lines)
+    # Another version is another codec: nothing of it is taken from the log.
+    codec.versions = lambda: {"version": 2}
+    run.evaluate(folder, out=out, **options)
+    assert codec.calls == 20
+    # Another folder may take what this one knows.
+    run.evaluate(folder, out=tmp_path / "other", reuse=[out], **options)
+    assert codec.calls == 20
+
+
+def test_a_codec_of_ours_is_measured_by_its_real_files(
+    folder, tmp_path, tiny_checkpoint
+):
+    result = run.evaluate(
+        folder,
+        out=tmp_path / "out",
+        codecs=["image/default"],
+        checkpoint=tiny_checkpoint,
+        qualities=(10, 90),
+        anchors=["jpeg"],
+        anchor_settings={"jpeg": (50,)},
+        device="cpu",
+        report=False,
+    )
+    name = f"image/default@{tiny_checkpoint}"
+    rows = [row for row in result.rows if row.codec == name]
+    assert [row.setting for row in rows] == [10, 90, 10, 90]
+    assert all(0 < row.estimated_bpp < row.bpp for row in rows)
+    assert result.overheads[name].pictures == 4
+    assert "needs 4" in result.comparisons["psnr"][name]["jpeg"].reason
+
+
+def test_a_run_writes_its_tables_and_json(folder, tmp_path):
+    out = tmp_path / "out"
+    result = run.evaluate(
+        folder,
+        out=out,
+        codecs=[RoundingCodec()],
+        anchors=["jpeg"],
+        anchor_settings={"jpeg": SMALL["jpeg"]},
+        report=False,
+    )
+    written = json.loads((out / "run.json").read_text())
+    assert written["images"] == ["0.png", "1.png"]
+    assert written["versions"]["jpeg"]["options"]["subsampling"] == "4:4:4"
+    against = written["comparisons"]["psnr"]["test/rounding"]["jpeg"]
+    assert against["rate_akima"] == pytest.approx(
+        result.comparisons["psnr"]["test/rounding"]["jpeg"].rate_akima
+    )
+    assert result.per_picture["test/rounding"]["jpeg"].keys() == {"0.png", "1.png"}
+    over = result.overheads["test/rounding"]
+    # 30 bytes above the estimate: within 40 bytes + 0.6 %, so at most -10 beyond.
+    assert over.beyond <= -10 and over.pictures == 10
+    assert "| JPEG | 90 |" in (out / "table.md").read_text()
+    said = tables.summary(result).splitlines()
+    assert said[0] == "photos: 2 pictures"
+    assert sum(line.startswith("JPEG ") for line in said) == 4
+    assert any(re.match(r"test/rounding against JPEG: [−+]\d", line) for line in said)
+
+
+def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(
+    folder, tmp_path, monkeypatch
+):
+    absent = replace(ANCHORS["webp"], library="jxl")
+    monkeypatch.setitem(ANCHORS, "webp", absent)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run.evaluate(
+        folder, out=tmp_path, codecs=[RoundingCodec()], anchors=["webp"], report=False
+    )
+    assert "not installed" in result.skipped["webp"]
+    assert [c.name for c in result.curves] == ["test/rounding"]
+
+
+def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
+    codec = RoundingCodec()
+    codec.decompress = lambda data: Decoded(photo(0)[:5], 0.0)
+    with pytest.raises(InputError, match=r"test/rounding at quality 4 on 0\.png"):
+        run.evaluate(folder, out=tmp_path, codecs=[codec], anchors=[], report=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"anchors": ["jpeg", "jpeg"]},
+        {"anchors": [], "codecs": []},
+        {"anchors": ["jpeg"], "reference": "webp"},
+        {"anchors": ["jpeg"], "anchor_settings": {"webp": (1, 2)}},
+        {"qualities": [1], "target_bpps": [1]},
+        {"anchors": ["jpeg"], "limit": 0},
+        {"anchors": ["jpeg"], "published_ids": ["balle2018"]},
+    ],
+)
+def test_contradictions_are_usage_errors(folder, tmp_path, options):
+    with pytest.raises(UsageError):
+        run.evaluate(folder, out=tmp_path, **{"codecs": [], **options})
+
+
+# --- the page --------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """Collects every address of a page, and counts its open elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses: list[str] = []
+        self.names: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        for key, value in attrs:
+            if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
+                self.addresses.append(value or "")
+            if key == "id":
+                self.names.append(value)
+        assert tag not in ("script", "link", "iframe", "object")
+
+
+def test_the_page_needs_nothing_outside_itself(folder, tmp_path):
+    published = tmp_path / "published.json"
+    entry = {"id": "old", "label": "An <old> codec", "bpp": RATES, "psnr": QUALITIES}
+    published.write_text(json.dumps({"photos": [entry]}))
+    out = tmp_path / "out"
+    run.evaluate(
+        folder,
+        out=out,
+        codecs=[RoundingCodec()],
+        anchors=list(SMALL),
+        anchor_settings=SMALL,
+        published=published,
+    )
+    text = (out / "report.html").read_text()
+    links = Links()
+    links.feed(text)
+    assert links.addresses
+    assert all(a.startswith(("data:", "#")) for a in links.addresses)
+    assert not re.search(r"url\((?!data:|#)", text) and "@import" not in text
+    assert len(links.names) == len(set(links.names))
+    assert "An <old>" not in text  # labels are escaped everywhere
+    assert "<title>JPEG: " in text  # points say their numbers
+    assert text.count('class="crop"') == 4  # original, ours, JPEG, WebP
+    for name in ("rd-psnr", "rd-ms-ssim", "rate-difference", "bd-rate"):
+        assert (out / f"{name}.png").stat().st_size > 1000
+        assert (out / f"{name}.svg").stat().st_size > 1000

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speech evaluation: data sets, real bytes, resumed runs, a page with sound."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av", reason="needs the eval extra")
+pytest.importorskip("matplotlib", reason="needs the eval extra")
+pytest.importorskip("bjontegaard", reason="needs the eval extra")
+
+from polycodec.errors import InputError, UsageError
+from polycodec.eval.speech import RATE, metrics, run, tables
+from polycodec.eval.speech import wave as sound
+from polycodec.eval.speech.datasets import Utterance, is_sound, open_dataset
+from polycodec.eval.speech.subjects import Coded, Decoded, PolycodecSpeech
+
+OWN = ["si_sdr", "mel"]  # measures that need no package, and little time
+
+
+def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
+    """A buzz in syllables with some noise, on 16-bit steps."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    buzz = 2 * ((120 + 10 * seed) * t % 1) - 1
+    noise = np.random.default_rng(seed).standard_normal(len(t))
+    wave = 0.2 * buzz * np.clip(np.sin(2 * np.pi * 3 * t), 0, 1) + 0.002 * noise
+    return sound.as_heard(wave.astype(np.float32))
+
+
+class CompandingCodec:
+    """A codec of the tests: square roots rounded to a step, and zlib."""
+
+    kind, control = "codec", "quality"
+    name = label = "test/companding"
+    counts, delayed = "the whole file", False
+
+    def __init__(self, settings=(3, 5, 7)):
+        self.settings, self.calls = settings, 0
+
+    def missing(self):
+        return None
+
+    def versions(self):
+        return {"version": 1}
+
+    def compress(self, samples, setting):
+        self.calls += 1
+        steps = np.round(np.sign(samples) * np.sqrt(np.abs(samples)) * 2**setting)
+        data = bytes([int(setting)]) + zlib.compress(steps.astype(np.int16).tobytes())
+        return Coded(data, len(data), 0.01, 8.0 * len(data) - 100)
+
+    def decompress(self, data):
+        steps = np.frombuffer(zlib.decompress(data[1:]), np.int16)
+        root = steps.astype(np.float32) / 2 ** data[0]
+        return Decoded(np.sign(root) * root**2, 0.01)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "voices"
+    place.mkdir()
+    for seed in range(2):
+        (place / f"{seed}.wav").write_bytes(sound.wav(voice(1.0 + seed / 4, seed)))
+    return place
+
+
+# --- data sets --------------------------------------------------------------------
+
+
+def test_sounds_are_read_at_16_khz_in_one_channel(tmp_path):
+    import av
+
+    path = tmp_path / "stereo.flac"
+    t = np.arange(44100) / 44100
+    pair = np.stack([np.sin(2 * np.pi * 440 * t), 0 * t])
+    data = np.round(16384 * pair).astype(np.int16)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("flac", rate=44100, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(data.T.reshape(1, -1), "s16", "stereo")
+        frame.sample_rate = 44100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    x = Utterance("stereo", path).samples()
+    assert x.dtype == np.float32 and abs(len(x) - RATE) <= 2
+    peak = np.abs(np.fft.rfft(x)).argmax() * RATE / len(x)
+    assert peak == pytest.approx(440, abs=1)
+    assert np.array_equal(x, sound.as_heard(x))
+
+
+def test_flac_and_wav_give_back_their_samples(tmp_path):
+    x = voice(0.3)
+    for name, data in (("a.wav", sound.wav(x)), ("a.flac", sound.flac(x))):
+        (tmp_path / name).write_bytes(data)
+        assert np.array_equal(Utterance(name, tmp_path / name).samples(), x)
+
+
+def test_data_sets_of_sound_are_told_from_those_of_pictures(folder, tmp_path):
+    name, files = open_dataset(folder)
+    assert name == "voices" and [f.name for f in files] == ["0.wav", "1.wav"]
+    assert is_sound(folder) and is_sound("speech") and is_sound([folder / "0.wav"])
+    assert not is_sound("kodak") and not is_sound(tmp_path / "a.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no sound"):
+        open_dataset(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such"):
+        open_dataset([tmp_path / "nowhere.wav"])
+    (tmp_path / "text.wav").write_text("not a sound")
+    with pytest.raises(InputError, match=r"text\.wav"):
+        open_dataset([tmp_path / "text.wav"])[1][0].samples()
+
+
+def test_the_test_utterances_have_to_be_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("POLYCODEC_DATA", raising=False)
+    with pytest.raises(InputError, match="--data"):
+        open_dataset("speech")
+    place = tmp_path / "speech" / "test"
+    place.mkdir(parents=True)
+    (place / "a.flac").write_bytes(sound.flac(voice(0.2)))
+    assert [f.name for f in open_dataset("speech", data=tmp_path)[1]] == ["a.flac"]
+
+
+# --- our own codecs ---------------------------------------------------------------
+
+
+def test_our_codecs_are_measured_through_their_files(folder, tmp_path, sound_weights):
+    """Real containers of the tiny codec: every byte of them is the rate."""
+    subject = PolycodecSpeech("speech/default", device="cpu", settings=(0, 100))
+    x = voice(1.5)
+    coded = subject.compress(x, 100)
+    assert coded.data[:4] == subject.compress(x, 0).data[:4] and coded.seconds > 0
+    assert coded.counted == len(coded.data)
+    # 400 positions a second, 4 levels of 4 bits.
+    assert coded.estimated_bits == pytest.approx(1.5 * 400 * 4 * 4, rel=0.01)
+    heard = subject.decompress(coded.data).samples
+    assert heard.shape == x.shape
+    found = run.evaluate(folder, out=tmp_path / "out", **options(subject))
+    coarse, fine = found.curve("speech/default").points
+    assert coarse.kbps < fine.kbps
+    assert coarse.scores["si_sdr"].value < fine.scores["si_sdr"].value
+    asked = PolycodecSpeech("speech/default", control="target_kbps", settings=(6.0,))
+    assert 8 * asked.compress(x, 6.0).counted / 1.5 <= 6000
+
+
+# --- runs -------------------------------------------------------------------------
+
+
+def options(codec, **more):
+    return {
+        "codecs": [codec],
+        "anchors": ["opus"],
+        "anchor_settings": {"opus": (8, 16)},
+        "measures": OWN,
+        "report": False,
+        **more,
+    }
+
+
+def test_a_run_resumes_and_takes_only_what_it_lacks(folder, tmp_path):
+    codec, out = CompandingCodec(), tmp_path / "out"
+    first = run.evaluate(folder, out=out, **options(codec, measures=["mel"]))
+    lines = (out / "results.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * (3 + 2) and codec.calls == 6
+    again = run.evaluate(folder, out=out, **options(codec, measures=["mel"]))
+    assert codec.calls == 6 and again.curves == first.curves
+    # A measure more: everything is coded once more, and what is known is kept.
+    both = run.evaluate(folder, out=out, **options(codec))
+    assert codec.calls == 12
+    rows = [row for row in both.rows if row.codec == codec.name]
+    assert all(set(row.scores) == set(OWN) == set(row.rules) for row in rows)
+    # Another folder may take what this one knows; another version may not.
+    run.evaluate(folder, out=tmp_path / "other", reuse=[out], **options(codec))
+    assert codec.calls == 12
+    codec.versions = lambda: {"version": 2}
+    run.evaluate(folder, out=out, **options(codec))
+    assert codec.calls == 18
+
+
+def test_rates_are_the_bits_of_all_files_over_their_seconds(folder, tmp_path):
+    codec, out = CompandingCodec(), tmp_path / "out"
+    found = run.evaluate(folder, out=out, **options(codec))
+    point = found.curve(codec.name).points[0]
+    rows = [r for r in found.rows if r.codec == codec.name and r.setting == 3]
+    assert found.seconds == pytest.approx(2.25)
+    total = sum(row.bytes for row in rows)
+    assert point.kbps == pytest.approx(8 * total / 2.25 / 1000)
+    assert point.estimated_kbps == pytest.approx((8 * total - 200) / 2.25 / 1000)
+    written = json.loads((out / "run.json").read_text())
+    assert written["curves"][0]["points"][0]["kbps"] == pytest.approx(point.kbps)
+    text = (out / "table.md").read_text()
+    assert "| Opus | 8 |" in text and "95 % bootstrap" in text
+    said = tables.summary(found).splitlines()
+    assert said[0] == "voices: 2 files, 2 s"
+    assert sum(line.startswith("Opus ") for line in said) == 2
+    assert any("without the Ogg file, which would add" in line for line in said)
+
+
+def test_files_that_cannot_be_judged_are_counted_not_scored(folder, tmp_path):
+    (folder / "2.wav").write_bytes(sound.wav(np.zeros(RATE, np.float32)))
+    found = run.evaluate(folder, out=tmp_path / "out", **options(CompandingCodec()))
+    mean = found.curve("test/companding").points[0].scores["si_sdr"]
+    assert mean.without == 1
+    assert any("2.wav" in line and "silent" in line for line in tables.notes(found))
+    assert "(1 without)" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"anchors": ["opus", "opus"], "anchor_settings": None},
+        {"anchors": [], "codecs": [], "anchor_settings": None},
+        {"anchors": [], "anchor_settings": {"opus": (6,)}},
+        {"qualities": [1], "target_kbps": [1]},
+        {"limit": 0},
+    ],
+)
+def test_contradictions_are_usage_errors(folder, tmp_path, change):
+    with pytest.raises(UsageError):
+        run.evaluate(folder, out=tmp_path, **options(CompandingCodec(), **change))
+
+
+def test_a_codec_that_fails_is_named_with_file_and_setting(folder, tmp_path):
+    codec = CompandingCodec()
+
+    def refuse(data):
+        raise ValueError("no such stream")
+
+    codec.decompress = refuse
+    with pytest.raises(InputError, match=r"companding at quality 3 on 0\.wav failed"):
+        run.evaluate(folder, out=tmp_path, **options(codec))
+
+
+def test_the_command_line_sends_sound_here_and_refuses_options_of_pictures(
+    cli, folder, tmp_path
+):
+    own = ("--dataset", folder, "--codec", "opus", "--anchors", "", "--measures", "mel")
+    code, out, _ = cli("eval", *own, "-o", tmp_path / "out", "--limit", 1)
+    assert code == 0 and out.startswith("voices: 1 file,")
+    code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--target-bpp", "1")
+    assert code == 2 and "--target-bpp is for images" in err
+    code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--show", "a")
+    assert code == 2 and "--show is for images" in err
+    code, _, err = cli("eval", "--measures", "mel", "-o", tmp_path / "out")
+    assert code == 2 and "--measures is for sound" in err
+
+
+# --- the page ---------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    """Collects addresses, identifiers and players of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses: list[str] = []
+        self.names: list[str] = []
+        self.players = 0
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "iframe", "object")
+        self.players += tag == "audio"
+        for key, value in attrs:
+            if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
+                self.addresses.append(value or "")
+            if key == "id":
+                self.names.append(value)
+
+
+def test_the_page_needs_nothing_outside_itself_and_can_be_heard(folder, tmp_path):
+    published = tmp_path / "points.json"
+    entry = {"codec": "An <old> one", "kbps": 10, "test_set": "x", "status": "measured"}
+    published.write_text(json.dumps({"points": [{**entry, "stoi": 0.5}]}))
+    out = tmp_path / "out"
+    more = {"report": True, "published": published, "measures": ["stoi", "mel"]}
+    run.evaluate(folder, out=out, **options(CompandingCodec(), **more))
+    text = (out / "report.html").read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert all(a.startswith(("data:", "#")) for a in tags.addresses)
+    assert not re.search(r"url\((?!data:|#)", text) and "@import" not in text
+    assert len(tags.names) == len(set(tags.names))
+    assert "<old>" not in text and "An &lt;old&gt; one" in text
+    # Both utterances: the original, three settings of ours, two of Opus.
+    assert tags.players == 2 * (1 + 3 + 2)
+    assert "<title>Opus: " in text  # points say their numbers
+    taken = ["mel"] + ["stoi"] * bool(metrics.chosen(["stoi"]))
+    for name in taken:
+        assert (out / f"{name}.png").stat().st_size > 1000
+        assert (out / f"{name}.svg").stat().st_size > 1000

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hostile `.plc` files: flipped, cut, random, lying; named errors, bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import random
+import tracemalloc
+
+import pytest
+
+from polycodec.codecs.files.container import layout
+from polycodec.codecs.files.container.fields import Varint
+from polycodec.codecs.files.container.file import (
+    Header,
+    ImageGeometry,
+    Reader,
+    Record,
+    write_plc,
+)
+from polycodec.cuda import crc32c
+from polycodec.errors import BitstreamError, CodecError, TruncatedError
+
+
+def pack(header: Header, chunks: list[bytes]) -> bytes:
+    out = io.BytesIO()
+    size = write_plc(out, header, iter(chunks))
+    assert size == len(out.getvalue())
+    return out.getvalue()
+
+
+def image_header(**changes: object) -> Header:
+    geometry = ImageGeometry(**{"width": 3, "height": 2, **changes})  # type: ignore[arg-type]
+    return Header("image/default", b"\xde\xad\xbe\xef", "image", geometry, b"\x3c")
+
+
+def small_file() -> bytes:
+    """About 700 bytes: tiles, deflated and raw metadata, alpha."""
+    noise = random.Random(1)
+    records = (
+        Record("icc", b"profile " * 30),
+        Record("exif", noise.randbytes(60)),
+        Record("alpha", noise.randbytes(40)),
+        Record("type77", b"from the future"),
+    )
+    header = image_header(width=70, height=40, tile=32)
+    header = Header(**{**vars(header), "records": records})
+    return pack(header, [noise.randbytes(60 + k) for k in range(6)])
+
+
+def outcome(data: bytes, good: bytes) -> str:
+    """Decode all of ``data`` and compare with the undamaged file."""
+    want = Reader(io.BytesIO(good))
+    try:
+        got = Reader(io.BytesIO(data))
+        chunks = [got.chunk(k) for k in range(got.n_chunks)]
+        same = [want.chunk(k) for k in range(want.n_chunks)] == chunks
+        bare = [{**vars(r.header), "records": None} for r in (want, got)]
+        kept = [r for r in got.header.records if r in tuple(want.header.records)]
+        if same and bare[0] == bare[1] and kept == list(got.header.records):
+            lost = len(want.header.records) - len(kept)
+            return "harmless" if lost and len(got.warnings) == lost else "silent"
+        return "silent"
+    except CodecError:
+        return "named"
+    except Exception as error:
+        return f"crash: {error!r}"
+
+
+FLIPS = (1, 16, 128, 255)
+
+
+def test_every_flipped_bit_and_byte_is_noticed() -> None:
+    good = small_file()
+    counts = collections.Counter()
+    for at in range(len(good)):
+        for flip in FLIPS:
+            bad = bytearray(good)
+            bad[at] ^= flip
+            counts[outcome(bytes(bad), good)] += 1
+    print(dict(counts))
+    assert set(counts) == {"named", "harmless"}
+    metadata = len(FLIPS) * sum(e["size"] for e in Reader(io.BytesIO(good)).directory)
+    assert counts["harmless"] == metadata - len(FLIPS) * 40  # all records but alpha
+
+
+def test_every_cut_and_every_tail_is_a_named_error() -> None:
+    good = small_file()
+    for size in range(len(good)):
+        with pytest.raises(TruncatedError):
+            Reader(io.BytesIO(good[:size]))
+    for tail in (b"\0", b"garbage", good):
+        with pytest.raises(BitstreamError, match="follows the last chunk"):
+            Reader(io.BytesIO(good + tail))
+
+
+def test_random_bytes_and_random_mutations_never_crash() -> None:
+    good, noise = small_file(), random.Random(2)
+    counts = collections.Counter()
+    for _ in range(300):
+        bad = bytearray(good)
+        for _ in range(noise.randint(2, 12)):
+            bad[noise.randrange(len(bad))] = noise.randrange(256)
+        if bad != good:
+            counts[outcome(bytes(bad), good)] += 1
+        prefix = layout.MAGIC + b"\x01" if noise.random() < 0.5 else b""
+        data = prefix + noise.randbytes(noise.randrange(90))
+        counts[outcome(data, good)] += 1
+    assert set(counts) <= {"named", "harmless"}, counts
+
+
+def resealed(data: bytes, change) -> bytes:
+    """Change the header with its CRC made right again: a hostile writer."""
+    size = Reader(io.BytesIO(data)).header_size
+    head = bytearray(data[: size - 4])
+    change(head)
+    return bytes(head) + crc32c(bytes(head)).to_bytes(4, "little") + data[size:]
+
+
+def test_valid_checksums_around_invalid_headers_are_named_errors() -> None:
+    good = pack(image_header(), [b"abc"])
+    noise, counts = random.Random(3), collections.Counter()
+
+    def change(head: bytearray) -> None:
+        head[noise.randrange(6, len(head))] = noise.randrange(256)
+
+    for _ in range(400):
+        data = resealed(good, change)
+        try:
+            reader = Reader(io.BytesIO(data))
+            list(reader.header.records)
+            reader.chunk(0)
+            counts["valid"] += 1  # another width, say, is a valid file
+        except CodecError:
+            counts["named"] += 1
+    assert counts["named"] > 50 and sum(counts.values()) == 400
+
+
+@contextlib.contextmanager
+def memory_below(limit: int):
+    """Check the peak of what Python allocates inside, in bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    Varint(0, 1 << 56).put(out, value)
+    return bytes(out)
+
+
+def test_huge_announcements_allocate_nothing() -> None:
+    """Half a million tiles, or a record of 256 MiB, announced by a tiny file."""
+    good = pack(image_header(), [b"abc"])
+    sizes = varint(1 << 14) + varint(1 << 15)
+
+    def tiles(head: bytearray) -> None:
+        head[12:14] = sizes
+        head[12 + len(sizes) + 1] = 32  # tile side
+
+    def record(head: bytearray) -> None:
+        head[18] = 1
+        head[19:19] = b"\x01" + varint(1 << 28) + b"\0" + bytes(4)
+
+    for change in (tiles, record):
+
+        def sized(head: bytearray, change=change) -> None:
+            change(head)
+            head[5] = len(head) + 4 - 6
+
+        data = resealed(good, sized)
+        with memory_below(1 << 20), pytest.raises(TruncatedError):
+            Reader(io.BytesIO(data))
+
+
+def test_decompression_bomb_stops_at_the_announced_size() -> None:
+    zeros = bytes(32 << 20)
+    icc = (Record("icc", zeros),)
+    header = Header("a/b", bytes(4), "image", ImageGeometry(1, 1), b"", icc)
+    good = pack(header, [b"c"])
+    assert len(good) < 40_000
+    honest, lie = varint(len(zeros)), varint(1 << 22)
+    assert len(honest) == len(lie)
+
+    def change(head: bytearray) -> None:
+        at = head.index(honest)
+        head[at : at + 4] = lie
+
+    reader = Reader(io.BytesIO(resealed(good, change)))
+    with memory_below(12 << 20):
+        assert list(reader.header.records) == []
+    assert "does not decompress" in reader.warnings[0]

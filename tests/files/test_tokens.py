@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token files: sound to arrays and back, levels, wrong weights, hostile archives."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("soundfile")
+
+import soundfile
+
+from polycodec.codecs.files import api
+from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.speech import encode as api_speech
+from polycodec.codecs.files.tokens import convert as api_tokens
+from polycodec.codecs.files.tokens.file import read_tokens, write_tokens
+from polycodec.errors import (
+    CodecError,
+    DigestMismatchError,
+    InputError,
+    UsageError,
+    VersionError,
+)
+
+SECONDS = 2.3
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch):
+    monkeypatch.setattr(api_speech, "CHUNK_SECONDS", 1)
+
+
+@pytest.fixture
+def codec(sound_codec):
+    sound_codec.sizes = (16,) * sound_codec.levels
+    return sound_codec
+
+
+@pytest.fixture
+def talk(tmp_path):
+    t = np.arange(round(SECONDS * 22050))[:, None] / 22050
+    x = 0.5 * np.sin(2 * np.pi * np.array([3, 4]) * t)
+    soundfile.write(tmp_path / "talk.wav", x, 22050, subtype="PCM_24")
+    return tmp_path / "talk.wav"
+
+
+def test_tokens_of_a_sound_are_those_of_its_file(talk, tmp_path, codec):
+    api.encode(talk, tmp_path / "a.plc", quality=100, codec=codec)
+    direct = api_tokens.tokens_of(talk, codec=codec)
+    stored = api_tokens.tokens_of(tmp_path / "a.plc", codec=codec)
+    assert direct.codes.shape == (1, 4, int(np.ceil(SECONDS * 400)))
+    assert np.array_equal(direct.codes, stored.codes)
+    assert (direct.digest, direct.rate, direct.samples) == (b"test".hex(), 22050, 50715)
+    assert direct.frame_rate == 400 and direct.sample == "int24"
+
+
+@pytest.mark.parametrize("channels", ["mix", "keep"])
+def test_back_to_a_file_and_to_sound(talk, tmp_path, codec, channels):
+    options = {"quality": 66.67, "channels": channels, "codec": codec}
+    api.encode(talk, tmp_path / "a.plc", **options)
+    api_tokens.convert(talk, tmp_path / "t.npz", **options)
+    api_tokens.convert(tmp_path / "t.npz", tmp_path / "b.plc", codec=codec)
+    assert (tmp_path / "a.plc").read_bytes() == (tmp_path / "b.plc").read_bytes()
+    api.decode(tmp_path / "a.plc", tmp_path / "a.wav", codec=codec)
+    result = api_tokens.convert(tmp_path / "t.npz", tmp_path / "b.wav", codec=codec)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    assert result.levels == 3 and result.channels == (2 if channels == "keep" else 1)
+
+
+def test_chunks_of_several_rates(talk, tmp_path, codec):
+    """Levels that a chunk has not are -1, and stay away on the way back."""
+    tokens = api_tokens.tokens_of(talk, codec=codec)
+    tokens.codes = tokens.codes.copy()
+    tokens.codes[:, 2:, 400:800] = -1
+    first = io.BytesIO()
+    api_tokens.write_plc(tokens, first, codec)
+    first.seek(0)
+    again = api_tokens._read(Reader(first), codec, {})
+    assert np.array_equal(again.codes, tokens.codes)
+    tokens.codes[:, 2:, 100:200] = -1
+    with pytest.raises(InputError, match="chunk at frame 0"):
+        api_tokens.write_plc(tokens, io.BytesIO(), codec)
+
+
+def test_plain_codes_are_written_but_not_read(talk, tmp_path, codec):
+    api_tokens.convert(talk, tmp_path / "t.npy", codec=codec)
+    codes = np.load(tmp_path / "t.npy", allow_pickle=False)
+    assert np.array_equal(codes, api_tokens.tokens_of(talk, codec=codec).codes)
+    with pytest.raises(InputError, match="whose weights"):
+        api_tokens.convert(tmp_path / "t.npy", tmp_path / "b.wav", codec=codec)
+
+
+def test_other_weights_are_refused_by_name(talk, tmp_path, codec, tiny_checkpoint):
+    api_tokens.convert(talk, tmp_path / "t.npz", codec=codec)
+    codec.digest = b"else"
+    with pytest.raises(DigestMismatchError, match=b"test".hex()):
+        api_tokens.convert(
+            tmp_path / "t.npz",
+            tmp_path / "b.wav",
+            codec=codec,
+            checkpoint=tiny_checkpoint,
+        )
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_suffixes_and_kinds_are_named(talk, photo, tmp_path, codec):
+    with pytest.raises(UsageError, match=r"\.npz or \.npy"):
+        api_tokens.convert(talk, tmp_path / "t.wav", codec=codec)
+    api_tokens.convert(talk, codec=codec)
+    assert (tmp_path / "talk.npz").is_file()
+    with pytest.raises(UsageError, match=r"sound format or \.plc"):
+        api_tokens.convert(tmp_path / "talk.npz", tmp_path / "t.npz", codec=codec)
+    with pytest.raises(InputError, match="holds no sound"):
+        api_tokens.convert(photo, codec=codec)
+
+
+def changed(data: bytes, **arrays) -> io.BytesIO:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        fields = {name: archive[name] for name in archive.files}
+    file = io.BytesIO()
+    fields = {k: v for k, v in {**fields, **arrays}.items() if v is not None}
+    np.savez(file, allow_pickle=True, **fields)
+    file.seek(0)
+    return file
+
+
+def test_hostile_archives(talk, codec):
+    file = io.BytesIO()
+    write_tokens(file, api_tokens.tokens_of(talk, codec=codec))
+    data = file.getvalue()
+    codes = read_tokens(io.BytesIO(data)).codes
+    cases = {
+        "no codes": {"codes": None},
+        "a code": {"codes": codes + 9},
+        "frames": {"codes": codes[:, :, 1:]},
+        "levels of": {"codes": codes.repeat(2, axis=1)},
+        "missing codes": {"codes": np.where(np.arange(4)[:, None] == 1, -1, codes)},
+        "type object": {"codes": np.array([codes, None], dtype=object)},
+        "span": {"span": np.array(0)},
+        "rate": {"rate": np.array(0)},
+        "32 bits": {"sizes": np.array([1 << 40])},
+        "digest of": {"digest": np.array(5)},
+    }
+    for message, arrays in cases.items():
+        with pytest.raises(InputError, match=message):
+            read_tokens(changed(data, **arrays))
+    with pytest.raises(VersionError):
+        read_tokens(changed(data, version=np.array(2)))
+    with pytest.raises(InputError, match="damaged"):
+        read_tokens(io.BytesIO(data[: len(data) // 2]))
+
+
+def test_a_shape_is_not_believed(talk, codec):
+    """An array that says it has 2^40 codes is refused before any memory is taken."""
+    head = io.BytesIO()
+    about = {"descr": "<i4", "fortran_order": False, "shape": (1 << 40,)}
+    np.lib.format.write_array_header_1_0(head, about)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("codes.npy", head.getvalue())
+    file.seek(0)
+    with pytest.raises(InputError, match="damaged"):
+        read_tokens(file)
+
+
+def test_every_damaged_byte_is_named_or_harmless(talk, codec):
+    file = io.BytesIO()
+    tokens = api_tokens.tokens_of(talk, codec=codec)
+    write_tokens(file, tokens)
+    data, rng = file.getvalue(), np.random.default_rng(0)
+    for at in rng.integers(0, len(data), 300):
+        bad = bytearray(data)
+        bad[at] ^= 1 << int(rng.integers(8))
+        try:
+            found = read_tokens(io.BytesIO(bytes(bad)))
+        except CodecError:
+            continue
+        assert np.array_equal(found.codes, tokens.codes)
+
+
+def test_command(cli, talk, codec, sound_weights):
+    code, out, _ = cli("tokens", "talk.wav")
+    assert code == 0 and "talk.wav -> talk.npz  1 x 4 x 920 tokens" in out
+    code, out, _ = cli("tokens", "talk.npz", "-o", "back.wav", "--json")
+    assert code == 0 and '"levels": 4' in out
+    x, rate = soundfile.read("back.wav")
+    assert rate == 22050 and len(x) == 50715
+    assert cli("tokens", "absent.wav")[0] == 3

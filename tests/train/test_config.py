@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run is made of: config, images, schedule, optimizer."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import torch
+import yaml
+
+from polycodec.errors import InputError, UsageError
+from polycodec.registry import build
+from polycodec.train.config import json_schema, load_config, parse_config
+from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.optim import Muon, learning_rate, orthogonalise
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def written(path: pathlib.Path, values: dict) -> pathlib.Path:
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "hint"),
+    [
+        ("data", "crob", "data.crop"),
+        ("optim", "learning_rate", "expected one of name, lr"),
+        ("run", "warmup", "optim.warmup"),
+        ("eval", "quality", "eval.qualities"),
+        (None, "optimizer", "optim"),
+        ("run", "zzz", "expected one of out, steps"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(run_config, section, key, hint):
+    (run_config[section] if section else run_config)[key] = 1
+    with pytest.raises(UsageError) as caught:
+        parse_config(run_config)
+    assert f"unknown key '{section + '.' if section else ''}{key}'" in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_wrong_and_missing_values_are_named(run_config):
+    del run_config["data"]["train"]
+    run_config["data"]["crop"] = 100
+    with pytest.raises(UsageError, match=r"'data.train' is missing.*'data.crop'.*100"):
+        parse_config(run_config)
+
+
+def test_overrides(run_config, tmp_path):
+    path = written(tmp_path / "c.yaml", run_config)
+    changes = [
+        "optim.lr=2e-3",
+        "run.steps=7",
+        "codec.lmbda=[1e-3, 0.2]",
+        "data.train=x",
+    ]
+    config = load_config(path, changes)
+    assert (config.optim.lr, config.run.steps, config.data.train) == (0.002, 7, "x")
+    assert config.codec.options()["lmbda"] == [0.001, 0.2]
+    config = load_config(path, ["codec.entropy.name=hyperprior"])
+    assert config.codec.options()["entropy"]["name"] == "hyperprior"
+
+
+@pytest.mark.parametrize(
+    "item", ["steps=3", "run.steps", "run.=3", "run.steps.x=3", "run.steps=[1", "a.b=1"]
+)
+def test_a_wrong_override_is_a_usage_error(run_config, tmp_path, item):
+    with pytest.raises(UsageError):
+        load_config(written(tmp_path / "c.yaml", run_config), [item])
+
+
+def test_include_takes_a_parent_that_the_child_overrides(run_config, tmp_path):
+    written(tmp_path / "base.yaml", run_config)
+    child = {"include": "base.yaml", "run": {"steps": 9}}
+    config = load_config(written(tmp_path / "child.yaml", child))
+    assert config.run.steps == 9 and config.data.crop == 64
+
+
+def test_includes_that_do_not_work_are_input_errors(run_config, tmp_path):
+    written(tmp_path / "a.yaml", {"include": "b.yaml"})
+    written(tmp_path / "b.yaml", {"include": "a.yaml"})
+    with pytest.raises(InputError, match="includes itself"):
+        load_config(tmp_path / "a.yaml")
+    for text in ("include: gone.yaml", "include: [a, b]", "- 1", "a: [", ""):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(InputError):
+            load_config(tmp_path / "c.yaml")
+
+
+def test_the_schema_knows_every_section_and_refuses_others():
+    schema = json_schema()
+    every = {"codec", "data", "optim", "run", "eval"}
+    assert set(schema["properties"]) == every | {"loss", "stages", "rates", "adversary"}
+    assert schema["additionalProperties"] is False
+    assert "crop" in schema["$defs"]["DataSection"]["properties"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=str)
+def test_every_config_of_the_project_loads_and_builds(path):
+    config = load_config(path)
+    codec = build(f"codec/{config.codec.name}", **config.codec.options())
+    assert sum(p.numel() for p in codec.parameters()) <= 6_000_000
+    assert "polycodec train" in path.read_text().splitlines()[0]
+
+
+def crops(training_images, tmp_path, **options) -> CropSource:
+    cache = ImageCache(training_images, tmp_path / "cache")
+    settings = {"crop": 64, "batch": 2, "seed": 1, "holdout": 3, **options}
+    return CropSource(cache, **settings)
+
+
+def test_a_batch_depends_on_seed_rank_and_step_only(training_images, tmp_path):
+    first, again = crops(training_images, tmp_path), crops(training_images, tmp_path)
+    again.batch_at(0), again.batch_at(1)
+    assert torch.equal(first.batch_at(5)[0], again.batch_at(5)[0])
+    x = first.batch_at(5)[0]
+    assert x.shape == (2, 3, 64, 64) and x.min() >= 0 and x.max() <= 1
+    assert not torch.equal(x, first.batch_at(6)[0])
+    assert not torch.equal(x, first.batch_at(5, rank=1)[0])
+    assert not torch.equal(x, crops(training_images, tmp_path, seed=2).batch_at(5)[0])
+
+
+def test_held_out_images_are_not_trained_on(training_images, tmp_path):
+    source = crops(training_images, tmp_path)
+    assert source.held_out == [0, 3] and not set(source.train) & {0, 3}
+    assert source.validation(64).shape == (2, 3, 64, 64)
+
+
+def test_data_that_does_not_serve_is_named(training_images, tmp_path):
+    with pytest.raises(InputError, match="no images below"):
+        ImageCache(tmp_path / "nothing", tmp_path)
+    with pytest.raises(InputError, match="as large as the crop"):
+        crops(training_images, tmp_path, crop=256)
+    with pytest.raises(InputError, match="256 px"):
+        crops(training_images, tmp_path).validation(256)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "b.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"b\.png"):
+        ImageCache(broken, tmp_path)
+
+
+def test_the_learning_rate_warms_up_holds_and_falls():
+    at = [learning_rate(s, peak=2.0, warmup=4, steps=20, decay=0.5) for s in range(21)]
+    assert at[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert at[10] == 2.0 and at[15] == pytest.approx(1.0) and at[20] == 0.0
+    # Before the fall the length of the run does not matter: it can be prolonged.
+    longer = [
+        learning_rate(s, peak=2.0, warmup=4, steps=40, decay=0.5) for s in range(11)
+    ]
+    assert at[:11] == longer
+
+
+def test_muon_moves_matrices_by_orthogonal_steps():
+    torch.manual_seed(0)
+    singular = torch.linalg.svdvals(orthogonalise(torch.randn(2, 24, 60)))
+    assert singular.min() > 0.6 and singular.max() < 1.3
+    conv = torch.nn.Conv2d(32, 64, 3)
+    before = conv.weight.detach().clone()
+    optimizer = Muon(conv.parameters(), lr=0.01, weight_decay=0.0)
+    conv(torch.randn(8, 32, 12, 12)).square().sum().backward()
+    optimizer.step()
+    change = torch.linalg.svdvals((conv.weight - before).detach().flatten(1))
+    size = 0.01 * 0.2 * 288**0.5
+    assert 0.5 * size < change.min() and change.max() < 1.4 * size

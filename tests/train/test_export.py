@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export: what it writes, and that a checkpoint which fails a check is no codec."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+import torch
+
+pytest.importorskip("lightning", reason="the extra 'train' is not installed")
+
+from polycodec.errors import InputError, ModelError
+from polycodec.train.config import parse_config
+from polycodec.train.export import export
+from polycodec.train.loop import Trainer
+
+
+@pytest.fixture
+def trained(run_config, tmp_path) -> pathlib.Path:
+    Trainer(parse_config(run_config)).train()
+    return tmp_path / "run"
+
+
+def test_export_makes_a_codec_with_a_card(trained, tmp_path):
+    from polycodec.codecs.base import digest_of
+    from polycodec.codecs.zoo import load
+
+    said = []
+    card = export(trained, progress=said.append)
+    assert json.loads((trained / "codec.json").read_text()) == card
+    assert card["digest"] == digest_of(trained / "codec.safetensors").hex()
+    assert card["name"] == "image/run" and card["steps"] == 4 and card["modality"]
+    assert [p["quality"] for p in card["validation"]] == [0, 50, 100]
+    for point in card["validation"]:
+        assert point["estimated_bpp"] > 0 and point["bpp"] > 0 and point["psnr"] > 3
+    rows = json.loads((trained / "certificate.json").read_text())
+    assert rows == card["certificate"] and len(rows) == 4 + 3 * 3
+    assert all(r["bound"] <= r["limit"] and 0 < r["used"] <= 1 for r in rows)
+    assert str(tmp_path) not in json.dumps(card)
+    assert any("oneDNN off" in text for text in said)
+    codec = load(checkpoint=trained)
+    x = torch.rand(1, 3, 20, 30)
+    assert codec.decompress(codec.compress(x, 30)).shape == x.shape
+
+
+def test_the_same_checkpoint_gives_the_same_codec(trained, tmp_path):
+    (tmp_path / "other").mkdir()
+    first = export(trained, tmp_path / "other", name="image/x")
+    assert first["name"] == "image/x"
+    assert export(trained)["digest"] == first["digest"]
+
+
+def breaks_latents(monkeypatch):
+    from polycodec.codecs.families.latent import LatentCodec
+
+    decode = LatentCodec.decode_latents
+    monkeypatch.setattr(LatentCodec, "decode_latents", lambda *a: decode(*a) + 1)
+
+
+def breaks_bytes(monkeypatch):
+    from polycodec.codecs.families.latent import LatentCodec
+
+    encode = LatentCodec.encode_latents
+
+    def longer(self, y):
+        coded = encode(self, y)
+        coded.data = [item + bytes(2000) for item in coded.data]
+        return coded
+
+    monkeypatch.setattr(LatentCodec, "encode_latents", longer)
+    monkeypatch.setattr("polycodec.train.image.check._decoded", lambda *a: 0)
+    monkeypatch.setattr("polycodec.train.image.check._same", lambda *a: None)
+
+
+def breaks_certificate(monkeypatch):
+    monkeypatch.setattr(
+        "polycodec.entropy_models.exact.convolution.FLOAT64_LIMIT", 1000.0
+    )
+    monkeypatch.setattr(
+        "polycodec.entropy_models.exact.convolution.FLOAT32_LIMIT", 10.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("breaks", "word"),
+    [
+        (breaks_latents, "'latents'"),
+        (breaks_bytes, "'bytes'"),
+        (breaks_certificate, "cannot be exact"),
+    ],
+)
+def test_a_checkpoint_that_fails_is_not_a_codec(trained, monkeypatch, breaks, word):
+    before = sorted(p.name for p in trained.iterdir())
+    breaks(monkeypatch)
+    with pytest.raises(ModelError, match=word):
+        export(trained)
+    assert sorted(p.name for p in trained.iterdir()) == before
+
+
+def test_weights_that_are_no_numbers_are_not_a_codec(trained):
+    state = torch.load(trained / "last.pt", weights_only=True)
+    state["ema"]["transform.g_a.stem.weight"][0] = float("nan")
+    torch.save(state, trained / "last.pt")
+    with pytest.raises(ModelError, match=r"'finite'.*transform\.g_a\.stem\.weight"):
+        export(trained)
+    assert not (trained / "codec.safetensors").exists()
+
+
+def test_export_asks_for_its_files_first(trained, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        export(trained, tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no checkpoint"):
+        export(tmp_path)

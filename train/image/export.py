@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The latent family's export: calibrate, freeze, certify, check on held-out images."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polycodec.codecs.base import Codec, load_codec
+from polycodec.entropy_models.coders import RateEstimator
+from polycodec.entropy_models.exact.convolution import Certificate
+from polycodec.errors import InputError
+from polycodec.train.image.check import self_check
+from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.refit import fit_tables
+from polycodec.train.sections import TrainConfig
+
+# Side and number of the crops that fix the grids: the training side, and a larger one
+# whose hyper latents see more than their own borders.
+CALIBRATION = ((128, 16), (256, 8))
+FITTING = (256, 8)  # side and number of batches of 8 crops that tables are fitted to
+CALIBRATION_SEED = 271828
+CHECKED_IMAGES = 8
+
+
+def write(
+    codec: Codec, config: TrainConfig, part: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Freeze ``codec`` and write it to ``part``; returns what the card says of it."""
+    images = ImageCache(config.data.train, config.data.cache)
+    crops = calibration_crops(config, images)
+    held_out = _source(config, images, config.data.crop, 1).validation(config.eval.size)
+    held_out = held_out[: min(config.eval.images, CHECKED_IMAGES)]
+    before = estimate(codec, held_out, 50)
+    say(f"calibrating on {sum(len(c) for c in crops)} crops")
+    certificates = codec.freeze(lambda codec: calibrate(codec, crops, config))
+    say(certificate_table(certificates))
+    if hasattr(codec.entropy, "refit"):
+        counted = fit_tables(
+            codec, fitting_crops(config, images), config.eval.qualities
+        )
+        say(f"tables fitted to {counted / 1e6:.1f} M symbols")
+    codec.save(part, {"name": config.codec.name, **config.codec.options()})
+    codec = load_codec(part)
+    after = estimate(codec, held_out, 50)
+    points = self_check(codec, held_out, config.eval.qualities, say)
+    return {
+        "freezing": f"{100 * (after / before - 1):+.3f} % rate at quality 50",
+        "images": f"{len(images)} in {Path(config.data.train).name}",
+        "validation": points,
+        "certificate": [as_row(c) for c in certificates],
+    }
+
+
+def calibration_crops(config: TrainConfig, images: ImageCache) -> list[Tensor]:
+    """Always the same training crops of a run's own images, (n, 3, side, side)."""
+    crops = []
+    for side, count in CALIBRATION:
+        try:
+            source = _source(config, images, side, count)
+        except InputError:  # no image is as large as this side
+            continue
+        crops.append(source.batch_at(0)[0])
+    side, count = config.data.crop, CALIBRATION[0][1]
+    return crops or [_source(config, images, side, count).batch_at(0)[0]]
+
+
+def fitting_crops(config: TrainConfig, images: ImageCache) -> Iterator[Tensor]:
+    """Training crops that tables are fitted to, (8, 3, side, side) each."""
+    side, batches = FITTING
+    try:
+        source = _source(config, images, side, 8)
+    except InputError:  # no image is as large as this side
+        source = _source(config, images, config.data.crop, 8)
+    # Batch 0 fixed the grids.
+    return (source.batch_at(step)[0] for step in range(1, batches + 1))
+
+
+@torch.no_grad()
+def calibrate(codec: Codec, crops: list[Tensor], config: TrainConfig) -> None:
+    """Run the entropy path over all rates: the largest inputs fix the grids."""
+    for quality in sorted({0.0, 25.0, 50.0, 75.0, 100.0, *config.eval.qualities}):
+        for x in crops:
+            estimate(codec, x, quality)
+
+
+@torch.no_grad()
+def estimate(codec: Codec, x: Tensor, quality: float) -> float:
+    """Estimated bits of images x at a quality, without noise."""
+    bits = 0.0
+    for part in x.split(4):
+        y = codec.analyse(part, codec.level_of(quality, len(part)))
+        coder = RateEstimator(len(part), noise=False)
+        codec.entropy.code(coder, y.float(), (len(part), *y.shape[2:]))
+        bits += float(coder.bits.sum())
+    return bits
+
+
+def as_row(certificate: Certificate) -> dict[str, Any]:
+    """A certificate as JSON, with the share of the carrier's range it uses."""
+    row = dataclasses.asdict(certificate)
+    return {**row, "used": certificate.bound / certificate.limit}
+
+
+def certificate_table(certificates: list[Certificate]) -> str:
+    """The certificates as aligned text, one layer a line."""
+    if not certificates:
+        return "no exact layers: nothing is computed between symbols and tables"
+    width = max(len(c.layer) for c in certificates)
+    return "\n".join(
+        f"{c.layer.ljust(width)}  {c.carrier}  |sum| <= {c.bound:11.0f} = "
+        f"2^{math.log2(max(c.bound, 1)):.2f} of 2^{math.log2(c.limit):.0f}"
+        for c in certificates
+    )
+
+
+def _source(config: TrainConfig, images: ImageCache, side: int, count: int):
+    return CropSource(
+        images,
+        crop=side,
+        batch=count,
+        seed=CALIBRATION_SEED,
+        holdout=config.data.holdout,
+    )

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images: random crops, every rate at once, bits per pixel + λ 255² MSE."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.loss import rate_distortion
+from polycodec.train.task import Task
+
+INITIAL_CROPS = 256  # for the transform a codec starts from
+
+
+def draw_levels(count: int, top: float) -> Tensor:
+    """Rate levels (B,) in 0 … top; 4 % fall exactly on either end.
+
+    Gains are interpolated between knots, so the outermost ones would otherwise see
+    half of the others' gradients, and -q 0 is where a file has the fewest bits.
+    """
+    margin = 0.04 * top
+    return (torch.rand(count) * (top + 2 * margin) - margin).clamp(0, top)
+
+
+class ImageTask(Task):
+    """The latent family on photographs."""
+
+    def __init__(self, codec, config, fabric, log) -> None:
+        super().__init__(codec, config, fabric, log)
+        data = config.data
+        with fabric.rank_zero_first(local=True):  # one process fills the cache
+            images = ImageCache(data.train, data.cache, log.decoding)
+        self.source = CropSource(
+            images,
+            crop=data.crop,
+            batch=data.batch,
+            seed=config.run.seed,
+            holdout=data.holdout,
+        )
+
+    def prepare(self, codec: nn.Module) -> None:
+        """Transform and scales start from the first crops, where the codec can."""
+        if hasattr(codec, "initialise"):
+            codec.initialise(self.source.sample(INITIAL_CROPS))
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """Mean rate-distortion of a batch whose items have levels of their own."""
+        x, rng = self.source.batch_at(step, self.fabric.global_rank)
+        torch.manual_seed(int(rng.integers(2**62)))  # the noise of this step
+        level = draw_levels(x.shape[0], self.codec.knots - 1)
+        to_device = self.fabric.to_device
+        x = to_device(x.contiguous(memory_format=torch.channels_last))
+        level = to_device(level)
+        with self.precision():
+            out = self.forward(x, level)
+        lmbda, balance = self.codec.lmbda_of(level), self.config.optim.balance
+        loss, bpp, mse = rate_distortion(out.bits, out.x_hat, x, lmbda, balance)
+        psnr = -10 * mse.detach().log10().mean()
+        return loss, {"bpp": bpp.detach().mean(), "psnr": psnr}
+
+    @torch.no_grad()
+    def validate(self, step: int) -> list[dict[str, float]]:
+        """Estimated bpp and PSNR at every quality."""
+        section = self.config.eval
+        x = self.source.validation(section.size)[: section.images]
+        x = self.fabric.to_device(x)
+        rows = []
+        for quality in section.qualities:
+            level = x.new_full((x.shape[0],), quality / 100 * (self.codec.knots - 1))
+            with self.precision():
+                out = self.model(x, level)
+            mse = (out.x_hat.float().clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
+            bpp = out.bits.mean().item() / (x.shape[-1] * x.shape[-2])
+            psnr = -10 * mse.log10().mean().item()
+            rows.append({"quality": quality, "estimated_bpp": bpp, "psnr": psnr})
+        return rows
+
+    @staticmethod
+    def line(values: dict[str, float]) -> str:
+        """Loss, rate and quality of a step."""
+        return (
+            f"loss {values['loss']:.3f}  bpp {values['bpp']:.3f}  "
+            f"psnr {values['psnr']:.2f}"
+        )
+
+    @staticmethod
+    def rows(rows: list[dict[str, float]]) -> str:
+        """bpp/dB pairs."""
+        points = "  ".join(f"{r['estimated_bpp']:.3f}/{r['psnr']:.2f}" for r in rows)
+        return f"bpp/dB: {points}"

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other side of adversarial training: discriminators, their losses, their steps.
+
+             discriminators go down                  the codec goes down
+    hinge    relu(1 - D(x)) + relu(1 + D(x̂))         relu(1 - D(x̂))
+    squares  (1 - D(x))² + D(x̂)²                     (1 - D(x̂))²
+    feature                                          |f(x) - f(x̂)| / mean |f(x)|
+
+Means over discriminators, and for features over their layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from polycodec.train.speech.discriminators import Discriminators, Judged
+
+CLIP = 10.0
+
+
+class Adversary:
+    """Discriminators with an optimizer of their own, on the devices of ``fabric``."""
+
+    def __init__(
+        self, section, fabric: Fabric, precision: Callable[[], AbstractContextManager]
+    ) -> None:
+        self.section, self.fabric, self.precision = section, fabric, precision
+        model = Discriminators(section)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), section.lr, betas=(0.5, 0.9), weight_decay=0.01
+        )
+        self.model, self.optimizer = fabric.setup(model, optimizer)
+
+    def learn(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """One step of the discriminators on x̂ and x (B, 1, T); returns their loss."""
+        with self.precision():
+            judged = self.model(torch.cat([x, x_hat.detach()]))
+        loss = torch.zeros((), device=x.device)
+        for logits, _ in judged:
+            real, false = logits.float().chunk(2)
+            if self.section.kind == "hinge":
+                part = (1 - real).relu().mean() + (1 + false).relu().mean()
+            else:
+                part = (1 - real).square().mean() + false.square().mean()
+            loss = loss + part / len(judged)
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=CLIP)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def terms(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """What the codec is to lower: ``adversary`` and ``feature``, unweighted."""
+        judge = self.model.module  # these gradients are not the discriminators'
+        judge.requires_grad_(False)
+        with self.precision():
+            with torch.no_grad():
+                real = judge(x)
+            false = judge(x_hat)
+        judge.requires_grad_(True)
+        return {
+            "adversary": self._fooled(false),
+            "feature": _feature_distance(false, real),
+        }
+
+    def _fooled(self, judged: list[Judged]) -> Tensor:
+        parts = []
+        for logits, _ in judged:
+            gap = 1 - logits.float()
+            parts.append(gap.relu() if self.section.kind == "hinge" else gap.square())
+        return sum(part.mean() for part in parts) / len(parts)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "model": self.model.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore `state`."""
+        self.model.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _feature_distance(false: list[Judged], real: list[Judged]) -> Tensor:
+    total = 0.0
+    for (_, ours), (_, theirs) in zip(false, real, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            a, b = a.float(), b.float()
+            scale = b.abs().mean().clamp_min(1e-6) * len(ours) * len(real)
+            total = total + (a - b).abs().mean() / scale
+    return total

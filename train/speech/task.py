@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speech: random seconds of many speakers, spectral losses, staged codebooks."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polycodec.errors import InputError, UsageError
+from polycodec.train.speech.adversary import Adversary
+from polycodec.train.speech.balancer import Balancer
+from polycodec.train.speech.data import SpeechCache, SpeechSource
+from polycodec.train.speech.loss import SpeechLoss
+from polycodec.train.speech.measures import measure
+from polycodec.train.speech.stages import (
+    active_levels,
+    build_codebooks,
+    builds_at,
+    collect,
+)
+from polycodec.train.task import Task
+
+VALIDATION_BATCH = 4
+
+
+class SpeechTask(Task):
+    """The token family on speech."""
+
+    def __init__(self, codec, config, fabric, log) -> None:
+        super().__init__(codec, config, fabric, log)
+        data = config.data
+        self.rate, self.hop = codec.rate, codec.hop
+        with fabric.rank_zero_first(local=True):  # one process fills the cache
+            recordings = SpeechCache(data.train, data.cache, self.rate, log.decoding)
+        self.source = speech_source(config, recordings, self.rate, self.hop)
+        self.criterion = fabric.to_device(SpeechLoss(config.loss, self.rate))
+        self.levels = validation_levels(config.eval.levels, codec.levels)
+        self.adversary: Adversary | None = None
+        reduce = partial(fabric.all_reduce, reduce_op="mean")
+        self.balancer = Balancer(reduce=reduce) if config.loss.balance else None
+
+    def setup(self) -> None:
+        """Discriminators, where the config names some."""
+        section = self.config.adversary
+        if section.names:
+            self.adversary = Adversary(section, self.fabric, self.precision)
+
+    def begin(self, step: int) -> tuple[str, ...]:
+        """Build the codebooks where a stage ends."""
+        if not builds_at(self.config.stages, step):
+            return ()
+        started = time.monotonic()
+        z = self._latents(step)
+        self.log.say(f"building codebooks from {len(z)} latents")
+        torch.manual_seed(self.config.run.seed)
+        build_codebooks(
+            self.codec.quantizer, self.fabric.to_device(z), self.log.building
+        )
+        sizes = "+".join(map(str, self.codec.quantizer.sizes))
+        spent = time.monotonic() - started
+        self.log.event("codebooks", step, sizes=sizes, seconds=round(spent, 2))
+        return ("quantizer.",)
+
+    def _latents(self, step: int) -> Tensor:
+        def analyse(x: Tensor) -> Tensor:
+            with self.precision():
+                return self.codec.transform.g_a(self.fabric.to_device(x))
+
+        self.model.eval()
+        z = collect(analyse, self.source, self.config.stages.frames, step)
+        self.model.train()
+        return z
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """Spectral and waveform terms of a batch, and what the quantizer adds."""
+        x, rng = self.source.batch_at(step, self.fabric.global_rank)
+        torch.manual_seed(int(rng.integers(2**62)))
+        stages = self.config.stages
+        quantize = step >= stages.unquantized
+        active = active_levels(x.shape[0], self.codec.levels, stages.vary)
+        x, active = self.fabric.to_device(x), self.fabric.to_device(active)
+        with self.precision():
+            out = self.forward(x, active, quantize=quantize)
+        commitment = out.loss.float().mean()
+        loss, values = self._distance(step, out.x_hat.float(), x)
+        return loss + commitment, {**values, "commitment": commitment.detach()}
+
+    def _distance(
+        self, step: int, x_hat: Tensor, x: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar whose gradient the decoder gets, and the terms for the log."""
+        values: dict[str, Tensor] = {}
+        # Terms see a leaf: their gradients can be weighed before the decoder's pass.
+        leaf = x_hat.detach().requires_grad_() if self.balancer else x_hat
+        terms, weights = self.criterion(leaf, x), dict(self.criterion.weights)
+        section = self.config.adversary
+        if self.adversary and step >= section.start:
+            values["discriminators"] = self.adversary.learn(x_hat, x)
+            terms |= self.adversary.terms(leaf, x)
+            weights |= {"adversary": section.weight, "feature": section.feature}
+        total = sum(weights[name] * value for name, value in terms.items())
+        values |= {name: value.detach() for name, value in terms.items()}
+        if self.balancer is None:
+            return total, values
+        gradient = self.balancer.gradient(terms, weights, leaf)
+        return (x_hat * gradient).sum(), {"loss": total.detach(), **values}
+
+    def state(self) -> dict[str, Any]:
+        """Discriminators and the balancer's running norms."""
+        parts = {"adversary": self.adversary, "balancer": self.balancer}
+        return {name: part.state() for name, part in parts.items() if part}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore `state`; a part the checkpoint has not starts fresh."""
+        for name, part in state.items():
+            if (mine := getattr(self, name, None)) is not None:
+                mine.load_state(part)
+
+    @torch.no_grad()
+    def validate(self, step: int) -> list[dict[str, Any]]:
+        """Quality on speakers never trained on, at several numbers of levels."""
+        section = self.config.eval
+        length = whole_frames(section.seconds, self.rate, self.hop)
+        x, lengths = self.source.validation(length, section.utterances)
+        if step <= self.config.stages.unquantized:
+            x_hat, _ = self._decoded(x, 0)
+            return [{"levels": 0, **measure(x_hat, x, lengths, self.rate)}]
+        rows = []
+        for levels in self.levels:
+            x_hat, outputs = self._decoded(x, levels)
+            row = {"levels": levels, **self._rates(outputs, levels, lengths)}
+            rows.append({**row, **measure(x_hat, x, lengths, self.rate)})
+        return rows
+
+    def _decoded(self, x: Tensor, levels: int) -> tuple[Tensor, list[Any]]:
+        """x̂ (n, 1, T) and what the codec gave; latents as they are at 0 levels."""
+        outputs = []
+        for part in x.split(VALIDATION_BATCH):
+            rates = torch.full((len(part),), max(levels, 1), device=self.fabric.device)
+            part = self.fabric.to_device(part)
+            with self.precision():
+                outputs.append(self.model(part, rates, quantize=levels > 0))
+        return torch.cat([out.x_hat.float().cpu() for out in outputs]), outputs
+
+    def _rates(
+        self, outputs: list[Any], levels: int, lengths: list[int]
+    ) -> dict[str, Any]:
+        """Fixed-width and order-0 kbps, perplexity and used codes of each level."""
+        codes = torch.cat([out.codes[:, :levels].cpu() for out in outputs])
+        frames = torch.tensor([-(-n // self.hop) for n in lengths])
+        inside = torch.arange(codes.shape[-1]) < frames[:, None]
+        kept = codes.movedim(1, -1)[inside].T[None]  # (1, levels, positions)
+        usage = self.codec.quantizer.usage(kept)
+        perplexity = usage["perplexity"]
+        per_second = self.rate / self.hop / 1000
+        sizes = self.codec.sizes[: len(perplexity)]
+        return {
+            "kbps": per_second * sum(map(math.log2, sizes)),
+            "order0_kbps": per_second * sum(map(math.log2, perplexity)),
+            "perplexity": [round(p, 1) for p in perplexity],
+            "used": usage["used"],
+        }
+
+    @staticmethod
+    def line(values: dict[str, float]) -> str:
+        """Loss and its terms."""
+        hidden = ("norm", "lr")
+        return "  ".join(f"{k} {v:.3f}" for k, v in values.items() if k not in hidden)
+
+    @staticmethod
+    def rows(rows: list[dict[str, Any]]) -> str:
+        """kbps and measures of every number of levels."""
+        texts = []
+        for row in rows:
+            head = f"{row['kbps']:.2f} kbps" if row["levels"] else "unquantized"
+            names = [n for n in ("mel", "si_sdr", "pesq", "stoi") if n in row]
+            texts.append(f"{head} " + " ".join(f"{n} {row[n]:.3f}" for n in names))
+        return " | ".join(texts)
+
+
+def whole_frames(seconds: float, rate: int, hop: int) -> int:
+    """Samples of a duration, in whole frames, one at least."""
+    return max(1, round(seconds * rate / hop)) * hop
+
+
+def speech_source(config, recordings, rate: int, hop: int) -> SpeechSource:
+    """Crops as the config wants them; InputError where nobody is held out."""
+    data = config.data
+    if data.gain[0] > data.gain[1]:
+        raise UsageError(f"data.gain is {data.gain}; expected low, high")
+    source = SpeechSource(
+        recordings,
+        length=whole_frames(data.seconds, rate, hop),
+        batch=data.batch,
+        seed=config.run.seed,
+        holdout=data.holdout,
+        gain=data.gain,
+    )
+    if not source.held_out:
+        raise InputError("no recording is held out for validation; add recordings")
+    return source
+
+
+def validation_levels(wanted: tuple[int, ...], levels: int) -> tuple[int, ...]:
+    """Numbers of levels to validate at: given, or powers of two and all."""
+    if any(not 1 <= n <= levels for n in wanted):
+        raise UsageError(
+            f"eval.levels is {wanted}; expected numbers of levels, 1 … {levels}"
+        )
+    powers = {1 << k for k in range(levels.bit_length())}
+    return tuple(sorted(wanted or {n for n in powers if n <= levels} | {levels}))
