@@ -15,16 +15,16 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from speed import measure
 
 from polycodec.codecs import zoo
 from polycodec.cuda.host import native
-from polycodec.eval.bench.clock import Stopwatch
+from polycodec.eval.bench.codec import Clock
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 
@@ -39,6 +39,16 @@ def back_ends() -> dict[str, dict[str, str]]:
     return found
 
 
+def round_trip(
+    clock: Clock, compress: Callable, decompress: Callable, x: torch.Tensor
+) -> tuple[dict[str, float], list[bytes]]:
+    """Seconds of both ways and of the coder in them, and the bytes."""
+    data, packing, coder = clock.time(functools.partial(compress, x))
+    row = {"compress": packing, "coder, compress": coder}
+    _, unpacking, coder = clock.time(functools.partial(decompress, data))
+    return {**row, "decompress": unpacking, "coder, decompress": coder}, data
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -47,11 +57,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    watch = Stopwatch()
+    clock = Clock(torch.device("cpu"))
     paths = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in PICTURES)
     totals: dict[str, dict[str, float]] = {}
     different = 0
-    with torch.inference_mode(), watch.on_coder():
+    with torch.inference_mode(), clock.watch.on_coder():
         codec = zoo.load("image/default")
         compress = functools.partial(codec.compress, quality=args.quality)
         for turn, path in enumerate(paths[:1] + paths):  # the first one warms up
@@ -60,7 +70,7 @@ def main() -> None:
             coded = set()
             for name, environment in back_ends().items():
                 os.environ.update(environment)
-                row, data = measure(compress, codec.decompress, x, watch)
+                row, data = round_trip(clock, compress, codec.decompress, x)
                 coded.add(data[0])
                 if turn:
                     total = totals.setdefault(name, dict.fromkeys(row, 0.0))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from polycodec.eval.bench import gpu_figures
 from polycodec.eval.image import tables
 from polycodec.eval.image.curves import Curve
 from polycodec.eval.image.tables import number
@@ -103,7 +102,6 @@ def _page(result: Evaluation, drawings: dict[str, str], crops: Crops) -> str:
     body += _bd_section(result, lead)
     body += _crops_section(crops)
     body += _numbers_section(result)
-    body += _gpu_section()
     body += _method_section(result)
     return page.document(title, body)
 
@@ -189,16 +187,6 @@ def _numbers_section(result: Evaluation) -> list[str]:
         parts.append(f"<h3>Real bytes against the estimate: {escape(codec)}</h3>")
         parts.append(f"<p>{escape(tables.overhead_sentence(over))}</p>")
     return parts
-
-
-def _gpu_section() -> list[str]:
-    """The newest figures of the coder on a GPU; they are not of this run."""
-    table = page.table(("what", "figure"), gpu_figures.rows(gpu_figures.newest()))
-    note = "Not of this run: the newest that docs/checks/gpu/check.py has measured."
-    return [
-        "<h2>The range coder on a GPU</h2>",
-        f"<details><summary>{note}</summary>{table}</details>",
-    ]
 
 
 def _method_section(result: Evaluation) -> list[str]:

@@ -21,6 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+# Files that can change the bytes of a codec: sources, and the kernels made of them.
+CODE = (".py", ".h", ".cpp", ".cu", ".kernels")
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -99,13 +102,14 @@ class OwnCodec:
         import torch
 
         import polycodec
+        from polycodec.codecs import zoo
 
         return {
             "polycodec": polycodec.__version__,
             "code": code_digest(),
             "weights": self._codec().digest.hex(),
             "torch": torch.__version__,
-            "device": self.device,
+            "device": str(zoo.resolve_device(self.device)),
         }
 
     def _codec(self) -> Any:
@@ -165,6 +169,6 @@ def code_digest() -> str:
         spec = importlib.util.find_spec(f"polycodec.{package}")
         for folder in (spec.submodule_search_locations or []) if spec else []:
             for path in sorted(pathlib.Path(folder).rglob("*")):
-                if path.suffix in (".py", ".c", ".h", ".cpp"):
+                if path.suffix in CODE:
                     total.update(path.name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:16]

@@ -18,10 +18,11 @@ pytest.importorskip("bjontegaard", reason="needs the eval extra")
 pytest.importorskip("matplotlib", reason="needs the eval extra")
 pytest.importorskip("torchmetrics", reason="needs the eval extra")
 
+from polycodec.codecs import zoo
 from polycodec.errors import InputError, UnknownNameError, UsageError
 from polycodec.eval.image import measure, metrics, run, tables
 from polycodec.eval.image.anchors import ANCHORS, anchor, match_rate
-from polycodec.eval.image.subjects import Coded, Decoded, PolycodecSubject
+from polycodec.eval.image.subjects import Coded, Decoded, PolycodecSubject, code_digest
 
 RATES = [0.1, 0.2, 0.4, 0.8, 1.6]
 QUALITIES = [28.0, 30.5, 33.0, 35.5, 38.0]
@@ -153,7 +154,6 @@ def test_an_unknown_anchor_names_the_nearest():
 
 def test_our_codecs_are_measured_through_their_files(monkeypatch):
     """The file interface is replaced by one that stores the PNG it is given."""
-    from polycodec.codecs import zoo
     from polycodec.codecs.files import api
 
     asked, loaded = [], []
@@ -187,6 +187,23 @@ def test_our_codecs_are_measured_through_their_files(monkeypatch):
     other = PolycodecSubject("image/test", checkpoint="runs/b", device="cpu")
     other.name = subject.name
     assert measure.fingerprint(other) != measure.fingerprint(subject)
+
+
+def test_results_depend_on_all_code_and_on_the_device_that_ran(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: types.SimpleNamespace(submodule_search_locations=[tmp_path]),
+    )
+    seen = {code_digest()}
+    for name in ("a.py", "a.h", "a.cpp", "a.cu", "a.kernels"):
+        (tmp_path / name).write_bytes(b"1")
+        seen.add(code_digest())
+    (tmp_path / "a.cu").write_bytes(b"2")
+    seen.add(code_digest())
+    assert len(seen) == 7
+    subject = PolycodecSubject("image/test", device="auto")
+    subject._loaded = types.SimpleNamespace(digest=b"weights")
+    assert subject.versions()["device"] == str(zoo.resolve_device("auto")) != "auto"
 
 
 # --- runs ------------------------------------------------------------------------

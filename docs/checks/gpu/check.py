@@ -16,8 +16,8 @@
 
 A rehearsal runs the same code over the kernels' host emulation, small, and keeps no
 time: what a GPU has not measured says "not yet measured". A failed part is reported
-under its name and the exit status is 1. Without --out the JSON goes to
-eval/bench/measured/, where README and report look for the newest.
+under its name and the exit status is 1. Without --out the JSON of a GPU goes into the
+working directory, named after date and device.
 """
 
 from __future__ import annotations
@@ -224,15 +224,15 @@ def parts_of(args: argparse.Namespace) -> dict[str, Callable[[], object]]:
 
 
 def default_target(facts: dict) -> Path:
-    """Where README and report find it."""
+    """A name that tells the day and the device."""
     name = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
-    return ROOT / "eval" / "measured" / f"gpu-{facts['date']}-{name}.json"
+    return Path(f"gpu-{facts['date']}-{name}.json")
 
 
 def main() -> int:
     """Command line; 1 when a part failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, help="the JSON; else eval/bench/measured/")
+    parser.add_argument("--out", type=Path, help="the JSON; else gpu-DATE-DEVICE.json")
     parser.add_argument("--dry-run", action="store_true", help="rehearse without GPU")
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--cases", type=int, default=200, help="random batches")
