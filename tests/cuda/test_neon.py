@@ -6,7 +6,7 @@
 Golden streams, random ones and damaged ones, then the fuzz target with its guarded
 pages. Skipped without a cross compiler and qemu (Debian: g++-aarch64-linux-gnu,
 qemu-user-static). POLYCODEC_TEST_CASES=1000 runs more random cases. On an AArch64
-machine test_coder_simd.py does all this natively.
+machine test_simd.py does all this natively.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def layouts_of_aarch64(monkeypatch):
 def emulated(tmp_path_factory):
     """Run a target of tests/fuzz on AArch64; both are linked with the library."""
     folder = tmp_path_factory.mktemp("aarch64")
-    library = [str(ROOT / "cuda" / name) for name in build.SOURCES]
+    library = [str(ROOT / "cuda" / "host" / name) for name in build.SOURCES]
     objects = [str(folder / f"{pathlib.Path(name).stem}.o") for name in library]
     flags = ["-std=c++14", "-w", "-pthread", f"-I{ROOT / 'cuda'}"]
     for source, target in zip(library, objects, strict=True):
@@ -68,7 +68,7 @@ def emulated(tmp_path_factory):
     def run(name: str, *arguments: str) -> str:
         program, source = folder / name, ROOT / "tests" / "fuzz" / f"{name}.cpp"
         if not program.exists():
-            own = ["-O1", "-static", *["-DSTANDALONE"] * name.startswith("fuzz_")]
+            own = ["-O1", "-static", *["-DSTANDALONE"] * (name == "coder")]
             compile_it(*flags, *own, str(source), *objects, "-o", str(program))
         done = subprocess.run(
             [QEMU, str(program), *arguments],
@@ -167,5 +167,5 @@ def test_random_streams(emulated, tmp_path):
 
 
 def test_fuzz_target_finds_nothing(emulated):
-    said = emulated("fuzz_coder", FUZZ_SECONDS)
+    said = emulated("coder", FUZZ_SECONDS)
     assert int(said.split()[0]) > 0 and "no finding" in said
