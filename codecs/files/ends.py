@@ -8,23 +8,20 @@ or not at all.
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.atomic import atomic_write, check_target
+from polycodec.codecs.files.spool import spooled
 from polycodec.errors import InputError, ModelError, UsageError
 
 Source = str | os.PathLike[str] | BinaryIO
 Target = str | os.PathLike[str] | BinaryIO
 _KINDS = {"image": "images", "video": "video", "speech": "sound"}
-_MEMORY = 8 << 20  # bytes of a pipe that are kept in memory
-_MAX_PIPE = 1 << 36  # bytes taken from a source that cannot seek
 
 
 def check_rate(**requests: float | None) -> None:
@@ -118,25 +115,11 @@ class opened:
 def seekable(source: Source) -> Source:
     """The source, or a temporary copy where it cannot be read twice (a pipe)."""
     if not isinstance(source, (str, os.PathLike)):
-        return source if source.seekable() else _spooled(source)
+        return source if source.seekable() else spooled(source)
     if not os.path.exists(source) or os.path.isfile(source) or os.path.isdir(source):
         return source
     with opened(source) as pipe:
-        return _spooled(pipe)
-
-
-def _spooled(pipe: BinaryIO) -> BinaryIO:
-    memory = io.BytesIO(pipe.read(_MEMORY))
-    if len(memory.getvalue()) < _MEMORY and not (more := pipe.read(1)):
-        return memory
-    spool = tempfile.TemporaryFile()  # noqa: SIM115
-    spool.write(memory.getvalue() + more)
-    while piece := pipe.read(1 << 20):
-        spool.write(piece)
-        if spool.tell() > _MAX_PIPE:
-            raise InputError(f"the input is longer than {_MAX_PIPE} bytes")
-    spool.seek(0)
-    return spool
+        return spooled(pipe)
 
 
 def name_of(source: Source) -> str:

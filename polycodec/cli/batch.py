@@ -7,16 +7,15 @@ stderr   a progress bar when a person watches; failures, listed at the end
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from polycodec.cli.failure import explain
 from polycodec.errors import CodecError, UsageError
+from polycodec.progress import Tick, bar
 
-Tick = Callable[[int, int], None]  # (parts done, parts in all) of the current input
 # Returns the line for people and the object for programs.
 Work = Callable[[int, Tick], tuple[str, dict[str, Any]]]
 
@@ -80,47 +79,3 @@ def _named(error: CodecError, name: str) -> CodecError:
 
 def _prefix(name: str, message: str) -> str:
     return "" if name in message or name == "-" else f"{name}: "
-
-
-@contextlib.contextmanager
-def bar(total: int, verb: str) -> Iterator[Callable[[str], Tick]]:
-    """Yield ``step(name)``, which moves a bar on to the next input."""
-    if not sys.stderr.isatty():
-        yield lambda name: lambda done, parts: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    # A captured stdout must get its lines itself, not through the bar's console.
-    with Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    ) as shown:
-        task = shown.add_task(verb, total=total)
-        done = -1
-
-        def step(name: str) -> Tick:
-            nonlocal done
-            done += 1
-            shown.update(task, description=f"{verb} {name}", completed=done)
-
-            def tick(part: int, parts: int) -> None:
-                shown.update(task, completed=done + part / max(parts, 1))
-
-            return tick
-
-        yield step

@@ -34,6 +34,7 @@ from polycodec.codecs.files.container.layout import (
     VideoGeometry,
 )
 from polycodec.codecs.files.container.records import LazyRecords, inflate, store
+from polycodec.codecs.files.spool import MAX_PIPE, spooled
 from polycodec.cuda import crc32c
 from polycodec.errors import (
     BitstreamError,
@@ -58,7 +59,6 @@ __all__ = [
 
 _SPOOL = 8 << 20  # bytes kept in memory before the spool goes to disk
 _PIECE = 1 << 20  # bytes copied at a time
-_MAX_PIPE = 1 << 36  # bytes taken from a source that cannot seek
 _PREFIX_MAX = 9  # magic, version, header size in up to 4 bytes
 
 
@@ -332,13 +332,7 @@ def _header_bytes(
 
 
 def _spool(source: BinaryIO) -> BinaryIO:
-    """Copy a pipe to a temporary file; anything but a .plc is refused at once."""
-    spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115
+    """Copy a pipe; anything but a .plc is refused before its end is waited for."""
     start = source.read(_PREFIX_MAX) or b""
-    check_prefix(start, _MAX_PIPE)
-    spool.write(start)
-    while piece := source.read(_PIECE):
-        spool.write(piece)
-        if spool.tell() > _MAX_PIPE:
-            raise InputError(f"the input is longer than {_MAX_PIPE} bytes")
-    return spool  # type: ignore[return-value]
+    check_prefix(start, MAX_PIPE)
+    return spooled(source, start)

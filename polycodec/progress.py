@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A progress bar on standard error when a person watches, silence otherwise.
+
+with bar(len(names), "encoding") as step:
+    for name in names:
+        tick = step(name)           the bar moves on to the next piece of work
+        tick(3, 10)                 3 of 10 parts of this piece are done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+Tick = Callable[[int, int], None]  # (parts done, parts in all) of the current piece
+
+
+@contextlib.contextmanager
+def bar(
+    total: int, verb: str, *, quiet: bool = False
+) -> Iterator[Callable[[str], Tick]]:
+    """Yield ``step(name)``, which announces one of ``total`` pieces of work."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda name: lambda done, parts: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    # A captured stdout must get its lines itself, not through the bar's console.
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as shown:
+        task = shown.add_task(verb, total=total)
+        done = -1
+
+        def step(name: str) -> Tick:
+            nonlocal done
+            done += 1
+            shown.update(task, description=f"{verb} {name}", completed=done)
+
+            def tick(part: int, parts: int) -> None:
+                shown.update(task, completed=done + part / max(parts, 1))
+
+            return tick
+
+        yield step
