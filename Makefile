@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   a real photograph at several rates, beside JPEG, WebP and AVIF
 # make test   all tests
+# make lint   style and types
 #
-# Both make their own virtual environment first: Python 3.10 to 3.12, a network for
+# All make their own virtual environment first: Python 3.10 to 3.13, a network for
 # pip, and (better, not needed) a C++ compiler. PYTHON=python3.12 names another Python.
 
 PYTHON ?= python3
@@ -10,7 +11,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test lint clean
+ROOMS = codecs configs cuda entropy_models eval train
+
+.PHONY: demo test lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -19,16 +22,24 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-lint: $(READY)
+lint: $(READY) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-clean:
-	rm -rf $(VENV) demo build
+# mypy does not follow package-dir: links lay the package out as an install does.
+types: $(READY)
+	rm -rf build/types
+	mkdir -p build/types/polycodec
+	ln -s $(addprefix $(CURDIR)/,$(wildcard polycodec/*) $(ROOMS)) build/types/polycodec
+	cd build/types && $(abspath $(BIN))/python -m mypy \
+	  --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/build/mypy
 
-$(READY): pyproject.toml $(wildcard cuda/*.h cuda/*/*.h cuda/*/*.cpp)
+clean:
+	rm -rf $(VENV) demo build dist
+
+$(READY): pyproject.toml setup.py $(wildcard cuda/*.h cuda/*/*.h cuda/*/*.cpp)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "polycodec needs Python 3.10 to 3.12, found $$($(PYTHON) -V);" \
+	  echo "polycodec needs Python 3.10 to 3.13, found $$($(PYTHON) -V);" \
 	  "run make with PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -qq --upgrade pip

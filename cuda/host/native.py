@@ -115,7 +115,8 @@ def _load() -> tuple[Library | None, str]:
     """Return the library, or None and the reason."""
     folder = pathlib.Path(__file__).resolve().parent
     reasons = []
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+    # The plain suffix comes last in Python's list: one library serves every Python.
+    for suffix in reversed(importlib.machinery.EXTENSION_SUFFIXES):
         path = folder / f"_rans{suffix}"
         if path.is_file():
             try:
