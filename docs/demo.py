@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import polycodec
+from polycodec.codecs.measures.image import psnr
 from polycodec.errors import CodecError, InputError
 from polycodec.eval.image.anchors import anchor, match_rate
-from polycodec.eval.image.metrics import psnr
 from polycodec.eval.image.subjects import Coded
 from polycodec.eval.page.crops import busiest_window
 

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from polycodec.codecs.files.api import decode, encode
+from polycodec.codecs.measures import image as measures
 
 
 def enlarge(photo: Path, width: int, height: int) -> Image.Image:
@@ -53,8 +54,7 @@ def child(*command: str) -> dict[str, float]:
 
 def psnr(one: Path, two: Path) -> float:
     """PSNR in dB between two images of 8 bits."""
-    a, b = (np.asarray(Image.open(p).convert("RGB"), np.float32) for p in (one, two))
-    return float(10 * np.log10(255**2 / np.mean((a - b) ** 2)))
+    return measures.psnr(*(np.array(Image.open(p).convert("RGB")) for p in (one, two)))
 
 
 def main() -> None:

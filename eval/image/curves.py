@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from polycodec.codecs.measures import image as measures
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.image import metrics
 from polycodec.eval.image.measure import Row
 
 # A readable choice for a first look: a standard, an early and a recent codec.
@@ -72,7 +72,7 @@ def measured(name: str, label: str, kind: str, rows: Sequence[Row]) -> Curve:
         kind=kind,
         bpp=tuple(point.bpp for point in points),
         psnr=tuple(point.psnr for point in points),
-        ms_ssim_db=tuple(metrics.decibel(point.ms_ssim) for point in points),
+        ms_ssim_db=tuple(measures.decibel(point.ms_ssim) for point in points),
         points=tuple(points),
     )
 

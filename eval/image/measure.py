@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from polycodec.codecs.measures import image as measures
 from polycodec.errors import CodecError, InputError
-from polycodec.eval.image import metrics
 from polycodec.eval.image.subjects import Measurable, Subject
 
 RESULTS = "results.jsonl"  # the log's name in a run's folder
@@ -82,8 +82,8 @@ def measure(
     with naming(subject, setting, image, "picture"):
         coded = subject.compress(pixels, setting)
         decoded = subject.decompress(coded.data)
-        psnr = metrics.psnr(pixels, decoded.picture)
-        ms_ssim, note = metrics.ms_ssim(pixels, decoded.picture)
+        psnr = measures.psnr(pixels, decoded.picture)
+        ms_ssim, note = measures.ms_ssim(pixels, decoded.picture)
     height, width = pixels.shape[:2]
     return Row(
         key=key,
@@ -99,7 +99,7 @@ def measure(
         estimated_bpp=coded.estimated_bpp,
         psnr=psnr,
         ms_ssim=ms_ssim,
-        ms_ssim_db=metrics.decibel(ms_ssim),
+        ms_ssim_db=measures.decibel(ms_ssim),
         note=note,
         encode_seconds=coded.seconds,
         decode_seconds=decoded.seconds,

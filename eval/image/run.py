@@ -22,9 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from polycodec.codecs.measures import image as measures
 from polycodec.errors import UsageError
 from polycodec.eval import bdrate, progress, selection
-from polycodec.eval.image import curves, datasets, measure, metrics
+from polycodec.eval.image import curves, datasets, measure
 from polycodec.eval.image.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.image.pictures import per_picture
 from polycodec.eval.image.result import Evaluation, overheads, write
@@ -154,7 +155,7 @@ def _measure_all(
 ) -> list[measure.Row]:
     """Go through all pictures and settings; known results are not repeated."""
     known = measure.earlier(reuse)
-    prints = {s.name: measure.fingerprint(s, metrics=metrics.RULES) for s in subjects}
+    prints = {s.name: measure.fingerprint(s, metrics=measures.RULES) for s in subjects}
     total = len(pictures) * sum(len(subject.settings) for subject in subjects)
     rows: list[measure.Row] = []
     with progress.bar(total, quiet=quiet) as step:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polycodec.eval.image import metrics
+from polycodec.codecs.measures import image as measures
 from polycodec.eval.image.anchors import PillowAnchor, match_rate
 from polycodec.eval.image.datasets import Picture, find
 from polycodec.eval.image.measure import Row
@@ -70,7 +70,7 @@ def make_crops(
                 label=subject.label,
                 setting=at,
                 bpp=8 * len(coded.data) / (pixels.shape[0] * pixels.shape[1]),
-                psnr=metrics.psnr(pixels, decoded),
+                psnr=measures.psnr(pixels, decoded),
                 window=decoded[y : y + h, x : x + w],
             )
         )

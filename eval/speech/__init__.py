@@ -9,5 +9,3 @@
 As with pictures, every rate is the size of real bytes and every figure was taken
 from the sound decoded from them. All of it at 16 kHz, one channel.
 """
-
-RATE = 16000  # Hz

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
+from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.speech import RATE
 from polycodec.eval.speech import wave as sound
 from polycodec.eval.speech.subjects import Coded, Decoded
 

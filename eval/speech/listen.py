@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polycodec.codecs.measures.speech import RATE
 from polycodec.eval.image.tables import number
-from polycodec.eval.speech import RATE
 from polycodec.eval.speech import wave as sound
 from polycodec.eval.speech.datasets import Utterance
 from polycodec.eval.speech.measure import Row, round_trip

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polycodec.codecs.measures import speech as metrics
+from polycodec.codecs.measures.speech import RATE
 from polycodec.eval.image.measure import naming
-from polycodec.eval.speech import RATE, align, metrics
+from polycodec.eval.speech import align
 from polycodec.eval.speech.subjects import SpeechSubject
 
 

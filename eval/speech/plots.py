@@ -13,10 +13,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from polycodec.codecs.measures.speech import Measure
 from polycodec.eval.page import palette, plots
 from polycodec.eval.page.palette import Look
 from polycodec.eval.speech.curves import Curve, Published
-from polycodec.eval.speech.metrics import Metric
 
 TICKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
@@ -25,7 +25,7 @@ def quality(
     curves: Sequence[Curve],
     published: Sequence[Published],
     looks: Mapping[str, Look],
-    metric: Metric,
+    metric: Measure,
 ) -> Figure:
     """Draw one measure over kbit/s."""
     with matplotlib.rc_context(plots.STYLE):
@@ -63,7 +63,7 @@ def _scale(axes: Axes, rates: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _hollow(axes: Axes, published: Sequence[Published], metric: Metric) -> None:
+def _hollow(axes: Axes, published: Sequence[Published], metric: Measure) -> None:
     """Published points inside the drawing, which they do not stretch."""
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()

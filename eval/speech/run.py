@@ -19,12 +19,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from polycodec.codecs.measures import speech as metrics
 from polycodec.errors import UsageError
 from polycodec.eval import progress, selection
 from polycodec.eval.image import result
 from polycodec.eval.image.measure import RESULTS, Log, earlier, fingerprint, row_key
 from polycodec.eval.image.run import environment
-from polycodec.eval.speech import curves, metrics, tables
+from polycodec.eval.speech import curves, tables
 from polycodec.eval.speech import datasets as utterances
 from polycodec.eval.speech.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.speech.measure import Row, measure

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
+from polycodec.codecs.measures.speech import RATE
 from polycodec.eval.image.subjects import Measurable, OwnCodec
-from polycodec.eval.speech import RATE
 from polycodec.eval.speech import wave as sound
 
 

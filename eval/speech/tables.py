@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from polycodec.codecs.measures.speech import MEASURES, Measure
 from polycodec.eval.image.tables import markdown_table, number
 from polycodec.eval.speech.curves import Curve, Mean, rate_for
-from polycodec.eval.speech.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
     from polycodec.eval.speech.run import SpeechEvaluation
 
 
-def taken(result: SpeechEvaluation) -> list[Metric]:
+def taken(result: SpeechEvaluation) -> list[Measure]:
     """The measures of a run, in their order."""
-    return [metric for metric in METRICS if metric.name in result.measures]
+    return [metric for metric in MEASURES if metric.name in result.measures]
 
 
 def points_table(
@@ -45,7 +45,7 @@ def points_table(
     return header, rows
 
 
-def _cell(found: Mean | None, metric: Metric, intervals: bool) -> str:
+def _cell(found: Mean | None, metric: Measure, intervals: bool) -> str:
     if found is None:
         return "–"
     text = number(found.value, metric.digits)
@@ -79,7 +79,7 @@ def _rate(mark: str, rate: float) -> str:
 
 
 def files_table(
-    result: SpeechEvaluation, metric: Metric
+    result: SpeechEvaluation, metric: Measure
 ) -> tuple[list[str], list[list[str]]]:
     """One measure of every file, a column for each codec and setting."""
     pairs = [(c, p.setting) for c in result.curves for p in c.points]

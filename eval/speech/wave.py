@@ -16,8 +16,8 @@ import wave
 
 import numpy as np
 
+from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError
-from polycodec.eval.speech import RATE
 
 
 def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:

@@ -19,6 +19,7 @@ FOLDERS = ("codecs", "entropy_models", "cuda", "train", "eval", "polycodec")
 # Floors from the cellar up; a room may import its own floor's room and lower floors.
 FLOORS = {
     "errors": 0,
+    "codecs.measures": 0.5,  # for training and reports alike
     "registry": 0.5,  # a leaf too, but for the errors it raises
     "cuda": 1,
     "entropy_models": 2,
@@ -34,6 +35,8 @@ NO_TORCH = (
     "polycodec.registry",
     "polycodec.cli.main",
     "polycodec.codecs",
+    "polycodec.codecs.measures.image",
+    "polycodec.codecs.measures.speech",
     "polycodec.codecs.zoo",
     "polycodec.codecs.files.container.file",
     "polycodec.codecs.files.container.inspect",
@@ -70,8 +73,8 @@ def room(module: str) -> str | None:
     name = parts[1]
     if name.startswith("cli") or name == "__main__":
         return "cli"
-    if name == "codecs" and parts[2:3] == ["files"]:
-        return "codecs.files"
+    if name == "codecs" and parts[2:3] in (["files"], ["measures"]):
+        return f"codecs.{parts[2]}"
     return name if name in FLOORS else None
 
 

@@ -19,8 +19,9 @@ pytest.importorskip("matplotlib", reason="needs the eval extra")
 pytest.importorskip("torchmetrics", reason="needs the eval extra")
 
 from polycodec.codecs import zoo
+from polycodec.codecs.measures.image import psnr
 from polycodec.errors import InputError, UnknownNameError, UsageError
-from polycodec.eval.image import measure, metrics, run, tables
+from polycodec.eval.image import measure, run, tables
 from polycodec.eval.image.anchors import ANCHORS, anchor, match_rate
 from polycodec.eval.image.subjects import Coded, Decoded, PolycodecSubject, code_digest
 
@@ -76,48 +77,6 @@ def folder(tmp_path):
     return place
 
 
-# --- metrics --------------------------------------------------------------------
-
-
-def test_psnr_of_a_known_difference():
-    a = np.full((10, 12, 3), 100, np.uint8)
-    b = a.copy()
-    b[..., 0] = 106  # MSE = 36 / 3 = 12, and 10 log10(65025 / 12) = 37.339
-    assert metrics.psnr(a, b) == pytest.approx(37.339, abs=1e-3)
-    assert metrics.psnr(b, a) == metrics.psnr(a, b)  # no wrap-around of uint8
-    assert metrics.psnr(a, a) == metrics.PSNR_EXACT
-
-
-def test_ms_ssim_is_one_minus_nothing_for_equal_pictures_and_falls_with_noise():
-    a = photo(1)
-    slightly = np.clip(a + np.random.default_rng(0).normal(0, 5, a.shape), 0, 255)
-    much = np.clip(a + np.random.default_rng(0).normal(0, 40, a.shape), 0, 255)
-    same, _ = metrics.ms_ssim(a, a)
-    near, _ = metrics.ms_ssim(a, slightly.astype(np.uint8))
-    far, _ = metrics.ms_ssim(a, much.astype(np.uint8))
-    assert same == pytest.approx(1.0, abs=1e-6)
-    assert same > near > far
-    assert metrics.decibel(0.99) == pytest.approx(20.0)
-
-
-def test_ms_ssim_needs_176_pixels_a_side():
-    small = photo(1, (175, 300))
-    value, reason = metrics.ms_ssim(small, small)
-    assert value is None and "176" in reason
-    assert metrics.ms_ssim(photo(1, (176, 176)), photo(1, (176, 176)))[1] is None
-
-
-def test_ms_ssim_says_when_a_picture_is_too_large(monkeypatch):
-    monkeypatch.setattr(metrics, "MS_SSIM_MAX_PIXELS", 180 * 200 - 1)
-    value, reason = metrics.ms_ssim(photo(1), photo(1))
-    assert value is None and "above" in reason
-
-
-def test_metrics_refuse_pictures_of_other_shapes():
-    with pytest.raises(InputError, match="expected"):
-        metrics.psnr(photo(0), photo(0)[1:])
-
-
 # --- anchors ---------------------------------------------------------------------
 
 
@@ -131,7 +90,7 @@ def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
     fine = subject.compress(picture, subject.settings[-1])
     assert len(coarse.data) < len(fine.data)
     decoded = [subject.decompress(c.data).picture for c in (coarse, fine)]
-    assert metrics.psnr(picture, decoded[0]) < metrics.psnr(picture, decoded[1])
+    assert psnr(picture, decoded[0]) < psnr(picture, decoded[1])
     assert len(subject.versions()) == 3
 
 

@@ -15,8 +15,10 @@ pytest.importorskip("av", reason="needs the eval extra")
 pytest.importorskip("matplotlib", reason="needs the eval extra")
 pytest.importorskip("bjontegaard", reason="needs the eval extra")
 
+from polycodec.codecs.measures import speech as measures
+from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError, UsageError
-from polycodec.eval.speech import RATE, metrics, run, tables
+from polycodec.eval.speech import run, tables
 from polycodec.eval.speech import wave as sound
 from polycodec.eval.speech.datasets import Utterance, is_sound, open_dataset
 from polycodec.eval.speech.subjects import Coded, Decoded, PolycodecSpeech
@@ -288,7 +290,7 @@ def test_the_page_needs_nothing_outside_itself_and_can_be_heard(folder, tmp_path
     # Both utterances: the original, three settings of ours, two of Opus.
     assert tags.players == 2 * (1 + 3 + 2)
     assert "<title>Opus: " in text  # points say their numbers
-    taken = ["mel"] + ["stoi"] * bool(metrics.chosen(["stoi"]))
+    taken = ["mel"] + ["stoi"] * bool(measures.chosen(["stoi"]))
     for name in taken:
         assert (out / f"{name}.png").stat().st_size > 1000
         assert (out / f"{name}.svg").stat().st_size > 1000

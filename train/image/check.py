@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
+from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.entropy_models.exact.convolution import without_onednn
 from polycodec.errors import CodecError, ModelError
 
@@ -67,7 +68,7 @@ def _measure(codec: Codec, x: Tensor, quality: float) -> dict[str, float]:
             total, estimated = total + 8 * len(data), estimated + bits
         x_hat = codec.synthesise(y_hat, level).clamp(0, 1)
         mse = ((x_hat * 255).round() / 255 - part).square().mean(dim=(1, 2, 3))
-        psnr += float(-10 * mse.log10().sum()) / count
+        psnr += float(psnr_of_mse(mse).sum()) / count
     pixels = count * x.shape[-1] * x.shape[-2]
     bpp, estimate = total / pixels, estimated / pixels
     return {"quality": quality, "bpp": bpp, "estimated_bpp": estimate, "psnr": psnr}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.train.image.data import CropSource, ImageCache
 from polycodec.train.image.loss import rate_distortion
 from polycodec.train.task import Task
@@ -56,7 +57,7 @@ class ImageTask(Task):
             out = self.forward(x, level)
         lmbda, balance = self.codec.lmbda_of(level), self.config.optim.balance
         loss, bpp, mse = rate_distortion(out.bits, out.x_hat, x, lmbda, balance)
-        psnr = -10 * mse.detach().log10().mean()
+        psnr = psnr_of_mse(mse.detach()).mean()
         return loss, {"bpp": bpp.detach().mean(), "psnr": psnr}
 
     @torch.no_grad()
@@ -72,7 +73,7 @@ class ImageTask(Task):
                 out = self.model(x, level)
             mse = (out.x_hat.float().clamp(0, 1) - x).square().mean(dim=(1, 2, 3))
             bpp = out.bits.mean().item() / (x.shape[-1] * x.shape[-2])
-            psnr = -10 * mse.log10().mean().item()
+            psnr = psnr_of_mse(mse).mean().item()
             rows.append({"quality": quality, "estimated_bpp": bpp, "psnr": psnr})
         return rows
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.codecs.measures.speech import mean_scores
 from polycodec.codecs.signals.speech import SoundCodec
 from polycodec.errors import CodecError, ModelError
 from polycodec.train.image.check import MACHINES
-from polycodec.train.speech.measures import measure
 
 ODD_SAMPLES = (1, 319, 4001)
 PIECE = 4321  # samples; a cut that falls on no frame
@@ -116,7 +116,7 @@ def _point(
             )
         _check_tokens(codec, coded.data, codes, levels, f"{levels} levels")
         x_hat = codec.decode_codes(codes, levels)[..., : x.shape[-1]]
-        rows.append(measure(x_hat, x, [x.shape[-1]], codec.rate))
+        rows.append(mean_scores([(x[0, 0], x_hat[0, 0])], codec.rate))
         total, bits = total + 8 * size, bits + estimate
         samples += x.shape[-1]
     seconds = samples / codec.rate

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec, load_codec
+from polycodec.codecs.measures.speech import VALIDATION, rules
 from polycodec.errors import ModelError
 from polycodec.registry import build
 from polycodec.train.sections import TrainConfig
@@ -61,6 +62,7 @@ def write(
         "codes": list(codec.sizes),
         "recordings": f"{len(recordings)} in {Path(config.data.train).name}",
         "validation": points,
+        "measures": rules(VALIDATION),
         "certificate": [],
     }
 

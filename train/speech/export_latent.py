@@ -17,6 +17,7 @@ from torch import Tensor
 
 from polycodec.codecs.base import load_codec
 from polycodec.codecs.families.latent_speech import LatentSpeechCodec
+from polycodec.codecs.measures.speech import VALIDATION, rules
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.entropy_models.priors.shifted import ShiftedCounter
 from polycodec.train.image.export import as_row, certificate_table
@@ -67,6 +68,7 @@ def write(
         "tables": f"{100 * (fitted / plain - 1):+.3f} % rate by fitting them",
         "recordings": f"{len(recordings)} in {Path(config.data.train).name}",
         "validation": points,
+        "measures": rules(VALIDATION),
         "certificate": [as_row(c) for c in certificates],
     }
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from polycodec.codecs.measures import speech as measures
 from polycodec.errors import InputError, UsageError
 from polycodec.train.speech.adversary import Adversary
 from polycodec.train.speech.balancer import Balancer
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.loss import SpeechLoss
-from polycodec.train.speech.measures import measure
 from polycodec.train.speech.stages import (
     active_levels,
     build_codebooks,
@@ -129,13 +130,21 @@ class SpeechTask(Task):
         x, lengths = self.source.validation(length, section.utterances)
         if step <= self.config.stages.unquantized:
             x_hat, _ = self._decoded(x, 0)
-            return [{"levels": 0, **measure(x_hat, x, lengths, self.rate)}]
+            return [{"levels": 0, **self._scores(x, x_hat, lengths)}]
         rows = []
         for levels in self.levels:
             x_hat, outputs = self._decoded(x, levels)
             row = {"levels": levels, **self._rates(outputs, levels, lengths)}
-            rows.append({**row, **measure(x_hat, x, lengths, self.rate)})
+            rows.append({**row, **self._scores(x, x_hat, lengths)})
         return rows
+
+    def _scores(
+        self, x: Tensor, x_hat: Tensor, lengths: Sequence[int]
+    ) -> dict[str, float]:
+        """Means of the measures over x, x̂ (n, 1, T), each of its own length."""
+        rows = zip(x, x_hat, lengths, strict=True)
+        pairs = ((a[0, :n], b[0, :n]) for a, b, n in rows)
+        return measures.mean_scores(pairs, self.rate)
 
     def _decoded(self, x: Tensor, levels: int) -> tuple[Tensor, list[Any]]:
         """x̂ (n, 1, T) and what the codec gave; latents as they are at 0 levels."""
@@ -178,7 +187,7 @@ class SpeechTask(Task):
         texts = []
         for row in rows:
             head = f"{row['kbps']:.2f} kbps" if row["levels"] else "unquantized"
-            names = [n for n in ("mel", "si_sdr", "pesq", "stoi") if n in row]
+            names = [n for n in measures.VALIDATION if n in row]
             texts.append(f"{head} " + " ".join(f"{n} {row[n]:.3f}" for n in names))
         return " | ".join(texts)
 

@@ -43,6 +43,7 @@ from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import decode_alpha, encode_alpha
 from polycodec.codecs.files.image.picture import Picture
 from polycodec.codecs.files.image.read import read_image, write_image
+from polycodec.codecs.measures import image as measures
 from polycodec.errors import BitstreamError, InputError, UsageError
 
 DEFAULT_QUALITY = 50.0
@@ -241,9 +242,8 @@ class _Job:
         """PSNR in dB of the decoded samples against the picture's."""
         reader = Reader(io.BytesIO(self.file(quality)))
         decoded, _ = read_plc(reader, codec=self.codec)
-        difference = decoded.pixels.astype(np.float64) - self.picture.pixels
-        mse = float(np.mean(difference**2))
-        return math.inf if mse == 0 else 10 * math.log10(self.peak**2 / mse)
+        pair = self.picture.pixels, decoded.pixels
+        return measures.psnr(*pair, peak=self.peak, exact=math.inf)
 
     def choose(
         self,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What speech is measured by: known figures, means, published points, real anchors."""
+"""What a speech run is made of: delays, means, published points, real anchors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pytest
 
 pytest.importorskip("av", reason="needs the eval extra")
 
+from polycodec.codecs.measures.speech import RATE, mel_distance, si_sdr
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.speech import RATE, align, curves, metrics
+from polycodec.eval.speech import align, curves
 from polycodec.eval.speech import wave as sound
 from polycodec.eval.speech.anchors import anchor
-
-OWN = ["si_sdr", "mel"]  # measures that need no package
 
 
 def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
@@ -36,87 +35,7 @@ def noisy(x: np.ndarray, level: float) -> np.ndarray:
     return (x + level * rng.standard_normal(len(x))).astype(np.float32)
 
 
-# --- measures ---------------------------------------------------------------------
-
-
-def test_si_sdr_of_orthogonal_noise_is_its_ratio():
-    t = np.arange(RATE) / RATE
-    x = np.sin(2 * np.pi * 200 * t).astype(np.float32)
-    noise = 0.1 * np.sin(2 * np.pi * 300 * t).astype(np.float32)
-    assert metrics.si_sdr(x, x + noise) == pytest.approx(20, abs=0.01)
-    assert metrics.si_sdr(x, 0.3 * (x + noise)) == pytest.approx(20, abs=0.01)
-    assert metrics.si_sdr(x, x) > 100
-
-
-def test_mel_distance_is_the_ratio_of_magnitudes():
-    x = voice()
-    loud = 0.5 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-    assert metrics.mel_distance(x, x) == 0
-    # Ten times weaker: 1 in log10, in all bands that stay above the floor.
-    assert metrics.mel_distance(loud, loud / 10) == pytest.approx(1, abs=0.02)
-    assert metrics.mel_distance(x, noisy(x, 0.01)) < metrics.mel_distance(
-        x, noisy(x, 0.1)
-    )
-
-
-@pytest.mark.parametrize("name", ["pesq_wb", "pesq_nb", "stoi"])
-def test_noise_lowers_what_the_packages_measure(name):
-    metric = metrics.chosen([name])
-    if not metric:
-        pytest.skip(f"{name}: its package is not installed")
-    x = voice(2.0)
-    found = [metrics.score(x, noisy(x, v), [name])[0][name] for v in (1e-3, 0.3)]
-    assert found[0] > found[1] > 0
-    top = {"stoi": 1.0}.get(name, 4.65)
-    same = metrics.score(x, x, [name])[0][name]
-    assert found[0] < same <= top
-
-
-def test_long_sounds_are_judged_in_pieces(monkeypatch):
-    monkeypatch.setattr(metrics, "LONGEST", 100)
-    lengths = []
-
-    def measure(a, b):
-        lengths.append((len(a), len(b)))
-        return float(len(lengths))
-
-    whole = metrics._in_pieces(measure)
-    assert whole(np.zeros(250), np.zeros(250)) == 2.0
-    assert lengths == [(84, 84), (83, 83), (83, 83)]
-
-
-def test_silence_and_snippets_have_no_score_and_say_why():
-    silence = np.zeros(2 * RATE, np.float32)
-    scores, notes = metrics.score(silence, silence)
-    assert scores["mel"] == 0 and scores["si_sdr"] is None
-    assert all("silent" in why for why in notes.values())
-    x = voice(0.1)
-    scores, notes = metrics.score(x, x)
-    assert scores["si_sdr"] > 100
-    for name in set(scores) - set(OWN):
-        assert scores[name] is None and notes[name], name
-
-
-def test_visqol_without_its_lattice_mapping_is_left_out(monkeypatch):
-    real = metrics.importlib.util.find_spec
-    monkeypatch.setattr(
-        metrics.importlib.util,
-        "find_spec",
-        lambda name: None if name == "ai_edge_litert" else real(name),
-    )
-    assert "not installed" in metrics.skipped()["ViSQOL"]
-    assert "visqol" not in metrics.rules()
-    with pytest.raises(UnknownNameError, match="stoi"):
-        metrics.chosen(["stio"])
-
-
-def test_decoded_sound_of_another_length_is_refused():
-    with pytest.raises(InputError, match="expected"):
-        metrics.score(voice(), voice()[1:])
-    broken = voice()
-    broken[5] = np.nan
-    with pytest.raises(InputError, match="no numbers"):
-        metrics.score(voice(), broken)
+# --- delays ----
 
 
 @pytest.mark.parametrize("lag", [-400, -31, 0, 7, 312])
@@ -127,7 +46,7 @@ def test_the_delay_is_found_and_taken_out(lag):
     assert align.lag_of(x, late) == lag
     back = align.shifted(late, lag, len(x))
     assert len(back) == len(x)
-    assert metrics.si_sdr(x[400:-400], back[400:-400]) > 15
+    assert si_sdr(x[400:-400], back[400:-400]) > 15
 
 
 # --- means ------------------------------------------------------------------------
@@ -190,7 +109,7 @@ def test_opus_makes_real_bytes_of_about_its_rate(name):
         lag = align.lag_of(x, heard)
         assert abs(lag) <= 2  # players skip the encoder's look-ahead
         heard = align.shifted(heard, lag, len(x))
-        found.append((8 * coded.counted / 2000, metrics.mel_distance(x, heard)))
+        found.append((8 * coded.counted / 2000, mel_distance(x, heard)))
         # The Ogg file around the packets: headers, and a page each second.
         assert 50 < len(coded.data) - coded.counted < 1000
     rates, distances = zip(*found, strict=True)
@@ -213,7 +132,7 @@ def test_codec2_runs_its_programs_and_counts_their_bytes(tmp_path, monkeypatch):
     coded = subject.compress(x, 2.4)
     assert coded.counted == len(x)  # 16 bits at half the rate
     heard = subject.decompress(coded.data).samples
-    assert metrics.si_sdr(x, align.shifted(heard, align.lag_of(x, heard), len(x))) > 15
+    assert si_sdr(x, align.shifted(heard, align.lag_of(x, heard), len(x))) > 15
     with pytest.raises(InputError, match="c2enc 3200 failed"):
         subject.compress(x, 3.2)
 
