@@ -24,7 +24,7 @@ from typing import Any
 
 from polycodec.codecs.measures import image as measures
 from polycodec.errors import UsageError
-from polycodec.eval import bdrate, progress, selection
+from polycodec.eval import bdrate, selection
 from polycodec.eval.image import curves, datasets, measure
 from polycodec.eval.image.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.image.pictures import per_picture
@@ -92,6 +92,7 @@ def evaluate(
     write(result)
     if report:
         from polycodec.eval.image.report import write_report
+from polycodec.progress import bar
 
         write_report(result, subjects, pictures, show=show)
     return result
@@ -158,7 +159,7 @@ def _measure_all(
     prints = {s.name: measure.fingerprint(s, metrics=measures.RULES) for s in subjects}
     total = len(pictures) * sum(len(subject.settings) for subject in subjects)
     rows: list[measure.Row] = []
-    with progress.bar(total, quiet=quiet) as step:
+    with bar(total, "measuring", quiet=quiet) as step:
         for picture in pictures:
             pixels = picture.pixels()
             digest = datasets.pixels_digest(pixels)

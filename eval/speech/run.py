@@ -21,7 +21,7 @@ from typing import Any
 
 from polycodec.codecs.measures import speech as metrics
 from polycodec.errors import UsageError
-from polycodec.eval import progress, selection
+from polycodec.eval import selection
 from polycodec.eval.image import result
 from polycodec.eval.image.measure import RESULTS, Log, earlier, fingerprint, row_key
 from polycodec.eval.image.run import environment
@@ -107,6 +107,7 @@ def evaluate(
     write(found)
     if report:
         from polycodec.eval.speech.report import write_report
+from polycodec.progress import bar
 
         write_report(found, subjects, files)
     return found
@@ -171,7 +172,7 @@ def _measure_all(
     rules = metrics.rules(taken)
     total = len(files) * sum(len(subject.settings) for subject in subjects)
     rows: list[Row] = []
-    with progress.bar(total, quiet=quiet) as step:
+    with bar(total, "measuring", quiet=quiet) as step:
         for file in files:
             samples = file.samples()
             digest = utterances.samples_digest(samples)
