@@ -30,6 +30,7 @@ from polycodec.eval.image.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.image.pictures import per_picture
 from polycodec.eval.image.result import Evaluation, overheads, write
 from polycodec.eval.image.subjects import PolycodecSubject, Subject
+from polycodec.progress import bar
 
 METRICS = ("psnr", "ms_ssim_db")
 PICTURES = selection.Catalogue(PolycodecSubject, ANCHORS, anchor, "target_bpp")
@@ -92,7 +93,6 @@ def evaluate(
     write(result)
     if report:
         from polycodec.eval.image.report import write_report
-from polycodec.progress import bar
 
         write_report(result, subjects, pictures, show=show)
     return result

@@ -30,6 +30,7 @@ from polycodec.eval.speech import datasets as utterances
 from polycodec.eval.speech.anchors import ANCHORS, DEFAULT_ANCHORS, anchor
 from polycodec.eval.speech.measure import Row, measure
 from polycodec.eval.speech.subjects import PolycodecSpeech, SpeechSubject
+from polycodec.progress import bar
 
 SOUND = selection.Catalogue(PolycodecSpeech, ANCHORS, anchor, "target_kbps")
 
@@ -107,7 +108,6 @@ def evaluate(
     write(found)
     if report:
         from polycodec.eval.speech.report import write_report
-from polycodec.progress import bar
 
         write_report(found, subjects, files)
     return found
