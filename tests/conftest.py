@@ -2,7 +2,7 @@
 """What several test files share: tiny codecs, a photograph, the command line.
 
 A tiny codec is small enough to train inside a test; untrained, its files are real
-and its pictures are not good.
+and its images are not good.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -96,7 +95,8 @@ def run_config(tmp_path, training_images, tiny_codec) -> dict:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> pathlib.Path:
     """Path of a weights file as an export writes it, untrained."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     from polycodec.registry import build
 
     torch.manual_seed(1)
@@ -194,121 +194,16 @@ def coder_settings():
             os.environ[name] = value
 
 
-class SoundCodec:
-    """Stands in for a token codec: 4 levels of 16 codes for the mean of 40 samples.
+@pytest.fixture
+def sound_codec():
+    """A tiny codec for speech, ready to code; see `tiny_speech.py`."""
+    from tiny_speech import tiny_speech_codec
 
-    It has the interface of `codecs/signals/speech.py` and contexts of one frame, so a
-    seam between blocks would show; tokens are deflated instead of range coded.
-    """
-
-    kind, name, digest = "speech", "speech/test", b"test"
-    rate, hop, levels, channels = 16000, 40, 4, 1
-    block = 110  # frames; no divisor of a second
-
-    def __init__(self) -> None:
-        import torch
-
-        self.torch = torch
-        self.weight = torch.zeros(1)
-        self.entropy = self.transform = self
-
-    def parameters(self):
-        return iter([self.weight])
-
-    def levels_of(self, quality: float) -> int:
-        return 1 + round(quality / 100 * (self.levels - 1))
-
-    def analysis_stream(self, levels=None):
-        from polycodec.codecs.signals.windows import BlockStream
-
-        def run(samples):
-            return self.encode(self.g_a(samples[None]), levels or 4)[0]
-
-        return BlockStream(run, block=self.block, context=(1, 1), step=self.hop)
-
-    def any_rate_stream(self):
-        return self.analysis_stream()
-
-    def at_rate(self, kept, levels):
-        return kept[:, :levels]
-
-    def latents_of(self, codes, levels):
-        return self.decode(codes)
-
-    def synthesis_stream(self):
-        from polycodec.codecs.signals.windows import BlockStream
-
-        def run(codes):
-            return self.g_s(self.decode(codes[None]))[0]
-
-        return BlockStream(run, block=self.block, context=(1, 1), out=self.hop)
-
-    def g_a(self, x):
-        means = x.unflatten(2, (-1, self.hop)).mean(3)
-        kernel = self.torch.tensor([[[0.1, 0.8, 0.1]]])
-        return self.torch.nn.functional.conv1d(means, kernel, padding=1)
-
-    def g_s(self, z):
-        steps = self.torch.arange(2 * self.hop)
-        triangle = 1 - (steps + 0.5 - self.hop).abs() / self.hop
-        half = self.hop // 2
-        y = self.torch.nn.functional.conv_transpose1d(
-            z, triangle[None, None], stride=self.hop
-        )
-        return y[..., half:-half]
-
-    def encode(self, z, levels):
-        codes = []
-        for _ in range(levels):
-            code = ((z + 1) * 8).floor().clamp(0, 15)
-            z = (z - (code + 0.5) / 8 + 1) * 16
-            codes.append(code[:, 0])
-        return self.torch.stack(codes, 1).long()
-
-    def decode(self, codes):
-        scales = 16.0 ** -self.torch.arange(codes.shape[1])
-        vectors = (codes + 0.5) / 8 - 1
-        return (vectors * scales[None, :, None]).sum(1, keepdim=True)
-
-    def check_codes(self, codes) -> None:
-        from polycodec.errors import InputError
-
-        if codes.numel() and int(codes.max()) > 15:
-            raise InputError(f"codes up to {int(codes.max())}; expected 0..15")
-
-    def code_tokens(self, codes, levels=None):
-        from polycodec.codecs.signals.speech import CodedTokens
-
-        bits = [4.0 * item.numel() for item in codes]
-        return CodedTokens(self.encode_tokens(codes), bits)
-
-    def encode_tokens(self, codes, levels=None) -> list[bytes]:
-        return [zlib.compress(item.byte().numpy().tobytes()) for item in codes]
-
-    def decode_tokens(self, data, levels: int, frames: int):
-        from polycodec.errors import BitstreamError
-
-        items = []
-        for stream in data:
-            try:
-                raw = zlib.decompressobj().decompress(stream, levels * frames + 1)
-            except zlib.error as error:
-                raise BitstreamError(f"the tokens do not decode; {error}") from error
-            if len(raw) != levels * frames:
-                raise BitstreamError(f"{len(raw)} tokens; expected {levels * frames}")
-            items.append(np.frombuffer(raw, np.uint8).reshape(levels, frames))
-        return self.torch.from_numpy(np.stack(items).astype(np.int64))
+    return tiny_speech_codec()
 
 
 @pytest.fixture
-def sound_codec() -> SoundCodec:
-    """A tiny codec for sound, whose files are real."""
-    pytest.importorskip("torch")
-    return SoundCodec()
-
-
-@pytest.fixture
-def sound_weights(monkeypatch, sound_codec) -> SoundCodec:
+def sound_weights(monkeypatch, sound_codec):
     """`zoo.load` gives the tiny codec for speech/default."""
     from polycodec.codecs import zoo
     from polycodec.errors import UnknownNameError

@@ -11,11 +11,6 @@ import types
 
 import numpy as np
 import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("soundfile")
-pytest.importorskip("torch")
-
 import soundfile
 
 from polycodec.cli.values import parse_seconds
@@ -71,8 +66,8 @@ def test_json_of_sound(cli, tmp_path):
 
 def test_targets(cli, tmp_path):
     talk(tmp_path / "a.wav")
-    assert cli("encode", "a.wav", "--target-size", "1kB")[0] == 0
-    assert (tmp_path / "a.plc").stat().st_size <= 1000
+    assert cli("encode", "a.wav", "--target-size", "3kB")[0] == 0
+    assert (tmp_path / "a.plc").stat().st_size <= 3000
     for args, word in (
         (("--target-kbps", 0.001), "lowest rate"),
         (("--target-kbps", 3, "-q", 5), "exclude each other"),

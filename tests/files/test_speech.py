@@ -8,15 +8,11 @@ import io
 import pathlib
 import random
 import sys
-import zlib
 
 import numpy as np
 import pytest
-
-pytest.importorskip("soundfile")
-pytest.importorskip("torch")
-
 import soundfile
+import torch
 
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container import inspect
@@ -24,6 +20,7 @@ from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.speech import encode as api_speech
 from polycodec.codecs.files.speech.chunks import pack_chunk, unpack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels, spread
+from polycodec.entropy_models.coders import RangeEncoder
 from polycodec.errors import (
     BitstreamError,
     ChecksumError,
@@ -33,6 +30,7 @@ from polycodec.errors import (
     TruncatedError,
     UsageError,
 )
+from polycodec.registry import build
 
 
 def hum(seconds: float, rate: int = 16000, channels: int = 1) -> np.ndarray:
@@ -281,26 +279,42 @@ def test_hostile_files_are_named_errors(coded, tmp_path, sound_codec):
     assert set(counts) <= {"named", "salvaged"}, counts
 
 
+def with_chunk(tmp_path, chunk: bytes) -> io.BytesIO:
+    """The file a.plc with another first chunk, under good checksums."""
+    out = io.BytesIO()
+    with api_speech.Writer() as writer:
+        writer.add(chunk)
+        writer.finish(out, Reader(io.BytesIO((tmp_path / "a.plc").read_bytes())).header)
+    out.seek(0)
+    return out
+
+
 def test_streams_that_lie_inside_good_checksums(coded, tmp_path, sound_codec):
-    """Chunks a hostile writer could make: too many levels, cut, other codes."""
+    """Chunks a hostile writer could make: too many levels, cut, none at all."""
     coded(hum(0.5), 16000)
     reader = Reader(io.BytesIO((tmp_path / "a.plc").read_bytes()))
     levels, streams = unpack_chunk(reader.chunk(0), 1)
-    outside = bytes([99]) * (levels * 200)
     liars = {
         "9 levels": pack_chunk(9, streams),
         "0 levels": pack_chunk(0, streams),
-        "tokens": pack_chunk(levels, [streams[0][:-9]]),
-        "expected 0..15": pack_chunk(levels, [zlib.compress(outside)]),
+        "did not end as it must": pack_chunk(levels, [streams[0][:-9]]),
         "ends too early": b"",
     }
     for word, chunk in liars.items():
-        out = io.BytesIO()
-        with api_speech.Writer() as writer:
-            writer.add(chunk)
-            writer.finish(out, reader.header)
         with pytest.raises(BitstreamError, match=word):
-            api.decode(io.BytesIO(out.getvalue()), io.BytesIO(), codec=sound_codec)
+            api.decode(with_chunk(tmp_path, chunk), io.BytesIO(), codec=sound_codec)
+
+
+def test_codes_beyond_the_codebook_are_damage(coded, tmp_path, sound_codec):
+    """An entropy model may know more codes than there are vectors."""
+    coded(hum(0.5), 16000)
+    sound_codec.entropy = build("entropy/tokens-static", sizes=[20] * 4)
+    sound_codec.entropy.update()
+    codes, coder = torch.full((1, 3, 200), 19), RangeEncoder(1)
+    sound_codec.entropy.code(coder, codes, tuple(codes.shape))
+    file = with_chunk(tmp_path, pack_chunk(3, coder.finish()))
+    with pytest.raises(BitstreamError, match=r"chunk 0 is damaged.*expected 0\.\.15"):
+        api.decode(file, io.BytesIO(), codec=sound_codec)
 
 
 def test_chunks_of_several_channels():
@@ -321,11 +335,11 @@ MEMORY = """
 import pathlib, resource, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, soundfile, torch
-from conftest import SoundCodec
+from tiny_speech import tiny_speech_codec
 from polycodec.codecs.files import api
 
 torch.set_num_threads(1)
-codec = SoundCodec()
+codec = tiny_speech_codec()
 codec.block = 2000  # few blocks: this is not about speed
 second = 0.1 * np.sin(np.arange(16000) / 50)[:, None]
 

@@ -8,10 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("soundfile")
-
 import soundfile
 
 from polycodec.codecs.files import api
@@ -37,7 +33,6 @@ def short_chunks(monkeypatch):
 
 @pytest.fixture
 def codec(sound_codec):
-    sound_codec.sizes = (16,) * sound_codec.levels
     return sound_codec
 
 
