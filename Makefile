@@ -2,6 +2,7 @@
 # make demo   a real photograph at several rates, beside JPEG, WebP and AVIF
 # make test   all tests
 # make lint   style and types
+# make wheel  build, install and try wheel and sdist where no checkout is near
 #
 # All make their own virtual environment first: Python 3.10 to 3.13, a network for
 # pip, and (better, not needed) a C++ compiler. PYTHON=python3.12 names another Python.
@@ -13,7 +14,7 @@ READY = $(VENV)/.ready
 
 ROOMS = codecs configs cuda entropy_models eval train
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -33,6 +34,9 @@ types: $(READY)
 	ln -s $(addprefix $(CURDIR)/,$(wildcard polycodec/*) $(ROOMS)) build/types/polycodec
 	cd build/types && $(abspath $(BIN))/python -m mypy \
 	  --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/build/mypy
+
+wheel: $(READY)
+	docs/checks/wheel.sh $(BIN)/python
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -14,6 +14,8 @@ import re
 
 import pytest
 
+import polycodec
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10; pytest brings this one there
@@ -28,9 +30,11 @@ OURS = (*ROOMS.values(), ROOT / "docs", ROOT / "tests")
 LITTER = re.compile(r"__pycache__|\.egg-info|\.hypothesis|/_rans\.|/\.")
 MOST = 3  # files of a folder that may share a prefix
 
-# Folders where more files share a prefix, and why they may.
-PREFIXES_THAT_MAY = {
-    ("cuda/device/prebuilt", "sm"): "NVIDIA's own names of architectures",
+# Folders of data where more files share a prefix, and why they may.
+FOLDERS_THAT_MAY = {
+    "cuda/device/prebuilt": "NVIDIA's own names of architectures",
+    "tests/golden/v1/files": "a file each for what was coded and how, never added to",
+    "tests/golden/v1/weights": "the weights that those files were made with",
 }
 
 
@@ -47,7 +51,15 @@ def test_no_family_of_files_by_prefix():
         if prefix:  # none: __init__ and __main__
             families[folder, prefix].append(path.name)
     large = {key: sorted(names) for key, names in families.items() if len(names) > MOST}
-    assert set(large) == set(PREFIXES_THAT_MAY), large
+    assert {folder for folder, _ in large} == set(FOLDERS_THAT_MAY), large
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {polycodec.__version__}\n" in citation
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", changes, re.M)
+    assert released[0] == polycodec.__version__
 
 
 def test_every_room_is_mapped_and_packed():
