@@ -23,6 +23,7 @@ PARTS = {"step", "codec", "ema", "optimizer", "config"}
 
 def write_checkpoint(state: dict[str, Any], run: Path) -> None:
     """Write to a temporary name, then rename: a killed run keeps its last one."""
+    run.mkdir(parents=True, exist_ok=True)
     part = run / (CHECKPOINT + ".part")
     torch.save(state, part)
     part.replace(run / CHECKPOINT)

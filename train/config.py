@@ -1,47 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run as data: YAML in, checked models out.
 
+    polycodec train image/default data.train=DIR       a config of the package
+    polycodec train mine.yaml codec.transform.name=conv
+
 Sections of one level each: `codec, data, optim, run, eval`, and for speech `loss,
-stages, adversary` (`train.sections`). Values only; names look up the registry.
-`include: other.yaml` takes one parent. Overrides from the command line are
-`section.key=value` and pass through the same checks. An unknown key is an error that
-names the nearest one. `json_schema()` exports what is allowed.
+stages, rates, adversary` (`train.sections`). Values only; names look up the registry.
+`include: other` takes one parent, `imports: [parts.py, a.module]` brings parts that
+are not the package's, files as seen from the config. Overrides from the command line
+are `section.key=value` and pass through the same checks. An unknown key is an error
+that names the nearest one.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from polycodec import configs
 from polycodec.errors import InputError, UsageError
-from polycodec.train.sections import TrainConfig
+from polycodec.registry import import_parts
+from polycodec.train.sections import (
+    CodecSection,
+    DataSection,
+    EvalSection,
+    OptimSection,
+    RunSection,
+    Section,
+)
+from polycodec.train.speech.sections import (
+    AdversarySection,
+    LossSection,
+    RatesSection,
+    StagesSection,
+)
+
+SHIPPED = Path(configs.__file__).parent
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a YAML file, its parent if it includes one, and apply overrides."""
-    tree = _read(Path(path))
-    for item in overrides:
-        _override(tree, item)
+class TrainConfig(Section):
+    """One training run."""
+
+    imports: tuple[str, ...] = Field(
+        (), description="modules, or .py files beside this config, that bring parts"
+    )
+    task: str | None = Field(None, description="another than the codec's own")
+    recipe: str | None = Field(None, description="of the export, another likewise")
+    codec: CodecSection
+    data: DataSection
+    optim: OptimSection = OptimSection()
+    run: RunSection
+    eval: EvalSection = EvalSection()
+    loss: LossSection = LossSection()
+    stages: StagesSection = StagesSection()
+    rates: RatesSection = RatesSection()
+    adversary: AdversarySection = AdversarySection()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in TrainConfig.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+def _print(note: str) -> None:
+    print(f"polycodec: note: {note}", file=sys.stderr, flush=True)
+
+
+# What stands in the place of a part whose config leaves its name out.
+_DEFAULT_PARTS = {
+    f"{section}.name": fields.model_fields["name"].default
+    for section, fields in SECTIONS.items()
+    if "name" in fields.model_fields
+}
+
+
+def load_config(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] = _print,
+) -> TrainConfig:
+    """Read a YAML file, or a config of the package by name, and apply overrides.
+
+    Imports what ``imports`` names. A part that an override exchanges takes no options
+    of the one before: what is dropped is said.
+    """
+    tree = _read(_located(str(path), Path()))
+    # Names first, from the outside in: all other options are the new parts'.
+    split = [_split(item) for item in overrides]
+    names = sorted((one for one in split if one[0][-1] == "name"), key=_depth)
+    for keys, value in [*names, *(one for one in split if one[0][-1] != "name")]:
+        _override(tree, keys, value, say)
+    tree["imports"] = _absolute(tree.get("imports", []), Path())
+    import_parts(tree["imports"])
     return parse_config(tree)
 
 
 def parse_config(tree: dict[str, Any]) -> TrainConfig:
-    """Check a plain dictionary; errors say the key and the nearest known one."""
+    """Check a plain dictionary; errors say the key and the nearest known one.
+
+    Imports nothing: a checkpoint's config may be a stranger's.
+    """
     try:
         return TrainConfig.model_validate(tree)
     except ValidationError as error:
         raise UsageError(_explain(error)) from error
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a training config, for editors."""
-    return TrainConfig.model_json_schema()
+def shipped() -> dict[str, Path]:
+    """Configs of the package by name, such as image/default."""
+    files = sorted(SHIPPED.glob("*/*.yaml"))
+    return {p.relative_to(SHIPPED).with_suffix("").as_posix(): p for p in files}
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,26 +132,76 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _override(tree: dict[str, Any], item: str) -> None:
-    """Put the value of ``section.key=value`` into the tree."""
+def _split(item: str) -> tuple[list[str], Any]:
+    """Keys and value of ``section.key=value``."""
     key, separator, value = item.partition("=")
-    parts = key.split(".")
-    if not separator or len(parts) < 2 or not all(parts):
+    keys = key.split(".")
+    top = len(keys) == 1 and key in TrainConfig.model_fields and key not in SECTIONS
+    if not separator or not all(keys) or (len(keys) == 1 and not top):
         raise UsageError(f"override '{item}'; expected section.key=value")
-    node = tree
-    for part in parts[:-1]:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise UsageError(f"override '{item}'; '{part}' is a value, not a section")
     try:
-        node[parts[-1]] = yaml.load(value, _Loader)
+        return keys, yaml.load(value, _Loader)
     except yaml.YAMLError as error:
         raise UsageError(f"override '{item}'; {value!r} is no YAML value") from error
 
 
+def _depth(override: tuple[list[str], Any]) -> int:
+    return len(override[0])
+
+
+def _override(
+    tree: dict[str, Any], keys: list[str], value: Any, say: Callable[[str], None]
+) -> None:
+    """Put a value into the tree; another part's name drops the old part's options."""
+    node = tree
+    for i, key in enumerate(keys[:-1]):
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            where = ".".join(keys)
+            raise UsageError(f"override '{where}'; '{keys[i]}' is a value, no section")
+    before = node.get("name", _DEFAULT_PARTS.get(".".join(keys)))
+    if keys[-1] == "name" and before not in (None, value):
+        in_codec = keys[0] == "codec"
+        dropped = [k for k in node if (k != "name" if in_codec else k == "options")]
+        for key in dropped:
+            del node[key]
+        if dropped:
+            where = ".".join(keys[:-1])
+            say(f"{where} is {value} now; dropped of {before}: {', '.join(dropped)}")
+    node[keys[-1]] = value
+
+
+def _located(name: str, folder: Path) -> Path:
+    """The file a config's name means, as seen from ``folder``."""
+    path = folder / name
+    if path.is_file():
+        return path.resolve()
+    known = shipped()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
+    raise InputError(
+        f"no config '{name}'; expected a YAML file, or a config of the package; "
+        f"nearest: {', '.join(near)}"
+    )
+
+
+def _absolute(imports: Any, folder: Path) -> list[str]:
+    """``imports`` of a config in ``folder``, files as absolute paths."""
+    if not isinstance(imports, (list, tuple)) or not all(
+        isinstance(item, str) and item for item in imports
+    ):
+        raise InputError(
+            f"imports is {imports!r}; expected a list of modules and .py files"
+        )
+    return [
+        str((folder / item).resolve()) if item.endswith(".py") else item
+        for item in imports
+    ]
+
+
 def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The sections of a file, laid over those of the file it includes."""
-    path = path.resolve()
     if path in children:
         raise InputError(f"config {path} includes itself; remove one include")
     try:
@@ -84,12 +211,16 @@ def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise InputError(f"cannot read config {path}; {reason}") from error
     if not isinstance(tree, dict):
         raise InputError(f"config {path} holds no sections; expected a mapping")
+    if "imports" in tree:
+        tree["imports"] = _absolute(tree["imports"], path.parent)
     parent = tree.pop("include", None)
     if parent is None:
         return tree
     if not isinstance(parent, str):
-        raise InputError(f"config {path} includes {parent!r}; expected one file name")
-    return _merge(_read(path.parent / parent, (*children, path)), tree)
+        raise InputError(f"config {path} includes {parent!r}; expected one config")
+    base = _read(_located(parent, path.parent), (*children, path))
+    both = [*base.get("imports", ()), *tree.get("imports", ())]
+    return _merge(base, {**tree, "imports": list(dict.fromkeys(both))})
 
 
 def _merge(base: dict, top: dict) -> dict:
@@ -115,10 +246,11 @@ def _explain(error: ValidationError) -> str:
 
 def _nearest(loc: tuple) -> str:
     """What an unknown key may have meant: here first, then in another section."""
-    sections = {k: v.annotation for k, v in TrainConfig.model_fields.items()}
     key, *path = str(loc[-1]), *loc[:-1]
-    own = sections[path[0]].model_fields if path else sections
-    everywhere = {f: f"{n}.{f}" for n, s in sections.items() for f in s.model_fields}
+    own: Iterable[str] = TrainConfig.model_fields
+    if path:
+        own = SECTIONS[path[0]].model_fields
+    everywhere = {f: f"{n}.{f}" for n, s in SECTIONS.items() for f in s.model_fields}
     here = {name: ".".join([*path, name]) for name in own}
     for known, cutoff in ((here, 0.6), (everywhere, 0.8), (here, 0.4)):
         near = difflib.get_close_matches(key, known, n=1, cutoff=cutoff)

@@ -14,32 +14,54 @@ nothing is left in the folder.
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 import json
+import math
+import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from polycodec.codecs.base import Codec, digest_of
 from polycodec.codecs.files.atomic import atomic_write, check_target
-from polycodec.errors import ModelError
-from polycodec.registry import build
+from polycodec.entropy_models.exact.convolution import Certificate
+from polycodec.errors import ModelError, UnknownNameError
+from polycodec.registry import VARIABLE, build
 from polycodec.train.checkpoint import read_checkpoint
-from polycodec.train.config import parse_config
-from polycodec.train.image import export as export_image
+from polycodec.train.config import TrainConfig, parse_config
 from polycodec.train.log import provenance
-from polycodec.train.sections import TrainConfig
-from polycodec.train.speech import export as export_tokens
-from polycodec.train.speech import export_latent as export_speech_latent
+from polycodec.train.task import part_of
 
 WEIGHTS, CARD, CERTIFICATE = "codec.safetensors", "codec.json", "certificate.json"
 LICENSE = "Apache-2.0"
-# Each writes weights to a path and returns what the card says of them.
-RECIPES = {
-    "latent": export_image.write,
-    "latent-speech": export_speech_latent.write,
-    "token": export_tokens.write,
-}
+
+
+class Recipe(abc.ABC):
+    """Base of `recipe/*`: how a trained codec of some family becomes weights.
+
+    ``say`` is called with what people may want to know while it takes its time.
+    """
+
+    def __init__(self, config: TrainConfig, say: Callable[[str], None]) -> None:
+        self.config, self.say = config, say
+
+    @abc.abstractmethod
+    def write(self, codec: Any, part: Path) -> dict[str, Any]:
+        """Freeze ``codec``, write it to ``part``, check what is read back from there.
+
+        codec: with its averaged weights, in eval mode, on the CPU. Returns what the
+        card says of it: ``validation``, rows of rate and distortion of real bytes, and
+        ``certificate``, a row for each exact layer, at least. Raises ModelError that
+        names the check which failed.
+        """
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The config that rebuilds the codec, as weights keep it."""
+        return {"name": self.config.codec.name, **self.config.codec.options()}
 
 
 def export(
@@ -63,14 +85,17 @@ def export(
     config = parse_config(json.loads(state["config"]))
     codec = averaged_codec(state, config)
     parameters = sum(p.numel() for p in codec.parameters())
-    recipe = RECIPES.get(config.codec.name)
-    if recipe is None:
-        raise ModelError(
-            f"codec '{config.codec.name}' has no export; expected {', '.join(RECIPES)}"
+    recipe_class = part_of("recipe", config.recipe, codec, config.codec.name)
+    recipe: Recipe = recipe_class(config, say)
+    versions = provenance()
+    if versions["revision"].endswith("-dirty"):
+        say(
+            f"note: polycodec itself has uncommitted changes, {versions['revision']}, "
+            "and the card says so; commit them before publishing these weights"
         )
     part = out / f".{WEIGHTS}.{secrets.token_hex(4)}.part"
     try:
-        found = recipe(codec, config, part, say)
+        found = recipe.write(codec, part)
         card = {
             "name": name or _name(codec, out),
             "modality": codec.kind,
@@ -80,11 +105,12 @@ def export(
             "bytes": part.stat().st_size,
             "steps": state["step"],
             "seconds": round(state["seconds"] or _logged_seconds(run)),
-            "versions": provenance(),
+            "versions": versions,
             "config": _without_paths(config),
             **found,
         }
         _write(out / CERTIFICATE, card["certificate"])
+        shutil.copymode(out / CERTIFICATE, part)  # safetensors: for its owner alone
         part.replace(out / WEIGHTS)
         _write(out / CARD, card)
     finally:
@@ -94,7 +120,16 @@ def export(
 
 def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Codec:
     """The codec of a checkpoint with its averaged weights, not yet frozen."""
-    codec = build(f"codec/{config.codec.name}", **config.codec.trained())
+    try:
+        codec = build(f"codec/{config.codec.name}", **config.codec.trained())
+    except UnknownNameError as error:
+        if not config.imports:
+            raise
+        raise ModelError(
+            f"{error}; the run was trained with parts of {', '.join(config.imports)}, "
+            "which you have not used; if you trust them, name them in "
+            f"{VARIABLE}={os.pathsep.join(config.imports)}"
+        ) from error
     try:
         codec.load_state_dict(state["ema"])
     except RuntimeError as error:
@@ -109,6 +144,24 @@ def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Codec:
     return codec.eval()
 
 
+def as_row(certificate: Certificate) -> dict[str, Any]:
+    """A certificate as JSON, with the share of the carrier's range it uses."""
+    row = dataclasses.asdict(certificate)
+    return {**row, "used": certificate.bound / certificate.limit}
+
+
+def certificate_table(certificates: list[Certificate]) -> str:
+    """The certificates as aligned text, one layer a line."""
+    if not certificates:
+        return "no exact layers: nothing is computed between symbols and tables"
+    width = max(len(c.layer) for c in certificates)
+    return "\n".join(
+        f"{c.layer.ljust(width)}  {c.carrier}  |sum| <= {c.bound:11.0f} = "
+        f"2^{math.log2(max(c.bound, 1)):.2f} of 2^{math.log2(c.limit):.0f}"
+        for c in certificates
+    )
+
+
 def _name(codec: Codec, out: Path) -> str:
     folder = out.resolve().name
     return f"{codec.kind}/{folder.removeprefix(codec.kind + '-')}"
@@ -117,6 +170,7 @@ def _name(codec: Codec, out: Path) -> str:
 def _without_paths(config: TrainConfig) -> dict[str, Any]:
     """The config with the last part of each path: cards are published."""
     tree = config.model_dump(mode="json")
+    tree["imports"] = [Path(item).name for item in tree["imports"]]
     for section, key in (("data", "train"), ("data", "cache"), ("run", "out")):
         tree[section][key] = Path(tree[section][key]).name
     if tree["run"]["init"]:

@@ -12,28 +12,35 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 
 from polycodec import __version__
+from polycodec.train.config import TrainConfig
 
 
 def provenance() -> dict[str, str]:
     """Versions and the git state that made a run."""
-    try:
-        command = ["git", "describe", "--always", "--dirty"]
-        here = Path(__file__).parent
-        done = subprocess.run(command, cwd=here, capture_output=True, text=True)
-        revision = done.stdout.strip() or "none"
-    except OSError:
-        revision = "none"
+    # An installed package may lie in a repository of its user's: that is not its own.
+    ours = _git("ls-files", Path(__file__).name)
     return {
         "polycodec": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "revision": revision,
+        "revision": (ours and _git("describe", "--always", "--dirty")) or "none",
     }
+
+
+def _git(*command: str) -> str:
+    """What git says of this folder; nothing where there is no git, or no repository."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", *command], cwd=here, capture_output=True)
+    except OSError:
+        return ""
+    return done.stdout.decode().strip()
 
 
 class RunLog:
@@ -41,27 +48,26 @@ class RunLog:
 
     def __init__(self, out: Path, *, enabled: bool = True) -> None:
         self.out, self.enabled = out, enabled
-        self.board = self.bar = None
-        if enabled:
-            out.mkdir(parents=True, exist_ok=True)
+        self.board: Any = None
+        self.bar: Any = None
 
-    def start(self, config, step: int, initialised: int = 0) -> None:
+    def start(self, config: TrainConfig, step: int, initialised: int = 0) -> None:
         """Save the resolved config and where it ran; open the bar.
 
         ``initialised``: tensors taken over from ``run.init``.
         """
         if not self.enabled:
             return
-        resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        (self.out / "config.yaml").write_text(resolved)
         row = {"kind": "start", "step": step, "initialised": initialised}
         self._write({**row, **provenance()})
+        resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        (self.out / "config.yaml").write_text(resolved)
         try:
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(self.out), purge_step=step)
         except ImportError:
-            self.board = None
+            pass
         if sys.stderr.isatty():
             from rich.progress import Progress
 
@@ -70,7 +76,7 @@ class RunLog:
             self.task = self.bar.add_task("training", total=config.run.steps)
 
     def line(
-        self, step: int, steps: int, seconds: float, values: dict, said: str
+        self, step: int, steps: int, seconds: float, values: dict[str, float], said: str
     ) -> None:
         """Report one training step; ``seconds`` is the mean of a step."""
         if not self.enabled:
@@ -85,7 +91,7 @@ class RunLog:
             for key, value in values.items():
                 self.board.add_scalar(f"train/{key}", value, step)
 
-    def validation(self, step: int, rows: list[dict], said: str) -> None:
+    def validation(self, step: int, rows: list[dict[str, Any]], said: str) -> None:
         """Report the rate-distortion points of the validation split.
 
         The first entry of a row says which point it is, a quality or levels.
@@ -131,6 +137,8 @@ class RunLog:
         if self.board:
             self.board.close()
 
-    def _write(self, row: dict) -> None:
+    def _write(self, row: dict[str, Any]) -> None:
+        # Not before there is something to say: a run that finds no data leaves nothing.
+        self.out.mkdir(parents=True, exist_ok=True)
         with open(self.out / "log.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from polycodec.codecs.base import load_codec
 from polycodec.errors import InputError, ModelError, UsageError
-from polycodec.registry import build
+from polycodec.registry import build, import_parts, remember_parts
 from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate, matrices_of
-from polycodec.train.task import task_of
+from polycodec.train.task import Task, part_of
 
 
 def _fabric(config: TrainConfig) -> Fabric:
@@ -69,13 +69,14 @@ class Trainer:
         run = config.run
         self.fabric = _fabric(config)
         self.fabric.launch()
+        import_parts(config.imports)  # files as absolute paths, by `load_config`
         torch.manual_seed(run.seed)
         self.out = Path(run.out)
         self.step, self.seconds = 0, 0.0  # of all parts of a resumed run together
         codec = build(f"codec/{config.codec.name}", **config.codec.trained())
         self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
-        self.task = task_of(codec, config, self.fabric, self.log)
-        self.source = self.task.source
+        task_class = part_of("task", config.task, codec, config.codec.name)
+        self.task: Task = task_class(codec, config, self.fabric, self.log)
         self.initialised = 0
         if run.init is not None:
             self.initialised = self._init_from(codec, run.init)
@@ -105,7 +106,14 @@ class Trainer:
     def train(self) -> None:
         """Run until ``run.steps``; checkpoint, validate and log on the way."""
         run = self.config.run
+        if self.fabric.is_global_zero:
+            remember_parts(self.config.imports, Path.cwd())
         self.log.start(self.config, self.step, self.initialised)
+        if run.steps <= (warmup := self.config.optim.warmup):
+            self.log.say(
+                f"note: all {run.steps} steps are of the warm-up; lower optim.warmup, "
+                f"{warmup}, to train at the whole optim.lr"
+            )
         first, spent_before = self.step, self.seconds
         while self.step < run.steps:
             started = time.monotonic()
@@ -200,12 +208,12 @@ class Trainer:
             write_checkpoint(state, self.out)
         self.fabric.barrier()
 
-    def _precision(self):
+    def _precision(self) -> torch.autocast:
         mixed = self.config.run.precision == "bf16-mixed"
         return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=mixed)
 
     @property
-    def _module(self):
+    def _module(self) -> Any:
         return self.codec.module
 
     def _weights(self) -> dict[str, Tensor]:
@@ -231,7 +239,7 @@ class Trainer:
         self.ema = {k: self.fabric.to_device(v) for k, v in state["ema"].items()}
 
     @staticmethod
-    def _init_from(codec, path: str) -> int:
+    def _init_from(codec: Any, path: str) -> int:
         """Start from exported weights, or a run's, wherever names and sizes agree.
 
         A part may be another one now: a new entropy model on a trained transform.

@@ -9,40 +9,36 @@
     checkpoint                   state(), load_state()
 
 The loop owns devices, precision, the optimizer, averages, checkpoints and the log;
-a task owns data, losses and measures. `task_of` picks by the codec's ``kind``.
+a task owns data, losses and measures. Which one trains a codec says `part_of`.
 """
 
 from __future__ import annotations
 
-import importlib
+import abc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from polycodec.errors import ModelError
+from polycodec.errors import ModelError, UnknownNameError
+from polycodec.registry import find
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 
-# By kind of signal, and where a family of it is trained otherwise by both.
-HOMES = {
-    "image": ("polycodec.train.image.task", "ImageTask"),
-    "speech": ("polycodec.train.speech.task", "SpeechTask"),
-    "speech/latent-speech": ("polycodec.train.speech.task_latent", "LatentSpeechTask"),
-}
+if TYPE_CHECKING:  # of the extra 'train'; listing tasks needs none of it
+    from lightning.fabric import Fabric
 
 
-class Task:
-    """Base of all tasks. The loop sets ``model`` (wrapped) before the first step."""
+class Task(abc.ABC):
+    """Base of `task/*`. The loop sets these three before the first step."""
 
     model: nn.Module  # as Fabric wraps it; model.module is the codec itself
     forward: Callable[..., Any]  # the same, compiled where asked for
     precision: Callable[[], AbstractContextManager]
 
     def __init__(
-        self, codec: nn.Module, config: TrainConfig, fabric: Fabric, log: RunLog
+        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         self.config, self.fabric, self.log = config, fabric, log
 
@@ -51,23 +47,32 @@ class Task:
         """The codec inside the wrapping of devices and processes."""
         return self.model.module
 
-    def prepare(self, codec: nn.Module) -> None:
+    def prepare(self, codec: Any) -> None:
         """Start a fresh codec from data, before optimizer and devices."""
+        return
 
     def setup(self) -> None:
         """Put what else is trained on devices; ``model`` is set."""
+        return
 
     def begin(self, step: int) -> tuple[str, ...]:
         """Called before every step; prefixes of weights that it replaced."""
         return ()
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
-        """The scalar to go down, and values for the log."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to go down, and scalars for the log.
 
+        All that is random in it comes from (``run.seed``, step, rank): a resumed run
+        then repeats an uninterrupted one.
+        """
+
+    @abc.abstractmethod
     def validate(self, step: int) -> list[dict[str, Any]]:
-        """Rows of rate and distortion of the model as it is, in eval mode."""
-        raise NotImplementedError
+        """Rows of rate and distortion of the model as it is, in eval mode.
+
+        The first entry of a row says which point it is: a quality, or levels.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside codec and optimizer."""
@@ -75,25 +80,28 @@ class Task:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore `state`."""
+        return
 
-    @staticmethod
-    def line(values: dict[str, float]) -> str:
-        """The step's values for people."""
+    def line(self, values: dict[str, float]) -> str:
+        """Return the step's values for people."""
         return "  ".join(f"{k} {v:.3f}" for k, v in values.items())
 
-    @staticmethod
-    def rows(rows: list[dict[str, float]]) -> str:
-        """The validation for people, one line."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def rows(self, rows: list[dict[str, Any]]) -> str:
+        """Return the validation for people, one line."""
 
 
-def task_of(codec: nn.Module, config: TrainConfig, fabric: Fabric, log: RunLog) -> Task:
-    """The task for a codec's kind of signal; ModelError when there is none."""
-    kind = getattr(codec, "kind", None)
-    if kind not in HOMES:
+def part_of(kind: str, named: str | None, codec: Any, family: str) -> Any:
+    """Find the task or recipe of a codec: the one ``named`` by its config, or its own.
+
+    Its own is <kind of signal>/<family>, such as task/image/latent: a new family
+    registers one under its name. Raises ModelError when there is none.
+    """
+    own = f"{codec.kind}/{family}"
+    try:
+        return find(f"{kind}/{named or own}")
+    except UnknownNameError as error:
         raise ModelError(
-            f"codec '{config.codec.name}' codes {kind!r}; training knows "
-            f"{', '.join(k for k in HOMES if '/' not in k)}; choose another codec.name"
-        )
-    home, name = HOMES.get(f"{kind}/{config.codec.name}", HOMES[kind])
-    return getattr(importlib.import_module(home), name)(codec, config, fabric, log)
+            f"{error}; register '{kind}/{own}', or name one that fits codec "
+            f"'{family}' with '{kind}:' in the config"
+        ) from error

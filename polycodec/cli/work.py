@@ -100,7 +100,7 @@ def export(
 
 def schema() -> None:
     """Print the JSON schema of a training config, for editors."""
-    from polycodec.train.config import json_schema
+    from polycodec.train.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 

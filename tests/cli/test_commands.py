@@ -201,7 +201,7 @@ def test_models_lists_every_card(cli):
 
 
 def test_schema_is_the_one_of_the_config(cli):
-    from polycodec.train.config import json_schema
+    from polycodec.train.schema import json_schema
 
     code, out, _ = cli("schema")
     assert code == 0 and json.loads(out) == json_schema()

@@ -10,10 +10,11 @@ import torch
 import yaml
 
 from polycodec.errors import InputError, UsageError
-from polycodec.registry import build
-from polycodec.train.config import json_schema, load_config, parse_config
+from polycodec.registry import KINDS, build, names, options_of
+from polycodec.train.config import load_config, parse_config, shipped
 from polycodec.train.image.data import CropSource, ImageCache
 from polycodec.train.optim import Muon, learning_rate, orthogonalise
+from polycodec.train.schema import json_schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -60,8 +61,21 @@ def test_overrides(run_config, tmp_path):
     config = load_config(path, changes)
     assert (config.optim.lr, config.run.steps, config.data.train) == (0.002, 7, "x")
     assert config.codec.options()["lmbda"] == [0.001, 0.2]
-    config = load_config(path, ["codec.entropy.name=hyperprior"])
-    assert config.codec.options()["entropy"]["name"] == "hyperprior"
+    assert load_config(path, ["task=image/latent"]).task == "image/latent"
+
+
+def test_another_part_takes_no_options_of_the_one_before(run_config, tmp_path):
+    run_config["optim"]["options"] = {"momentum": 0.9}
+    path, said = written(tmp_path / "c.yaml", run_config), []
+    changes = ["codec.entropy.hyper=4", "codec.entropy.name=hyperprior"]
+    config = load_config(path, [*changes, "optim.name=adam"], said.append)
+    assert config.codec.options()["entropy"] == {"name": "hyperprior", "hyper": 4}
+    assert config.optim.options == {} and config.optim.lr == run_config["optim"]["lr"]
+    build("codec/latent", **config.codec.options())
+    assert said[0] == "optim is adam now; dropped of muon: options"
+    assert "codec.entropy is hyperprior now; dropped of context: features" in said[1]
+    same = load_config(path, ["codec.entropy.name=context"], said.append)
+    assert same.codec == parse_config(run_config).codec and len(said) == 2
 
 
 @pytest.mark.parametrize(
@@ -90,17 +104,57 @@ def test_includes_that_do_not_work_are_input_errors(run_config, tmp_path):
             load_config(tmp_path / "c.yaml")
 
 
+def test_a_config_of_the_package_is_found_by_its_name(run_config, tmp_path):
+    assert load_config("speech/gpu").adversary.names == ("stft", "period")
+    child = {"include": "image/default", "run": {"steps": 9}}
+    config = load_config(written(tmp_path / "child.yaml", child))
+    assert config.run.steps == 9 and config.codec.options()["channels"] == 320
+    with pytest.raises(InputError, match=r"'image/defualt'.*nearest: image/default"):
+        load_config("image/defualt")
+
+
+def branch(schema: dict, name: str) -> dict:
+    """What a choice of parts asks for where one has this name."""
+    conditions = [c for c in schema["allOf"] if name in str(c["if"])]
+    assert name in schema["properties"]["name"]["enum"]
+    (found,) = (
+        c["then"] for c in conditions if c["if"]["properties"]["name"]["const"] == name
+    )
+    return found["properties"]
+
+
+def test_the_schema_knows_every_part_and_its_options():
+    schema = json_schema()
+    for kind in set(KINDS) - {"optimizer", "task", "recipe"}:
+        choice = schema["$defs"]["CodecSection" if kind == "codec" else kind]
+        for name in names(f"{kind}/*"):
+            found = branch(choice, name.partition("/")[2])
+            options = options_of(name)
+            closed = {k for k, p in options.items() if p.kind is not p.VAR_KEYWORD}
+            assert set(found) == {"name", *closed}
+    context = branch(schema["$defs"]["entropy"], "context")
+    assert context["hyper"] == {"type": "integer", "default": 128}
+    codec = branch(schema["$defs"]["CodecSection"], "latent")
+    assert codec["entropy"] == {"$ref": "#/$defs/entropy"}
+    muon = branch(schema["$defs"]["OptimSection"], "muon")["options"]
+    assert set(muon["properties"]) >= {"momentum", "weight_decay"}
+    assert not {"lr", "matrices", "params"} & set(muon["properties"])
+    assert "image/latent" in schema["properties"]["task"]["anyOf"][0]["enum"]
+
+
 def test_the_schema_knows_every_section_and_refuses_others():
     schema = json_schema()
-    every = {"codec", "data", "optim", "run", "eval"}
+    every = {"codec", "data", "optim", "run", "eval", "imports", "task", "recipe"}
     assert set(schema["properties"]) == every | {"loss", "stages", "rates", "adversary"}
     assert schema["additionalProperties"] is False
     assert "crop" in schema["$defs"]["DataSection"]["properties"]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=str)
-def test_every_config_of_the_project_loads_and_builds(path):
+@pytest.mark.parametrize("name", shipped())
+def test_every_config_of_the_project_loads_and_builds(name):
+    path = ROOT / "configs" / f"{name}.yaml"
     config = load_config(path)
+    assert config == load_config(name)
     codec = build(f"codec/{config.codec.name}", **config.codec.options())
     assert sum(p.numel() for p in codec.parameters()) <= 6_000_000
     assert "polycodec train" in path.read_text().splitlines()[0]

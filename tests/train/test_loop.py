@@ -183,7 +183,7 @@ def test_two_processes_end_with_equal_weights(run_config, tmp_path):
         "from polycodec.train.loop import Trainer\n"
         "trainer = Trainer(load_config(sys.argv[1]))\n"
         "trainer.train()\n"
-        "torch.save((trainer._weights(), trainer.source.batch_at(0,"
+        "torch.save((trainer._weights(), trainer.task.source.batch_at(0,"
         " trainer.fabric.global_rank)[0]),"
         " f'{sys.argv[2]}/{trainer.fabric.global_rank}.pt')\n"
     )

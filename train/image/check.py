@@ -12,17 +12,15 @@ rate and distortion it measures on the way are those of real bytes.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.measures.image import psnr_of_mse
-from polycodec.entropy_models.exact.convolution import without_onednn
-from polycodec.errors import CodecError, ModelError
+from polycodec.errors import CodecError
+from polycodec.train.check import MACHINES, check_bytes, failed
 
 BATCH = 4
 ODD_SIZES = ((37, 53), (1, 1), (64, 17))
@@ -64,7 +62,7 @@ def _measure(codec: Codec, x: Tensor, quality: float) -> dict[str, float]:
         y_hat = _decoded(codec, coded.data, part, f"quality {quality:g}")
         _same(y_hat, coded.y_hat, f"latents at quality {quality:g}")
         for data, bits in zip(coded.data, coded.estimated_bits, strict=True):
-            _check_bytes(len(data), bits, quality)
+            check_bytes(len(data), bits, f"quality {quality:g}")
             total, estimated = total + 8 * len(data), estimated + bits
         x_hat = codec.synthesise(y_hat, level).clamp(0, 1)
         mse = ((x_hat * 255).round() / 255 - part).square().mean(dim=(1, 2, 3))
@@ -74,25 +72,15 @@ def _measure(codec: Codec, x: Tensor, quality: float) -> dict[str, float]:
     return {"quality": quality, "bpp": bpp, "estimated_bpp": estimate, "psnr": psnr}
 
 
-def _check_bytes(size: int, bits: float, quality: float) -> None:
-    # Written so that an estimate which is no number fails too.
-    if not 8 * size <= 1.01 * bits + 8 * 64:
-        raise ModelError(
-            f"self-check 'bytes' failed at quality {quality:g}: {size} bytes; expected "
-            f"at most {(1.01 * bits / 8) + 64:.0f} for an estimate of {bits / 8:.0f}; "
-            "this checkpoint is not a codec"
-        )
-
-
 def _check_size(codec: Codec, x: Tensor) -> None:
     height, width = x.shape[-2:]
     where = f"size {width}x{height}"
     try:
         back = codec.decompress(codec.compress(x, 50))
     except CodecError as error:
-        raise _failed("sizes", f"{where}: {error}") from error
+        raise failed("sizes", f"{where}: {error}") from error
     if back.shape != x.shape or not bool(back.isfinite().all()):
-        raise _failed("sizes", f"{where} came back as {tuple(back.shape)}")
+        raise failed("sizes", f"{where} came back as {tuple(back.shape)}")
 
 
 @torch.inference_mode()
@@ -111,41 +99,18 @@ def _check_machines(codec: Codec, x: Tensor, quality: float) -> Iterator[str]:
     yield "one image at a time"
     last = y.contiguous(memory_format=torch.channels_last)
     if codec.encode_latents(last).data != coded.data:
-        raise _failed("exact", "channels_last latents give other bytes")
+        raise failed("exact", "channels_last latents give other bytes")
     yield "channels_last"
-
-
-@contextlib.contextmanager
-def _threads() -> Iterator[None]:
-    """One thread more than usual."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-MACHINES: dict[str, Callable[[], Any]] = {
-    "another number of threads": _threads,
-    "oneDNN off": without_onednn,
-}
 
 
 def _decoded(codec: Codec, data: list[bytes], x: Tensor, where: str) -> Tensor:
     try:
         return codec.decode_latents(data, *codec.latent_size(*x.shape[-2:]))
     except CodecError as error:
-        raise _failed("latents", f"{where}: {error}") from error
+        raise failed("latents", f"{where}: {error}") from error
 
 
 def _same(found: Tensor, expected: Tensor, where: str) -> None:
     if not torch.equal(found, expected):
         share = float((found != expected).float().mean())
-        raise _failed("latents", f"{where}: {100 * share:.2f} % of them differ")
-
-
-def _failed(check: str, what: str) -> ModelError:
-    return ModelError(
-        f"self-check '{check}' failed; {what}; this checkpoint is not a codec"
-    )
+        raise failed("latents", f"{where}: {100 * share:.2f} % of them differ")

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training images: a folder, decoded once, cropped at random, reproducibly.
 
-Decoding an AVIF takes longer than training on a crop of it, so a folder is decoded
-once into a flat uint8 file (a memory map, shared by all workers). The batch of step
-s is a function of (seed, s) alone: resuming needs no state of the loader.
+The batch of step s is a function of (seed, s) alone: resuming needs no state of the
+loader.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,71 +16,25 @@ from PIL import Image
 from torch import Tensor
 
 from polycodec.errors import InputError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".ppm"}
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All images below ``folder``, sorted; InputError when there are none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"no images below {folder}; expected {sorted(SUFFIXES)}")
-    return found
+from polycodec.train.cache import SignalCache
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """Decode an image to (H, W, 3) uint8; InputError names a file that is broken."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"cannot decode the training image {path}; {error}; remove it"
-        ) from error
+class ImageCache(SignalCache):
+    """Images of a folder, (H, W, 3) uint8 each."""
 
+    called = "images"
+    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".ppm")
+    dtype = np.uint8
 
-class ImageCache:
-    """Decoded images of a folder as views of one memory-mapped uint8 file."""
-
-    def __init__(
-        self,
-        folder: str | Path,
-        cache: str | Path,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        files = list_images(Path(folder))
-        stamp = "".join(f"{p.name}{p.stat().st_size}" for p in files)
-        key = hashlib.sha256(stamp.encode()).hexdigest()[:16]
-        base = Path(cache) / key
-        if not base.with_suffix(".json").exists():
-            self._decode(files, base, progress)
-        self.shapes = json.loads(base.with_suffix(".json").read_text())
-        self.data = np.memmap(base.with_suffix(".raw"), np.uint8, mode="r")
-        sizes = [h * w * 3 for h, w in self.shapes]
-        self.starts = np.concatenate([[0], np.cumsum(sizes)])
-
-    @staticmethod
-    def _decode(files: Sequence[Path], base: Path, progress) -> None:
-        base.parent.mkdir(parents=True, exist_ok=True)
-        shapes = []
-        part = base.with_suffix(".part")
-        with open(part, "wb") as out:
-            for i, path in enumerate(files):
-                pixels = _pixels(path)
-                shapes.append(pixels.shape[:2])
-                out.write(pixels.tobytes())
-                if progress:
-                    progress(i + 1, len(files))
-        part.rename(base.with_suffix(".raw"))
-        base.with_suffix(".json").write_text(json.dumps(shapes))
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        """Image i, (H, W, 3) uint8, read-only."""
-        h, w = self.shapes[i]
-        return self.data[self.starts[i] : self.starts[i + 1]].reshape(h, w, 3)
+    def decode(self, path: Path) -> np.ndarray[Any, Any]:
+        """See `SignalCache.decode`."""
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+            raise InputError(
+                f"cannot decode the training image {path}; {e}; remove it"
+            ) from e
 
 
 class CropSource:
@@ -94,12 +45,12 @@ class CropSource:
     ) -> None:
         self.images, self.crop, self.batch, self.seed = images, crop, batch, seed
         every = range(len(images))
-        fits = [i for i in every if min(images.shapes[i]) >= crop]
+        fits = [i for i in every if min(images.shapes[i][:2]) >= crop]
         self.train = [i for i in fits if i % holdout]
         self.held_out = [i for i in every if i % holdout == 0]
         if not self.train:
             raise InputError(f"no training image is as large as the crop, {crop} px")
-        area = np.array([float(np.prod(images.shapes[i])) for i in self.train])
+        area = np.array([float(np.prod(images.shapes[i][:2])) for i in self.train])
         self.weights = area / area.sum()
 
     def batch_at(self, step: int, rank: int = 0) -> tuple[Tensor, np.random.Generator]:
@@ -114,7 +65,7 @@ class CropSource:
         batches = range(-(-count // self.batch))
         return torch.cat([self.batch_at(step)[0] for step in batches])
 
-    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+    def _crop(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         image = self.images[self.train[rng.choice(len(self.train), p=self.weights)]]
         top = rng.integers(image.shape[0] - self.crop + 1)
         left = rng.integers(image.shape[1] - self.crop + 1)

@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from polycodec.codecs.base import Codec, load_codec
+from polycodec.codecs.base import load_codec
 from polycodec.entropy_models.coders import RateEstimator
-from polycodec.entropy_models.exact.convolution import Certificate
+from polycodec.entropy_models.priors.statistics import SymbolCounter
 from polycodec.errors import InputError
+from polycodec.registry import register
+from polycodec.train.config import TrainConfig
+from polycodec.train.export import Recipe, as_row, certificate_table
 from polycodec.train.image.check import self_check
 from polycodec.train.image.data import CropSource, ImageCache
-from polycodec.train.image.refit import fit_tables
-from polycodec.train.sections import TrainConfig
 
 # Side and number of the crops that fix the grids: the training side, and a larger one
 # whose hyper latents see more than their own borders.
@@ -29,33 +28,35 @@ CALIBRATION_SEED = 271828
 CHECKED_IMAGES = 8
 
 
-def write(
-    codec: Codec, config: TrainConfig, part: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Freeze ``codec`` and write it to ``part``; returns what the card says of it."""
-    images = ImageCache(config.data.train, config.data.cache)
-    crops = calibration_crops(config, images)
-    held_out = _source(config, images, config.data.crop, 1).validation(config.eval.size)
-    held_out = held_out[: min(config.eval.images, CHECKED_IMAGES)]
-    before = estimate(codec, held_out, 50)
-    say(f"calibrating on {sum(len(c) for c in crops)} crops")
-    certificates = codec.freeze(lambda codec: calibrate(codec, crops, config))
-    say(certificate_table(certificates))
-    if hasattr(codec.entropy, "refit"):
-        counted = fit_tables(
-            codec, fitting_crops(config, images), config.eval.qualities
-        )
-        say(f"tables fitted to {counted / 1e6:.1f} M symbols")
-    codec.save(part, {"name": config.codec.name, **config.codec.options()})
-    codec = load_codec(part)
-    after = estimate(codec, held_out, 50)
-    points = self_check(codec, held_out, config.eval.qualities, say)
-    return {
-        "freezing": f"{100 * (after / before - 1):+.3f} % rate at quality 50",
-        "images": f"{len(images)} in {Path(config.data.train).name}",
-        "validation": points,
-        "certificate": [as_row(c) for c in certificates],
-    }
+@register("recipe/image/latent")
+class ImageRecipe(Recipe):
+    """The latent family on images."""
+
+    def write(self, codec: Any, part: Path) -> dict[str, Any]:
+        """See `Recipe.write`."""
+        config, section = self.config, self.config.eval
+        images = ImageCache(config.data.train, config.data.cache)
+        crops = calibration_crops(config, images)
+        held_out = _source(config, images, config.data.crop, 1).validation(section.size)
+        held_out = held_out[: min(section.images, CHECKED_IMAGES)]
+        before = estimate(codec, held_out, 50)
+        self.say(f"calibrating on {sum(len(c) for c in crops)} crops")
+        certificates = codec.freeze(lambda codec: calibrate(codec, crops, config))
+        self.say(certificate_table(certificates))
+        if hasattr(codec.entropy, "refit"):
+            crops_to_fit = fitting_crops(config, images)
+            counted = fit_tables(codec, crops_to_fit, section.qualities)
+            self.say(f"tables fitted to {counted / 1e6:.1f} M symbols")
+        codec.save(part, self.stored)
+        codec = load_codec(part)
+        after = estimate(codec, held_out, 50)
+        points = self_check(codec, held_out, section.qualities, self.say)
+        return {
+            "freezing": f"{100 * (after / before - 1):+.3f} % rate at quality 50",
+            "images": f"{len(images)} in {Path(config.data.train).name}",
+            "validation": points,
+            "certificate": [as_row(c) for c in certificates],
+        }
 
 
 def calibration_crops(config: TrainConfig, images: ImageCache) -> list[Tensor]:
@@ -83,7 +84,23 @@ def fitting_crops(config: TrainConfig, images: ImageCache) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def calibrate(codec: Codec, crops: list[Tensor], config: TrainConfig) -> None:
+def fit_tables(codec: Any, crops: Iterable[Tensor], qualities: Sequence[float]) -> int:
+    """Fit tables to what the frozen codec sends of crops (B, 3, H, W).
+
+    Costs nothing in files or decoders: tables are data of the weights. Every quality
+    counts alike. Returns how many symbols were seen.
+    """
+    counter = SymbolCounter()
+    for x in crops:
+        for quality in qualities:
+            y = codec.analyse(x, codec.level_of(quality, len(x)))
+            codec.entropy.code(counter, y.float(), (len(x), *y.shape[2:]))
+    codec.entropy.refit(counter.counts)
+    return int(counter.counts.sum())
+
+
+@torch.no_grad()
+def calibrate(codec: Any, crops: list[Tensor], config: TrainConfig) -> None:
     """Run the entropy path over all rates: the largest inputs fix the grids."""
     for quality in sorted({0.0, 25.0, 50.0, 75.0, 100.0, *config.eval.qualities}):
         for x in crops:
@@ -91,7 +108,7 @@ def calibrate(codec: Codec, crops: list[Tensor], config: TrainConfig) -> None:
 
 
 @torch.no_grad()
-def estimate(codec: Codec, x: Tensor, quality: float) -> float:
+def estimate(codec: Any, x: Tensor, quality: float) -> float:
     """Estimated bits of images x at a quality, without noise."""
     bits = 0.0
     for part in x.split(4):
@@ -102,25 +119,9 @@ def estimate(codec: Codec, x: Tensor, quality: float) -> float:
     return bits
 
 
-def as_row(certificate: Certificate) -> dict[str, Any]:
-    """A certificate as JSON, with the share of the carrier's range it uses."""
-    row = dataclasses.asdict(certificate)
-    return {**row, "used": certificate.bound / certificate.limit}
-
-
-def certificate_table(certificates: list[Certificate]) -> str:
-    """The certificates as aligned text, one layer a line."""
-    if not certificates:
-        return "no exact layers: nothing is computed between symbols and tables"
-    width = max(len(c.layer) for c in certificates)
-    return "\n".join(
-        f"{c.layer.ljust(width)}  {c.carrier}  |sum| <= {c.bound:11.0f} = "
-        f"2^{math.log2(max(c.bound, 1)):.2f} of 2^{math.log2(c.limit):.0f}"
-        for c in certificates
-    )
-
-
-def _source(config: TrainConfig, images: ImageCache, side: int, count: int):
+def _source(
+    config: TrainConfig, images: ImageCache, side: int, count: int
+) -> CropSource:
     return CropSource(
         images,
         crop=side,

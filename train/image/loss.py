@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 BALANCE_POINT = 0.0067  # the λ whose level weighs 1
@@ -20,3 +21,13 @@ def rate_distortion(
     mse = (x_hat.float() - x).square().mean(dim=(1, 2, 3))
     weight = (BALANCE_POINT / lmbda) ** balance
     return (weight * (bpp + lmbda * 255**2 * mse)).mean(), bpp, mse
+
+
+def draw_levels(count: int, top: float) -> Tensor:
+    """Draw rate levels (B,) in 0 … top; 4 % fall exactly on either end.
+
+    Gains are interpolated between knots, so the outermost ones would otherwise see
+    half of the others' gradients, and -q 0 is where a file has the fewest bits.
+    """
+    margin = 0.04 * top
+    return (torch.rand(count) * (top + 2 * margin) - margin).clamp(0, top)

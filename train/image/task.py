@@ -3,31 +3,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from polycodec.codecs.measures.image import psnr_of_mse
+from polycodec.registry import register
+from polycodec.train.config import TrainConfig
 from polycodec.train.image.data import CropSource, ImageCache
-from polycodec.train.image.loss import rate_distortion
+from polycodec.train.image.loss import draw_levels, rate_distortion
+from polycodec.train.log import RunLog
 from polycodec.train.task import Task
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 INITIAL_CROPS = 256  # for the transform a codec starts from
 
 
-def draw_levels(count: int, top: float) -> Tensor:
-    """Rate levels (B,) in 0 … top; 4 % fall exactly on either end.
-
-    Gains are interpolated between knots, so the outermost ones would otherwise see
-    half of the others' gradients, and -q 0 is where a file has the fewest bits.
-    """
-    margin = 0.04 * top
-    return (torch.rand(count) * (top + 2 * margin) - margin).clamp(0, top)
-
-
+@register("task/image/latent")
 class ImageTask(Task):
     """The latent family on photographs."""
 
-    def __init__(self, codec, config, fabric, log) -> None:
+    def __init__(
+        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+    ) -> None:
         super().__init__(codec, config, fabric, log)
         data = config.data
         with fabric.rank_zero_first(local=True):  # one process fills the cache
@@ -40,12 +41,11 @@ class ImageTask(Task):
             holdout=data.holdout,
         )
 
-    def prepare(self, codec: nn.Module) -> None:
-        """Transform and scales start from the first crops, where the codec can."""
-        if hasattr(codec, "initialise"):
-            codec.initialise(self.source.sample(INITIAL_CROPS))
+    def prepare(self, codec: Any) -> None:
+        """Start transform and scales from the first crops."""
+        codec.initialise(self.source.sample(INITIAL_CROPS))
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean rate-distortion of a batch whose items have levels of their own."""
         x, rng = self.source.batch_at(step, self.fabric.global_rank)
         torch.manual_seed(int(rng.integers(2**62)))  # the noise of this step
@@ -61,7 +61,7 @@ class ImageTask(Task):
         return loss, {"bpp": bpp.detach().mean(), "psnr": psnr}
 
     @torch.no_grad()
-    def validate(self, step: int) -> list[dict[str, float]]:
+    def validate(self, step: int) -> list[dict[str, Any]]:
         """Estimated bpp and PSNR at every quality."""
         section = self.config.eval
         x = self.source.validation(section.size)[: section.images]
@@ -77,16 +77,14 @@ class ImageTask(Task):
             rows.append({"quality": quality, "estimated_bpp": bpp, "psnr": psnr})
         return rows
 
-    @staticmethod
-    def line(values: dict[str, float]) -> str:
-        """Loss, rate and quality of a step."""
+    def line(self, values: dict[str, float]) -> str:
+        """Return loss, rate and quality of a step."""
         return (
             f"loss {values['loss']:.3f}  bpp {values['bpp']:.3f}  "
             f"psnr {values['psnr']:.2f}"
         )
 
-    @staticmethod
-    def rows(rows: list[dict[str, float]]) -> str:
-        """bpp/dB pairs."""
+    def rows(self, rows: list[dict[str, Any]]) -> str:
+        """Return bpp/dB pairs."""
         points = "  ".join(f"{r['estimated_bpp']:.3f}/{r['psnr']:.2f}" for r in rows)
         return f"bpp/dB: {points}"

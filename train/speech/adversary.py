@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from polycodec.train.speech.discriminators import Discriminators, Judged
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 CLIP = 10.0
 

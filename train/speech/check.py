@@ -21,8 +21,8 @@ from torch import Tensor
 
 from polycodec.codecs.measures.speech import mean_scores
 from polycodec.codecs.signals.speech import SoundCodec
-from polycodec.errors import CodecError, ModelError
-from polycodec.train.image.check import MACHINES
+from polycodec.errors import CodecError
+from polycodec.train.check import MACHINES, check_bytes, failed
 
 ODD_SAMPLES = (1, 319, 4001)
 PIECE = 4321  # samples; a cut that falls on no frame
@@ -57,13 +57,13 @@ def self_check(
 
 def _check_codes(codec: SoundCodec, x: Tensor, expected: Tensor) -> None:
     if not torch.equal(codec.encode_codes(x), expected):
-        raise _failed("codes", "they differ after saving and loading")
+        raise failed("codes", "they differ after saving and loading")
     stream = codec.analysis_stream()
     pieces = [
         p for piece in codec.pad(x)[0].split(PIECE, 1) for p in stream.push(piece)
     ]
     if not torch.equal(torch.cat([*pieces, *stream.flush()], 1)[None], expected):
-        raise _failed("codes", f"they differ for pieces of {PIECE} samples")
+        raise failed("codes", f"they differ for pieces of {PIECE} samples")
 
 
 def _check_machines(codec: SoundCodec, codes: Tensor, levels: int) -> None:
@@ -71,7 +71,7 @@ def _check_machines(codec: SoundCodec, codes: Tensor, levels: int) -> None:
     for name, setting in MACHINES.items():
         with setting():
             if codec.encode_tokens(codes, levels) != data:
-                raise _failed("tokens", f"{name}: other bytes")
+                raise failed("tokens", f"{name}: other bytes")
             _check_tokens(codec, data, codes, levels, name)
 
 
@@ -81,10 +81,10 @@ def _check_tokens(
     try:
         found = codec.decode_tokens(data, levels, codes.shape[2])
     except CodecError as error:
-        raise _failed("tokens", f"{where}: {error}") from error
+        raise failed("tokens", f"{where}: {error}") from error
     if not torch.equal(found, codes):
         share = 100 * float((found != codes).float().mean())
-        raise _failed("tokens", f"{where}: {share:.2f} % of them differ")
+        raise failed("tokens", f"{where}: {share:.2f} % of them differ")
 
 
 def _check_sizes(codec: SoundCodec) -> None:
@@ -93,9 +93,9 @@ def _check_sizes(codec: SoundCodec) -> None:
         try:
             back = codec.decompress(codec.compress(x))
         except CodecError as error:
-            raise _failed("sizes", f"{samples} samples: {error}") from error
+            raise failed("sizes", f"{samples} samples: {error}") from error
         if back.shape != x.shape or not bool(back.isfinite().all()):
-            raise _failed("sizes", f"{samples} samples came back as {back.shape}")
+            raise failed("sizes", f"{samples} samples came back as {back.shape}")
 
 
 def _point(
@@ -108,12 +108,7 @@ def _point(
         codes = codec.encode_codes(x, levels)
         coded = codec.code_tokens(codes, levels)
         size, estimate = len(coded.data[0]), coded.estimated_bits[0]
-        if not 8 * size <= 1.01 * estimate + 8 * 64:
-            raise _failed(
-                "bytes",
-                f"{size} bytes at {levels} levels; expected at most "
-                f"{1.01 * estimate / 8 + 64:.0f} for an estimate of {estimate / 8:.0f}",
-            )
+        check_bytes(size, estimate, f"{levels} levels")
         _check_tokens(codec, coded.data, codes, levels, f"{levels} levels")
         x_hat = codec.decode_codes(codes, levels)[..., : x.shape[-1]]
         rows.append(mean_scores([(x[0, 0], x_hat[0, 0])], codec.rate))
@@ -136,9 +131,3 @@ def _fixed(codec: SoundCodec, levels: int) -> dict[str, float]:
         return {}
     width = sum(math.log2(k) for k in codec.sizes[:levels])
     return {"fixed_kbps": codec.frame_rate * width / 1000}
-
-
-def _failed(check: str, what: str) -> ModelError:
-    return ModelError(
-        f"self-check '{check}' failed; {what}; this checkpoint is not a codec"
-    )

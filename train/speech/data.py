@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training speech: a folder, decoded once, cropped at random, reproducibly.
 
-Recordings become one flat int16 file (a memory map, shared by all workers). A crop
-begins at a sample drawn evenly from all training samples, so long recordings count by
-their length; the batch of step s is a function of (seed, s) alone. Whole speakers are
-held out where a table says who speaks:
+A crop begins at a sample drawn evenly from all training samples, so long recordings
+count by their length; the batch of step s is a function of (seed, s) alone. Whole
+speakers are held out where a table says who speaks:
 
     index.tsv, beside the folder or in it     columns file and speaker, maybe more
 """
@@ -12,92 +11,61 @@ held out where a table says who speaks:
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polycodec.errors import InputError
+from polycodec.train.cache import Progress, SignalCache
 
-SUFFIXES = {".flac", ".wav", ".ogg"}
 UNKNOWN = {"", "unknown"}  # speakers of whom nothing is known; always trained on
 
 
-def list_recordings(folder: Path) -> list[Path]:
-    """All recordings below ``folder``, sorted; InputError when there are none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"no recordings below {folder}; expected {sorted(SUFFIXES)}")
-    return found
+class SpeechCache(SignalCache):
+    """Recordings of a folder, (T,) int16 mono each, all of one sample rate."""
 
-
-def _samples(path: Path, rate: int) -> np.ndarray:
-    """Decode a recording to (T,) int16 mono; InputError names one that is broken."""
-    import soundfile
-
-    try:
-        samples, found = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"cannot decode the training recording {path}; {error}; remove it"
-        ) from error
-    if found != rate:
-        raise InputError(
-            f"{path} has {found} samples a second; this codec expects {rate}; convert "
-            f"the folder first, for example: ffmpeg -i IN -ar {rate} -ac 1 OUT.flac"
-        )
-    mono = samples.mean(axis=1)
-    return np.clip(np.round(mono * 32768), -32768, 32767).astype(np.int16)
-
-
-class SpeechCache:
-    """Decoded recordings of a folder as views of one memory-mapped int16 file."""
+    called = "recordings"
+    suffixes = (".flac", ".wav", ".ogg")
+    dtype = np.int16
 
     def __init__(
         self,
         folder: str | Path,
         cache: str | Path,
         rate: int,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        self.files = list_recordings(Path(folder))
-        stamp = f"{rate}" + "".join(f"{p.name}{p.stat().st_size}" for p in self.files)
-        key = hashlib.sha256(stamp.encode()).hexdigest()[:16]
-        base = Path(cache) / f"speech-{key}"
-        if not base.with_suffix(".json").exists():
-            self._decode(self.files, base, rate, progress)
-        self.lengths = json.loads(base.with_suffix(".json").read_text())
-        self.data = np.memmap(base.with_suffix(".raw"), np.int16, mode="r")
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.speakers = speakers_of(Path(folder), self.files)
+        self.rate = rate
+        super().__init__(folder, cache, progress)
+        self.lengths = [length for (length,) in self.shapes]
+        self.speakers = speakers_of(self.folder, self.files)
 
-    @staticmethod
-    def _decode(files: Sequence[Path], base: Path, rate: int, progress) -> None:
-        base.parent.mkdir(parents=True, exist_ok=True)
-        lengths = []
-        part = base.with_suffix(".part")
-        with open(part, "wb") as out:
-            for i, path in enumerate(files):
-                samples = _samples(path, rate)
-                lengths.append(len(samples))
-                out.write(samples.tobytes())
-                if progress:
-                    progress(i + 1, len(files))
-        if not sum(lengths):
-            raise InputError(f"the recordings in {files[0].parent} hold no samples")
-        part.rename(base.with_suffix(".raw"))
-        base.with_suffix(".json").write_text(json.dumps(lengths))
+    def settings(self) -> str:
+        """See `SignalCache.settings`."""
+        return f"{self.rate}"
 
-    def __len__(self) -> int:
-        return len(self.lengths)
+    def decode(self, path: Path) -> np.ndarray[Any, Any]:
+        """See `SignalCache.decode`; InputError also for another sample rate."""
+        import soundfile
 
-    def __getitem__(self, i: int) -> np.ndarray:
-        """Recording i, (T,) int16, read-only."""
-        return self.data[self.starts[i] : self.starts[i + 1]]
+        try:
+            samples, found = soundfile.read(path, dtype="float32", always_2d=True)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"cannot decode the training recording {path}; {error}; remove it"
+            ) from error
+        if found != self.rate:
+            raise InputError(
+                f"{path} has {found} samples a second; this codec expects "
+                f"{self.rate}; convert the folder first, for example: ffmpeg -i IN "
+                f"-ar {self.rate} -ac 1 OUT.flac"
+            )
+        mono = samples.mean(axis=1)
+        return np.clip(np.round(mono * 32768), -32768, 32767).astype(np.int16)
 
 
 def speakers_of(folder: Path, files: Sequence[Path]) -> list[str] | None:
@@ -145,7 +113,7 @@ class SpeechSource:
         crops = np.stack([self._crop(rng) for _ in range(self.batch)])
         return torch.from_numpy(crops)[:, None], rng
 
-    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+    def _crop(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         at = int(rng.integers(self.ends[-1]))
         which = int(np.searchsorted(self.ends, at, side="right"))
         whole = self.recordings[self.train[which]]

@@ -3,12 +3,12 @@
 
 training crops, every rate ─► grids of the exact layers ─► certificates
 file read back, in float16 ─► integers of training recordings ─► tables
-file read back ─► held-out recordings ─► selfcheck_speech.py
+file read back ─► held-out recordings ─► check.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import load_codec
-from polycodec.codecs.families.latent_speech import LatentSpeechCodec
 from polycodec.codecs.measures.speech import VALIDATION, rules
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.entropy_models.priors.shifted import ShiftedCounter
-from polycodec.train.image.export import as_row, certificate_table
-from polycodec.train.sections import TrainConfig
+from polycodec.registry import register
+from polycodec.train.export import Recipe, as_row, certificate_table
 from polycodec.train.speech.check import self_check
 from polycodec.train.speech.data import SpeechCache
 from polycodec.train.speech.export import signal, some
@@ -31,50 +30,50 @@ CALIBRATION_BATCHES = 4  # of training crops, every rate each
 FITTED_SECONDS = 1200  # of training recordings whose integers are counted, at most
 
 
-def write(
-    codec: LatentSpeechCodec,
-    config: TrainConfig,
-    part: Path,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Freeze ``codec`` and write it to ``part``; returns what the card says of it."""
-    recordings = SpeechCache(config.data.train, config.data.cache, codec.rate)
-    source = speech_source(config, recordings, codec.rate, codec.hop)
-    stored = {"name": config.codec.name, **config.codec.options()}
-    held_out = [signal(recordings[i]) for i in source.held_out]
-    held_out = held_out[: config.eval.utterances]
-    crops = [source.batch_at(step)[0] for step in range(CALIBRATION_BATCHES)]
-    before = estimated(codec, held_out)
-    say(f"calibrating on {sum(len(x) for x in crops)} crops")
-    certificates = codec.freeze(lambda codec: estimated(codec, crops))
-    say(certificate_table(certificates))
-    after = estimated(codec, held_out)
-    codec.save(part, stored)
-    codec = load_codec(part)  # weights are rounded now: these integers are final
-    plain = coded(codec, held_out)
-    chosen = some(recordings, source.train, FITTED_SECONDS * codec.rate)
-    counted = fit_tables(codec, [signal(recordings[i]) for i in chosen])
-    say(f"tables fitted to {counted / 1e6:.1f} M integers of {len(chosen)} recordings")
-    fitted = coded(codec, held_out)
-    codes = [codec.encode_codes(x) for x in held_out]
-    codec.save(part, stored)
-    codec = load_codec(part)
-    levels = validation_levels(config.eval.levels, codec.levels)
-    points = self_check(codec, held_out, codes, levels, say)
-    return {
-        "rate": codec.rate,
-        "rates": codec.levels,
-        "freezing": f"{100 * (after / before - 1):+.3f} % rate",
-        "tables": f"{100 * (fitted / plain - 1):+.3f} % rate by fitting them",
-        "recordings": f"{len(recordings)} in {Path(config.data.train).name}",
-        "validation": points,
-        "measures": rules(VALIDATION),
-        "certificate": [as_row(c) for c in certificates],
-    }
+@register("recipe/speech/latent")
+@register("recipe/speech/latent-speech")  # as the family is called in older configs
+class LatentSpeechRecipe(Recipe):
+    """The latent family on speech."""
+
+    def write(self, codec: Any, part: Path) -> dict[str, Any]:
+        """See `Recipe.write`."""
+        config, say = self.config, self.say
+        recordings = SpeechCache(config.data.train, config.data.cache, codec.rate)
+        source = speech_source(config, recordings, codec.rate, codec.hop)
+        held_out = [signal(recordings[i]) for i in source.held_out]
+        held_out = held_out[: config.eval.utterances]
+        crops = [source.batch_at(step)[0] for step in range(CALIBRATION_BATCHES)]
+        before = estimated(codec, held_out)
+        say(f"calibrating on {sum(len(x) for x in crops)} crops")
+        certificates = codec.freeze(lambda codec: estimated(codec, crops))
+        say(certificate_table(certificates))
+        after = estimated(codec, held_out)
+        codec.save(part, self.stored)
+        codec = load_codec(part)  # weights are rounded now: these integers are final
+        plain = coded(codec, held_out)
+        chosen = some(recordings, source.train, FITTED_SECONDS * codec.rate)
+        counted = fit_tables(codec, [signal(recordings[i]) for i in chosen])
+        say(f"tables fitted to {counted / 1e6:.1f} M integers of {len(chosen)} files")
+        fitted = coded(codec, held_out)
+        codes = [codec.encode_codes(x) for x in held_out]
+        codec.save(part, self.stored)
+        codec = load_codec(part)
+        levels = validation_levels(config.eval.levels, codec.levels)
+        points = self_check(codec, held_out, codes, levels, say)
+        return {
+            "rate": codec.rate,
+            "rates": codec.levels,
+            "freezing": f"{100 * (after / before - 1):+.3f} % rate",
+            "tables": f"{100 * (fitted / plain - 1):+.3f} % rate by fitting them",
+            "recordings": f"{len(recordings)} in {Path(config.data.train).name}",
+            "validation": points,
+            "measures": rules(VALIDATION),
+            "certificate": [as_row(c) for c in certificates],
+        }
 
 
 @torch.no_grad()
-def estimated(codec: LatentSpeechCodec, signals: Sequence[Tensor]) -> float:
+def estimated(codec: Any, signals: Sequence[Tensor]) -> float:
     """Estimated bits of signals (B, 1, T) at every rate together, without noise."""
     bits = 0.0
     for x in signals:
@@ -86,7 +85,7 @@ def estimated(codec: LatentSpeechCodec, signals: Sequence[Tensor]) -> float:
     return bits
 
 
-def coded(codec: LatentSpeechCodec, signals: Sequence[Tensor]) -> float:
+def coded(codec: Any, signals: Sequence[Tensor]) -> float:
     """Bits of signals (1, 1, T) at the middle rate by the integer tables."""
     levels = (codec.levels + 1) // 2
     codes = [codec.encode_codes(x, levels) for x in signals]
@@ -94,7 +93,7 @@ def coded(codec: LatentSpeechCodec, signals: Sequence[Tensor]) -> float:
 
 
 @torch.no_grad()
-def fit_tables(codec: LatentSpeechCodec, signals: Sequence[Tensor]) -> int:
+def fit_tables(codec: Any, signals: Sequence[Tensor]) -> int:
     """Count integers of signals at every rate and refit; returns how many were seen."""
     counter = ShiftedCounter()
     for x in signals:

@@ -7,13 +7,16 @@ import math
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from polycodec.codecs.measures import speech as measures
 from polycodec.errors import InputError, UsageError
+from polycodec.registry import register
+from polycodec.train.config import TrainConfig
+from polycodec.train.log import RunLog
 from polycodec.train.speech.adversary import Adversary
 from polycodec.train.speech.balancer import Balancer
 from polycodec.train.speech.data import SpeechCache, SpeechSource
@@ -26,13 +29,19 @@ from polycodec.train.speech.stages import (
 )
 from polycodec.train.task import Task
 
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
 VALIDATION_BATCH = 4
 
 
+@register("task/speech/token")
 class SpeechTask(Task):
     """The token family on speech."""
 
-    def __init__(self, codec, config, fabric, log) -> None:
+    def __init__(
+        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+    ) -> None:
         super().__init__(codec, config, fabric, log)
         data = config.data
         self.rate, self.hop = codec.rate, codec.hop
@@ -77,7 +86,7 @@ class SpeechTask(Task):
         self.model.train()
         return z
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Spectral and waveform terms of a batch, and what the quantizer adds."""
         x, rng = self.source.batch_at(step, self.fabric.global_rank)
         torch.manual_seed(int(rng.integers(2**62)))
@@ -175,15 +184,13 @@ class SpeechTask(Task):
             "used": usage["used"],
         }
 
-    @staticmethod
-    def line(values: dict[str, float]) -> str:
-        """Loss and its terms."""
+    def line(self, values: dict[str, float]) -> str:
+        """Return the loss and its terms."""
         hidden = ("norm", "lr")
         return "  ".join(f"{k} {v:.3f}" for k, v in values.items() if k not in hidden)
 
-    @staticmethod
-    def rows(rows: list[dict[str, Any]]) -> str:
-        """kbps and measures of every number of levels."""
+    def rows(self, rows: list[dict[str, Any]]) -> str:
+        """Return kbps and measures of every number of levels."""
         texts = []
         for row in rows:
             head = f"{row['kbps']:.2f} kbps" if row["levels"] else "unquantized"

@@ -15,12 +15,18 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from polycodec.registry import register
+from polycodec.train.config import TrainConfig
+from polycodec.train.log import RunLog
 from polycodec.train.speech.task import SpeechTask
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 MOST = 1.0  # of |log(kbps / wanted)| counts at once
 
@@ -30,10 +36,14 @@ def geometric(ends: tuple[float, float], count: int) -> Tensor:
     return torch.logspace(0, 1, count, ends[1] / ends[0]) * ends[0]
 
 
+@register("task/speech/latent")
+@register("task/speech/latent-speech")  # as the family is called in older configs
 class LatentSpeechTask(SpeechTask):
     """Rounding latents from step ``stages.unquantized`` on."""
 
-    def __init__(self, codec, config, fabric, log) -> None:
+    def __init__(
+        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+    ) -> None:
         super().__init__(codec, config, fabric, log)
         rates = config.rates
         self.wanted = geometric(rates.kbps, codec.levels)
@@ -49,7 +59,7 @@ class LatentSpeechTask(SpeechTask):
         self.log.event("steps", step, seconds=round(spent, 2))
         return ("steps.", "entropy.level_index")
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Distance of a batch, and the cost of its bits."""
         x, rng = self.source.batch_at(step, self.fabric.global_rank)
         torch.manual_seed(int(rng.integers(2**62)))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of decoded signals: what it holds is what lies in the folder."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polycodec.errors import InputError
+from polycodec.train.image.data import ImageCache
+
+
+def image(path: pathlib.Path, value: int) -> None:
+    """A file whose size does not depend on ``value``."""
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full((4, 6, 3), value, np.uint8)).save(path, "ppm")
+
+
+def values(folder: pathlib.Path, cache: pathlib.Path, progress=None) -> list[int]:
+    held = ImageCache(folder, cache, progress)
+    assert held.shapes == [(4, 6, 3)] * len(held)
+    return [int(held[i].min()) for i in range(len(held))]
+
+
+def test_two_folders_of_equal_names_and_sizes_do_not_collide(tmp_path):
+    for folder, value in (("a", 3), ("b", 4)):
+        image(tmp_path / folder / "0.ppm", value)
+    assert values(tmp_path / "a", tmp_path / "cache") == [3]
+    assert values(tmp_path / "b", tmp_path / "cache") == [4]
+
+
+def test_an_edit_of_equal_size_is_seen_and_nothing_else_is_decoded(tmp_path):
+    folder, cache, decoded = tmp_path / "a", tmp_path / "cache", []
+    image(folder / "0.ppm", 3)
+    for _ in range(2):
+        assert values(folder, cache, lambda *at: decoded.append(at)) == [3]
+    assert decoded == [(1, 1)]
+    before = (folder / "0.ppm").stat()
+    image(folder / "0.ppm", 5)
+    os.utime(folder / "0.ppm", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert (folder / "0.ppm").stat().st_size == before.st_size
+    assert values(folder, cache) == [5]
+
+
+@pytest.mark.parametrize("suffix", [".raw", ".json"])
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_leftovers_are_filled_anew(tmp_path, suffix, content):
+    image(tmp_path / "a/0.ppm", 3)
+    values(tmp_path / "a", tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob(f"*{suffix}")
+    kept.write_bytes(content)
+    assert values(tmp_path / "a", tmp_path / "cache") == [3]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    image(tmp_path / "a/0.ppm", 3)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file.*data\.cache"):
+        values(tmp_path / "a", tmp_path / "file/cache")
+
+
+def test_a_full_disk_leaves_nothing_and_is_named(tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    image(tmp_path / "a/0.ppm", 3)
+    monkeypatch.setattr(pathlib.Path, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        values(tmp_path / "a", tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())

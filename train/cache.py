@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoded training signals of a folder: one flat file, a memory map of all workers.
+
+    <cache>/<key>.raw     samples of all files, one after the other
+    <cache>/<key>.json    their shapes
+
+Decoding an AVIF takes longer than training on a crop of it, so a folder is decoded
+once. The key is a hash of where each file lies, its size and when it was last changed:
+what was edited, added or moved is decoded anew. Two runs may fill one cache at once.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from polycodec.errors import InputError
+
+Progress = Callable[[int, int], None]
+
+
+class SignalCache(abc.ABC):
+    """Decoded files of a folder as views of one file; InputError when there are none.
+
+    ``progress`` is called with files done and files there are.
+    """
+
+    called: ClassVar[str]  # what the files are, for people
+    suffixes: ClassVar[Collection[str]]
+    dtype: ClassVar[type[np.generic]]
+
+    def __init__(
+        self, folder: str | Path, cache: str | Path, progress: Progress | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        every = self.folder.rglob("*")
+        self.files = sorted(p for p in every if p.suffix.lower() in self.suffixes)
+        if not self.files:
+            raise InputError(
+                f"no {self.called} below {folder}; expected {sorted(self.suffixes)}"
+            )
+        base = Path(cache) / f"{self.called}-{self._key()}"
+        shapes = self._shapes_in(base)
+        if shapes is None:
+            try:
+                shapes = self._fill(base, progress)
+            except OSError as error:
+                raise InputError(
+                    f"cannot keep decoded {self.called} in {cache}; {error}; free "
+                    "space, or choose another data.cache"
+                ) from error
+        self.shapes: list[tuple[int, ...]] = shapes
+        self.data = np.memmap(base.with_suffix(".raw"), self.dtype, mode="r")
+        self.starts = np.cumsum([0, *map(math.prod, shapes)])
+
+    @abc.abstractmethod
+    def decode(self, path: Path) -> np.ndarray[Any, Any]:
+        """Decode a file to an array of ``dtype``; InputError names a broken one."""
+
+    def settings(self) -> str:
+        """What else than the files decides the samples; part of the key."""
+        return ""
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, i: int) -> np.ndarray[Any, Any]:
+        """Signal i as `decode` gave it, read-only."""
+        return self.data[self.starts[i] : self.starts[i + 1]].reshape(self.shapes[i])
+
+    def _key(self) -> str:
+        sha = hashlib.sha256(self.settings().encode())
+        for path in self.files:
+            state = path.stat()
+            line = f"\n{path.resolve()}\t{state.st_size}\t{state.st_mtime_ns}"
+            sha.update(line.encode(errors="surrogateescape"))
+        return sha.hexdigest()[:16]
+
+    def _shapes_in(self, base: Path) -> list[tuple[int, ...]] | None:
+        """Shapes of what is kept, or None where it is not there or not whole."""
+        try:
+            kept = json.loads(base.with_suffix(".json").read_text())
+            shapes = [tuple(shape) for shape in kept]
+            size = base.with_suffix(".raw").stat().st_size
+        except (OSError, ValueError, TypeError):
+            return None
+        whole = sum(map(math.prod, shapes)) * np.dtype(self.dtype).itemsize
+        return shapes if len(shapes) == len(self.files) and size == whole else None
+
+    def _fill(self, base: Path, progress: Progress | None) -> list[tuple[int, ...]]:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        part = base.with_suffix(f".{secrets.token_hex(4)}.part")
+        shapes = []
+        try:
+            with open(part, "wb") as out:
+                for i, path in enumerate(self.files):
+                    samples = self.decode(path)
+                    shapes.append(samples.shape)
+                    out.write(samples.tobytes())
+                    if progress:
+                        progress(i + 1, len(self.files))
+            if not part.stat().st_size:
+                raise InputError(f"the {self.called} below {self.folder} are empty")
+            part.replace(base.with_suffix(".raw"))
+            part.write_text(json.dumps(shapes))
+            part.replace(base.with_suffix(".json"))
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        return shapes
