@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which implementation codes: the C library, or NumPy where there is none.
 
-A back end is a module with ``rows``, ``encode_pass`` and ``decode_pass``, and for
-passes with priors ``prior_rows``, ``encode_prior`` and ``decode_prior``; all give the
-same bytes. POLYCODEC_CODER=numpy|native forces one for the whole process,
+A back end is a module with ``rows``, ``cost``, ``encode_pass`` and ``decode_pass``, and
+for passes with priors ``prior_rows``, ``encode_prior`` and ``decode_prior``; all give
+the same bytes. POLYCODEC_CODER=numpy|native forces one for the whole process,
 POLYCODEC_SIMD=scalar|avx2|avx512 (on AArch64 scalar|neon) what the C library uses,
-POLYCODEC_THREADS how many threads (see threads.py).
+POLYCODEC_THREADS how many threads (host/threads.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from types import ModuleType
 
 from polycodec.cuda import reference
 from polycodec.cuda.host import native
+from polycodec.cuda.host.library import library, loaded
 from polycodec.errors import UsageError
 
 NAMES = ("auto", "native", "numpy")
@@ -29,16 +30,12 @@ def select(name: str = "auto") -> ModuleType:
         name = os.environ.get("POLYCODEC_CODER", "auto") or "auto"
     if name not in NAMES:
         raise UsageError(f"unknown coder back end '{name}'; expected one of {NAMES}")
-    if name == "numpy" or (name == "auto" and native.library() is None):
+    if name == "numpy" or (name == "auto" and library() is None):
         return reference
-    if native.library() is None:
-        raise UsageError(
-            f"the native coder is not at hand: {native.reason()}; build it with "
-            "'python -m polycodec.cuda.host.build' or use POLYCODEC_CODER=numpy"
-        )
+    loaded()
     return native
 
 
 def backend() -> str:
     """Return the name of the back end in use: "native" or "numpy"."""
-    return select().NAME
+    return str(select().NAME)

@@ -19,19 +19,19 @@ give the same bytes. Reference: Duda 2013 (arXiv 1311.2540); Giesen 2014
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from polycodec.cuda.framing import LOWER
+from polycodec.cuda.host.abi import entries
+from polycodec.cuda.kept import Kept
 from polycodec.cuda.lanes import Lanes
 from polycodec.cuda.priors.integer_cdf import (
     ESCAPE_COST,
     PRECISION,
     check_symbols,
-    entries,
     estimate,
 )
 from polycodec.cuda.tables import TableSet
@@ -47,11 +47,15 @@ NAME = "numpy"
 
 def rows(
     tables: TableSet, symbols: np.ndarray, indexes: np.ndarray
-) -> tuple[np.ndarray, int, np.ndarray]:
-    """Return rows (n,) uint32, their cost in 1/256 bits, positions of escapes."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (n,) uint32, positions of escapes."""
     found = tables.rows(symbols, indexes)
-    cost = int(tables.costs[found].sum(dtype=np.int64))
-    return found, cost, np.flatnonzero(tables.is_escape[found])
+    return found, np.flatnonzero(tables.is_escape[found])
+
+
+def cost(tables: TableSet, rows: np.ndarray) -> int:
+    """Return the cost of rows (n,) in 1/256 bit."""
+    return int(tables.costs[rows].sum(dtype=np.int64))
 
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
@@ -91,7 +95,7 @@ def prior_rows(
     found = prior.intervals(symbols)
     escaped = np.flatnonzero(found.escaped)
     cost = int(estimate(found.freqs).sum()) + ESCAPE_COST * escaped.size
-    return entries(found), cost, escaped
+    return entries(found.starts, found.freqs), cost, escaped
 
 
 def encode_prior(rows: np.ndarray, lanes: Lanes) -> None:
@@ -103,7 +107,7 @@ def encode_prior(rows: np.ndarray, lanes: Lanes) -> None:
 
 def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarray:
     """Decode the next pass. indexes: (n,) table of each symbol. Returns int32."""
-    prepared = _prepare(tables)
+    prepared = _PREPARED.get(tables, lambda: _Prepared(tables))
     slots = indexes.astype(np.int64) << tables.precision  # each table's first one
     symbols = np.empty(indexes.size, dtype=np.int32)
     for chunk, part in enumerate(lanes.split(indexes.size)):
@@ -208,10 +212,4 @@ class _Prepared:
         self.row_of_slot = np.repeat(np.arange(tables.freqs.size), tables.freqs)
 
 
-_PREPARED: weakref.WeakKeyDictionary[TableSet, _Prepared] = weakref.WeakKeyDictionary()
-
-
-def _prepare(tables: TableSet) -> _Prepared:
-    if tables not in _PREPARED:
-        _PREPARED[tables] = _Prepared(tables)
-    return _PREPARED[tables]
+_PREPARED: Kept[_Prepared] = Kept()

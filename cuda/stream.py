@@ -44,6 +44,7 @@ class _Pass:
     rows: np.ndarray  # (n,) uint16 or uint32, or ENTRY without tables
     escaped: np.ndarray  # (e,) int64, positions that carry a raw value
     values: np.ndarray  # (e,) int16
+    cost: int | None  # in 1/256 bit; None: nobody has asked for it yet
 
 
 class StreamEncoder:
@@ -51,8 +52,6 @@ class StreamEncoder:
 
     def __init__(self, *, backend: str = "auto") -> None:
         self._passes: list[_Pass] = []
-        self._cost = 0
-        self._uncounted: list[_Pass] = []  # whose cost nobody has asked for yet
         self._open = True
         self._backend = select(backend)
 
@@ -71,8 +70,9 @@ class StreamEncoder:
                 f"a pass has {symbols.size} symbols but {indexes.size} indexes; "
                 "every symbol needs one index"
             )
-        found = self._backend.rows(tables, symbols, indexes)
-        self._append(tables, symbols, *found)
+        rows, escaped = self._backend.rows(tables, symbols, indexes)
+        values = symbols[escaped].astype(np.int16)
+        self._passes.append(_Pass(tables, rows, escaped, values, None))
 
     def put_prior(self, symbols: Any, prior: Mixture | Categorical) -> None:
         """Append one pass of symbols with a distribution each.
@@ -82,29 +82,18 @@ class StreamEncoder:
         """
         self._require_open()
         symbols = _integers(symbols, "symbols")
-        self._append(None, symbols, *self._backend.prior_rows(prior, symbols))
-
-    def _append(
-        self,
-        tables: TableSet | None,
-        symbols: np.ndarray,
-        rows: np.ndarray,
-        cost: int | None,
-        escaped: np.ndarray,
-    ) -> None:
+        rows, cost, escaped = self._backend.prior_rows(prior, symbols)
         values = symbols[escaped].astype(np.int16)
-        self._passes.append(_Pass(tables, rows, escaped, values))
-        if cost is None:
-            self._uncounted.append(self._passes[-1])
-        else:
-            self._cost += cost
+        self._passes.append(_Pass(None, rows, escaped, values, cost))
 
     def estimated_bytes(self) -> int:
         """Return the ideal size of what was put so far, without lanes' states."""
-        for one in self._uncounted:
-            self._cost += self._backend.cost(one.tables, one.rows)
-        self._uncounted.clear()
-        return -(-self._cost // (8 * COST_UNIT))
+        total = 0
+        for one in self._passes:
+            if one.cost is None:
+                one.cost = int(self._backend.cost(one.tables, one.rows))
+            total += one.cost
+        return -(-total // (8 * COST_UNIT))
 
     def finish(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
-from polycodec.cuda.host import native
+from polycodec.cuda.host.library import SIMD
 
 GOLDEN = json.loads(
     (pathlib.Path(__file__).parent / "golden" / "coder.json").read_text()
@@ -48,7 +48,7 @@ def force(name: str) -> str:
 
     A test that names a level uses the fixture `coder_settings`.
     """
-    if name not in native.SIMD:
+    if name not in SIMD:
         return name
     os.environ["POLYCODEC_SIMD"] = name
     return "native"

@@ -22,7 +22,7 @@ from polycodec.cuda import (
     StreamEncoder,
     TableSet,
 )
-from polycodec.cuda.host import native
+from polycodec.cuda.host.library import SIMD, library
 from polycodec.cuda.priors.integer_cdf import PRECISION
 from polycodec.cuda.priors.mixture import MEAN_LIMIT
 
@@ -30,8 +30,8 @@ CASES = int(os.environ.get("POLYCODEC_TEST_CASES", "40"))
 GOLDEN = json.loads(
     (pathlib.Path(__file__).parent / "golden" / "priors.json").read_text()
 )
-BEST = -1 if native.library() is None else native.library().best_simd
-LEVELS = ("numpy", *native.SIMD[: BEST + 1])
+BEST = -1 if library() is None else library().best_simd
+LEVELS = ("numpy", *SIMD[: BEST + 1])
 every_level = pytest.mark.parametrize("simd", LEVELS)
 property_test = settings(
     max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck)

@@ -17,7 +17,6 @@ here: not yet measured.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from polycodec.cuda.device import layouts
 from polycodec.cuda.device.chunks import Chunks, Runtime, check_end, frames, upload
 from polycodec.cuda.device.priors import BatchCategorical, BatchMixture, PriorOnDevice
 from polycodec.cuda.framing import CHECKSUMS, read_frame, write_frame
+from polycodec.cuda.kept import Kept
 from polycodec.cuda.stream import choose_lanes
 from polycodec.cuda.tables import COST_UNIT, TableSet
 from polycodec.errors import BitstreamError, InputError, UsageError
@@ -48,16 +48,11 @@ class _OnDevice:
         self.encoder_struct = self.encoder.struct(device.pointer(self._encoder))
 
 
-_TABLES: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary] = (
-    weakref.WeakKeyDictionary()
-)
+_TABLES: Kept[Kept[_OnDevice]] = Kept()  # by device, then by set
 
 
 def _on_device(tables: TableSet, device: Runtime) -> _OnDevice:
-    known = _TABLES.setdefault(device, weakref.WeakKeyDictionary())
-    if tables not in known:
-        known[tables] = _OnDevice(tables, device)
-    return known[tables]
+    return _TABLES.get(device, Kept).get(tables, lambda: _OnDevice(tables, device))
 
 
 @dataclass

@@ -234,7 +234,7 @@ const Kernel KERNELS[] = {
 #define API extern "C" __attribute__((visibility("default")))
 
 // Sizes that device/layouts.py must agree with.
-API int polycodec_sizeof(int which) {
+API int polycodec_emulated_sizeof(int which) {
     const size_t sizes[] = {sizeof(rans::Chunk),  sizeof(rans::WarpChunks),
                             sizeof(rans::Pass),   sizeof(rans::Found),
                             sizeof(rans::Survey), sizeof(rans::Collect),

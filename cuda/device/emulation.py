@@ -73,12 +73,14 @@ def library() -> ctypes.CDLL:
     loaded.polycodec_emulate.argtypes = (ctypes.c_char_p, ctypes.c_void_p) + (
         ctypes.c_uint32,
     ) * 5
-    mirrors = (layouts.CHUNK.itemsize, layouts.WARP_CHUNKS.itemsize)
-    mirrors += (ctypes.sizeof(layouts.Pass), layouts.FOUND.itemsize)
-    mirrors += (ctypes.sizeof(layouts.Survey), ctypes.sizeof(layouts.Collect))
-    mirrors += (ctypes.sizeof(layouts.Checksum), ctypes.sizeof(layouts.PriorPass))
-    mirrors += (ctypes.sizeof(layouts.PriorSurvey),)
-    found = tuple(loaded.polycodec_sizeof(i) for i in range(len(mirrors)))
+    mirrors = (
+        *(layouts.CHUNK.itemsize, layouts.WARP_CHUNKS.itemsize),
+        *(ctypes.sizeof(layouts.Pass), layouts.FOUND.itemsize),
+        *(ctypes.sizeof(layouts.Survey), ctypes.sizeof(layouts.Collect)),
+        *(ctypes.sizeof(layouts.Checksum), ctypes.sizeof(layouts.PriorPass)),
+        ctypes.sizeof(layouts.PriorSurvey),
+    )
+    found = tuple(loaded.polycodec_emulated_sizeof(i) for i in range(len(mirrors)))
     assert found == mirrors, f"device/layouts.py has {mirrors} bytes, kernels.h {found}"
     return loaded
 

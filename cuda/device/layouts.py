@@ -16,8 +16,10 @@ import ctypes
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from polycodec.cuda.framing import LOWER, Frame
+from polycodec.cuda.host.abi import entries
 from polycodec.cuda.lanes import split_pass
 from polycodec.cuda.mini import START
 from polycodec.cuda.tables import TableSet
@@ -129,11 +131,15 @@ class Blob:
     guesses), "large" (shared, 16-bit guesses) or "far" (too big for it).
     """
 
-    def __init__(self, tables: TableSet, data: np.ndarray, kind: str, bits: int):
+    def __init__(
+        self, tables: TableSet, data: np.ndarray, kind: str, bits: int
+    ) -> None:
         self.data, self.kind = data, kind
         self.shared = 0 if kind == "far" else data.nbytes
-        self._numbers = (data.nbytes // 16, tables.precision, len(tables))
-        self._numbers += (tables.freqs.size, bits, int(tables.has_escape.any()))
+        self._numbers = (
+            *(data.nbytes // 16, tables.precision, len(tables)),
+            *(tables.freqs.size, bits, int(tables.has_escape.any())),
+        )
 
     def struct(self, pointer: int) -> TableBlob:
         """Return the kernels' view; ``pointer``: where ``data`` was put."""
@@ -169,12 +175,7 @@ def _decoder_data(tables: TableSet, bits: int, guess: np.dtype) -> np.ndarray:
 
 def encoder_blob(tables: TableSet, limit: int) -> Blob:
     """Rows for the encoder; in shared memory if they fit ``limit`` bytes."""
-    row = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
-    rows = np.zeros(tables.freqs.size, dtype=row)
-    rows["start"], rows["freq"] = tables.starts, tables.freqs
-    # An empty escape's row is never coded; 2^32 / 1 does not fit: 2^32 - 1 does.
-    divisor = np.maximum(tables.freqs.astype(np.uint64), 1)
-    rows["reciprocal"] = np.minimum((1 << 32) // divisor, (1 << 32) - 1)
+    rows = entries(tables.starts, tables.freqs)
     data = _join(rows, tables.first.astype(np.uint32), tables.minimum)
     return Blob(tables, data, "near" if data.nbytes <= limit else "far", 0)
 
@@ -238,16 +239,16 @@ def _chunks(shapes: Sequence[tuple[int, int]], mini: Sequence[bool]) -> np.ndarr
     return chunks
 
 
-def _ranges(chunks: np.ndarray, name: str, sizes: Sequence[int], at: str) -> None:
+def _ranges(chunks: np.ndarray, name: str, sizes: ArrayLike, at: str) -> None:
     """Give each chunk its own range of an array; it starts from ``at``."""
-    sizes = np.asarray(sizes, np.int64)
-    if sizes.size and sizes.max() > MAX_SYMBOLS:
+    lengths = np.asarray(sizes, np.int64)
+    if lengths.size and lengths.max() > MAX_SYMBOLS:
         raise InputError(
-            f"a chunk of {sizes.max()} words; a device takes at most {MAX_SYMBOLS}; "
+            f"a chunk of {lengths.max()} words; a device takes at most {MAX_SYMBOLS}; "
             "use more chunks"
         )
-    chunks[f"{name}_end"] = np.cumsum(sizes)
-    chunks[f"{name}_begin"] = chunks[f"{name}_end"] - sizes
+    chunks[f"{name}_end"] = np.cumsum(lengths)
+    chunks[f"{name}_begin"] = chunks[f"{name}_end"] - lengths
     chunks[name] = chunks[at]
 
 

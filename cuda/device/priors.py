@@ -11,14 +11,13 @@ by the kernels, and the coders' `finish` tells.
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polycodec.cuda.device import layouts
-from polycodec.cuda.host.native_priors import scale_rows
+from polycodec.cuda.kept import Kept
 from polycodec.cuda.priors.categorical import MAX_VALUES, POWERS
 from polycodec.cuda.priors.integer_cdf import PRECISION
 from polycodec.cuda.priors.mixture import MAX_COMPONENTS, ScaleSet, phi_table
@@ -138,9 +137,7 @@ class _Powers:
 
 
 _POWERS = _Powers()
-_TABLES: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary] = (
-    weakref.WeakKeyDictionary()
-)
+_TABLES: Kept[Kept[Any]] = Kept()  # by device, then by scales
 
 
 def _blob(key: ScaleSet | _Powers) -> np.ndarray:
@@ -149,12 +146,9 @@ def _blob(key: ScaleSet | _Powers) -> np.ndarray:
         return POWERS.view(np.uint8)
     phi = phi_table().tobytes()
     phi += bytes(-len(phi) % 16)
-    return np.frombuffer(phi + scale_rows(key).tobytes(), np.uint8)
+    return np.frombuffer(phi + key.rows.tobytes(), np.uint8)
 
 
 def _on_device(key: ScaleSet | _Powers, device: Runtime) -> Any:
     """Return the blob on the device, brought there once."""
-    known = _TABLES.setdefault(device, weakref.WeakKeyDictionary())
-    if key not in known:
-        known[key] = device.upload(_blob(key))
-    return known[key]
+    return _TABLES.get(device, Kept).get(key, lambda: device.upload(_blob(key)))

@@ -11,8 +11,8 @@
 
 #include <immintrin.h>
 
-// Every function carries its target, so that no compiler flag is needed and nothing of
-// it leaks into code that other processors run.
+// Every function names its target, so that no compiler flag is needed and no other
+// function uses these instructions.
 #define TARGET __attribute__((target("avx2,bmi2,popcnt")))
 #define INLINE TARGET inline __attribute__((always_inline))
 
@@ -136,7 +136,7 @@ struct Decoder {
         V x[N / 8], y[N / 8], index[N / 8];
         for (u32 v = 0; v < N / 8; ++v) x[v] = _mm256_loadu_si256((V *)(states + 8 * v));
         i64 i = run.begin;
-        // A word for every lane is there, so eight can be read for each eight lanes.
+        // With a word for every lane left, each eight lanes may read eight of them.
         for (; i + N <= run.end && end - at >= (i64)N; i += N) {
             V wrong = _mm256_setzero_si256();
             for (u32 v = 0; v < N / 8; ++v) {
@@ -218,7 +218,7 @@ struct Encoder {
             _mm256_permutevar8x32_epi32(x, load_permutation(PERMUTATIONS.gather[set])),
             all(0xFFFF));
         const V packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 8);
-        // Closed up at the top; what else stands in the eight is written over later.
+        // The set's words are the last of the eight; later ones overwrite the others.
         _mm_storeu_si128((__m128i *)(at - 8), _mm256_castsi256_si128(packed));
         at -= __builtin_popcount(set);
         x = _mm256_blendv_epi8(_mm256_srli_epi32(x, 16), x, fits);
@@ -259,17 +259,17 @@ struct Encoder {
 };
 
 template <u32 N, class Row>
-TARGET void encode_with(const EncodeJob &job, const Row *rows, Run &run) {
+TARGET void encode_with(const EncodeJob &job, Run &run) {
     const i32 precision = job.t->precision;
-    const Encoder<N, Row> encoder = {*job.t, *job.l, rows, _mm_cvtsi32_si128(precision),
+    const Encoder<N, Row> encoder = {*job.t, *job.l, (const Row *)job.rows,
+                                     _mm_cvtsi32_si128(precision),
                                      _mm_cvtsi32_si128(32 - precision)};
     encoder.run(run);
 }
 
 template <u32 N>
 void encode_lanes(const EncodeJob &job, Run &run) {
-    job.short_rows ? encode_with<N>(job, job.short_rows, run)
-                   : encode_with<N>(job, job.rows, run);
+    job.row_bytes == 2 ? encode_with<N, u16>(job, run) : encode_with<N, u32>(job, run);
 }
 
 void encode(const EncodeJob &job, Run *runs, i32 count) {
@@ -284,7 +284,6 @@ template <class Index>
 TARGET i64 find_rows(RowsJob &job, i64 i, i64 end) {
     const RansTables &t = *job.t;
     const Index *indexes = (const Index *)job.indexes;
-    V cost = _mm256_setzero_si256();  // 4 sums of 64 bits
     for (; i + 8 <= end; i += 8) {
         const V index = load_indexes(indexes + i);
         if (set_of(at_least(index, all((u32)t.count)))) break;
@@ -294,21 +293,13 @@ TARGET i64 find_rows(RowsJob &job, i64 i, i64 end) {
         const V above = _mm256_sub_epi32(symbol, minimum);
         if (set_of(at_least(above, _mm256_srli_epi32(range, 16)))) break;
         const V row = _mm256_add_epi32(gather32(t.base, index), symbol);
-        if (job.short_rows) {
-            const V twice = _mm256_permute4x64_epi64(_mm256_packus_epi32(row, row), 8);
-            _mm_storeu_si128((__m128i *)(job.short_rows + i), _mm256_castsi256_si128(twice));
+        if (job.row_bytes == 4) {
+            _mm256_storeu_si256((V *)((u32 *)job.rows + i), row);
             continue;
         }
-        _mm256_storeu_si256((V *)(job.rows + i), row);
-        // Costs are 16 bits; what is read of the next one is masked out.
-        const V c = _mm256_and_si256(
-            _mm256_i32gather_epi32((const int *)t.costs, row, 2), all(0xFFFF));
-        cost = _mm256_add_epi64(cost, _mm256_srli_epi64(c, 32));
-        cost = _mm256_add_epi64(cost, _mm256_blend_epi32(_mm256_setzero_si256(), c, 0x55));
+        const V twice = _mm256_permute4x64_epi64(_mm256_packus_epi32(row, row), 8);
+        _mm_storeu_si128((__m128i *)((u16 *)job.rows + i), _mm256_castsi256_si128(twice));
     }
-    u64 sums[4];
-    _mm256_storeu_si256((V *)sums, cost);
-    job.cost += sums[0] + sums[1] + sums[2] + sums[3];
     return i;
 }
 
@@ -319,8 +310,8 @@ i64 rows(RowsJob &job, i64 begin, i64 end) {
 
 }  // namespace
 
-// Priors are left to the portable coder.
-const Kernels AVX2 = {8, decode, encode, rows, 0, 0, 0, 0, true, true};
+// The portable coder does priors, and adds up costs faster than these gathers would.
+const Kernels AVX2 = {8, decode, encode, rows, 0, 0, 0, 0, 0, true};
 
 }  // namespace rans
 

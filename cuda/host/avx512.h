@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the AVX-512 sources share. Ice Lake, Zen 4 and later: VBMI2 is needed.
+// What the AVX-512 sources share. They need VBMI2: Ice Lake, Zen 4 and later.
 
 #ifndef POLYCODEC_RANS_AVX512_H
 #define POLYCODEC_RANS_AVX512_H
@@ -11,8 +11,8 @@
 
 #include <immintrin.h>
 
-// Every function carries its target, so that no compiler flag is needed and nothing of
-// it leaks into code that other processors run.
+// Every function names its target, so that no compiler flag is needed and no other
+// function uses these instructions.
 #define TARGET \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi2,bmi2,popcnt")))
 #define INLINE TARGET inline __attribute__((always_inline))

@@ -2,7 +2,7 @@
 //
 // Decoding with AVX-512.
 //
-// Decoding is one chain of dependent operations per step, and its length decides. So a
+// The operations of a step depend on each other, so the length of that chain decides. A
 // chunk's 32 states are kept as two registers of 16-bit halves, in lane order:
 //
 //   H = x >> 16, L = x mod 2^16          32 lanes each
@@ -93,8 +93,8 @@ INLINE V load_indexes(const i32 *indexes, u32 on, u32 count, u32 &wrong) {
 enum Layout { PACKED, WIDE, FOLDED };
 
 // What a pass needs at each step. SMALL: 64 tables at most, `below` in two registers.
-// Members repeat what tables and lanes say, or each step would read it again: the
-// symbols it stores might, for all the compiler knows, have changed it.
+// Members copy what tables and lanes say: the compiler must assume that storing symbols
+// changes those, and would read them again at each step.
 template <Layout LAYOUT, bool SMALL, class Index>
 struct Decoder {
     const RansLanes &l;
@@ -147,7 +147,7 @@ struct Decoder {
         _mm512_mask_storeu_epi32(symbols + i + 16, (__mmask16)(on >> 16), second);
     }
 
-    // One step; false: not done, and nothing changed.
+    // Code one step; or change nothing and return false.
     INLINE bool step(Reader &r) const {
         const V low16 = all(0xFFFF), high16 = all(0xFFFF0000);
         u32 wrong;
@@ -205,7 +205,7 @@ struct Decoder {
         close_reader(l, r, run);
     }
 
-    // Two chunks: while one waits for its tables, the other one computes.
+    // Two chunks: one computes while the other waits for its tables.
     TARGET void two(Run *runs) const {
         Reader r = open_reader(l, runs[0]), s = open_reader(l, runs[1]);
         while (r.i <= r.last && s.i <= s.last && step(r) && step(s)) {

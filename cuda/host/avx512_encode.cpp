@@ -2,9 +2,9 @@
 //
 // Encoding with AVX-512: first the table row of every symbol, then the states.
 //
-// The chains are short here and there is much to do: what counts is the number of table
-// reads. A row is 8 bytes and read at once; the tables' own few numbers stay in
-// registers while there are 64 tables at most. States are 32 bits in lane order.
+// Operations depend little on each other here, so the number of table reads decides. A
+// row is 8 bytes and read at once; up to 64 tables, the numbers that belong to a table
+// stay in registers. States are 32 bits in lane order.
 
 #include "avx512.h"
 
@@ -13,9 +13,9 @@
 namespace rans {
 namespace {
 
-// A step's 16 lanes on their way.
+// 16 lanes of a step.
 struct Sixteen {
-    V x, start, freq, reciprocal;  // start: the row's low half; what is above is not
+    V x, start, freq, reciprocal;  // start: in the low 16 bits, freq is above it
     __mmask16 full;
 };
 
@@ -25,8 +25,8 @@ struct Writer {
     i64 i, first;  // end of the next step; the lowest place where a whole step ends
 };
 
-// With 32 lanes even and odd ones are apart: then their low words need no shuffle to
-// stand side by side as 16 bits, nor 16-bit rows to become 32 bits.
+// 32 lanes are kept as even and odd ones: so their low words become neighbours of 16 bits,
+// and 16-bit rows become 32 bits, without a shuffle.
 template <u32 N, class Row>
 struct Encoder {
     const EncodeRow *table;
@@ -73,7 +73,8 @@ struct Encoder {
         run.end = w.i;
     }
 
-    // A step's rows as 32 bits, in the order of the states. `wrong`: one is not there.
+    // A step's rows as 32 bits, in the order of the states. `wrong` is not 0 if one does
+    // not exist.
     INLINE void load(const u32 *row, V &first, V &second, u32 &wrong) const {
         first = _mm512_maskz_loadu_epi32(on(), row);
         wrong = _mm512_cmpge_epu32_mask(first, end);
@@ -183,8 +184,7 @@ TARGET void encode_with(const EncodeJob &job, Run *runs, i32 count) {
     const u32 precision = (u32)job.t->precision;
     const Encoder<N, Row> encoder = {job.t->rows,
                                      *job.l,
-                                     (const Row *)(job.short_rows ? (const void *)job.short_rows
-                                                                  : job.rows),
+                                     (const Row *)job.rows,
                                      all(job.t->first[job.t->count]),
                                      all(32 - precision),
                                      all(precision),
@@ -197,7 +197,7 @@ TARGET void encode_with(const EncodeJob &job, Run *runs, i32 count) {
 
 template <u32 N>
 void encode_lanes(const EncodeJob &job, Run *runs, i32 count) {
-    job.short_rows ? encode_with<N, u16>(job, runs, count)
+    job.row_bytes == 2 ? encode_with<N, u16>(job, runs, count)
                        : encode_with<N, u32>(job, runs, count);
 }
 
@@ -240,7 +240,6 @@ TARGET i64 find_rows(RowsJob &job, i64 i, i64 end) {
     Lookup<SMALL> base, range;
     base.open(t.base);
     range.open(t.range);
-    V cost = _mm512_setzero_si512();  // 8 sums of 64 bits
     for (; i + 16 <= end; i += 16) {
         const V index = load_sixteen(indexes + i);
         if (_mm512_cmpge_epu32_mask(index, all((u32)t.count))) break;
@@ -250,18 +249,40 @@ TARGET i64 find_rows(RowsJob &job, i64 i, i64 end) {
         const V above = _mm512_sub_epi32(symbol, minimum);
         if (_mm512_cmpge_epu32_mask(above, _mm512_srli_epi32(r, 16))) break;
         const V row = _mm512_add_epi32(base.at(index), symbol);
-        if (job.short_rows) {
-            _mm256_storeu_si256((__m256i *)(job.short_rows + i), _mm512_cvtepi32_epi16(row));
-            continue;
-        }
-        _mm512_storeu_si512(job.rows + i, row);
+        if (job.row_bytes == 4)
+            _mm512_storeu_si512((u32 *)job.rows + i, row);
+        else
+            _mm256_storeu_si256((__m256i *)((u16 *)job.rows + i), _mm512_cvtepi32_epi16(row));
+    }
+    return i;
+}
+
+INLINE V load_sixteen(const u16 *p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+}
+
+INLINE V load_sixteen(const u32 *p) { return _mm512_loadu_si512(p); }
+
+template <class Row>
+TARGET i64 add_costs(const EncodeJob &job, u64 &cost) {
+    const V end = all(job.t->first[job.t->count]), zero = _mm512_setzero_si512();
+    V sums = zero;  // 8 of 64 bits
+    i64 i = 0;
+    for (; i + 16 <= job.n; i += 16) {
+        const V row = load_sixteen((const Row *)job.rows + i);
+        const __mmask16 known = _mm512_cmplt_epu32_mask(row, end);
         // Costs are 16 bits; what is read of the next one is masked out.
-        const V c = _mm512_and_si512(_mm512_i32gather_epi32(row, t.costs, 2), all(0xFFFF));
-        cost = _mm512_add_epi64(cost, _mm512_add_epi64(_mm512_srli_epi64(c, 32),
+        const V c = _mm512_and_si512(
+            _mm512_mask_i32gather_epi32(zero, known, row, job.t->costs, 2), all(0xFFFF));
+        sums = _mm512_add_epi64(sums, _mm512_add_epi64(_mm512_srli_epi64(c, 32),
                                                        _mm512_maskz_mov_epi32(0x5555, c)));
     }
-    job.cost += (u64)_mm512_reduce_add_epi64(cost);
+    cost += (u64)_mm512_reduce_add_epi64(sums);
     return i;
+}
+
+i64 cost(const EncodeJob &job, u64 &sum) {
+    return job.row_bytes == 2 ? add_costs<u16>(job, sum) : add_costs<u32>(job, sum);
 }
 
 // 32 numbers of 32 bits to 16, in order; what does not fit becomes the nearest that does.
@@ -304,7 +325,7 @@ template <class Index>
 TARGET i64 find_short_rows(RowsJob &job, i64 i, i64 end) {
     const i32 *symbols = job.symbols;
     const Index *indexes = (const Index *)job.indexes;
-    u16 *rows = job.short_rows;
+    u16 *rows = (u16 *)job.rows;
     const u32 count = (u32)job.t->count;
     NarrowLookup base, minimum, size;
     base.open(job.t->base, 0);
@@ -317,7 +338,7 @@ TARGET i64 find_short_rows(RowsJob &job, i64 i, i64 end) {
         const V symbol = pack(_mm512_loadu_si512(symbols + i),
                               _mm512_loadu_si512(symbols + i + 16));
         const V above = _mm512_sub_epi16(symbol, minimum.at(index));
-        // The extremes may stand for what did not fit.
+        // pack() turned symbols that exceed 16 bits into the extremes.
         const u32 outside =
             _mm512_cmpge_epu16_mask(above, size.at(index)) |
             _mm512_cmpge_epu16_mask(_mm512_abs_epi16(symbol), _mm512_set1_epi16(0x7FFF));
@@ -337,7 +358,7 @@ void encode_avx512(const EncodeJob &job, Run *runs, i32 count) {
 
 i64 rows_avx512(RowsJob &job, i64 begin, i64 end) {
     const bool small = job.t->count <= 64;
-    if (small && job.short_rows)
+    if (small && job.row_bytes == 2)
         return job.index_bytes == 1 ? find_short_rows<u8>(job, begin, end)
                                     : find_short_rows<i32>(job, begin, end);
     if (job.index_bytes == 1)
@@ -351,11 +372,11 @@ const Kernels AVX512 = {8,
                         decode_avx512,
                         encode_avx512,
                         rows_avx512,
+                        cost,
                         decode_mixture_avx512,
                         mixture_rows_avx512,
                         find_value_avx512,
                         entry_of_value_avx512,
-                        true,
                         true};
 
 }  // namespace rans

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Categorical distributions with AVX-512: one symbol at a time, sixteen of its values
-// side by side. Two registers hold POWERS. priors/priors.h has the arithmetic.
+// side by side. Two registers hold POWERS. cuda/priors/priors.h has the arithmetic.
 
 #include "avx512.h"
 

@@ -18,6 +18,8 @@ import functools
 
 import numpy as np
 
+from polycodec.cuda.host.library import library
+
 POLYNOMIAL = 0x82F63B78  # BITSTREAM: 0x1EDC6F41 with its bits reversed
 _SMALL = 2048  # bytes; below, a plain loop is faster than NumPy's call overhead
 
@@ -27,12 +29,8 @@ def crc32c(data: bytes | memoryview, value: int = 0) -> int:
 
     ``crc32c(b, crc32c(a)) == crc32c(a + b)``, as with :func:`zlib.crc32`.
     """
-    from polycodec.cuda.host import native
-
-    library = native.library()
-    if library is not None:
-        return library.crc32c(data, value)
-    return crc32c_numpy(data, value)
+    found = library()
+    return crc32c_numpy(data, value) if found is None else found.crc32c(data, value)
 
 
 def crc32c_numpy(data: bytes | memoryview, value: int = 0) -> int:
@@ -89,8 +87,8 @@ def _shift_tables(count: int) -> list[list[int]]:
     """Move a raw checksum past ``count`` zero bytes: one table for each byte."""
     table = _byte_table()
     # All 4 x 256 single-byte states run through the zeros side by side.
-    state = np.arange(256, dtype=np.uint32)[None, :] << (8 * np.arange(4))[:, None]
-    state = state.astype(np.uint32)
+    octets = np.arange(256, dtype=np.uint32)[None, :]
+    state = octets << (8 * np.arange(4, dtype=np.uint32))[:, None]
     for _ in range(count):
         state = table[state & 0xFF] ^ (state >> np.uint32(8))
     return state.tolist()

@@ -18,8 +18,8 @@ namespace {
 
 const uint32_t POLYNOMIAL = 0x82F63B78u;  // 0x1EDC6F41 with its bits reversed
 
-// of[k][b]: the checksum of byte b followed by k zero bytes. Made by the compiler,
-// so that no thread ever sees it half made.
+// of[k][b]: the checksum of byte b followed by k zero bytes. The compiler makes it, so
+// that no thread ever sees it half made.
 struct Tables {
     uint32_t of[8][256];
     constexpr Tables() : of() {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The range coder on the host, behind a plain C ABI (loaded with ctypes): which kernel,
-// which thread, and the answers.
+// The range coder on the host behind a plain C ABI, which library.py loads with ctypes:
+// choice of kernels, threads, reports.
 //
-// Chunks are independent. A thread takes neighbouring ones and two at a time through a
-// kernel; what a kernel leaves, the portable coder finishes.
+// Chunks are independent. A thread takes neighbouring ones, two at a time, through a
+// kernel; the portable coder finishes what a kernel leaves.
 
 #include "host.h"
 
@@ -14,8 +14,6 @@
 
 #if defined(_WIN32)
 #define API extern "C" __declspec(dllexport)
-// Python's build asks the linker for this name on Windows; nothing imports it.
-API void *PyInit__rans(void) { return 0; }
 #else
 #define API extern "C" __attribute__((visibility("default")))
 #endif
@@ -24,10 +22,10 @@ using namespace rans;
 
 namespace {
 
-const i32 ABI = 4;  // native.py refuses a library with another number
+const i32 ABI = 5;  // abi.py has the same number; library.py refuses another one
 const i32 MAX_THREADS = 64;
 
-// What native.py's names for processors' abilities are here: one family's or the other's.
+// The order of library.SIMD, on x86 or on AArch64.
 enum Simd { SCALAR = 0, WITH_AVX2 = 1, WITH_AVX512 = 2, WITH_NEON = 1 };
 
 i32 best_simd() {
@@ -47,9 +45,9 @@ i32 best_simd() {
 #endif
 }
 
-// Never more than the processor can do, whatever is asked for.
+// The kernels for `simd`, but never more than the processor can do.
 Kernels choose(i32 simd, i32 lanes) {
-    Kernels none = {32, 0, 0, 0, 0, 0, 0, 0, false, false};
+    Kernels none = {32, 0, 0, 0, 0, 0, 0, 0, 0, false};
 #if RANS_X86
     const i32 best = best_simd();
     const Kernels &chosen = (simd < best ? simd : best) == WITH_AVX512 ? AVX512 : AVX2;
@@ -62,7 +60,7 @@ Kernels choose(i32 simd, i32 lanes) {
     return none;
 }
 
-// Symbols [begin, end) of a pass belong to a chunk.
+// The symbols [begin, end) of a pass that belong to a chunk.
 Run run_of(i64 n, i64 chunk, i64 chunks, i64 lanes) {
     const i64 steps = (n + lanes - 1) / lanes;
     const i64 share = (steps + chunks - 1) / chunks * lanes;
@@ -98,7 +96,7 @@ struct Encode {
     const RansLanes &lanes() const { return *job.l; }
     i64 size() const { return job.n; }
 
-    // The last step may be partial and comes first here; kernels know whole ones.
+    // The last step comes first. It may be partial, and kernels code whole steps only.
     Status start(Run &run) const {
         const i64 partial = (run.end - run.begin) % job.l->lanes;
         const Run last = {run.chunk, run.end - partial, run.end};
@@ -107,8 +105,7 @@ struct Encode {
     }
 
     void advance(Run *runs, i32 count) const {
-        if (kernels.encode && (!job.short_rows || kernels.short_rows))
-            kernels.encode(job, runs, count);
+        if (kernels.encode) kernels.encode(job, runs, count);
     }
 
     Status finish(Run run) const { return finish_encode(job, run); }
@@ -131,7 +128,8 @@ struct DecodePrior {
     Status finish(Run run) const { return finish_prior(job, run, kernels.find_value); }
 };
 
-// Chunks [begin, end) in order; a report: the status in the low 3 bits, the chunk above.
+// Code the chunks [begin, end) in order. A report has the status in its low 3 bits and
+// the chunk's number above them.
 template <class Work>
 i64 code_chunks(const Work &work, i64 begin, i64 end) {
     const RansLanes &l = work.lanes();
@@ -163,8 +161,8 @@ struct Task {
     void operator()() { report = code_chunks(*work, begin, end); }
 };
 
-// All chunks on `threads` threads, this one included. Threads are made for the call:
-// that takes some 10 us each, and leaves nothing behind that a fork could break.
+// Code all chunks on `threads` threads, this one included. Threads live for one call:
+// starting one takes about 10 us, and a later fork finds none.
 template <class Work>
 i64 code_all(const Work &work, i32 threads) {
     const i64 chunks = work.lanes().chunks;
@@ -181,7 +179,7 @@ i64 code_all(const Work &work, i32 threads) {
         try {
             tasks[k].thread = std::thread(std::ref(tasks[k]));
         } catch (const std::system_error &) {
-            tasks[k]();  // no more threads to be had
+            tasks[k]();  // the system has no more threads
         }
     }
     tasks[0]();
@@ -208,13 +206,13 @@ bool sane(const RansPrior *p) {
 // All rows of a pass; -1, or the first symbol that cannot be coded.
 i64 all_rows(RowsJob &job, i64 n, i32 simd) {
     const Kernels kernels = choose(simd, 32);
-    const bool able = kernels.rows && job.t->range && (!job.short_rows || kernels.short_rows);
+    const bool able = kernels.rows && job.t->range;
     i64 bad = -1;
     for (i64 i = 0; i < n && bad < 0;) {
         i64 end = n;
         if (able) {
             i = kernels.rows(job, i, n);
-            // It stops where a group holds an escape: a few symbols later all is well.
+            // It stopped at a group with an escape: let it go on after that group.
             end = n - i < 16 ? n : i + 16;
         }
         bad = finish_rows(job, i, end);
@@ -227,63 +225,54 @@ i64 all_rows(RowsJob &job, i64 n, i32 simd) {
 
 API i32 polycodec_abi(void) { return ABI; }
 
+// Sizes of the structures that abi.py mirrors, in the order of its list; -1 at the end.
+API i32 polycodec_sizeof(i32 which) {
+    const size_t sizes[] = {sizeof(RansTables), sizeof(RansLanes), sizeof(RansPrior),
+                            sizeof(EncodeRow), sizeof(Scale)};
+    return which >= 0 && which < 5 ? (i32)sizes[which] : -1;
+}
+
 // The best that this processor can do: 0 portable code only; 1 AVX2, 2 AVX-512; 1 NEON.
 API i32 polycodec_simd(void) { return best_simd(); }
 
-// Row of each symbol in its table, their cost in 1/256 bit, and the escapes' places.
-// Returns -1, or the position of the first symbol that cannot be coded.
+// Find the row of each symbol in its table, and the escapes' places. Returns -1, or the
+// position of the first symbol that cannot be coded.
 API i64 polycodec_rows(const RansTables *t,
                        const i32 *symbols,   // (n)
                        const void *indexes,  // (n) u8 or i32
                        i32 index_bytes,      // 1 or 4
                        i64 n, i32 simd,
-                       u32 *rows,            // (n)
-                       u64 *cost,
+                       void *rows,           // (n) u16 or u32 out
+                       i32 row_bytes,        // 2, if the set has 2^16 rows at most, or 4
                        i64 *escapes,         // (room)
                        i64 room,
                        i64 *escaped) {       // how many, also beyond the room
-    RowsJob job = {t, symbols, indexes, index_bytes, rows, 0, escapes, room, 0, 0};
-    const i64 bad = all_rows(job, n, simd);
-    *cost = job.cost;
-    *escaped = job.escaped;
-    return bad;
-}
-
-// The same for sets of 2^16 rows at most, in half the memory, without the cost: who
-// knows how many lanes to take need not have it.
-API i64 polycodec_short_rows(const RansTables *t, const i32 *symbols, const void *indexes,
-                             i32 index_bytes, i64 n, i32 simd,
-                             u16 *rows,  // (n)
-                             i64 *escapes, i64 room, i64 *escaped) {
-    RowsJob job = {t, symbols, indexes, index_bytes, 0, 0, escapes, room, 0, rows};
+    RowsJob job = {t, symbols, indexes, index_bytes, rows, row_bytes, escapes, room, 0};
     const i64 bad = all_rows(job, n, simd);
     *escaped = job.escaped;
     return bad;
 }
 
-// Their cost in 1/256 bit. Rows that do not exist cost nothing.
-API u64 polycodec_short_cost(const RansTables *t, const u16 *rows, i64 n) {
-    const u32 last = t->first[t->count] - 1;
+// The cost of rows in 1/256 bit. Rows that do not exist cost nothing.
+API u64 polycodec_cost(const RansTables *t,
+                       const void *rows,  // (n) from polycodec_rows
+                       i32 row_bytes, i64 n, i32 simd) {
+    const EncodeJob job = {t, 0, rows, row_bytes, n};
+    const Kernels kernels = choose(simd, 32);
+    const u32 end = t->first[t->count];
     u64 cost = 0;
-    for (i64 i = 0; i < n; ++i) cost += rows[i] <= last ? t->costs[rows[i]] : 0;
+    for (i64 i = kernels.cost ? kernels.cost(job, cost) : 0; i < n; ++i)
+        cost += row_of(job, i) < end ? t->costs[row_of(job, i)] : 0;
     return cost;
 }
 
 // Encode one pass; the passes come last one first. Returns a report.
 API i64 polycodec_encode_pass(const RansTables *t,
-                              const u32 *rows,  // (n) from polycodec_rows
-                              i64 n,
+                              const void *rows,  // (n) from polycodec_rows
+                              i32 row_bytes, i64 n,
                               const RansLanes *l, i32 simd, i32 threads) {
-    if (!sane(t, l, n)) return BAD_CALL;
-    const Encode work = {{t, l, rows, n, 0}, choose(simd, l->lanes)};
-    return code_all(work, threads);
-}
-
-API i64 polycodec_encode_short(const RansTables *t,
-                               const u16 *rows,  // (n) from polycodec_short_rows
-                               i64 n, const RansLanes *l, i32 simd, i32 threads) {
-    if (!sane(t, l, n)) return BAD_CALL;
-    const Encode work = {{t, l, 0, n, rows}, choose(simd, l->lanes)};
+    if (!sane(t, l, n) || (row_bytes != 2 && row_bytes != 4)) return BAD_CALL;
+    const Encode work = {{t, l, rows, row_bytes, n}, choose(simd, l->lanes)};
     return code_all(work, threads);
 }
 
@@ -299,8 +288,9 @@ API i64 polycodec_decode_pass(const RansTables *t,
     return code_all(work, threads);
 }
 
-// A prior's entry for each symbol, and what polycodec_rows tells. Returns -1, or the
-// position of the first symbol that cannot be coded; all of them, if the call is bad.
+// Find a prior's entry for each symbol, their cost in 1/256 bit, and the escapes' places.
+// Returns -1, or the position of the first symbol that cannot be coded: 0, if the call
+// itself is bad.
 API i64 polycodec_prior_rows(const RansPrior *p,
                              const i32 *symbols,  // (p->n)
                              i32 simd,
@@ -317,7 +307,7 @@ API i64 polycodec_prior_rows(const RansPrior *p,
         i64 end = p->n;
         if (kernels.prior_rows && p->kind == 0) {
             i = kernels.prior_rows(job, i, end);
-            end = end - i < 16 ? end : i + 16;  // what stopped it is in here
+            end = end - i < 16 ? end : i + 16;  // these hold what stopped it
         }
         bad = finish_prior_rows(job, i, end, kernels.entry_of_value);
         i = end;
@@ -334,7 +324,7 @@ API i64 polycodec_decode_prior(const RansPrior *p, const RansLanes *l, i32 simd,
     any.precision = (i32)PRIOR_PRECISION, any.count = 1;
     if (!sane(p) || !sane(&any, l, p->n)) return BAD_CALL;
     Kernels kernels = choose(simd, l->lanes);
-    kernels.find_value = choose(simd, 32).find_value;  // has no lanes in it
+    kernels.find_value = choose(simd, 32).find_value;  // it does one symbol at a time
     const DecodePrior work = {{p, l, symbols}, kernels};
     return code_all(work, threads);
 }

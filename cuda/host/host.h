@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the host's sources share: the arguments of the C ABI, a chunk's part of a pass,
-// and the doors of the portable coder and of the vector kernels.
+// What the sources of cuda/host/ share: the arguments of the C ABI, a chunk's part of a
+// pass, and the functions of the portable coder and of the vector kernels.
 //
-//   core.h, priors/priors.h        the arithmetic
-//   host.cpp                     C ABI, choice, threads
-//   scalar.cpp, priors.cpp  portable loops
-//   avx2.cpp, *_avx512*.cpp,     kernels
-//   neon.cpp
+//   cuda/core.h                        the arithmetic of tables
+//   cuda/priors/priors.h               the arithmetic of priors
+//   host.cpp                           C ABI, choice of kernels, threads
+//   scalar.cpp, priors.cpp             portable loops, with portable.h
+//   avx2.cpp, neon.cpp                 kernels of tables
+//   avx512_{decode,encode}.cpp         kernels of tables, with avx512.h
+//   {priors,categorical}_avx512.cpp    kernels of priors
+//   crc32c.cpp                         checksums
 //
-// A kernel codes whole steps as far as it likes (words, escapes or symbols may be about
-// to run out, an index may be wrong) and never a step that it cannot finish. The
-// portable coder goes on from there, so that all checks and errors stand in one place.
+// A kernel codes whole steps until words, escapes or symbols may run out or an index is
+// wrong; it never begins a step that it cannot finish. The portable coder goes on from
+// there, so that all checks and errors stand in one place.
 
 #ifndef POLYCODEC_RANS_HOST_H
 #define POLYCODEC_RANS_HOST_H
@@ -30,14 +33,15 @@
 #define RANS_NEON 0
 #endif
 
-// Mirrors native.py's structures, field by field.
+// abi.py mirrors these structures field by field, and compares their sizes when it loads
+// the library.
 struct RansTables {
     rans::i32 precision;
     rans::i32 count;                // tables
     const rans::u32 *first;         // (count + 1) first row of each table
     const rans::i32 *minimum;       // (count) symbol of slot 1
     const rans::u8 *has_escape;     // (count)
-    const rans::u16 *costs;         // (rows + 1) in 1/256 bit; one more to be read over
+    const rans::u16 *costs;         // (rows + 1) in 1/256 bit; kernels read the last one
     const rans::EncodeRow *rows;    // (rows)
     const rans::u32 *packed;        // (count << precision), or null
     const rans::u32 *wide;          // (count << precision), or null
@@ -45,18 +49,19 @@ struct RansTables {
     const rans::u16 *starts;        // (rows + count), searched if all else is null
     const rans::u32 *starts_of;     // (count)
     const rans::u16 *guess;         // (count << guess_bits)
-    // For kernels. (count, at least 64), or null: a symbol exceeds 16 bits.
+    // Only kernels read these: (count, at least 64), or null where a symbol exceeds
+    // 16 bits.
     const rans::u32 *base;          // row of symbol 0
     const rans::u32 *range;         // minimum (16 bits) | symbols << 16
-    const rans::i16 *below;         // (64) minimum - 1, or null: over 64 tables as well
+    const rans::i16 *below;         // (64) minimum - 1; null for over 64 tables as well
     rans::i32 guess_bits;
-    // `packed` of numbers to 511, if `below` is there: a slot's number is 256 more where
-    // r >= split, the start of slot 256.
+    // As `packed`, for numbers up to 511, where `below` is not null: a slot's number is
+    // 256 more if r >= split, the start of slot 256.
     const rans::u32 *folded;        // (count << precision), or null
     const rans::u32 *splits;        // (64) below (16 bits) | split << 16
 };
 
-// Distributions of n symbols, one each; mirrors host/native_priors.py.
+// Distributions of n symbols, one for each symbol.
 struct RansPrior {
     rans::i32 kind;               // 0: mixtures, 1: categorical
     rans::i32 size;               // components, or values
@@ -65,7 +70,7 @@ struct RansPrior {
     const rans::u8 *bins;         // (size, n)
     const rans::i16 *weights;     // (size, n)
     const rans::Scale *scales;    // (count)
-    const rans::u16 *phi;         // (2 * Z_LIMIT + 1), and one more to be read over
+    const rans::u16 *phi;         // (2 * Z_LIMIT + 2); kernels read the last one
     const rans::i16 *logits;      // (n, size)
     const rans::u32 *powers;      // (32)
     rans::i32 count;
@@ -100,18 +105,22 @@ struct DecodeJob {
 struct EncodeJob {
     const RansTables *t;
     const RansLanes *l;
-    const u32 *rows;        // (n), or
+    const void *rows;  // (n) u16 or u32
+    i32 row_bytes;     // 2 or 4
     i64 n;
-    const u16 *short_rows;  // (n), if not null
 };
 
-// What is left of a chunk's symbols in this pass: [begin, end). Decoding moves begin
-// up, encoding end down.
+inline u32 row_of(const EncodeJob &job, i64 i) {
+    return job.row_bytes == 2 ? ((const u16 *)job.rows)[i] : ((const u32 *)job.rows)[i];
+}
+
+// The symbols [begin, end) of a chunk in this pass that are not coded yet. Decoding
+// raises begin, encoding lowers end.
 struct Run {
     i64 chunk, begin, end;
 };
 
-// Portable: finish a run, or say why not.
+// Portable: finish a run, or return why that is impossible.
 Status finish_decode(const DecodeJob &job, Run run);
 Status finish_encode(const EncodeJob &job, Run run);
 
@@ -121,12 +130,11 @@ struct RowsJob {
     const i32 *symbols;
     const void *indexes;
     i32 index_bytes;
-    u32 *rows;
-    u64 cost;      // sum, 1/256 bit
+    void *rows;    // out, u16 or u32; 16 bits only where they can number all rows
+    i32 row_bytes;
     i64 *escapes;  // (room) positions of the first escapes
     i64 room;
     i64 escaped;   // how many there are
-    u16 *short_rows;  // if not null: in place of `rows`, and nobody asks for the cost
 };
 
 // Portable: -1, or the position of the first symbol that cannot be coded.
@@ -143,35 +151,36 @@ struct PriorRowsJob {
     const RansPrior *p;
     const i32 *symbols;  // (n)
     EncodeRow *rows;     // (n) out
-    u64 cost;            // as RowsJob
-    i64 *escapes;
+    u64 cost;            // sum, 1/256 bit
+    i64 *escapes;        // as in RowsJob
     i64 room, escaped;
 };
 
-const u32 NO_VALUE = 0x80000000u;  // in place of a value: it is an escape
+const u32 NO_VALUE = 0x80000000u;  // stands for the value of an escape
 
-// One categorical distribution, as a vector kernel may do it.
+// Vector kernels for one categorical distribution.
 typedef Slot (*FindValue)(const RansPrior &p, i64 at, u32 r);
 typedef EncodeRow (*EntryOfValue)(const RansPrior &p, i64 at, u32 value);
 
-// Portable; those given replace the categorical part. Rows: -1, or the first that
-// cannot be coded.
+// Portable; `find` and `entry`, where not null, do the categorical part. Rows: -1, or the
+// position of the first symbol that cannot be coded.
 Status finish_prior(const PriorJob &job, Run run, FindValue find);
 i64 finish_prior_rows(PriorRowsJob &job, i64 begin, i64 end, EntryOfValue entry);
 
-// A set of kernels; those that are null are done in portable code.
-// together: runs 0 .. count-1 (1 or 2) side by side, as far as all of them go.
+// A set of kernels; portable code does what is null here. Those with runs take 1 or 2 of
+// them side by side, as far as all of them go.
 struct Kernels {
     i32 least_lanes;
     void (*decode)(const DecodeJob &job, Run *runs, i32 count);
     void (*encode)(const EncodeJob &job, Run *runs, i32 count);
     i64 (*rows)(RowsJob &job, i64 begin, i64 end);  // returns where it stopped
-    // Mixtures, as above; the last two are categorical. Any number of lanes for rows.
+    i64 (*cost)(const EncodeJob &job, u64 &cost);   // the same
+    // Mixtures, as above; then categorical distributions.
     void (*decode_prior)(const PriorJob &job, Run *runs, i32 count);
     i64 (*prior_rows)(PriorRowsJob &job, i64 begin, i64 end);
     FindValue find_value;
     EntryOfValue entry_of_value;
-    bool short_rows, folded;  // these kernels know them
+    bool folded;  // `decode` knows folded tables
 };
 
 #if RANS_X86
@@ -183,8 +192,8 @@ extern const Kernels NEON;
 
 #if RANS_X86 || RANS_NEON
 
-// A step's rare escapes, found by a kernel: bit k of `which` is lane k. False: there
-// are too few values, and nothing was taken.
+// Write the values of a step's escapes; bit k of `which` is lane k. Return false, and
+// take nothing, if there are too few values.
 inline bool take_escapes(const RansLanes &l, i64 chunk, u32 which, i32 *symbols) {
     i64 next = l.side_next[chunk];
     if (l.side_end[chunk] - next < (i64)__builtin_popcount(which)) return false;

@@ -9,92 +9,60 @@
              table of any size, or a few
     search   starts and a first guess             for all others, and small
 
-A set has its decoding tables in exactly one of these; host.h has the fields.
+A set has its decoding tables in exactly one of these; host.h describes the fields.
 """
 
 from __future__ import annotations
 
-import ctypes
 import platform
-import weakref
 
 import numpy as np
 
+from polycodec.cuda.host import abi
+from polycodec.cuda.kept import Kept
 from polycodec.cuda.tables import INT16, TableSet
 
-# 16 MiB: above, building packed tables starts to be felt. Wide ones beyond the
-# processor's second cache (6 MiB here) are still faster than a search.
+# 16 MiB: building larger packed tables takes a noticeable time. Wide ones are still
+# faster than a search where they exceed the second cache (6 MiB where measured).
 _PACKED_WORDS = 1 << 22
 _WIDE_WORDS = 1 << 20
 _GUESS_BITS = 10  # 2 KiB per searched table
-# Where kernels know folded tables; the others are faster with wide ones.
+# Only kernels of this family know folded tables; the others are faster with wide ones.
 _FOLDED = platform.machine().lower() in ("x86_64", "amd64")
 _IN_REGISTERS = 64  # tables whose few numbers the kernels keep in registers
 
 
-class Tables(ctypes.Structure):
-    """``RansTables`` of host.cpp."""
-
-    _fields_ = (
-        ("precision", ctypes.c_int32),
-        ("count", ctypes.c_int32),
-        *(
-            (name, ctypes.c_void_p)
-            for name in (
-                *("first", "minimum", "has_escape", "costs", "rows", "packed"),
-                *("wide", "numbers", "starts", "starts_of", "guess"),
-                *("base", "range", "below"),
-            )
-        ),
-        ("guess_bits", ctypes.c_int32),
-        ("folded", ctypes.c_void_p),
-        ("splits", ctypes.c_void_p),
+def _lay_out(tables: TableSet) -> abi.Tables:
+    """Return the tables in the library's layouts."""
+    guess_bits = min(_GUESS_BITS, tables.precision)
+    starts, starts_of, guess = _search_tables(tables, guess_bits)
+    base, spread, below = _for_kernels(tables)
+    packed, folded, splits, wide, numbers = _packed(tables, 256), None, None, None, None
+    if packed is None and below is not None and _FOLDED:
+        folded = _packed(tables, 512)
+        splits = None if folded is None else _splits(tables, below)
+    if packed is None and folded is None:
+        wide, numbers = _wide(tables)
+    struct = abi.Tables(tables.precision, len(tables), guess_bits=guess_bits)
+    struct.point_to(
+        first=tables.first.astype(np.uint32),
+        minimum=tables.minimum,
+        has_escape=tables.has_escape.astype(np.uint8),
+        costs=np.append(tables.costs, np.uint16(0)),
+        rows=abi.entries(tables.starts, tables.freqs),
+        packed=packed,
+        wide=wide,
+        numbers=numbers,
+        starts=starts,
+        starts_of=starts_of,
+        guess=guess,
+        base=base,
+        range=spread,
+        below=below,
+        folded=folded,
+        splits=splits,
     )
-
-
-class _Prepared:
-    """Tables in the library's layouts; holds the arrays that it points into."""
-
-    def __init__(self, tables: TableSet) -> None:
-        row = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
-        entries = np.zeros(tables.freqs.size, dtype=row)
-        entries["start"], entries["freq"] = tables.starts, tables.freqs
-        # An empty escape's row is never coded; 2^32 / 1 does not fit: 2^32 - 1 does.
-        divisor = np.maximum(tables.freqs.astype(np.uint64), 1)
-        entries["reciprocal"] = np.minimum((1 << 32) // divisor, (1 << 32) - 1)
-        guess_bits = min(_GUESS_BITS, tables.precision)
-        starts, starts_of, guess = _search_tables(tables, guess_bits)
-        near = _for_kernels(tables)
-        packed, folded, splits = _packed(tables, 256), None, None
-        if packed is None and near["below"] is not None and _FOLDED:
-            folded = _packed(tables, 512)
-            splits = None if folded is None else _splits(tables, near["below"])
-        wide, numbers = None, None
-        if packed is None and folded is None:
-            wide, numbers = _wide(tables)
-        arrays = {
-            "first": tables.first.astype(np.uint32),
-            "minimum": tables.minimum,
-            "has_escape": tables.has_escape.astype(np.uint8),
-            "costs": np.append(tables.costs, np.uint16(0)),
-            "rows": entries,
-            "packed": packed,
-            "wide": wide,
-            "numbers": numbers,
-            "starts": starts,
-            "starts_of": starts_of,
-            "guess": guess,
-            **near,
-        }
-        last = {"folded": folded, "splits": splits}
-        self._arrays = arrays | last
-        pointers, later = (
-            [None if a is None else a.ctypes.data for a in some.values()]
-            for some in (arrays, last)
-        )
-        self.struct = Tables(
-            tables.precision, len(tables), *pointers, guess_bits, *later
-        )
+    return struct
 
 
 def _slots(tables: TableSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -136,11 +104,13 @@ def _wide(tables: TableSet) -> tuple[np.ndarray | None, np.ndarray | None]:
     return more | bias << 16, np.append(number, 0).astype(np.uint16)
 
 
-def _for_kernels(tables: TableSet) -> dict[str, np.ndarray | None]:
+def _for_kernels(
+    tables: TableSet,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Return base, range and below of host.h, padded to 64 tables."""
     low, high = int(tables.minimum.min()), int(tables.maximum.max())
     if low < INT16.min or high > INT16.max:
-        return {"base": None, "range": None, "below": None}
+        return None, None, None
     padding = (0, max(0, _IN_REGISTERS - len(tables)))
     minimum = tables.minimum.astype(np.int64)
     base = tables.first[:-1] + 1 - minimum
@@ -149,11 +119,8 @@ def _for_kernels(tables: TableSet) -> dict[str, np.ndarray | None]:
     if len(tables) <= _IN_REGISTERS:
         # -32768 - 1 wraps, and wraps back when a slot's number is added to it.
         below = np.pad((minimum - 1) & 0xFFFF, padding).astype(np.uint16)
-    return {
-        "base": np.pad(base & 0xFFFFFFFF, padding).astype(np.uint32),
-        "range": np.pad(spread, padding).astype(np.uint32),
-        "below": below,
-    }
+    base, spread = (np.pad(a & 0xFFFFFFFF, padding) for a in (base, spread))
+    return base.astype(np.uint32), spread.astype(np.uint32), below
 
 
 def _search_tables(
@@ -172,11 +139,9 @@ def _search_tables(
     return starts, starts_of, guess.astype(np.uint16)
 
 
-_PREPARED: weakref.WeakKeyDictionary[TableSet, _Prepared] = weakref.WeakKeyDictionary()
+_PREPARED: Kept[abi.Tables] = Kept()
 
 
-def prepare(tables: TableSet) -> _Prepared:
-    """Return the layouts of ``tables``, built at the first call."""
-    if tables not in _PREPARED:
-        _PREPARED[tables] = _Prepared(tables)
-    return _PREPARED[tables]
+def prepare(tables: TableSet) -> abi.Tables:
+    """Return the layouts of ``tables``, made at the first call."""
+    return _PREPARED.get(tables, lambda: _lay_out(tables))

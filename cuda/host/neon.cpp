@@ -12,7 +12,7 @@
 // many chains side by side, which processors with short windows need to hide loads.
 //
 // Instructions per symbol at 32 lanes, counted in an emulator: 11 to decode and 10 to
-// encode, of the portable coder 34 and 28. Time has not been measured yet.
+// encode; the portable coder takes 34 and 28. Time has not been measured yet.
 
 #include "host.h"
 
@@ -59,7 +59,7 @@ struct Permutations {
 
 constexpr Permutations PERMUTATIONS;
 
-// What of eight lanes takes two registers.
+// 32-bit numbers of eight lanes, in two registers.
 struct Eight {
     V low, high;
 };
@@ -75,6 +75,9 @@ RANS_FN Eight load_indexes(const i32 *p) {
     const int32x4_t low = vld1q_s32(p), high = vld1q_s32(p + 4);
     return {vreinterpretq_u32_s32(low), vreinterpretq_u32_s32(high)};
 }
+
+RANS_FN Eight load_indexes(const u16 *p) { return widen(vld1q_u16(p)); }
+RANS_FN Eight load_indexes(const u32 *p) { return {vld1q_u32(p), vld1q_u32(p + 4)}; }
 
 RANS_FN uint8x8_t load_bytes(const u8 *p) { return vld1_u8(p); }
 RANS_FN uint8x8_t load_bytes(const i32 *p) {
@@ -98,8 +101,8 @@ RANS_FN bool indexes_fit(const u8 *p, u32 n, u32 count) {
     return vmaxv_u8(largest) < count;
 }
 
-// Four loads, each into a register of its own, and joined there: loads into a lane
-// would wait for each other.
+// Four loads into registers of their own, joined afterwards: loads into the lanes of one
+// register would wait for each other.
 template <class Word>
 RANS_FN V gather(const Word *base, u32 a, u32 b, u32 c, u32 d) {
     const uint32x2_t ab = vzip1_u32(vcreate_u32(base[a]), vcreate_u32(base[b]));
@@ -126,8 +129,8 @@ RANS_FN V gather(const Word *base, V index) {
 
 // ---- decoding
 
-// Copies, in an object that nobody else sees: what is written to symbols and states
-// cannot change it, so it stays in registers.
+// Copies of tables and job in a local object: the compiler knows that storing symbols and
+// states does not change them, and keeps them in registers.
 template <u32 N, bool WIDE, class Index>
 struct Decoder {
     const RansTables t;
@@ -154,8 +157,7 @@ struct Decoder {
         return vbslq_u32(mask, x, vshlq_u32(index, up));
     }
 
-    // What the tables say of four lanes; number: in the low 16 bits, `packed` has
-    // more above them.
+    // The tables' entries of four lanes. Numbers are the low 16 bits, or 8 of `packed`.
     RANS_FN V find(V slot, V &number) const {
         if (!WIDE) return number = gather(t.packed, slot);
         const Four at = numbers_of(slot);
@@ -286,27 +288,27 @@ void decode(const DecodeJob &job, Run *runs, i32 count) {
 
 // ---- encoding
 
-template <u32 N>
+template <u32 N, class Row>
 struct Encoder {
     const EncodeRow *table;
     u32 end;  // of the table
     const RansLanes &l;
-    const u32 *rows;
+    const Row *rows;
     V whole, weights;  // 2^P
     int32x4_t rest;  // shift down by 32 - P
 
     explicit RANS_FN Encoder(const EncodeJob &job)
         : table(job.t->rows), end(job.t->first[job.t->count]), l(*job.l),
-          rows(job.rows), whole(all(1u << job.t->precision)),
+          rows((const Row *)job.rows), whole(all(1u << job.t->precision)),
           weights(vld1q_u32(WEIGHTS)), rest(vdupq_n_s32(job.t->precision - 32)) {}
 
-    RANS_FN V two_rows(const u32 *row) const {
+    RANS_FN V two_rows(const Row *row) const {
         return vreinterpretq_u32_u8(vcombine_u8(vld1_u8((const u8 *)(table + row[0])),
                                                 vld1_u8((const u8 *)(table + row[1]))));
     }
 
     // Four lanes of a step; their rows are checked.
-    RANS_FN V four(V x, const u32 *row, u8 *&at) const {
+    RANS_FN V four(V x, const Row *row, u8 *&at) const {
         const V low = two_rows(row), high = two_rows(row + 2);
         const V sf = vuzp1q_u32(low, high), reciprocal = vuzp2q_u32(low, high);
         const V start = vandq_u32(sf, all(0xFFFF)), freq = vshrq_n_u32(sf, 16);
@@ -336,8 +338,7 @@ struct Encoder {
         for (u32 v = 0; v < N / 4; ++v) x[v] = vld1q_u32(states + 4 * v);
         i64 i = run.end;
         for (; i - (i64)N >= run.begin && at - last >= (i64)(2 * N); i -= N) {
-            const i32 *step = (const i32 *)(rows + i - N);
-            if (__builtin_expect(!indexes_fit(step, N, end), 0)) break;
+            if (__builtin_expect(!indexes_fit(rows + i - N, N, end), 0)) break;
 #pragma GCC unroll 8
             for (u32 v = 1; v <= N / 4; ++v)
                 x[N / 4 - v] = four(x[N / 4 - v], rows + i - 4 * v, at);
@@ -349,10 +350,15 @@ struct Encoder {
     }
 };
 
+template <u32 N, class Row>
+void encode_with(const EncodeJob &job, Run &run) {
+    const Encoder<N, Row> encoder(job);
+    encoder.run(run);
+}
+
 template <u32 N>
 void encode_lanes(const EncodeJob &job, Run &run) {
-    const Encoder<N> encoder(job);
-    encoder.run(run);
+    job.row_bytes == 2 ? encode_with<N, u16>(job, run) : encode_with<N, u32>(job, run);
 }
 
 void encode(const EncodeJob &job, Run *runs, i32 count) {
@@ -367,7 +373,6 @@ template <class Index>
 i64 find_rows(RowsJob &job, i64 i, i64 end) {
     const RansTables &t = *job.t;
     const Index *indexes = (const Index *)job.indexes;
-    u64 cost = 0;
     for (; i + 4 <= end; i += 4) {
         const Index *at = indexes + i;
         const u32 a = (u32)at[0], b = (u32)at[1], c = (u32)at[2], d = (u32)at[3];
@@ -380,11 +385,11 @@ i64 find_rows(RowsJob &job, i64 i, i64 end) {
         const V above = vsubq_u32(symbol, minimum);
         if (vmaxvq_u32(vcgeq_u32(above, vshrq_n_u32(range, 16)))) break;
         const V row = vaddq_u32(gather(t.base, a, b, c, d), symbol);
-        vst1q_u32(job.rows + i, row);
-        const Four r = numbers_of(row);
-        cost += (u32)t.costs[r.a] + t.costs[r.b] + t.costs[r.c] + t.costs[r.d];
+        if (job.row_bytes == 2)
+            vst1_u16((u16 *)job.rows + i, vmovn_u32(row));
+        else
+            vst1q_u32((u32 *)job.rows + i, row);
     }
-    job.cost += cost;
     return i;
 }
 
@@ -395,8 +400,8 @@ i64 rows(RowsJob &job, i64 begin, i64 end) {
 
 }  // namespace
 
-// Priors are left to the portable coder.
-const Kernels NEON = {8, decode, encode, rows, 0, 0, 0, 0, false, false};
+// The portable coder does priors, folded tables and costs.
+const Kernels NEON = {8, decode, encode, rows, 0, 0, 0, 0, 0, false};
 
 }  // namespace rans
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the portable coders share (scalar.cpp, priors.cpp): a lane is an
-// element of an array, and every word is checked before use.
+// What scalar.cpp and priors.cpp share: a lane is an element of an array, and every word
+// is checked before use.
 
 #ifndef POLYCODEC_RANS_PORTABLE_H
 #define POLYCODEC_RANS_PORTABLE_H
@@ -36,9 +36,9 @@ struct CheckedWords {
     }
 };
 
-// The same for a step that cannot run out, because a word for every lane is there.
-// Which lanes need one is random and a jump would often be guessed wrong: all lanes
-// touch a word, masks decide whether it counts.
+// The same for a step that cannot run out, because there is a word for every lane. Which
+// lanes need one is random, so a jump would often be mispredicted: every lane reads or
+// writes a word, and a mask decides whether it counts.
 struct FastWords {
     u16 *at;
 

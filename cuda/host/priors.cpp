@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Priors on the host, portable: for every lane count, and for what the kernels leave.
+// Priors in portable code: for every lane count, and for what the kernels leave.
 //
-// A slot's number is its value here, or NO_VALUE for an escape: the distributions do not
-// share a range of values as a table's symbols do.
+// A slot's number is its value here, or NO_VALUE for an escape, since each distribution
+// has values of its own.
 
 #include "portable.h"
 
@@ -29,7 +29,7 @@ bool bins_fit(const RansPrior &p, i64 begin, i64 end) {
     return begin >= end || largest < (u32)p.count;
 }
 
-// The step's tables (core.h), where a lane's table is its own number.
+// The tables of a step (core.h): the index of a lane's table is the lane itself.
 template <u32 K>
 struct Mixtures {
     const RansPrior &p;

@@ -7,9 +7,9 @@
 //   ...
 //   1         k + 1            then [c(k), c(k + 1)) holds r
 //
-// A step of decoding is many instructions and one gather for each component, not a long
-// chain as with tables: two registers of sixteen lanes keep the processor busy.
-// priors/priors.h has the arithmetic; here it is again, sixteen at a time.
+// A step of decoding has many independent instructions and one gather for each component:
+// two registers of sixteen lanes are enough to keep the processor busy.
+// cuda/priors/priors.h has the arithmetic; here it is done for sixteen symbols at once.
 
 #include "avx512.h"
 
@@ -24,7 +24,7 @@ INLINE V zero() { return _mm512_setzero_si512(); }
 struct Scales {
     static const u32 NEAR = 64;
     alignas(64) u32 reciprocal[NEAR], limit[NEAR], reach[NEAR];
-    // PHI - 32768, as 16 bits signed; one more to be read over
+    // PHI - 32768, as 16 bits signed; gathers read the entry behind the last one
     alignas(64) i16 phi[(2 * Z_LIMIT + 1 + 31) / 32 * 32 + 2];
     const Scale *all_scales;
     u32 count;
@@ -73,7 +73,7 @@ struct Sixteen {
     V first, bits, rest;  // rest: 2^15 - 2^bits
     V offset;             // what PHI - 32768 lacks: 32768 * sum of weights
 
-    // False: a bin does not exist.
+    // Return false if a bin does not exist.
     INLINE bool open(const RansPrior &p, const Scales &scales, i64 i, __mmask16 on) {
         V low = all(0x7FFFFFFF), high = all(0x80000001), sum = zero();
         u32 wrong = 0;
@@ -158,7 +158,7 @@ struct Decoder {
 
     static INLINE __mmask16 on() { return N < 16 ? (1u << (N & 15)) - 1 : 0xFFFF; }
 
-    // One step of a chunk at i; false: not done, and nothing changed.
+    // Code one step of a chunk at i; or change nothing and return false.
     INLINE bool step(V *x, const u16 *&at, const u16 *end, i64 i, i64 chunk) const {
         Sixteen<K> own[PARTS];
         V r[PARTS], y[PARTS];

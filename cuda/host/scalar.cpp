@@ -13,7 +13,8 @@
 namespace rans {
 namespace {
 
-// PackedTables for what does not fit 32 bits: freq - 1 | bias << 16, numbers beside.
+// As PackedTables, where 32 bits are too few: freq - 1 | bias << 16, and the numbers in
+// an array of their own.
 struct WideTables {
     const u32 *words;
     const u16 *numbers;
@@ -28,7 +29,7 @@ struct WideTables {
     }
 };
 
-// PackedTables for numbers to 511.
+// As PackedTables, for numbers up to 511.
 struct FoldedTables {
     const u32 *words, *splits;
 
@@ -56,7 +57,7 @@ bool write_symbols(const RansTables &t, const RansLanes &l, i64 chunk,
                    const Index *table, const u32 *number, u32 active, i32 *out) {
     u32 escapes = 0;
     for (u32 k = 0; k < active; ++k) {
-        // Unsigned: slot 0 of a table that begins at -2^31 means nothing, but may be.
+        // Unsigned, for slot 0 of a table that begins at -2^31 would overflow.
         out[k] = (i32)((u32)t.minimum[table[k]] + number[k] - 1);
         escapes |= number[k] == 0;
     }
@@ -124,10 +125,10 @@ Status decode_lanes(const DecodeJob &job, Run run) {
     return decode_run<N, 0, SearchedTables, Index>(job, tables, run);
 }
 
-// A step's rows, if they are short ones.
+// A step's rows in 32 bits; `room` is for those of 16 bits.
 inline const u32 *widen(const EncodeJob &job, i64 i, u32 active, u32 *room) {
-    if (!job.short_rows) return job.rows + i;
-    for (u32 k = 0; k < active; ++k) room[k] = job.short_rows[i + k];
+    if (job.row_bytes == 4) return (const u32 *)job.rows + i;
+    for (u32 k = 0; k < active; ++k) room[k] = ((const u16 *)job.rows)[i + k];
     return room;
 }
 
@@ -184,12 +185,10 @@ i64 find_rows(RowsJob &job, i64 begin, i64 end) {
             if (job.escaped < job.room) job.escapes[job.escaped] = i;
             ++job.escaped;
         }
-        if (job.short_rows) {
-            job.short_rows[i] = (u16)(first + slot);
-        } else {
-            job.rows[i] = first + slot;
-            job.cost += t.costs[first + slot];
-        }
+        if (job.row_bytes == 2)
+            ((u16 *)job.rows)[i] = (u16)(first + slot);
+        else
+            ((u32 *)job.rows)[i] = first + slot;
     }
     return -1;
 }
@@ -207,7 +206,7 @@ Status finish_encode(const EncodeJob &job, Run run) {
     const u32 end = job.t->first[job.t->count];
     u32 largest = 0;
     for (i64 i = run.begin; i < run.end; ++i) {
-        const u32 row = job.short_rows ? job.short_rows[i] : job.rows[i];
+        const u32 row = row_of(job, i);
         largest = row > largest ? row : largest;
     }
     if (run.begin < run.end && largest >= end) return BAD_INDEX;

@@ -24,9 +24,6 @@ PRECISION = 15  # BITSTREAM: P of every pass that is coded with a prior
 WHOLE = 1 << PRECISION
 ESCAPE_COST = 16 << 8  # raw bits of an escape in 1/256 bit
 
-# One symbol as the encoders read it (EncodeRow of core.h).
-ENTRY = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
-
 
 class Intervals(NamedTuple):
     """Where symbols lie: what an encoder needs of them.
@@ -90,14 +87,6 @@ def not_codable(prior: Any, at: int, symbols: np.ndarray) -> InputError:
         f"symbol {int(symbols[at])} at {at} cannot be coded; the nearest that can is "
         f"{nearest}; clamp first"
     )
-
-
-def entries(intervals: Intervals) -> np.ndarray:
-    """Return (n,) ENTRY of :class:`Intervals`."""
-    out = np.empty(intervals.freqs.size, ENTRY)
-    out["start"], out["freq"] = intervals.starts, intervals.freqs
-    out["reciprocal"] = np.minimum((1 << 32) // intervals.freqs, (1 << 32) - 1)
-    return out
 
 
 def integers(values: Any, name: str, shape: str, ndim: int) -> np.ndarray:

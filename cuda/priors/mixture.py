@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from polycodec.cuda.host.abi import SCALE
 from polycodec.cuda.host.checksum import crc32c
 from polycodec.cuda.priors.integer_cdf import (
     PRECISION,
@@ -141,6 +142,15 @@ class ScaleSet:
         """Distance from the mean that PHI ends at, in 1/64, (S,) int32."""
         return (Z_LIMIT << Z_SHIFT) // self.reciprocal
 
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """The scales as kernels read them, (S,) SCALE."""
+        rows = np.zeros(len(self), SCALE)
+        rows["reciprocal"], rows["limit"] = self.reciprocal, self.limit
+        rows["reach"] = self.reach
+        rows.flags.writeable = False
+        return rows
+
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
@@ -156,9 +166,9 @@ class Mixture:
     """
 
     scales: ScaleSet
-    means: np.ndarray
-    indexes: np.ndarray
-    weights: np.ndarray | None = None
+    means: Any
+    indexes: Any
+    weights: Any = None
 
     def __post_init__(self) -> None:
         means = integers(self.means, "means", "(components, n)", 2)

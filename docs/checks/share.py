@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from polycodec.codecs import zoo
-from polycodec.cuda.host import native
+from polycodec.cuda.host import library as native
 from polycodec.eval.bench.codec import Clock
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from polycodec.cuda import BatchDecoder, BatchEncoder, StreamDecoder, StreamEncoder
-from polycodec.cuda.host import native
+from polycodec.cuda.host import library as native
 
 BETTER = 0.99  # of a best time: less is news
 _CODERS = {

@@ -25,15 +25,13 @@ from hypothesis import strategies as st
 
 from polycodec import cuda
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
-from polycodec.cuda.host import native
+from polycodec.cuda.host.library import library, reason
 from polycodec.cuda.stream import choose_lanes
 from polycodec.errors import InputError, UsageError
 
 NATIVE = pytest.param(
     "native",
-    marks=pytest.mark.skipif(
-        native.library() is None, reason=f"no C library: {native.reason()}"
-    ),
+    marks=pytest.mark.skipif(library() is None, reason=f"no C library: {reason()}"),
 )
 BACKENDS = ["numpy", NATIVE]
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -147,7 +145,7 @@ def test_format_page_shows_the_golden_bytes():
     assert shown == golden and len(golden) == 2
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C library to compare with")
+@pytest.mark.skipif(library() is None, reason="no C library to compare with")
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chunks=st.sampled_from([None, 1, 2, 5]), **SHAPES)
 def test_native_and_numpy_write_the_same_bytes(seed, lanes, chunks, crc):
@@ -272,7 +270,7 @@ def test_backend_is_chosen_by_name_and_environment(monkeypatch):
     monkeypatch.setenv("POLYCODEC_CODER", "numpy")
     assert cuda.backend() == "numpy"
     monkeypatch.delenv("POLYCODEC_CODER")
-    assert cuda.backend() == ("numpy" if native.library() is None else "native")
+    assert cuda.backend() == ("numpy" if library() is None else "native")
     with pytest.raises(UsageError):
         StreamEncoder(backend="fortran")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
-from polycodec.cuda.host import native
+from polycodec.cuda.host.library import library
 from polycodec.errors import (
     BitstreamError,
     ChecksumError,
@@ -19,7 +19,7 @@ from polycodec.errors import (
     VersionError,
 )
 
-BACKENDS = ["numpy"] + (["native"] if native.library() is not None else [])
+BACKENDS = ["numpy"] + (["native"] if library() is not None else [])
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 OPTIONS = [
     {"lanes": 0},

@@ -109,10 +109,9 @@ def case_of(passes: list[tuple], data: bytes) -> bytes:
         out.append(array(getattr(lanes, name)))
     out += [array(lanes.side_next), array(lanes.side_end), numbers(len(passes))]
     for tables, symbols, indexes in passes:
-        prepared = prepare(tables)
-        struct = prepared.struct
+        struct = prepare(tables)
         out.append(numbers(struct.precision, struct.count, struct.guess_bits))
-        out += [array(prepared._arrays[name]) for name in ARRAYS]
+        out += [array(struct.arrays.get(name)) for name in ARRAYS]
         out += [numbers(indexes.itemsize), array(indexes), array(symbols)]
     return b"".join(out)
 

@@ -46,7 +46,7 @@ from polycodec.cuda import (
     TableSet,
 )
 from polycodec.cuda.device.emulation import Emulator, library
-from polycodec.cuda.host import native
+from polycodec.cuda.host import threads
 from polycodec.cuda.priors.integer_cdf import PRECISION
 from polycodec.cuda.priors.mixture import MEAN_LIMIT
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
@@ -96,7 +96,7 @@ def test_every_lane_count_with_partial_steps(lanes):
 
 @pytest.mark.parametrize("chunks", [1, 2, 3])
 def test_long_passes_with_threads(chunks, monkeypatch):
-    monkeypatch.setattr(native.threads, "for_symbols", lambda n: 2)
+    monkeypatch.setattr(threads, "for_symbols", lambda n: 2)
     rng = np.random.default_rng(chunks)
     mixture, categorical = random_mixture(rng, 700), random_categorical(rng, 300)
     passes = [(draw(rng, mixture), mixture), (draw(rng, categorical), categorical)]

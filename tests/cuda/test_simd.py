@@ -7,7 +7,6 @@ lacks are skipped. POLYCODEC_TEST_CASES=1000 runs more random cases.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import types
@@ -29,15 +28,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
-from polycodec.cuda.host import native, threads
+from polycodec.cuda.host import layouts, native, threads
+from polycodec.cuda.host.library import SIMD, library, reason
+from polycodec.cuda.host.library import simd as chosen_simd
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
 
 CASES = int(os.environ.get("POLYCODEC_TEST_CASES", "60"))
-BEST = -1 if native.library() is None else native.library().best_simd
-LEVELS = native.SIMD[: BEST + 1]
+BEST = -1 if library() is None else library().best_simd
+LEVELS = SIMD[: BEST + 1]
 pytestmark = [
     pytest.mark.usefixtures("coder_settings"),
-    pytest.mark.skipif(BEST < 0, reason=f"no C library: {native.reason()}"),
+    pytest.mark.skipif(BEST < 0, reason=f"no C library: {reason()}"),
 ]
 every_level = pytest.mark.parametrize(
     "simd",
@@ -46,7 +47,7 @@ every_level = pytest.mark.parametrize(
             name,
             marks=pytest.mark.skipif(k > BEST, reason=f"this processor lacks {name}"),
         )
-        for k, name in enumerate(native.SIMD)
+        for k, name in enumerate(SIMD)
     ],
 )
 
@@ -129,12 +130,10 @@ def test_every_layout_of_tables(layout):
         "searched": (15, 40, 2000),
     }[layout]
     tables = cut_tables(rng, precision, count, size)
-    from polycodec.cuda.host.layouts import _FOLDED, prepare
-
     # Other processors have no kernels for folded tables, and wide ones in their place.
-    if layout == "folded" and not _FOLDED:
+    if layout == "folded" and not layouts._FOLDED:
         layout = "wide"
-    struct = prepare(tables).struct
+    struct = layouts.prepare(tables)
     kinds = ("packed", "folded", "wide")
     assert [k for k in kinds if getattr(struct, k)] == [layout] * (layout in kinds)
     passes = [random_pass(rng, tables, 3000, dtype) for dtype in (np.uint8, np.int32)]
@@ -157,8 +156,7 @@ def test_rows_to_the_last_of_sixteen_bits(count, dtype):
         indexes[-9:], symbols[-9:] = count - 1, tables.maximum[-1]
         rows, *_ = native.rows(tables, symbols, indexes)
         assert rows[-1] == len(freqs) - 1
-        long = beyond or "neon" in native.SIMD
-        assert rows.dtype == (np.uint32 if long else np.uint16)
+        assert rows.dtype == (np.uint32 if beyond else np.uint16)
         one = (tables, symbols, indexes)
         assert_all_alike([one], ("numpy", *LEVELS), lanes=32, chunks=2)
 
@@ -319,15 +317,11 @@ def test_first_failing_chunk_is_reported(number):
         **{name: np.zeros(2, np.int64) for name in fields},
     )
     lanes.word[1] = 8
-    struct, room = native.prepare(tables).struct, native._describe(lanes)
+    struct, room = layouts.prepare(tables), native._describe(lanes)
     for simd in range(BEST + 1):
-        report = native.library().encode_short(
-            ctypes.addressof(struct),
-            rows.ctypes.data,
-            rows.size,
-            ctypes.addressof(room),
-            simd,
-            number,
+        report = library().encode_pass(
+            *(struct, rows.ctypes.data, rows.itemsize, rows.size),
+            *(room, simd, number),
         )
         assert report == native._WORDS_RAN_OUT  # of chunk 0
 
@@ -337,10 +331,6 @@ def test_number_of_threads(monkeypatch):
     assert threads.count() == 3
     assert threads.for_symbols(1000) == 1
     assert threads.for_symbols(1 << 20) == 3
-    assert threads.each(lambda k: threads.for_symbols(1 << 20), range(4)) == [1] * 4
-    assert threads.each(lambda k: k * k, range(20)) == [k * k for k in range(20)]
-    with pytest.raises(InputError, match="no 2"):
-        threads.each(_refuse_two, [1, 2, 3])
     monkeypatch.setenv("POLYCODEC_THREADS", "many")
     with pytest.raises(UsageError):
         threads.count()
@@ -349,17 +339,11 @@ def test_number_of_threads(monkeypatch):
     assert threads.count() == torch.get_num_threads()
 
 
-def _refuse_two(k: int) -> int:
-    if k == 2:
-        raise InputError("no 2")
-    return k
-
-
 def test_names_of_simd_levels(monkeypatch):
     monkeypatch.setenv("POLYCODEC_SIMD", "scalar")
-    assert native.simd() == 0
+    assert chosen_simd() == 0
     monkeypatch.delenv("POLYCODEC_SIMD")
-    assert native.simd() == BEST
+    assert chosen_simd() == BEST
     monkeypatch.setenv("POLYCODEC_SIMD", "mmx")
     with pytest.raises(UsageError, match="mmx"):
-        native.simd()
+        chosen_simd()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from polycodec.cuda import TableSet, crc32c
-from polycodec.cuda.host import native
 from polycodec.cuda.host.checksum import crc32c_numpy
+from polycodec.cuda.host.library import library
 from polycodec.cuda.rounding import round_frequencies
 from polycodec.errors import ModelError
 
@@ -144,5 +144,5 @@ def test_crc32c_all_ways_agree_and_continue(size):
     assert crc32c(data) == crc32c(memoryview(data)) == value
     assert crc32c(data[size // 3 :], crc32c(data[: size // 3])) == value
     assert crc32c_numpy(data[size // 3 :], crc32c_numpy(data[: size // 3])) == value
-    if native.library() is not None:
-        assert native.library().crc32c(data, plain=True) == value
+    if library() is not None:
+        assert library().crc32c(data, plain=True) == value

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from polycodec.cuda.host import native
+from polycodec.cuda.host.library import library
 from polycodec.entropy_models.priors.tables import gaussian_tables
 from polycodec.eval.bench import coder as bench_coder
 from polycodec.eval.bench.table import bench_table
@@ -34,7 +34,7 @@ def test_bench_from_the_command_line(cli):
     result = json.loads(out)
     coders = {row["coder"] for row in result["rows"]}
     assert "numpy" in coders
-    if native.library() is not None:
+    if library() is not None:
         assert "plain C++" in coders
     loads = {row["load"] for row in result["rows"] if row["prior"]}
     assert loads == {"gauss, means", "mixture of 3", "logits 256"}

@@ -10,15 +10,11 @@
 
 extern "C" {
 i32 polycodec_simd(void);
-i64 polycodec_rows(const RansTables *, const i32 *, const void *, i32, i64, i32, u32 *,
-                   u64 *, i64 *, i64, i64 *);
-i64 polycodec_short_rows(const RansTables *, const i32 *, const void *, i32, i64, i32,
-                         u16 *, i64 *, i64, i64 *);
-u64 polycodec_short_cost(const RansTables *, const u16 *, i64);
-i64 polycodec_encode_short(const RansTables *, const u16 *, i64, const RansLanes *, i32,
-                           i32);
-i64 polycodec_encode_pass(const RansTables *, const u32 *, i64, const RansLanes *, i32,
-                          i32);
+i64 polycodec_rows(const RansTables *, const i32 *, const void *, i32, i64, i32, void *,
+                   i32, i64 *, i64, i64 *);
+u64 polycodec_cost(const RansTables *, const void *, i32, i64, i32);
+i64 polycodec_encode_pass(const RansTables *, const void *, i32, i64, const RansLanes *,
+                          i32, i32);
 i64 polycodec_decode_pass(const RansTables *, const void *, i32, i64, const RansLanes *,
                           i32, i32, i32 *);
 }
@@ -122,21 +118,6 @@ struct Rows {
     }
 };
 
-i64 call_rows(const RansTables &t, const i32 *symbols, const GuardedIndexes &indexes,
-              i64 n, i32 simd, u32 *rows, i64 *escapes, i64 room, Rows &found) {
-    return polycodec_rows(&t, symbols, indexes.at, indexes.bytes, n, simd, rows,
-                          &found.cost, escapes, room, &found.escaped);
-}
-
-i64 call_rows(const RansTables &t, const i32 *symbols, const GuardedIndexes &indexes,
-              i64 n, i32 simd, u16 *rows, i64 *escapes, i64 room, Rows &found) {
-    const i64 bad =
-        polycodec_short_rows(&t, symbols, indexes.at, indexes.bytes, n, simd, rows,
-                             escapes, room, &found.escaped);
-    found.cost = polycodec_short_cost(&t, rows, bad < 0 ? n : bad);
-    return bad;
-}
-
 // Row: u32, or u16 for short ones.
 template <class Row>
 Rows find_rows(const RansTables &t, const std::vector<i32> &symbols,
@@ -146,9 +127,11 @@ Rows find_rows(const RansTables &t, const std::vector<i32> &symbols,
     Guarded<Row> rows(std::vector<Row>(n), at_end);
     Guarded<i64> escapes(I64s((size_t)room), at_end);
     Rows found;
-    found.bad = call_rows(t, values.at, indexes, (i64)n, simd, rows.at, escapes.at,
-                          room, found);
+    found.bad = polycodec_rows(&t, values.at, indexes.at, indexes.bytes, (i64)n, simd,
+                               rows.at, sizeof(Row), escapes.at, room, &found.escaped);
     found.rows.assign(rows.at, rows.at + (found.bad < 0 ? (i64)n : found.bad));
+    const Guarded<Row> good(std::vector<Row>(found.rows.begin(), found.rows.end()), at_end);
+    found.cost = polycodec_cost(&t, good.at, sizeof(Row), (i64)good.n, simd);
     found.escapes.assign(escapes.at, escapes.at + std::min(found.escaped, room));
     return found;
 }
@@ -169,23 +152,15 @@ Rows find_all_rows(const RansTables &t, const std::vector<i32> &symbols,
     return wanted;
 }
 
-i64 call_encode(const RansTables &t, const u32 *rows, i64 n, const RansLanes &l,
-                i32 simd) {
-    return polycodec_encode_pass(&t, rows, n, &l, simd, 1);
-}
-
-i64 call_encode(const RansTables &t, const u16 *rows, i64 n, const RansLanes &l,
-                i32 simd) {
-    return polycodec_encode_short(&t, rows, n, &l, simd, 1 + (i32)(n & 1));
-}
-
 // `fresh` after the rows; `word` begins at each chunk's end.
 template <class Row>
 i64 encode(const RansTables &t, const std::vector<u32> &numbers, const Stream &fresh,
            bool at_end, i32 simd, Stream &out) {
     GuardedLanes call(fresh, at_end);
     const Guarded<Row> rows(std::vector<Row>(numbers.begin(), numbers.end()), at_end);
-    const i64 report = call_encode(t, rows.at, (i64)rows.n, call.l, simd);
+    const i32 threads = sizeof(Row) == 2 ? 1 + (i32)(rows.n & 1) : 1;
+    const i64 report = polycodec_encode_pass(&t, rows.at, sizeof(Row), (i64)rows.n,
+                                             &call.l, simd, threads);
     out.states = call.states.copy(), out.word = call.word.copy();
     out.words = call.words.copy();
     // A kernel may have written where no word stands yet.

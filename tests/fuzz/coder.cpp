@@ -9,7 +9,7 @@
 //         -> damage words, states, escapes, indexes, sizes -> decode -> same report
 //         -> damage symbols, indexes, rows, room -> rows, encode -> same report
 //
-// A libFuzzer target; with -DSTANDALONE it brings its own loop (fuzz_case.h).
+// A libFuzzer target; with -DSTANDALONE it brings its own loop (case.h).
 
 #define LAST "fuzz_coder.last"
 #include "case.h"

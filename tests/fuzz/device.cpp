@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fuzz the CUDA kernels on the host (emulation.cpp): for every input of fuzz_coder.cpp,
-// and of fuzz_priors.cpp, they must say what the portable coder says, without a read or
-// write out of place.
+// Fuzz the CUDA kernels on the host (emulation.cpp): for every input of coder.cpp and of
+// priors.cpp they must do as the portable coder does, and read or write nothing out of
+// place.
 //
 //   input -> tables, pass -> survey -> encode -> measure -> compact -> the same bytes
 //         -> decode -> the same symbols;  damage -> decode -> the same chunk and reason
@@ -220,7 +220,7 @@ void fuzz_tables(Source in) {
 }
 
 void fuzz_priors(Source in) {
-    Source launches = in;  // of its own: the case stays that of fuzz_priors.cpp
+    Source launches = in;  // of its own: the case stays that of priors.cpp
     const bool at_end = in.below(2);
     Parameters prior(in);
     std::vector<i32> symbols;

@@ -124,7 +124,7 @@ Outcome decode(const Parameters &prior, const Stream &s, bool at_end, i32 simd) 
     return found;
 }
 
-// Entries at every level, then the stream; levels of encoding are fuzz_coder's.
+// Entries at every level, then the stream; coder.cpp compares the levels of encoding.
 Stream make_stream(Source &in, const Parameters &prior, bool at_end,
                    const std::vector<i32> &symbols) {
     const size_t n = symbols.size();
@@ -168,7 +168,8 @@ Stream make_stream(Source &in, const Parameters &prior, bool at_end,
     const I64s ends = s.word;
     s.states.assign(s.lanes * s.chunks, LOWER), s.words.assign((size_t)(share * s.chunks), 0);
     GuardedLanes call(s, at_end);
-    REQUIRE(polycodec_encode_pass(&t, numbers.data(), (i64)n, &call.l, polycodec_simd(), 1) == FINE);
+    REQUIRE(polycodec_encode_pass(&t, numbers.data(), 4, (i64)n, &call.l,
+                                  polycodec_simd(), 1) == FINE);
     s.states = call.states.copy(), s.words = call.words.copy();
     s.word = call.word.copy(), s.word_end = ends;
     size_t k = 0;

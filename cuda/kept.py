@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is made once for an object and kept as long as the object lives.
+
+    _PREPARED: Kept[_Prepared] = Kept()
+    prepared = _PREPARED.get(tables, lambda: _Prepared(tables))
+
+Threads that ask for the same thing at once may each make it; all get the first one that
+was finished. What is made must not refer to its object, or neither would ever go.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class Kept(Generic[Value]):
+    """A dictionary with weak keys, safe for threads."""
+
+    def __init__(self) -> None:
+        self._values: weakref.WeakKeyDictionary[Any, Value] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+        """Return what ``make`` returned for ``key``, made at the first call."""
+        with self._lock:
+            found = self._values.get(key)
+        if found is None:
+            fresh = make()  # outside the lock: others need not wait for it
+            with self._lock:
+                found = self._values.setdefault(key, fresh)
+        return found
