@@ -3,7 +3,7 @@
 
     z (B, D, *S) ── encode ──► codes (B, L, *S) ── decode ──► ẑ (B, D, *S)
 
-S is (F,) for sound and (H, W) for images. L levels refine one another; fewer of them
+S is (F,) for speech and (H, W) for images. L levels refine one another; fewer of them
 are a lower rate, so any prefix of the levels decodes. `forward` is training: the same
 codes, a straight-through ẑ, and the loss that ties encoder and codebook together.
 """
@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from polycodec.errors import InputError
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass
@@ -33,38 +37,85 @@ class Quantized:
 
 
 class Quantizer(nn.Module, abc.ABC):
-    """Base of `quantizer/*`; ``sizes`` are the codes of each level."""
+    """Base of `quantizer/*`; ``sizes`` are the codes of each level.
+
+    ``channels``: D, numbers of a latent. A part brings `quantized`, `encode` and
+    `decode`, and calls `check_codes` before it looks codes up.
+    """
 
     channels: int
     sizes: tuple[int, ...]
 
     @property
     def levels(self) -> int:
-        """Number of levels."""
+        """L, the number of levels."""
         return len(self.sizes)
 
     @property
     def bits_per_position(self) -> float:
-        """Σ log₂ K over the levels: what fixed-width codes would cost."""
+        """Σ log₂ K over the levels: what codes of fixed width would cost, in bits."""
         return sum(math.log2(k) for k in self.sizes)
 
-    @abc.abstractmethod
     def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
-        """Quantize z (B, D, *S) with the first ``active`` (B,) levels of each item."""
+        """Quantize z (B, D, *S) while training, in float32 under any autocast.
+
+        active: (B,) integers in 1 … L, how many levels each item takes; None: all.
+        """
+        if active is None:
+            active = torch.full((z.shape[0],), self.levels, device=z.device)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.quantized(z, active)
+
+    @abc.abstractmethod
+    def quantized(self, z: Tensor, active: Tensor) -> Quantized:
+        """Return what training sees of z (B, D, *S) with ``active`` (B,) levels.
+
+        In training mode codebooks may move. The codes are those of `encode`; gradients
+        reach z through ẑ and the loss.
+        """
 
     @abc.abstractmethod
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
-        """Codes (B, l, *S) int64 of z (B, D, *S), with ``levels`` levels or all."""
+        """Return codes (B, l, *S) int64 of z (B, D, *S), l = ``levels`` or all.
+
+        Positions are coded independently of one another. InputError for a number of
+        levels that this codebook has not (`count_of`).
+        """
 
     @abc.abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """Latents (B, D, *S) of codes (B, l, *S), l <= L; InputError outside."""
+        """Return latents (B, D, *S) float32 of codes (B, l, *S), 1 <= l <= L.
 
-    def initialise(self, z: Tensor) -> None:
-        """Start from a sample of latents (N, D). Does nothing unless overridden."""
+        InputError for codes outside their codebooks (`check_codes`).
+        """
+
+    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
+        """Start from a sample of latents z (N, D), in order of time.
+
+        ``progress``: called by what takes long. Does nothing unless overridden.
+        """
+        return
+
+    def config_after_build(self) -> dict[str, Any]:
+        """Return options that `initialise` found, to be stored beside the weights."""
+        return {}
+
+    def count_of(self, levels: int | None) -> int:
+        """Return ``levels``, or all of them for None; InputError outside 1 … L."""
+        if levels is None:
+            return self.levels
+        if not 1 <= levels <= self.levels:
+            raise InputError(
+                f"levels is {levels}; this codebook has 1 to {self.levels}; ask for as "
+                "many"
+            )
+        return levels
 
     def check_codes(self, codes: Tensor) -> None:
-        """InputError that names a code outside its codebook, or a level too many."""
+        """Raise InputError that names a code outside its codebook, or a level too many.
+
+        codes: (B, l, *S) integers.
+        """
         if codes.shape[1] > self.levels:
             raise InputError(
                 f"codes have {codes.shape[1]} levels; this codebook has {self.levels}"
@@ -82,8 +133,12 @@ class Quantizer(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def usage(self, codes: Tensor) -> dict[str, list[float]]:
-        """Perplexity (2^entropy) and number of used codes of each level."""
-        perplexity, used = [], []
+        """Return the perplexity, 2^entropy, and the number of used codes of each level.
+
+        codes: (B, l, *S) integers, -1 where a level was not active.
+        """
+        perplexity: list[float] = []
+        used: list[float] = []
         for level, plane in enumerate(codes.unbind(1)):
             plane = plane[plane >= 0]
             counts = torch.bincount(plane.flatten(), minlength=self.sizes[level])
@@ -94,16 +149,16 @@ class Quantizer(nn.Module, abc.ABC):
 
 
 def flatten(z: Tensor) -> Tensor:
-    """(B, D, *S) -> (B n, D) float32 rows, contiguous."""
+    """Return z (B, D, *S) as rows (B n, D), float32 and contiguous, n = ∏ S."""
     return z.float().flatten(2).transpose(1, 2).reshape(-1, z.shape[1])
 
 
 def unflatten(rows: Tensor, like: Tensor) -> Tensor:
-    """(B n, D) rows -> (B, D, *S) of ``like``'s batch and trailing sizes."""
+    """Return rows (B n, D) as (B, D, *S), B and S those of ``like``."""
     rows = rows.view(like.shape[0], -1, rows.shape[-1]).transpose(1, 2)
     return rows.reshape(like.shape[0], -1, *like.shape[2:])
 
 
 def straight_through(z: Tensor, z_hat: Tensor) -> Tensor:
-    """ẑ forward, the gradient of z backward."""
+    """Return ẑ; its gradient goes to z."""
     return z + (z_hat - z).detach()

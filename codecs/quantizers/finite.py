@@ -30,6 +30,12 @@ class FiniteStage(Stage):
 
     # tanh of a Gaussian of this deviation is nearly uniform
     spread = 0.9
+    count: Tensor
+    middle: Tensor
+    reach: Tensor
+    offset: Tensor
+    shift: Tensor
+    places: Tensor
 
     def __init__(self, channels: int, radix: Sequence[int]) -> None:
         super().__init__(channels, len(radix))

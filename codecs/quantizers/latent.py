@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import (
+    Progress,
     Quantized,
     Quantizer,
     flatten,
@@ -43,6 +44,8 @@ class LatentQuantizer(Quantizer):
     decay 0.1 everywhere but on the table of values.
     """
 
+    shares: Tensor
+
     def __init__(
         self,
         channels: int,
@@ -61,15 +64,9 @@ class LatentQuantizer(Quantizer):
         self.values = nn.Parameter(grid.repeat(dimensions, 1))
         self.register_buffer("shares", torch.full((dimensions, values), 1 / values))
 
-    def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
-        """See :meth:`Quantizer.forward`; dimensions that are not active are zero."""
-        with torch.autocast(z.device.type, enabled=False):
-            return self._forward(z, active)
-
-    def _forward(self, z: Tensor, active: Tensor | None) -> Quantized:
+    def quantized(self, z: Tensor, active: Tensor) -> Quantized:
+        """See :meth:`Quantizer.quantized`; dimensions that are not active are zero."""
         batch, rows = z.shape[0], flatten(z)
-        if active is None:
-            active = torch.full((batch,), self.levels, device=z.device)
         levels = torch.arange(self.levels, device=z.device)
         used = (active[:, None] > levels).repeat_interleave(len(rows) // batch, 0)
         y = self._narrow(rows)
@@ -89,7 +86,7 @@ class LatentQuantizer(Quantizer):
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
         """See :meth:`Quantizer.encode`."""
         index = self._choose(self._narrow(flatten(z)))
-        return unflatten(index[:, : self.levels if levels is None else levels], z)
+        return unflatten(index[:, : self.count_of(levels)], z)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -101,7 +98,7 @@ class LatentQuantizer(Quantizer):
         return unflatten(self.outward(value), codes[:, :1])
 
     @torch.no_grad()
-    def initialise(self, z: Tensor) -> None:
+    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
         """Principal components of z (N, D), values at their quantiles."""
         rows = z.float()
         project_on_principal(self.inward, rows, SPREAD)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import (
+    Progress,
     Quantized,
     Quantizer,
     flatten,
@@ -122,20 +124,19 @@ class ProjectedQuantizer(Quantizer):
         self.stages = nn.ModuleList(stages)
         self.sizes = tuple(stage.size for stage in stages)
 
-    def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
-        """See :meth:`Quantizer.forward`."""
-        with torch.autocast(z.device.type, enabled=False):
-            return self._forward(z, active)
+    @property
+    def chain(self) -> list[Stage]:
+        """The stages, in the order of the levels."""
+        return [cast(Stage, stage) for stage in self.stages]
 
-    def _forward(self, z: Tensor, active: Tensor | None) -> Quantized:
+    def quantized(self, z: Tensor, active: Tensor) -> Quantized:
+        """See :meth:`Quantizer.quantized`."""
         batch = z.shape[0]
         left = flatten(z)
         per_item = len(left) // batch
-        if active is None:
-            active = torch.full((batch,), self.levels, device=z.device)
         total, loss = torch.zeros_like(left), left.new_zeros(batch)
         planes = []
-        for level, stage in enumerate(self.stages):
+        for level, stage in enumerate(self.chain):
             used = (active > level).repeat_interleave(per_item)
             step, index, cost = stage(left)
             step = step * used[:, None]
@@ -151,7 +152,7 @@ class ProjectedQuantizer(Quantizer):
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
         """See :meth:`Quantizer.encode`."""
         left, planes = flatten(z), []
-        for stage in self.stages[: self.levels if levels is None else levels]:
+        for stage in self.chain[: self.count_of(levels)]:
             index = stage.choose(stage.bound(stage.inward(left)))
             left = left - stage.decode(index)
             planes.append(unflatten(index[:, None], z))
@@ -161,16 +162,14 @@ class ProjectedQuantizer(Quantizer):
     def decode(self, codes: Tensor) -> Tensor:
         """See :meth:`Quantizer.decode`."""
         self.check_codes(codes)
-        total = sum(
-            stage.decode(plane.reshape(-1))
-            for stage, plane in zip(self.stages, codes.unbind(1), strict=False)
-        )
-        return unflatten(total, codes[:, :1])
+        planes = zip(self.chain, codes.unbind(1), strict=False)
+        steps = [stage.decode(plane.reshape(-1)) for stage, plane in planes]
+        return unflatten(sum(steps[1:], steps[0]), codes[:, :1])
 
     @torch.no_grad()
-    def initialise(self, z: Tensor) -> None:
+    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
         """Fit each level to what the levels before it leave of z (N, D)."""
         left = z.float()
-        for stage in self.stages:
+        for stage in self.chain:
             stage.fit(left)
             left = left - stage(left)[0]

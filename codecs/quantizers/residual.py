@@ -14,6 +14,7 @@ et al. 2022, "High fidelity neural audio compression" (arXiv 2210.13438).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import (
+    Progress,
     Quantized,
     Quantizer,
     flatten,
@@ -36,13 +38,19 @@ DEAD_SHARE = 0.1  # of a uniform share of the vectors
 class Codebook(nn.Module):
     """K vectors (K, D) that follow the means of what is assigned to them."""
 
-    scored = False  # `nearest` is what it says: no other rule assigns codes
+    vectors: Tensor
+    mass: Tensor
 
     def __init__(self, size: int, channels: int, decay: float) -> None:
         super().__init__()
         self.decay = decay
         self.register_buffer("vectors", torch.randn(size, channels) * 0.1)
         self.register_buffer("mass", torch.ones(size))
+
+    @property
+    def scored(self) -> bool:
+        """Whether another rule than the distance assigns codes."""
+        return False
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Index (N,) of the vector nearest to each of (N, D) rows."""
@@ -127,19 +135,18 @@ class ResidualQuantizer(Quantizer):
         self.sizes = (codes,) * levels if isinstance(codes, int) else tuple(codes)
         self.books = nn.ModuleList(Codebook(k, channels, decay) for k in self.sizes)
 
-    def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
-        """See :meth:`Quantizer.forward`; moves the codebooks while training."""
-        with torch.autocast(z.device.type, enabled=False):
-            return self._forward(z, active)
+    @property
+    def chain(self) -> list[Codebook]:
+        """The codebooks, in the order of the levels."""
+        return [cast(Codebook, book) for book in self.books]
 
-    def _forward(self, z: Tensor, active: Tensor | None) -> Quantized:
+    def quantized(self, z: Tensor, active: Tensor) -> Quantized:
+        """See :meth:`Quantizer.quantized`; the codebooks move while training."""
         rows = flatten(z)
         per_item = len(rows) // z.shape[0]
-        if active is None:
-            active = torch.full((z.shape[0],), self.levels, device=z.device)
         left, total = rows, torch.zeros_like(rows)
-        planes, loss = [], rows.new_zeros(z.shape[0])
-        for level, book in enumerate(self.books):
+        loss, planes = rows.new_zeros(z.shape[0]), []
+        for level, book in enumerate(self.chain):
             used = (active > level).repeat_interleave(per_item)
             index = book.nearest(left.detach())
             vectors = book(index)
@@ -149,12 +156,10 @@ class ResidualQuantizer(Quantizer):
                 book.follow(left.detach()[used], index[used])
             step = vectors * used[:, None]
             total, left = total + step, left - step
-            planes.append(torch.where(used, index, -1))
-        codes = torch.stack(planes, 1).view(z.shape[0], per_item, -1)
-        codes = codes.transpose(1, 2).reshape(z.shape[0], self.levels, *z.shape[2:])
+            planes.append(unflatten(torch.where(used, index, -1)[:, None], z))
         loss = self.commitment * loss / active.clamp_min(1)
-        z = z.float()
-        return Quantized(straight_through(z, unflatten(total, z)), codes, loss)
+        z_hat = straight_through(z.float(), unflatten(total, z))
+        return Quantized(z_hat, torch.cat(planes, 1), loss)
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
@@ -163,7 +168,7 @@ class ResidualQuantizer(Quantizer):
         The nearest vector of one level is not always part of the nearest sum: 16 paths
         leave 17 % less squared error at 8 levels. Decoders do not know of it.
         """
-        books = self.books[: self.levels if levels is None else levels]
+        books = self.chain[: self.count_of(levels)]
         left = flatten(z)[:, None]  # (N, paths, D)
         paths = left.new_zeros(len(left), 1, 0, dtype=torch.int64)
         for book in books:
@@ -195,17 +200,15 @@ class ResidualQuantizer(Quantizer):
     def decode(self, codes: Tensor) -> Tensor:
         """See :meth:`Quantizer.decode`."""
         self.check_codes(codes)
-        total = sum(
-            book(plane.reshape(-1))
-            for book, plane in zip(self.books, codes.unbind(1), strict=False)
-        )
-        return unflatten(total, codes[:, :1])
+        planes = zip(self.chain, codes.unbind(1), strict=False)
+        steps = [book(plane.reshape(-1)) for book, plane in planes]
+        return unflatten(sum(steps[1:], steps[0]), codes[:, :1])
 
     @torch.no_grad()
-    def initialise(self, z: Tensor) -> None:
+    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
         """k-means of each level on what the levels before it leave of z (N, D)."""
         generator = torch.Generator().manual_seed(0)
         left = z.float()
-        for book in self.books:
+        for book in self.chain:
             index = book.cluster(left, generator)
             left = left - book(index)

@@ -104,9 +104,9 @@ def main() -> None:
     """Train, measure, write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--train", type=Path, required=True, help="folder of sounds")
+    parser.add_argument("--train", type=Path, required=True, help="folder of speech")
     parser.add_argument("--test", type=Path, required=True, help="as `eval --data`")
-    parser.add_argument("--cache", type=Path, help="decoded sounds; RUNS/cache")
+    parser.add_argument("--cache", type=Path, help="decoded recordings; RUNS/cache")
     parser.add_argument("--backbone", type=int, default=800, help="its steps")
     parser.add_argument("--steps", type=int, default=500, help="of each variant")
     arguments = parser.parse_args()

@@ -3,8 +3,8 @@
 
     python docs/checks/structural.py SPEECH --out DIR [--model speech/default]
 
-    latents    what the model's encoder makes of random crops of the sounds in SPEECH,
-               as training collects them: silent frames left out
+    latents    what the model's encoder makes of random crops of SPEECH, as training
+               collects them: silent frames left out
     log-mel    80 bands of such crops, a frame every 10 ms
 
 For every N of --frames and k of --neighbours: codes found, nodes and edges of the

@@ -14,8 +14,8 @@ No torch here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,37 +23,30 @@ from polycodec.codecs.quantizers.structural import search, tidy
 from polycodec.codecs.quantizers.structural.graph import (
     neighbour_graph,
     sample_frames,
-    unit,
 )
 from polycodec.errors import InputError
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from polycodec.codecs.quantizers.base import Progress
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """How a structural codebook is built; the number of codes is a result.
 
-    neighbours: k of the graph; fewer make more codes, as do more ``frames``. graph:
-    "cosine" forgets lengths, so the loudness of a frame is not in its code (on
-    spectra, 90 % more error than k-means; "self-tuning" 12 %).
-    equal: dimensions are scaled to equal deviations (on spectra's principal
-    components that made the error of the codes 2.5 times as large). pca: dimensions
-    kept for the graph, 0 for all. gap: frames that close in time
-    are never linked. cap: the most codes, 0 for no limit.
+    neighbours: k of the graph; fewer make more codes, as do more ``frames``. pca:
+    dimensions kept for the graph, 0 for all. gap: frames that close in time are never
+    linked. cap: the most codes, 0 for no limit. least: nodes of a code. anchors: the
+    most of a code.
     """
 
     neighbours: int = 4
-    graph: str = "self-tuning"
     frames: int = 8000
-    method: str = "heap"
-    equal: bool = False
     pca: int = 0
     gap: int = 2
     cap: int = 0
     least: int = 3
     anchors: int = 32
-    silence: float = 0.05
     seed: int = 0
 
 
@@ -82,42 +75,29 @@ class Frozen:
 
 
 def build_codebook(
-    latents: np.ndarray,
-    options: BuildOptions,
-    *,
-    times: np.ndarray | None = None,
-    silent: np.ndarray | None = None,
-    progress: Progress | None = None,
+    latents: np.ndarray, options: BuildOptions, *, progress: Progress | None = None
 ) -> Frozen:
-    """Build from latents (N, D); equal input and options give equal results.
+    """Build from latents (N, D), in order of time; equal input gives equal results.
 
-    times (N,) int: when each latent was, row numbers if None (rows in another order
-    than time lose next to nothing by that). silent (N,) bool: rows of silence.
+    ``progress`` is called with (stage, done, total), once a second at most. InputError
+    for latents that are not finite, not (N, D), too few, or never alike.
     """
     latents = np.asarray(latents, np.float64)
     _check(latents, options)
     progress = _seldom(progress) if progress else None
-    picked = _picked(latents, options, silent)
-    mean, basis = centre_and_scale(
-        latents[picked], equal=options.equal, pca=options.pca
-    )
-    times = np.arange(len(latents)) if times is None else np.asarray(times)
+    picked = sample_frames(latents, options.frames, options.seed)
+    mean, basis = centre_and_scale(latents[picked], options.pca)
     points = (latents[picked] - mean) @ basis
     graph, scales = neighbour_graph(
-        points,
-        options.neighbours,
-        kind=options.graph,
-        times=times[picked],
-        gap=options.gap,
-        progress=progress,
+        points, options.neighbours, picked, gap=options.gap, progress=progress
     )
     graph, kept = graph.without_isolated()
     if not graph.nodes:
         raise InputError("no two latents are alike; expected frames of real signals")
     points, rows, scales = points[kept], picked[kept], scales[kept]
-    partition = search.minimise(graph, method=options.method, progress=progress)
-    report = {"nodes": graph.nodes, "edges": len(graph.weights) // 2}
-    report |= _tidy(partition, points, options)
+    partition = search.minimise(graph, progress=progress)
+    report = _tidy(partition, points, options)
+    report |= {"nodes": graph.nodes, "edges": len(graph.weights) // 2}
     labels = search.numbered(partition)
     codes = int(labels.max()) + 1
     anchors = choose_anchors(points, labels, options.anchors, options.seed)
@@ -126,7 +106,7 @@ def build_codebook(
         vectors=_means(latents[rows], labels, codes),
         mean=mean,
         basis=basis,
-        anchors=(unit(points) if options.graph == "cosine" else points)[anchors],
+        anchors=points[anchors],
         owners=labels[anchors],
         scales=scales[anchors],
         volumes=np.array(partition.volumes)[order],
@@ -141,34 +121,18 @@ def build_codebook(
     )
 
 
-def _picked(
-    latents: np.ndarray, options: BuildOptions, silent: np.ndarray | None
-) -> np.ndarray:
-    """Rows of the latents that become nodes."""
-    return sample_frames(
-        latents,
-        options.frames,
-        silent=silent,
-        share=options.silence,
-        seed=options.seed,
-    )
-
-
 def centre_and_scale(
-    latents: np.ndarray, *, equal: bool = False, pca: int = 0
+    latents: np.ndarray, pca: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and basis (D, G): the graph's view of x is (x - mean) @ basis.
 
-    One scale for all dimensions, or with ``equal`` one for each, which lets weak
-    dimensions decide as much as strong ones. pca > 0: only that many directions of
-    most variance are kept.
+    One scale for all dimensions: their proportions are kept. pca > 0: only that many
+    directions of most variance are.
     """
-    mean, deviation = latents.mean(axis=0), latents.std(axis=0)
-    if not equal:
-        deviation = np.full_like(deviation, np.sqrt(np.mean(deviation**2)))
-    # A dimension that never changes carries nothing: it is scaled to zero.
-    scale = np.where(deviation > 1e-9, 1.0 / np.maximum(deviation, 1e-9), 0.0)
-    basis = np.diag(scale)
+    mean = latents.mean(axis=0)
+    deviation = np.sqrt(np.mean(latents.std(axis=0) ** 2))
+    scale = 1.0 / max(deviation, 1e-9)
+    basis = np.diag(np.full(latents.shape[1], scale))
     if 0 < pca < latents.shape[1]:
         points = (latents - mean) * scale
         _, directions = np.linalg.eigh(points.T @ points)

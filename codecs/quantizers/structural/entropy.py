@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Structural entropy of a graph, and what merging, moving and inserting change.
+"""Structural entropy of a graph, and what merging clusters and moving nodes change.
 
 How many bits a step of a random walk costs when its address is (cluster, node):
 
@@ -8,9 +8,9 @@ How many bits a step of a random walk costs when its address is (cluster, node):
 
 V_c is the volume of cluster c (sum of its nodes' degrees), I_c twice the edge
 weight inside it. Minimising H2 is maximising D, to which a cluster contributes
-f(I, V) = I log(vol / V): two numbers per cluster are all that a search needs. vol
-changes only when nodes are added, so the sums of d log d, I and I log V are kept
-and every value is exact after each operation, in float64. Logs are base 2.
+f(I, V) = I log(vol / V): two numbers per cluster are all that a search needs. The
+sums of I and I log V are kept, so every value is exact after each operation, in
+float64. Logs are base 2.
 
 A. Li, Y. Pan, "Structural Information and Dynamical Complexity of Networks", IEEE
 Transactions on Information Theory 62, 2016. No torch here.
@@ -27,55 +27,13 @@ from polycodec.codecs.quantizers.structural.graph import Graph
 from polycodec.errors import InputError
 
 
-def entropies(graph: Graph, labels: np.ndarray) -> tuple[float, float]:
-    """H1 and H2 in bits from their definitions; labels (N,) int, any numbers.
-
-    Slow and plain on purpose: what the incremental values are checked against.
-    """
-    degrees, total = graph.degrees, graph.degrees.sum()
-    linked = degrees > 0
-    h1 = -float(np.sum(degrees[linked] / total * np.log2(degrees[linked] / total)))
-    h2 = 0.0
-    for label in np.unique(labels):
-        inside = labels == label
-        volume = degrees[inside].sum()
-        if volume == 0:
-            continue
-        rows = inside[graph.sources]
-        cut = graph.weights[rows & ~inside[graph.targets]].sum()
-        own = degrees[inside & linked]
-        h2 -= cut / total * np.log2(volume / total)
-        h2 -= float(np.sum(own / total * np.log2(own / volume)))
-    return h1, float(h2)
-
-
-def insert_scores(
-    total: float,
-    volumes: np.ndarray,
-    inners: np.ndarray,
-    links: np.ndarray,
-) -> np.ndarray:
-    """What a new node saves by joining each cluster instead of staying alone.
-
-    links (C,): edge weight from the node to each cluster, 0 where there is none
-    (score -inf). Bits, times the volume after the insertion: vol + 2 Σ links.
-    """
-    degree = links.sum()
-    grown = volumes + links  # the members' degrees grow by the new edges first
-    joined = grown + degree
-    scores = np.full(len(links), -np.inf)
-    on = links > 0
-    gain = 2 * links[on] * np.log2((total + 2 * degree) / joined[on])
-    scores[on] = gain - inners[on] * np.log2(joined[on] / grown[on])
-    return scores
-
-
 class Partition:
     """A graph, its clusters, and H2 that stays exact under every operation.
 
     Clusters are numbered; one that became empty keeps its number with volume 0.
     ``labels`` (N), ``volumes``, ``inners`` and ``logs`` = log V (C) are plain lists:
-    the searches read them in tight loops.
+    the searches read them in tight loops. ``one_level``: H1 in bits. InputError for a
+    graph that has a node without edges.
     """
 
     def __init__(self, graph: Graph, labels: Sequence[int] | None = None) -> None:
@@ -98,7 +56,8 @@ class Partition:
             self.inners[label] += self.links(node).get(label, 0.0)
         self.logs = [log2(volume) if volume > 0 else 0.0 for volume in self.volumes]
         self.total = float(degrees.sum())
-        self._degree_logs = float(np.sum(degrees * np.log2(degrees)))
+        logs = float(np.sum(degrees * np.log2(degrees)))
+        self.one_level = log2(self.total) - logs / self.total
         self._inner_sum = sum(self.inners)
         self._inner_logs = sum(
             inner * log for inner, log in zip(self.inners, self.logs, strict=True)
@@ -108,11 +67,6 @@ class Partition:
     def clusters(self) -> int:
         """How many clusters have members."""
         return sum(1 for members in self.members if members)
-
-    @property
-    def one_level(self) -> float:
-        """H1 in bits."""
-        return log2(self.total) - self._degree_logs / self.total
 
     @property
     def decoding(self) -> float:
@@ -200,35 +154,6 @@ class Partition:
         self._put(source, inner, self.volumes[source] - d if left else 0.0)
         gained = 2 * links.get(target, 0.0)
         self._put(target, self.inners[target] + gained, self.volumes[target] + d)
-
-    def insert(self, edges: Mapping[int, float], target: int | None = None) -> int:
-        """Add a node with ``edges`` {node: weight}; it joins ``target`` or is alone.
-
-        Returns the new node's number. Degrees of its neighbours grow, and so do
-        the volumes of their clusters.
-        """
-        if not edges or min(edges.values()) <= 0:
-            raise InputError("a node needs edges of weight above 0 to be inserted")
-        node, degree = len(self.labels), float(sum(edges.values()))
-        for other, weight in edges.items():
-            before, label = self.degrees[other], self.labels[other]
-            self.degrees[other] = before + weight
-            self._degree_logs += (before + weight) * log2(before + weight)
-            self._degree_logs -= before * log2(before)
-            self.adjacent[other][node] = weight
-            self._put(label, self.inners[label], self.volumes[label] + weight)
-        self.adjacent.append(dict(edges))
-        self.degrees.append(degree)
-        self._degree_logs += degree * log2(degree)
-        self.total += 2 * degree
-        self.labels.append(len(self.volumes))
-        self.volumes.append(degree)
-        self.inners.append(0.0)
-        self.logs.append(log2(degree))
-        self.members.append({node})
-        if target is not None:
-            self.move(node, target, self.links(node))
-        return node
 
     def _put(self, cluster: int, inner: float, volume: float) -> None:
         """Set a cluster's two numbers and keep the sums that H2 is made of."""

@@ -5,25 +5,26 @@
                                           │
                     never: itself, neighbours in time, repeated silence
 
-Weights are cosines (negative ones are no edge), or self-tuning exp(-d²/(s_i s_j))
-with s the distance to the k-th neighbour (Zelnik-Manor and Perona, NIPS 2004).
-Similarities are blocked matrix products in float64; ties go to the lower index.
+Weights are exp(-d²/(s_i s_j)) with s the distance to the k-th neighbour (Zelnik-Manor
+and Perona, "Self-tuning spectral clustering", NIPS 2004). Distances come of blocked
+matrix products in float64; ties go to the lower index.
 No torch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from polycodec.errors import InputError
 
-KINDS = ("cosine", "self-tuning")
+if TYPE_CHECKING:
+    from polycodec.codecs.quantizers.base import Progress
+
 BLOCK = 512  # rows of similarities at a time: 512 × 20,000 float64 are 80 MB
 RUN = 64  # columns whose maximum is looked at first
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,96 +77,66 @@ class Graph:
         return Graph(len(kept), s, t, self.weights), kept
 
 
-def sample_frames(
-    vectors: np.ndarray,
-    count: int,
-    *,
-    silent: np.ndarray | None = None,
-    share: float = 0.05,
-    seed: int = 0,
-) -> np.ndarray:
+def sample_frames(vectors: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Choose rows to build from, ascending (n,) int64, n <= count.
 
-    Rows that repeat another exactly (digital silence) are kept once; rows marked in
-    ``silent`` (N,) bool are at most ``share`` of the sample: silence would otherwise
-    be one giant cluster.
+    Rows that repeat another exactly (digital silence) are kept once.
     """
     _, first = np.unique(vectors, axis=0, return_index=True)
     rows = np.random.default_rng(seed).permutation(np.sort(first))
-    if silent is not None:
-        quiet, loud = rows[silent[rows]], rows[~silent[rows]]
-        most = int(share * min(count, len(rows)))
-        quiet = quiet[:most]
-        rows = np.concatenate([quiet, loud[: count - len(quiet)]])
     return np.sort(rows[:count])
 
 
 def neighbour_graph(
-    vectors: np.ndarray,
+    points: np.ndarray,
     k: int,
+    times: np.ndarray,
     *,
-    kind: str = "cosine",
-    times: np.ndarray | None = None,
     gap: int = 2,
     progress: Progress | None = None,
 ) -> tuple[Graph, np.ndarray]:
-    """Link every vector (N, D) with its ``k`` nearest; also returns scales (N,).
+    """Link every point (N, G) with its ``k`` nearest; also returns scales (N,).
 
-    Rows whose ``times`` (N,) int differ by no more than ``gap`` are never linked:
-    overlapping frames would be each other's neighbours whatever they sound like.
-    Scales are the distances s of self-tuning weights, ones for cosine.
+    ``times`` (N,) int, ascending: points that differ by no more than ``gap`` are never
+    linked, for overlapping frames would be neighbours whatever they sound like.
+    Scales are the distances s of the weights. InputError unless 1 <= k < N.
     """
-    count = len(vectors)
-    if kind not in KINDS:
-        raise InputError(f"unknown graph '{kind}'; expected one of {', '.join(KINDS)}")
+    count = len(points)
     if not 1 <= k < count:
-        raise InputError(f"a graph of {count} frames cannot have k = {k} neighbours")
-    points = unit(vectors) if kind == "cosine" else np.asarray(vectors, np.float64)
-    near, values = _nearest(points, k, kind, times, gap, progress)
-    scales = np.ones(count)
-    if kind == "self-tuning":
-        # values are negative squared distances, the k-th neighbour last
-        farthest = np.where(np.isfinite(values), -values, 0.0).max(axis=1)
-        scales = np.sqrt(np.maximum(farthest, 1e-24))
+        raise InputError(
+            f"a graph of {count} frames cannot have k = {k} neighbours; expected 1 to "
+            f"{count - 1}; give more frames, or a smaller k"
+        )
+    points = np.asarray(points, np.float64)
+    near, values = _nearest(points, k, times, gap, progress)
+    # values are negative squared distances, the k-th neighbour last
+    farthest = np.where(np.isfinite(values), -values, 0.0).max(axis=1)
+    scales = np.sqrt(np.maximum(farthest, 1e-24))
     rows = np.repeat(np.arange(count), k)
     columns, flat = near.ravel(), values.ravel()
-    if kind == "self-tuning":
-        flat = np.exp(flat / (scales[rows] * scales[columns]))
-    on = np.isfinite(values.ravel())  # fewer than k allowed neighbours: -inf
-    return Graph.from_edges(count, rows[on], columns[on], flat[on]), scales
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length one, float64; zero rows stay zero."""
-    vectors = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1.0)
+    on = np.isfinite(flat)  # fewer than k allowed neighbours: -inf
+    weights = np.exp(flat / (scales[rows] * scales[columns]))
+    return Graph.from_edges(count, rows[on], columns[on], weights[on]), scales
 
 
 def _nearest(
-    points: np.ndarray,
-    k: int,
-    kind: str,
-    times: np.ndarray | None,
-    gap: int,
-    progress: Progress | None,
+    points: np.ndarray, k: int, times: np.ndarray, gap: int, progress: Progress | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best columns of each row and their similarities, best first."""
+    """The k best columns of each row and minus their squared distances, best first."""
     count = len(points)
     near, values = np.empty((count, k), np.int64), np.empty((count, k))
     squares = np.sum(points * points, axis=1)
-    order = None if times is None else np.argsort(times, kind="stable")
+    first = np.searchsorted(times, times - gap, "left")
+    last = np.searchsorted(times, times + gap, "right")
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
         likeness = points[start:stop] @ points.T
-        if kind == "self-tuning":
-            likeness *= 2
-            likeness -= squares[start:stop, None]
-            likeness -= squares
-            np.minimum(likeness, 0.0, out=likeness)
-        if order is not None:
-            likeness[_close_in_time(times, order, start, stop, gap)] = -np.inf
-        likeness[np.arange(stop - start), np.arange(start, stop)] = -np.inf
+        likeness *= 2
+        likeness -= squares[start:stop, None]
+        likeness -= squares
+        np.minimum(likeness, 0.0, out=likeness)
+        for row in range(start, stop):  # itself and what is close in time
+            likeness[row - start, first[row] : last[row]] = -np.inf
         near[start:stop], values[start:stop] = greatest(likeness, k)
         if progress:
             progress("graph", stop, count)
@@ -196,18 +167,3 @@ def greatest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.lexsort((columns, -values), axis=1)
     take = np.take_along_axis
     return take(columns, order, axis=1), take(values, order, axis=1)
-
-
-def _close_in_time(
-    times: np.ndarray, order: np.ndarray, start: int, stop: int, gap: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row (from ``start``) and column numbers of the pairs too close in time."""
-    ordered = times[order]
-    first = np.searchsorted(ordered, times[start:stop] - gap, "left")
-    last = np.searchsorted(ordered, times[start:stop] + gap, "right")
-    lengths = last - first
-    rows = np.repeat(np.arange(stop - start), lengths)
-    offsets = np.arange(lengths.sum()) - np.repeat(
-        np.cumsum(lengths) - lengths, lengths
-    )
-    return rows, order[np.repeat(first, lengths) + offsets]

@@ -18,12 +18,13 @@ the idea; its paper gives no constants, so the ones here are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from polycodec.codecs.quantizers.base import Progress
 from polycodec.codecs.quantizers.residual import Codebook, ResidualQuantizer
 from polycodec.codecs.quantizers.structural.build import (
     BuildOptions,
@@ -36,7 +37,6 @@ from polycodec.registry import register
 ASSIGN = ("se", "nearest")
 ROWS = 4096  # frames scored at a time: 4096 × 8000 likenesses are 131 MB
 FLOOR = 1e-3  # of a uniform share: the least weight of a code's past
-Progress = Callable[[str, int, int], None]
 
 
 class StructuralBook(Codebook):
@@ -45,6 +45,15 @@ class StructuralBook(Codebook):
     ``votes``: anchors q that a frame is linked with. Before :meth:`build` there is
     one code, the zero vector.
     """
+
+    mean: Tensor
+    basis: Tensor
+    anchors: Tensor
+    owners: Tensor
+    scales: Tensor
+    volumes: Tensor
+    inners: Tensor
+    graph: Tensor
 
     def __init__(
         self,
@@ -79,10 +88,10 @@ class StructuralBook(Codebook):
             old = getattr(self, name)
             setattr(self, name, old.new_zeros(anchors, *old.shape[1:]))
 
-    def build(self, rows: Tensor, progress: Progress | None, **known: Any) -> Tensor:
-        """Find the codes in rows (N, D); returns the index of each row."""
+    def build(self, rows: Tensor, progress: Progress | None) -> Tensor:
+        """Find the codes in rows (N, D); returns the code of each row, (N,) int64."""
         latents = rows.detach().cpu().double().numpy()
-        found = build_codebook(latents, self.options, progress=progress, **known)
+        found = build_codebook(latents, self.options, progress=progress)
         self._take(found)
         # The graph stays, the vectors become the means of what is assigned by it.
         index = self.nearest(rows)
@@ -115,36 +124,38 @@ class StructuralBook(Codebook):
 
     def _joined(self, rows: Tensor) -> Tensor:
         """Code (N,) that each row saves most bits by joining."""
-        weights, owners = self._links(rows)
-        same = owners[:, :, None] == owners[:, None, :]
-        links = (weights[:, None, :] * same).sum(2)  # (N, q) weight to each one's code
-        degree = weights.sum(1, keepdim=True)
-        total = self.graph[0] + 2 * degree
-        grown = self.volumes[owners] + links
-        score = 2 * links * torch.log2(total / (grown + degree))
-        score = score - self.inners[owners] * torch.log2((grown + degree) / grown)
-        score = torch.where(weights > 0, score, -torch.inf)
+        score, owners = self.scores(rows)
         best = score.amax(1, keepdim=True)
         index = torch.where(score == best, owners, len(self.mass)).amin(1)
         # A row that is like no anchor at all has no edges: the nearest vector then.
         lost = best[:, 0] == -torch.inf
         return torch.where(lost, super().nearest(rows), index)
 
+    def scores(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What rows (N, D) save by joining the codes of their q nearest anchors.
+
+        Returns bits times the graph's volume with the row in it, (N, q), -inf where
+        there is no edge; and the codes, (N, q) int64, some of them several times.
+        """
+        weights, owners = self._links(rows)
+        same = owners[:, :, None] == owners[:, None, :]
+        links = (weights[:, None, :] * same).sum(2)  # to the code of each anchor
+        degree = weights.sum(1, keepdim=True)
+        total = self.graph[0] + 2 * degree
+        grown = self.volumes[owners] + links
+        score = 2 * links * torch.log2(total / (grown + degree))
+        score = score - self.inners[owners] * torch.log2((grown + degree) / grown)
+        return torch.where(weights > 0, score, -torch.inf), owners
+
     def _links(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Edge weights (N, q) to the nearest anchors, and whose anchors they are."""
         points = (rows - self.mean) @ self.basis
         votes = min(self.votes, len(self.anchors))
-        if self.options.graph == "cosine":
-            points = torch.nn.functional.normalize(points, dim=1)
-            weights, place = (points @ self.anchors.T).topk(votes, dim=1)
-            weights = weights.clamp_min(0)
-        else:
-            apart, place = torch.cdist(points, self.anchors).topk(
-                votes, dim=1, largest=False
-            )
-            k = min(self.options.neighbours, votes)
-            scale = apart[:, k - 1 : k].clamp_min(1e-12) * self.scales[place]
-            weights = torch.exp(-apart.square() / scale.clamp_min(1e-24))
+        distances = torch.cdist(points, self.anchors)
+        apart, place = distances.topk(votes, dim=1, largest=False)
+        k = min(self.options.neighbours, votes)
+        scale = apart[:, k - 1 : k].clamp_min(1e-12) * self.scales[place]
+        weights = torch.exp(-apart.square() / scale.clamp_min(1e-24))
         degree = weights.sum(1, keepdim=True)
         weights = weights * (self.graph[1] / degree.clamp_min(1e-12))
         return weights, self.owners[place].long()
@@ -159,9 +170,9 @@ class StructuralQuantizer(ResidualQuantizer):
     """``se_levels`` structural codebooks, then ``levels`` of ``codes`` behind them.
 
     ``assign``: "se" scores against the frozen graph, "nearest" takes the nearest
-    vector. ``neighbours`` k, ``frames``, ``graph``, ``method``, ``equal``, ``pca``
-    and ``cap`` as in `BuildOptions`; ``votes``: anchors a frame is linked with, 0 for
-    4k (fewer made more errors on spectra).
+    vector. ``neighbours`` k, ``frames``, ``pca``, ``cap`` and ``seed`` as in
+    `BuildOptions`; ``votes``: anchors a frame is linked with, 0 for 4k (fewer made more
+    errors on spectra).
     ``found``: [codes, anchors] of each structural level once built, as
     :meth:`config_after_build` gives it; nobody chooses it.
     """
@@ -176,10 +187,7 @@ class StructuralQuantizer(ResidualQuantizer):
         assign: str = "se",
         votes: int = 0,
         neighbours: int = 4,
-        graph: str = "self-tuning",
         frames: int = 8000,
-        method: str = "heap",
-        equal: bool = False,
         pca: int = 0,
         cap: int = 0,
         seed: int = 0,
@@ -193,9 +201,7 @@ class StructuralQuantizer(ResidualQuantizer):
         super().__init__(
             channels, levels=len(sizes), codes=sizes, decay=decay, commitment=commitment
         )
-        options = BuildOptions(
-            neighbours, graph, frames, method, equal, pca, cap=cap, seed=seed
-        )
+        options = BuildOptions(neighbours, frames, pca, cap=cap, seed=seed)
         for level, (size, anchors) in enumerate(found):
             self.books[level] = StructuralBook(
                 channels,
@@ -210,23 +216,16 @@ class StructuralQuantizer(ResidualQuantizer):
         self.se_levels = se_levels
 
     @torch.no_grad()
-    def initialise(
-        self,
-        z: Tensor,
-        *,
-        progress: Progress | None = None,
-        times: Any = None,
-        silent: Any = None,
-    ) -> None:
+    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
         """Build the structural levels from z (N, D), k-means for those behind.
 
-        times (N,) int and silent (N,) bool arrays as in `build_codebook`.
+        ``progress`` is called with (stage, done, total).
         """
         generator = torch.Generator().manual_seed(0)
         left = z.float()
-        for book in self.books:
+        for book in self.chain:
             if isinstance(book, StructuralBook):
-                index = book.build(left, progress, times=times, silent=silent)
+                index = book.build(left, progress)
             else:
                 index = book.cluster(left, generator)
             left = left - book(index)
@@ -234,11 +233,15 @@ class StructuralQuantizer(ResidualQuantizer):
 
     def config_after_build(self) -> dict[str, Any]:
         """Options to store beside the weights, so that they fit when loaded."""
-        structural = self.books[: self.se_levels]
-        return {"found": [[len(b.mass), len(b.anchors)] for b in structural]}
+        found = [[len(b.mass), len(b.anchors)] for b in self._structural]
+        return {"found": found}
+
+    @property
+    def _structural(self) -> list[StructuralBook]:
+        return [cast(StructuralBook, b) for b in self.books[: self.se_levels]]
 
     def _count(self) -> None:
-        self.sizes = tuple(len(book.mass) for book in self.books)
+        self.sizes = tuple(len(book.mass) for book in self.chain)
 
     def _load_from_state_dict(
         self, state: dict[str, Tensor], prefix: str, *rest: Any
@@ -247,7 +250,7 @@ class StructuralQuantizer(ResidualQuantizer):
 
         A run that goes on knows only the options it started with.
         """
-        for level in range(self.se_levels):
+        for level, book in enumerate(self._structural):
             vectors = state.get(f"{prefix}books.{level}.vectors")
             anchors = state.get(f"{prefix}books.{level}.anchors")
             owners = state.get(f"{prefix}books.{level}.owners")
@@ -261,7 +264,7 @@ class StructuralQuantizer(ResidualQuantizer):
                     f"{int(owners.max())}; it has {len(vectors)}; the weights are "
                     "damaged, export them again"
                 )
-            self.books[level].resize(len(vectors), len(anchors))
+            book.resize(len(vectors), len(anchors))
         self._count()
         super()._load_from_state_dict(state, prefix, *rest)
 
@@ -284,4 +287,4 @@ def _checked(
             f"found is {found}; expected [codes, anchors] for each of {se_levels} "
             "structural levels; it is written by an export, not by hand"
         )
-    return pairs
+    return [(codes, anchors) for codes, anchors in pairs]

@@ -6,9 +6,7 @@
 
 Greedy merging always takes the pair of greatest gain, among all linked pairs at
 once: a heap whose entries are dropped when a cluster in them has changed since
-("lazy"). method="grouped" is the hierarchical variant of HISEvent (Cao et al. 2024,
-AAAI): merging only inside consecutive groups of clusters, groups growing until one
-is left. It finds worse partitions but its heaps stay small.
+("lazy").
 
 Gains are compared as integers of 1e-12 bits and ties go to the lower index, so a
 build does not depend on the last bit of a logarithm. No torch here.
@@ -17,42 +15,30 @@ build does not depend on the last bit of a logarithm. No torch here.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from polycodec.codecs.quantizers.structural.entropy import Partition
 from polycodec.codecs.quantizers.structural.graph import Graph
-from polycodec.errors import InputError
 
-METHODS = ("heap", "grouped")
-GROUP = 200  # clusters in a group of the hierarchical variant, at first
+if TYPE_CHECKING:
+    from polycodec.codecs.quantizers.base import Progress
+
 GRAIN = 1e12  # gains are compared in 1e-12 bits
 SWEEPS, ROUNDS = 50, 5
-Progress = Callable[[str, int, int], None]
 # minus the gain, the two clusters, and the versions of them it holds for
 Entry = tuple[int, int, int, int, int]
 
 
-def minimise(
-    graph: Graph,
-    *,
-    method: str = "heap",
-    progress: Progress | None = None,
-) -> Partition:
+def minimise(graph: Graph, *, progress: Progress | None = None) -> Partition:
     """Find the clusters of ``graph`` from singletons; every degree must be above 0.
 
     ``progress`` is called with (stage, done, total) now and then.
     """
-    if method not in METHODS:
-        raise InputError(
-            f"unknown method '{method}'; expected one of {', '.join(METHODS)}"
-        )
     partition = Partition(graph)
-    if method == "grouped":
-        merge_grouped(partition, progress=progress)
-    else:
-        merge_greedily(partition, progress=progress)
+    merge_greedily(partition, progress=progress)
     for _ in range(ROUNDS):
         moved = move_nodes(partition, progress=progress)
         if not moved or not merge_greedily(partition):
@@ -63,17 +49,15 @@ def minimise(
 def merge_greedily(
     partition: Partition,
     *,
-    groups: list[int] | None = None,
     most: int | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Merge the best linked pair while that lowers H2; returns how many merges.
 
-    groups: a number for each cluster; only clusters of one group are merged.
     most: instead go on, at the least loss, until that many clusters are left (or
     nothing is linked any more).
     """
-    cuts = _cluster_graph(partition, groups)
+    cuts = _cluster_graph(partition)
     alive = partition.clusters
     versions = [0] * len(cuts)
     losses = most is not None
@@ -99,22 +83,6 @@ def merge_greedily(
         if progress and merges % 256 == 0:
             progress("merge", merges, first)
     return merges
-
-
-def merge_grouped(
-    partition: Partition, *, size: int = GROUP, progress: Progress | None = None
-) -> None:
-    """Merge inside consecutive groups of ``size`` clusters, then in larger ones."""
-    while True:
-        living = [c for c, members in enumerate(partition.members) if members]
-        groups = [-1] * len(partition.members)
-        for place, cluster in enumerate(living):
-            groups[cluster] = place // size
-        merges = merge_greedily(partition, groups=groups, progress=progress)
-        if len(living) <= size and not merges:
-            return
-        if not merges:
-            size *= 2
 
 
 def move_nodes(
@@ -156,10 +124,8 @@ def best_move(
     return best, target
 
 
-def _cluster_graph(
-    partition: Partition, groups: list[int] | None
-) -> list[dict[int, float]]:
-    """Weights between clusters, {neighbour: cut} for each; within groups only."""
+def _cluster_graph(partition: Partition) -> list[dict[int, float]]:
+    """Weights between clusters, {neighbour: cut} for each."""
     labels = partition.labels
     cuts: list[dict[int, float]] = [{} for _ in partition.volumes]
     for node, edges in enumerate(partition.adjacent):
@@ -167,7 +133,7 @@ def _cluster_graph(
         row = cuts[a]
         for other, weight in edges.items():
             b = labels[other]
-            if a != b and (groups is None or groups[a] == groups[b]):
+            if a != b:
                 row[b] = row.get(b, 0.0) + weight
     return cuts
 
