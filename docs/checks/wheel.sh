@@ -35,7 +35,7 @@ diff <(contents "$wheel") <(contents "$work"/again/*.whl)
 contents "$wheel" | grep -E '_rans|configs/.*yaml|weights/.*safetensors'
 
 say "install"
-"$bin/pip" install -qq "$wheel[eval,test]"
+"$bin/pip" install -qq "$wheel[all,test]"
 "$bin/pip" list 2>/dev/null | grep -iE '^(polycodec|torch|numpy|pydantic) '
 du -sh "$work/env" | cut -f1
 
@@ -62,8 +62,8 @@ ls -l
 
 say "tests that need no checkout"
 cp -r "$work/source/tests" .
-# These four read the checkout itself: sources, documents, Makefile.
-rm tests/contracts/test_{docs,house,imports,readme}.py
+# These five read the checkout itself: sources, documents, Makefile.
+rm tests/contracts/test_{docs,house,imports,readme,walkthrough}.py
 printf '[pytest]\naddopts = --import-mode=importlib -q\npythonpath = tests\n' >pytest.ini
 python -m pytest -p no:cacheprovider tests
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's examples run, its commands and links exist.
+"""The README's examples run, its commands exist.
 
 Each bash or python block follows a comment: `<!-- run -->`, and this file runs it in
 a folder with a photograph, or `<!-- not run: reason -->`.
@@ -80,19 +80,8 @@ def test_commands_that_do_not_run_here_exist_and_take_these_options(cli):
                 assert re.search(rf"(^|\s|,){option}\b", out), (words, option)
 
 
-def test_make_has_the_targets_of_the_readme():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^make (\w+)", README, re.M):
-        assert re.search(rf"^{target}:", makefile, re.M), target
-
-
 def test_ci_runs_the_test_command_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     marked = README.split("<!-- test command -->")[1].split("```")[1]
     assert "<!-- test command -->" in script
     assert commands(marked.removeprefix("bash\n")) == [["make", "test"]]
-
-
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / link).exists(), link
