@@ -23,9 +23,10 @@ from PIL import Image, ImageDraw, ImageFont
 import polycodec
 from polycodec.codecs.measures.image import psnr
 from polycodec.errors import CodecError, InputError
-from polycodec.eval.image.anchors import anchor, match_rate
-from polycodec.eval.image.subjects import Coded
-from polycodec.eval.page.crops import busiest_window
+from polycodec.eval.image.anchors import ANCHORS as KNOWN
+from polycodec.eval.image.anchors import match_rate
+from polycodec.eval.image.samples import busiest_window
+from polycodec.eval.subjects import Coded
 
 QUALITIES = (10, 30, 50, 70, 90)
 SHOWN = (10, 50)  # the rows of crops.png
@@ -116,7 +117,7 @@ class Anchor:
     """A classical codec and what it made of the one photograph, at each quality."""
 
     def __init__(self, name: str, original: np.ndarray) -> None:
-        self.subject, self.original = anchor(name), original
+        self.subject, self.original = KNOWN[name], original
         self.finest, self.control = self.subject.finest, self.subject.control
         self.known: dict[float, Coded] = {}
         if self.subject.missing():
@@ -131,7 +132,7 @@ class Anchor:
     def match(self, size: int) -> Result:
         """Search the quality whose bytes come nearest to ``size``."""
         setting, coded = match_rate(self, self.original, size)
-        pixels = self.subject.decompress(coded.data).picture
+        pixels = self.subject.decompress(coded.data).signal
         measured = len(coded.data), pixels, psnr(self.original, pixels)
         return Result(self.subject.label, setting, *measured)
 

@@ -25,8 +25,8 @@ import torch
 
 from polycodec.codecs import zoo
 from polycodec.codecs.base import load_codec
-from polycodec.eval.speech.datasets import open_dataset
-from polycodec.eval.speech.run import evaluate
+from polycodec.eval.run import evaluate
+from polycodec.eval.speech.datasets import SPEECH
 from polycodec.train.config import parse_config
 from polycodec.train.export import export
 from polycodec.train.loop import Trainer
@@ -91,10 +91,9 @@ def train(arguments: argparse.Namespace, name: str) -> None:
 def usage(run: Path, test: Path) -> dict[str, list]:
     """Codes in use and perplexity of each level over the test utterances."""
     codec = load_codec(run / zoo.EXPORTED)
-    _, files = open_dataset("speech", data=test)
+    _, files = SPEECH.open("speech", data=test)
     codes = [
-        codec.encode_codes(torch.from_numpy(file.samples())[None, None])
-        for file in files
+        codec.encode_codes(torch.from_numpy(file.read())[None, None]) for file in files
     ]
     found = codec.quantizer.usage(torch.cat(codes, dim=2))
     return {"sizes": list(codec.sizes), **found}

@@ -139,6 +139,6 @@ def machine() -> dict[str, Any]:
         names = [line.split(":")[1] for line in file if line.startswith("model name")]
         model = names[0].strip() if names else model
     level = "none"
-    if native.library() is not None:
-        level = native.SIMD[native.library().best_simd]
+    if (library := native.library()) is not None:
+        level = native.SIMD[library.best_simd]
     return {"processor": model, "simd": level, "python": platform.python_version()}

@@ -179,7 +179,9 @@ def bench(
     """
     if repeats < 1 or (threads is not None and threads < 1):
         raise UsageError("a benchmark needs 1 repeat and 1 thread at least")
-    where, rows, skipped = zoo.resolve_device(device), [], {}
+    where = zoo.resolve_device(device)
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
     with _threads(threads), torch.inference_mode():
         chosen = _chosen(codecs, source, where, quality)
         for kind in dict.fromkeys(subject.kind for subject in chosen):

@@ -154,8 +154,8 @@ def entries(others: Mapping[str, Callable[..., Coder | None]]) -> list[Entry]:
     """Return all coders that this machine has, ours first, then ``others``."""
     one = {"lanes": 32, "chunks": 1}
     found = [Entry("numpy", ours("numpy", **one), most=1 << 16)]
-    if native.library() is not None:
-        levels = native.SIMD[: native.library().best_simd + 1]
+    if (library := native.library()) is not None:
+        levels = native.SIMD[: library.best_simd + 1]
         for name in levels:
             label = "plain C++" if name == "scalar" else name
             found.append(Entry(label, ours("native", **one), name))

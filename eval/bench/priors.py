@@ -60,9 +60,10 @@ class PriorLoad:
         n, prior = max(n // 8, 1), self.prior
         if self.symbols.size <= n:
             return self
+        part: Mixture | Categorical
         if isinstance(prior, Mixture):
-            parts = (prior.means, prior.indexes, prior.weights)
-            part = Mixture(prior.scales, *(values[:, :n] for values in parts))
+            arrays = (prior.means, prior.indexes, np.asarray(prior.weights))
+            part = Mixture(prior.scales, *(values[:, :n] for values in arrays))
         else:
             part = Categorical(prior.logits[:n])
         pmf = None if self.pmf is None else self.pmf[:n]

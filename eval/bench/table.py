@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from polycodec.eval.text import Table, aligned
+
 # What ours is compared with, where it is there: (column, coder).
 AGAINST = (
     ("C++", "plain C++"),
@@ -117,11 +119,4 @@ def _tiny(rows: list[dict[str, Any]]) -> str:
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:
     """Columns of even width; the first two to the left, figures to the right."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if k < 2 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [header, *rows]
-    )
+    return "\n".join(aligned(Table(header, rows), left=2))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation on images."""
+"""Evaluation on images: 8-bit RGB, PSNR and MS-SSIM over bits per pixel, BD-rates."""

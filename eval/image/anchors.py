@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, features
 
-from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.image.subjects import Coded, Decoded
+from polycodec.errors import InputError
+from polycodec.eval.subjects import Coded, Decoded
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class PillowAnchor:
             library, version = _library(self.library)
         return {"Pillow": PIL.__version__, library: version, "options": self.options}
 
-    def compress(self, picture: np.ndarray, setting: float) -> Coded:
-        """Write the picture into memory with this setting."""
+    def compress(self, signal: np.ndarray, setting: float) -> Coded:
+        """Write (H, W, 3) uint8 into memory with this setting."""
         self._prepare()
-        image = Image.fromarray(picture)
+        image = Image.fromarray(signal)
         memory = io.BytesIO()
         begin = time.perf_counter()
         image.save(memory, self.format, **self.options, **self.free(setting))
@@ -86,8 +86,8 @@ class PillowAnchor:
         self._prepare()
         begin = time.perf_counter()
         with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-            picture = np.array(image.convert("RGB"))
-        return Decoded(picture, time.perf_counter() - begin)
+            pixels = np.array(image.convert("RGB"))
+        return Decoded(pixels, time.perf_counter() - begin)
 
     def _prepare(self) -> None:
         if self.library != "jxl":
@@ -169,17 +169,10 @@ ANCHORS: dict[str, PillowAnchor] = {
 DEFAULT_ANCHORS = ("jpeg", "webp", "avif", "jxl", "jpeg2000")
 
 
-def anchor(name: str) -> PillowAnchor:
-    """Find an anchor by name; unknown names list the nearest ones."""
-    if name not in ANCHORS:
-        raise UnknownNameError.of("anchor", name, ANCHORS)
-    return ANCHORS[name]
-
-
 def match_rate(
-    subject: PillowAnchor, picture: np.ndarray, size: int, *, tries: int = 8
+    subject: PillowAnchor, pixels: np.ndarray, size: int, *, tries: int = 8
 ) -> tuple[float, Coded]:
-    """Search the setting whose bytes for ``picture`` come nearest to ``size``.
+    """Search the setting whose bytes for ``pixels`` come nearest to ``size``.
 
     Halves the range of settings ``tries`` times; bytes grow from the first to
     the second end of ``subject.finest``. Returns the setting and its bytes.
@@ -192,7 +185,7 @@ def match_rate(
         middle = (low + high) / 2
         if subject.control == "quality":
             middle = float(round(middle))
-        coded = subject.compress(picture, middle)
+        coded = subject.compress(pixels, middle)
         if best is None or abs(len(coded.data) - size) < abs(len(best[1].data) - size):
             best = (middle, coded)
         if len(coded.data) < size:

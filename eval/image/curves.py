@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From rows of pictures to rate-distortion curves, ours and published ones.
+"""From rows of images to rate-distortion curves, ours and published ones.
 
-point = (mean bpp, mean PSNR, mean MS-SSIM) over all pictures at one setting
+point = (mean bpp, mean PSNR, mean MS-SSIM) over all images at one setting
 curve = the points of one codec, sorted by bpp
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from polycodec.codecs.measures import image as measures
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.image.measure import Row
+from polycodec.eval.curves import Curve, by_setting
+from polycodec.eval.image.measure import ImageRow
 
 # A readable choice for a first look: a standard, an early and a recent codec.
 PUBLISHED = ("vtm", "bpg444", "compressai-mbt2018-mean-mse", "elic", "lalic")
@@ -23,7 +24,7 @@ PUBLISHED = ("vtm", "bpg444", "compressai-mbt2018-mean-mse", "elic", "lalic")
 
 @dataclass(frozen=True)
 class Point:
-    """Means over all pictures at one setting."""
+    """Means over all images at one setting."""
 
     setting: float
     bpp: float
@@ -35,38 +36,34 @@ class Point:
     pictures: int
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A codec's points, sorted by bpp. ``kind``: codec, anchor or published."""
+@dataclass(frozen=True, kw_only=True)
+class ImageCurve(Curve):
+    """A curve with its figures as lists; published ones have no points."""
 
-    name: str
-    label: str
-    kind: str
     bpp: tuple[float, ...]
     psnr: tuple[float | None, ...]
     ms_ssim_db: tuple[float | None, ...]
-    points: tuple[Point, ...] = field(default=())
 
     def against(self, metric: str) -> tuple[list[float], list[float]]:
         """Rates and qualities where ``metric`` (psnr or ms_ssim_db) is known."""
         pairs = [
             (rate, value)
-            for rate, value in zip(self.bpp, getattr(self, metric), strict=True)
+            for rate, value in zip(self.bpp, vars(self)[metric], strict=True)
             if value is not None
         ]
         return [rate for rate, _ in pairs], [value for _, value in pairs]
 
 
-def measured(name: str, label: str, kind: str, rows: Sequence[Row]) -> Curve:
+def measured(name: str, label: str, kind: str, rows: Sequence[ImageRow]) -> ImageCurve:
     """Average the rows of one codec into its curve.
 
     MS-SSIM in dB is taken of the mean MS-SSIM, as published curves do.
     """
     points = sorted(
-        (_point(setting, group) for setting, group in _by_setting(rows).items()),
+        (_point(setting, group) for setting, group in by_setting(rows).items()),
         key=lambda point: point.bpp,
     )
-    return Curve(
+    return ImageCurve(
         name=name,
         label=label,
         kind=kind,
@@ -79,7 +76,7 @@ def measured(name: str, label: str, kind: str, rows: Sequence[Row]) -> Curve:
 
 def published(
     path: str | pathlib.Path, *, dataset: str, ids: Sequence[str] | None = None
-) -> list[Curve]:
+) -> list[ImageCurve]:
     """Read published curves from a JSON file.
 
     The file holds ``{dataset: [{id, label, bpp, psnr, ms_ssim_db}, ...]}``, lists
@@ -97,22 +94,15 @@ def published(
     return chosen
 
 
-def _by_setting(rows: Iterable[Row]) -> dict[float, list[Row]]:
-    groups: dict[float, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.setting, []).append(row)
-    return groups
-
-
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None when any picture has no value: no mean of a part."""
+    """The mean, or None when any image has no value: no mean of a part."""
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not known:
         return None
     return sum(known) / len(known)
 
 
-def _point(setting: float, rows: Sequence[Row]) -> Point:
+def _point(setting: float, rows: Sequence[ImageRow]) -> Point:
     count = len(rows)
     return Point(
         setting=setting,
@@ -146,7 +136,7 @@ def _entries(path: pathlib.Path, dataset: str) -> dict[str, dict[str, Any]]:
         ) from error
 
 
-def _published_curve(entry: dict[str, Any]) -> Curve:
+def _published_curve(entry: dict[str, Any]) -> ImageCurve:
     rates = tuple(entry.get("bpp") or ())
     nothing = [None] * len(rates)
     lists = {key: entry.get(key) or nothing for key in ("psnr", "ms_ssim_db")}
@@ -159,7 +149,7 @@ def _published_curve(entry: dict[str, Any]) -> Curve:
             f"length; expected bpp and {len(rates)} values for psnr and ms_ssim_db, "
             "null where unknown; correct the file"
         )
-    return Curve(
+    return ImageCurve(
         name=entry["id"],
         label=entry.get("label", entry["id"]),
         kind="published",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pictures are measured: a folder, a list of files, or `kodak`.
+"""The images of an evaluation: files that can be read as 8-bit RGB, and `kodak`.
 
     "kodak" ──► --data folder ──► $POLYCODEC_DATA ──► cache ──► download
                        every one of the 24 files by its SHA-256
 
-The Kodak Lossless True Color Image Suite (24 pictures, 768x512 or 512x768) was
+The Kodak Lossless True Color Image Suite (24 images, 768x512 or 512x768) was
 released by the Eastman Kodak Company for unrestricted use. Its digests are part
 of this project, so that two people who say Kodak mean the same bytes.
 """
@@ -16,16 +16,15 @@ import os
 import pathlib
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from polycodec.errors import InputError
+from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".bmp")
-ENVIRONMENT = "POLYCODEC_DATA"
 KODAK_URLS = ("https://r0k.us/graphics/kodak/kodak/{name}",)
 # Far above the largest of the 24 files (823 kB): a longer answer is not one.
 KODAK_MAX_BYTES = 2_000_000
@@ -58,20 +57,17 @@ KODAK_SHA256: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One 8-bit RGB picture of a data set; pixels are read when asked for."""
+class ImageFile(Item):
+    """One 8-bit RGB image of a data set; pixels are read when asked for."""
 
-    name: str
-    path: pathlib.Path
-
-    def pixels(self) -> np.ndarray:
-        """Read the picture as (H, W, 3) uint8, turned upright by its EXIF."""
+    def read(self) -> np.ndarray:
+        """Read the image as (H, W, 3) uint8, turned upright by its EXIF."""
         try:
             with Image.open(self.path) as image:
                 upright = ImageOps.exif_transpose(image)
                 if getattr(image, "n_frames", 1) > 1:
                     raise InputError(
-                        f"{self.path} is animated; expected one picture; measure "
+                        f"{self.path} is animated; expected one image; measure "
                         "its frames as separate files"
                     )
                 if upright.mode not in ("RGB", "L"):
@@ -87,60 +83,19 @@ class Picture:
             Image.DecompressionBombError,
         ) as error:
             raise InputError(
-                f"cannot read {self.path}: {error}; expected a whole picture; "
+                f"cannot read {self.path}: {error}; expected a whole image; "
                 "replace or remove the file"
             ) from error
 
-
-def pixels_digest(pixels: np.ndarray) -> str:
-    """Digest shape and pixels: the identity of a picture in stored results."""
-    header = "x".join(str(side) for side in pixels.shape).encode()
-    return hashlib.sha256(header + b":" + pixels.tobytes()).hexdigest()[:16]
-
-
-def open_dataset(
-    dataset: str | pathlib.Path | Sequence[str | pathlib.Path],
-    *,
-    data: str | pathlib.Path | None = None,
-    download: bool = True,
-) -> tuple[str, list[Picture]]:
-    """Find the pictures of a data set: its name and its pictures, sorted.
-
-    ``dataset`` is ``kodak``, a folder, a file, or a list of files. ``data`` is a
-    folder that may hold `kodak/` or the Kodak files themselves.
-    """
-    if isinstance(dataset, str) and dataset.lower() == "kodak":
-        folder = kodak(data=data, download=download)
-        return "kodak", [Picture(name, folder / name) for name in sorted(KODAK_SHA256)]
-    if isinstance(dataset, (str, pathlib.Path)):
-        place = pathlib.Path(dataset)
-        if place.is_dir():
-            return place.resolve().name, _pictures_in(place)
-        dataset = [place]
-    pictures = [_picture(pathlib.Path(item)) for item in dataset]
-    if not pictures:
-        raise InputError("no pictures given; expected at least one; name some files")
-    repeated = len({p.name for p in pictures}) < len(pictures)
-    if repeated:
-        pictures = [Picture(str(p.path), p.path) for p in pictures]
-    return "files", pictures
+    @staticmethod
+    def digest(signal: np.ndarray) -> str:
+        """Return the digest of shape and pixels."""
+        header = "x".join(str(side) for side in signal.shape).encode()
+        return hashlib.sha256(header + b":" + signal.tobytes()).hexdigest()[:16]
 
 
-def find(pictures: Sequence[Picture], name: str) -> Picture:
-    """The picture of this name, with or without its suffix; InputError without."""
-    for picture in pictures:
-        if name in (picture.name, picture.path.stem):
-            return picture
-    raise InputError(
-        f"no picture '{name}' in this data set; expected one of "
-        f"{', '.join(p.name for p in pictures[:6])}...; choose one of them"
-    )
-
-
-def kodak(
-    *, data: str | pathlib.Path | None = None, download: bool = True
-) -> pathlib.Path:
-    """Find or download the 24 Kodak pictures; returns their folder.
+def kodak(data: Place | None = None, *, download: bool = True) -> pathlib.Path:
+    """Find or download the 24 Kodak images; returns their folder.
 
     Every file is checked against its SHA-256, wherever it comes from.
     """
@@ -154,7 +109,7 @@ def kodak(
                 return folder
     if data is not None:
         raise InputError(
-            f"no Kodak pictures in {data}; expected kodim01.png to kodim24.png there "
+            f"no Kodak images in {data}; expected kodim01.png to kodim24.png there "
             "or in its folder kodak/; check the path"
         )
     cache = _cache() / "kodak"
@@ -167,29 +122,6 @@ def kodak(
     return cache
 
 
-def _pictures_in(folder: pathlib.Path) -> list[Picture]:
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    if not paths:
-        raise InputError(
-            f"no pictures in {folder}; expected files ending in "
-            f"{', '.join(SUFFIXES)}; check the path"
-        )
-    return [Picture(path.relative_to(folder).as_posix(), path) for path in paths]
-
-
-def _picture(path: pathlib.Path) -> Picture:
-    if not path.is_file():
-        raise InputError(
-            f"no such data set, folder or file: {path}; expected kodak, a folder of "
-            "pictures, or picture files; check the path"
-        )
-    return Picture(path.name, path)
-
-
 def _cache() -> pathlib.Path:
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base) / "polycodec"
@@ -200,13 +132,13 @@ def _check_kodak(folder: pathlib.Path) -> None:
         path = folder / name
         if not path.is_file():
             raise InputError(
-                f"{path} is missing; expected all 24 Kodak pictures; complete the "
+                f"{path} is missing; expected all 24 Kodak images; complete the "
                 "folder or remove it"
             )
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != expected:
             raise InputError(
-                f"{path} is not the Kodak picture; expected SHA-256 "
+                f"{path} is not the Kodak image; expected SHA-256 "
                 f"{expected[:12]}..., found {found[:12]}...; "
                 "remove the file to have it replaced"
             )
@@ -236,7 +168,15 @@ def _download(name: str, cache: pathlib.Path) -> None:
 
 def _unreachable(cache: pathlib.Path, reason: str) -> InputError:
     return InputError(
-        f"the Kodak pictures are not at hand ({reason}); expected kodim01.png to "
+        f"the Kodak images are not at hand ({reason}); expected kodim01.png to "
         f"kodim24.png; put them into {cache}, or name their folder with --data or "
         f"{ENVIRONMENT}"
     )
+
+
+def _kodak_files(data: Place | None) -> list[pathlib.Path]:
+    folder = kodak(data)
+    return [folder / name for name in sorted(KODAK_SHA256)]
+
+
+IMAGES = Datasets("kodak", _kodak_files, ImageFile, SUFFIXES, "image")

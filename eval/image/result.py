@@ -1,27 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run found out, and how it is stored: ``run.json`` and ``table.md``."""
+"""What a run on images found out: curves, BD-rates, real bytes against estimates.
+
+comparisons   every curve with every other: BD-rate over the common range
+per_picture   the same image by image: whether the mean hides images that lose
+overheads     how far real files exceed the model's own estimate
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import pathlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from polycodec.eval.bdrate import Comparison
-from polycodec.eval.image.curves import Curve
-from polycodec.eval.image.measure import Row
+from polycodec.eval import bdrate, text
+from polycodec.eval.image import curves, tables
+from polycodec.eval.image.curves import ImageCurve
+from polycodec.eval.image.measure import ImageRow
+from polycodec.eval.kind import Run
+from polycodec.eval.result import Evaluation
+
+METRICS = ("psnr", "ms_ssim_db")
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Real file bytes against the model's own estimate, over all pictures.
+    """Real file bytes against the model's own estimate, over all images.
 
     ``percent`` is the mean excess. ``beyond`` is the largest number of bytes by
-    which a picture exceeds its estimate by more than 0.6 % + 40 bytes, negative
-    when all stay within; ``worst`` is that picture.
+    which an image exceeds its estimate by more than 0.6 % + 40 bytes, negative
+    when all stay within; ``worst`` is that image.
     """
 
     percent: float
@@ -30,77 +38,126 @@ class Overhead:
     pictures: int
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """All that a run found out; ``run.json`` is this as JSON."""
+@dataclass(frozen=True, kw_only=True)
+class ImageEvaluation(Evaluation):
+    """All that a run on images found out."""
 
-    dataset: str
     images: list[str]
-    created: str
-    environment: dict[str, Any]
-    versions: dict[str, dict[str, Any]]
-    skipped: dict[str, str]  # anchors that could not run, and why
-    curves: list[Curve]
-    published: list[Curve]
+    curves: list[ImageCurve]
+    published: list[ImageCurve]
+    rows: list[ImageRow]
     # comparisons[metric][test][anchor]
-    comparisons: dict[str, dict[str, dict[str, Comparison]]]
+    comparisons: dict[str, dict[str, dict[str, bdrate.Comparison]]]
     # per_picture[test][anchor][image]: BD-rate in % by PSNR, for our codecs
     per_picture: dict[str, dict[str, dict[str, float]]]
     overheads: dict[str, Overhead]
-    rows: list[Row]
-    out: pathlib.Path
 
-    def curve(self, name: str) -> Curve:
-        """Find a measured or published curve by name."""
-        return next(c for c in (*self.curves, *self.published) if c.name == name)
+    def title(self) -> str:
+        """Say the data set and how many images it has."""
+        return f"{self.dataset}: {text.plural(len(self.images), 'image')}"
+
+    def points(self, *, short: bool = False) -> text.Table:
+        """Return the means of every codec at every setting."""
+        return tables.points(self)
+
+    def facts(self) -> list[str]:
+        """Return BD-rates in words, overheads, and what was left out."""
+        return tables.facts(self)
+
+    def sections(self) -> list[str]:
+        """Return all tables as Markdown."""
+        return tables.sections(self)
 
 
-def overheads(rows: Sequence[Row]) -> dict[str, Overhead]:
+def conclude(
+    run: Run,
+    rows: list[ImageRow],
+    published: list[ImageCurve],
+    about: dict[str, Any],
+) -> ImageEvaluation:
+    """Turn measured rows into curves and comparisons."""
+    images = [item.name for item in run.items]
+    found = [
+        curves.measured(s.name, s.label, s.kind, [r for r in rows if r.codec == s.name])
+        for s in run.subjects
+    ]
+    return ImageEvaluation(
+        images=images,
+        curves=found,
+        published=published,
+        comparisons=_compare_all(found, published, run.options.reference),
+        per_picture=_per_image(found, rows, images),
+        overheads=overheads(rows),
+        **about,
+    )
+
+
+def overheads(rows: Sequence[ImageRow]) -> dict[str, Overhead]:
     """Compare real bytes with estimates, for codecs that have estimates."""
     table = {}
-    coded = [row for row in rows if row.estimated_bpp is not None]
-    for codec in {row.codec: None for row in coded}:
-        group = [row for row in coded if row.codec == codec]
-        estimates = [r.estimated_bpp * r.width * r.height / 8 for r in group]
-        pairs = list(zip(group, estimates, strict=True))
+    for codec in dict.fromkeys(row.codec for row in rows):
+        pairs = [
+            (row, row.estimated_bpp * row.width * row.height / 8)
+            for row in rows
+            if row.codec == codec and row.estimated_bpp is not None
+        ]
+        if not pairs:
+            continue
         excess = [row.bytes - 1.006 * estimate - 40 for row, estimate in pairs]
-        at = max(range(len(group)), key=excess.__getitem__)
-        total = sum(estimates)
-        real = sum(row.bytes for row in group)
+        at = max(range(len(pairs)), key=excess.__getitem__)
+        total = sum(estimate for _, estimate in pairs)
+        real = sum(row.bytes for row, _ in pairs)
         table[codec] = Overhead(
             percent=100 * (real / total - 1) if total else math.nan,
             beyond=excess[at],
-            worst=f"{group[at].image} at {group[at].setting:g}",
-            pictures=len(group),
+            worst=f"{pairs[at][0].image} at {pairs[at][0].setting:g}",
+            pictures=len(pairs),
         )
     return table
 
 
-def write(result: Evaluation) -> None:
-    """Write ``run.json`` and ``table.md`` into the run's folder."""
-    from polycodec.eval.image.tables import markdown
+def _compare_all(
+    found: Sequence[ImageCurve], dashed: Sequence[ImageCurve], reference: str | None
+) -> dict[str, dict[str, dict[str, bdrate.Comparison]]]:
+    """Compare every measured curve with every other, or with the reference."""
+    references = [c for c in (*found, *dashed) if reference in (None, c.name)]
+    return {
+        metric: {
+            test.name: {
+                base.name: bdrate.compare(*base.against(metric), *test.against(metric))
+                for base in references
+                if base.name != test.name
+            }
+            for test in found
+        }
+        for metric in METRICS
+    }
 
-    result.out.mkdir(parents=True, exist_ok=True)
-    content = asdict(replace(result, rows=[]))
-    content["out"] = str(result.out)
-    text = json.dumps(finite(content), indent=1) + "\n"
-    replace_text(result.out / "run.json", text)
-    replace_text(result.out / "table.md", markdown(result))
 
+def _per_image(
+    found: Sequence[ImageCurve], rows: Sequence[ImageRow], images: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """BD-rate in % by PSNR (Akima) of our codecs against everything measured.
 
-def replace_text(path: pathlib.Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    NaN where it does not exist.
+    """
+    groups: dict[tuple[str, str], list[ImageRow]] = {}
+    for row in rows:
+        groups.setdefault((row.image, row.codec), []).append(row)
 
+    def rate(image: str, test: str, anchor: str) -> float:
+        pair = [
+            curves.measured(name, name, "codec", groups[image, name]).against("psnr")
+            for name in (anchor, test)
+        ]
+        return bdrate.compare(*pair[0], *pair[1]).rate_akima
 
-def finite(value: Any) -> Any:
-    """JSON has no NaN: figures that do not exist become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
+    return {
+        test.name: {
+            base.name: {image: rate(image, test.name, base.name) for image in images}
+            for base in found
+            if base.name != test.name
+        }
+        for test in found
+        if test.kind == "codec"
+    }

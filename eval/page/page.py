@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pieces of the page: tables, figures, the style. No other file is needed.
 
-The page holds its drawings as SVG, its pictures as PNG in base64 and its style
+The page holds its drawings as SVG, its images as PNG in base64 and its style
 in one block: it can be mailed, archived, and opened without a network. It
 follows the reader's light or dark appearance.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from polycodec.eval.page import palette
+from polycodec.eval.text import Table
 
 _STYLE = """
 :root{color-scheme:light dark;--paper:#fcfcfa;--card:#ffffff;@LIGHT@
@@ -101,23 +102,22 @@ def document(title: str, body: Sequence[str]) -> str:
     )
 
 
-def table(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    text_columns: Sequence[int] = (0,),
-    group: bool = False,
-) -> str:
-    """A table of text cells; ``group`` rules off rows where column 0 changes."""
+def table(cells: Table, *, text: Sequence[int] = (0,), group: bool = False) -> str:
+    """A table with ``text`` in these columns and figures in others.
+
+    ``group`` rules off rows where column 0 changes.
+    """
 
     def kind(column: int) -> str:
-        return ' class="text"' if column in text_columns else ""
+        return ' class="text"' if column in text else ""
 
     lines = ['<div class="scroll"><table><thead><tr>']
-    lines += [f"<th{kind(k)}>{escape(cell)}</th>" for k, cell in enumerate(header)]
+    lines += [
+        f"<th{kind(k)}>{escape(cell)}</th>" for k, cell in enumerate(cells.header)
+    ]
     lines.append("</tr></thead><tbody>")
     before = None
-    for row in rows:
+    for row in cells.rows:
         first = group and before is not None and row[0] != before
         before = row[0]
         lines.append('<tr class="first">' if first else "<tr>")
@@ -125,6 +125,11 @@ def table(
         lines.append("</tr>")
     lines.append("</tbody></table></div>")
     return "".join(lines)
+
+
+def details(summary: str, inside: str) -> str:
+    """A part that opens when its summary is pressed."""
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
 
 
 def cards(items: Sequence[tuple[str, str]]) -> str:
@@ -143,21 +148,21 @@ def plot(svg: str, caption: str) -> str:
     )
 
 
-def png_address(picture: np.ndarray) -> str:
-    """Write a (H, W, 3) uint8 picture as a data address, losslessly."""
+def png_address(image: np.ndarray) -> str:
+    """Write a (H, W, 3) uint8 image as a data address, losslessly."""
     memory = io.BytesIO()
-    Image.fromarray(picture).save(memory, "PNG", optimize=True)
+    Image.fromarray(image).save(memory, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode()
 
 
 def crops(original: np.ndarray, shown: Sequence[tuple[str, str, np.ndarray]]) -> str:
-    """Crops side by side: (name, figures, picture); pressing shows the original."""
+    """Crops side by side: (name, figures, image); pressing shows the original."""
     lines = [f'<div class="crops" style="--original:url({png_address(original)})">']
     height, width = original.shape[:2]
-    for name, figures, picture in [("Original", "", original), *shown]:
+    for name, figures, image in [("Original", "", original), *shown]:
         lines.append(
             f'<figure><span class="crop" tabindex="0"><img width="{width}" '
-            f'height="{height}" alt="{escape(name)}" src="{png_address(picture)}">'
+            f'height="{height}" alt="{escape(name)}" src="{png_address(image)}">'
             f"</span><figcaption><strong>{escape(name)}</strong> {escape(figures)}"
             "</figcaption></figure>"
         )

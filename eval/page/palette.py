@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours and marks of curves, in light and dark, the same in every picture.
+"""Colours and marks of curves, in light and dark, the same in every drawing.
 
 Plots are drawn with the light colours. Inside the page each of them becomes a
 CSS variable, so that one drawing serves both appearances.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from polycodec.eval.image.curves import Curve
+from polycodec.eval.curves import Curve
 
 # role: (CSS variable, light, dark)
 INK = ("--ink", "#1b1f24", "#e8eaed")

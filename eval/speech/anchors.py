@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from polycodec.codecs.measures.speech import RATE
-from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.speech import wave as sound
-from polycodec.eval.speech.subjects import Coded, Decoded
+from polycodec.errors import InputError
+from polycodec.eval.speech import wave
+from polycodec.eval.subjects import Coded, Decoded
 
 FRAME = RATE // 50  # samples of 20 ms
 
@@ -68,7 +68,7 @@ class OpusAnchor:
             "options": self.options,
         }
 
-    def compress(self, samples: np.ndarray, setting: float) -> Coded:
+    def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Write an Ogg file into memory and count its packets' bytes."""
         import av
 
@@ -79,8 +79,8 @@ class OpusAnchor:
                 "libopus", rate=RATE, layout="mono", options=dict(self.options)
             )
             stream.bit_rate = round(1000 * setting)
-            for start in range(0, len(samples), FRAME):
-                piece = sound.frame(samples[start : start + FRAME])
+            for start in range(0, len(signal), FRAME):
+                piece = wave.frame(signal[start : start + FRAME])
                 piece.pts = start
                 for packet in stream.encode(piece):
                     counted += packet.size
@@ -88,12 +88,13 @@ class OpusAnchor:
             for packet in stream.encode(None):
                 counted += packet.size
                 file.mux(packet)
-        return Coded(memory.getvalue(), counted, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        return Coded(memory.getvalue(), seconds, counted=counted)
 
     def decompress(self, data: bytes) -> Decoded:
         """Read the Ogg file back at 16 kHz."""
         begin = time.perf_counter()
-        samples = sound.read(io.BytesIO(data), "the Ogg file")
+        samples = wave.read(io.BytesIO(data), "the Ogg file")
         return Decoded(samples, time.perf_counter() - begin)
 
 
@@ -121,14 +122,14 @@ class Codec2Anchor:
         program = pathlib.Path(shutil.which("c2enc") or "c2enc")
         return {"c2enc bytes": program.stat().st_size}
 
-    def compress(self, samples: np.ndarray, setting: float) -> Coded:
+    def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Resample to 8 kHz and run c2enc; the mode goes in front of its bytes."""
         mode = str(round(1000 * setting))
-        raw = sound.steps(sound.resampled(samples, RATE, RATE // 2)).tobytes()
+        raw = wave.steps(wave.resampled(signal, RATE, RATE // 2)).tobytes()
         begin = time.perf_counter()
         data = _through("c2enc", mode, raw)
         seconds = time.perf_counter() - begin
-        return Coded(mode.encode() + b"\n" + data, len(data), seconds)
+        return Coded(mode.encode() + b"\n" + data, seconds, counted=len(data))
 
     def decompress(self, data: bytes) -> Decoded:
         """Run c2dec and resample back to 16 kHz."""
@@ -137,7 +138,7 @@ class Codec2Anchor:
         raw = np.frombuffer(_through("c2dec", mode.decode(), bits), "<i2")
         seconds = time.perf_counter() - begin
         narrow = raw.astype(np.float32) / 32768.0
-        return Decoded(sound.resampled(narrow, RATE // 2, RATE), seconds)
+        return Decoded(wave.resampled(narrow, RATE // 2, RATE), seconds)
 
 
 def _through(program: str, mode: str, data: bytes) -> bytes:
@@ -171,10 +172,3 @@ ANCHORS: dict[str, OpusAnchor | Codec2Anchor] = {
     )
 }
 DEFAULT_ANCHORS = ("opus", "opus-vbr", "codec2")
-
-
-def anchor(name: str) -> OpusAnchor | Codec2Anchor:
-    """Find an anchor by name; unknown names list the nearest ones."""
-    if name not in ANCHORS:
-        raise UnknownNameError.of("anchor", name, ANCHORS)
-    return ANCHORS[name]

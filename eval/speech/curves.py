@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From rows of utterances to quality over kbit/s, with intervals; published points.
+"""From rows of speech files to quality over kbit/s, with intervals; published points.
 
 point = (bits of all files / their seconds, mean score, 95 % interval of the mean)
 
-The interval is the percentile bootstrap over utterances: 2,000 times as many are drawn
-with replacement, and the middle 95 % of the means is what is stated. It tells how far
-another choice of such utterances would move the mean, not that of other speakers.
+The interval is the percentile bootstrap over files: 2,000 times as many are drawn with
+replacement, and the middle 95 % of the means is what is stated. It tells how far
+another choice of such files would move the mean, not that of other speakers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from polycodec.errors import InputError
-from polycodec.eval.speech.measure import Row
+from polycodec.eval.curves import Curve, by_setting
+from polycodec.eval.speech.measure import SpeechRow
 
 DRAWS = 2000
 # Statuses of published points that were not seen by anybody here.
@@ -29,7 +30,7 @@ UNSEEN = ("recollected",)
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over utterances, its 95 % interval, and how many had no value."""
+    """A mean over files, its 95 % interval, and how many had no value."""
 
     value: float
     low: float
@@ -39,27 +40,23 @@ class Mean:
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of one codec over all utterances."""
+    """One setting of one codec over all files."""
 
     setting: float
     kbps: float
     file_kbps: float  # of everything written, containers too
     estimated_kbps: float | None
     scores: dict[str, Mean | None]
-    encode_rtf: float  # seconds of coding per second of sound
+    encode_rtf: float  # seconds of coding per second of speech
     decode_rtf: float
     files: int
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A codec's points, sorted by rate. ``kind``: codec or anchor."""
+@dataclass(frozen=True, kw_only=True)
+class SpeechCurve(Curve):
+    """A codec's points, sorted by rate, and which bytes make the rate."""
 
-    name: str
-    label: str
-    kind: str
     counts: str
-    points: tuple[Point, ...]
 
     def against(self, metric: str) -> tuple[list[float], list[Mean]]:
         """Rates and means where ``metric`` has values."""
@@ -70,7 +67,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Published:
-    """A point somebody stated, on utterances of their own."""
+    """A point somebody stated, on speech of their own."""
 
     label: str
     kbps: float
@@ -85,16 +82,15 @@ def measured(
     label: str,
     kind: str,
     counts: str,
-    rows: Sequence[Row],
-    metrics: Sequence[str],
-) -> Curve:
-    """Average the rows of one codec into its curve, for these ``metrics``."""
-    groups: dict[float, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.setting, []).append(row)
-    points = [_point(setting, group, metrics) for setting, group in groups.items()]
+    rows: Sequence[SpeechRow],
+    names: Sequence[str],
+) -> SpeechCurve:
+    """Average the rows of one codec into its curve, for measures of these ``names``."""
+    points = [_point(at, group, names) for at, group in by_setting(rows).items()]
     points.sort(key=lambda point: point.kbps)
-    return Curve(name, label, kind, counts, tuple(points))
+    return SpeechCurve(
+        name=name, label=label, kind=kind, counts=counts, points=tuple(points)
+    )
 
 
 def mean(values: Sequence[float | None]) -> Mean | None:
@@ -108,7 +104,7 @@ def mean(values: Sequence[float | None]) -> Mean | None:
     return Mean(float(known.mean()), float(low), float(high), len(values) - len(known))
 
 
-def rate_for(curve: Curve, metric: str, value: float) -> tuple[str, float] | None:
+def rate_for(curve: SpeechCurve, metric: str, value: float) -> tuple[str, float] | None:
     """The kbit/s at which ``curve`` reaches ``value``: ("", r), ("<", r), (">", r).
 
     Straight lines over the logarithm of the rate; beyond its ends the end, marked.
@@ -124,16 +120,16 @@ def rate_for(curve: Curve, metric: str, value: float) -> tuple[str, float] | Non
     return "", float(np.exp(np.interp(value, scores, np.log(rates))))
 
 
-def published(path: str | pathlib.Path, metrics: Sequence[str]) -> list[Published]:
+def published(path: str | pathlib.Path, names: Sequence[str]) -> list[Published]:
     """Read points of other people from ``{"points": [{codec, kbps, ...}]}``.
 
-    Points without a rate or without any of the ``metrics`` and those that nobody
+    Points without a rate or without any of the measures ``names`` and those that nobody
     here has seen printed are left out, as are measures of music.
     """
     path = pathlib.Path(path)
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["points"]
-        return [p for p in map(_published, entries) if _wanted(p, metrics)]
+        return [p for p in map(_published, entries) if _wanted(p, names)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"cannot read published points from {path}: {error!r}; expected JSON with "
@@ -157,19 +153,20 @@ def _published(entry: dict[str, Any]) -> Published:
     )
 
 
-def _wanted(point: Published, metrics: Sequence[str]) -> bool:
-    fit = point.kbps > 0 and any(m in point.scores for m in metrics)
+def _wanted(point: Published, names: Sequence[str]) -> bool:
+    fit = point.kbps > 0 and any(name in point.scores for name in names)
     return fit and point.status not in UNSEEN and "music" not in point.test_set
 
 
-def _point(setting: float, rows: Sequence[Row], names: Sequence[str]) -> Point:
+def _point(setting: float, rows: Sequence[SpeechRow], names: Sequence[str]) -> Point:
     seconds = sum(row.seconds for row in rows)
-    estimates = [row.estimated_bits for row in rows]
+    estimates = [r.estimated_bits for r in rows if r.estimated_bits is not None]
+    estimated = len(estimates) == len(rows)
     return Point(
         setting=setting,
         kbps=8 * sum(row.bytes for row in rows) / seconds / 1000,
         file_kbps=8 * sum(row.file_bytes for row in rows) / seconds / 1000,
-        estimated_kbps=None if None in estimates else sum(estimates) / seconds / 1000,
+        estimated_kbps=sum(estimates) / seconds / 1000 if estimated else None,
         scores={name: mean([row.scores.get(name) for row in rows]) for name in names},
         encode_rtf=sum(row.encode_seconds for row in rows) / seconds,
         decode_rtf=sum(row.decode_seconds for row in rows) / seconds,

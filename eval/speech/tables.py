@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A speech run as text: means with their intervals, and Opus's rate for the same."""
+"""A run on speech as text: means with their intervals, and Opus's rate for the same."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from polycodec.codecs.measures.speech import MEASURES, Measure
-from polycodec.eval.image.tables import markdown_table, number
-from polycodec.eval.speech.curves import Curve, Mean, rate_for
+from polycodec.eval import text
+from polycodec.eval.speech.curves import Mean, SpeechCurve, rate_for
+from polycodec.eval.text import Table, number
 
 if TYPE_CHECKING:
-    from polycodec.eval.speech.run import SpeechEvaluation
+    from polycodec.eval.speech.result import SpeechEvaluation
 
 
 def taken(result: SpeechEvaluation) -> list[Measure]:
     """The measures of a run, in their order."""
-    return [metric for metric in MEASURES if metric.name in result.measures]
+    return [measure for measure in MEASURES if measure.name in result.measures]
 
 
-def points_table(
-    result: SpeechEvaluation, *, intervals: bool = True
-) -> tuple[list[str], list[list[str]]]:
-    """Every codec at every setting: header and rows."""
+def points(result: SpeechEvaluation, *, intervals: bool = True) -> Table:
+    """Return every codec at every setting."""
     measures = taken(result)
     header = ["codec", "setting", "kbit/s", "estimate"]
-    header += [metric.label for metric in measures]
+    header += [measure.label for measure in measures]
     header += ["encode RTF", "decode RTF"]
     rows = []
     for curve in result.curves:
@@ -42,23 +41,21 @@ def points_table(
                     number(point.decode_rtf, 3),
                 ]
             )
-    return header, rows
+    return Table(header, rows)
 
 
-def _cell(found: Mean | None, metric: Measure, intervals: bool) -> str:
+def _cell(found: Mean | None, measure: Measure, intervals: bool) -> str:
     if found is None:
         return "–"
-    text = number(found.value, metric.digits)
+    cell = number(found.value, measure.digits)
     if intervals:
-        low, high = (number(v, metric.digits) for v in (found.low, found.high))
-        text += f" [{low}, {high}]"
-    return text + (f" ({found.without} without)" if found.without else "")
+        low, high = (number(v, measure.digits) for v in (found.low, found.high))
+        cell += f" [{low}, {high}]"
+    return cell + (f" ({found.without} without)" if found.without else "")
 
 
-def same_quality_table(
-    result: SpeechEvaluation, codec: Curve
-) -> tuple[list[str], list[list[str]]]:
-    """The kbit/s at which each anchor scores what ``codec`` does."""
+def same_quality(result: SpeechEvaluation, codec: SpeechCurve) -> Table:
+    """Return the kbit/s at which each anchor scores what ``codec`` does."""
     measures = [m for m in taken(result) if m.better > 0]
     anchors = [c for c in result.curves if c.kind == "anchor"]
     header = ["kbit/s of ours", "against", *[m.label for m in measures]]
@@ -66,33 +63,34 @@ def same_quality_table(
     for point in codec.points:
         for base in anchors:
             cells = []
-            for metric in measures:
-                mean = point.scores.get(metric.name)
-                found = rate_for(base, metric.name, mean.value) if mean else None
+            for measure in measures:
+                mean = point.scores.get(measure.name)
+                found = rate_for(base, measure.name, mean.value) if mean else None
                 cells.append("–" if found is None else _rate(*found))
             rows.append([number(point.kbps), base.label, *cells])
-    return header, rows
+    return Table(header, rows)
 
 
 def _rate(mark: str, rate: float) -> str:
     return f"{mark} {rate:.1f}".strip()
 
 
-def files_table(
-    result: SpeechEvaluation, metric: Measure
-) -> tuple[list[str], list[list[str]]]:
-    """One measure of every file, a column for each codec and setting."""
+def each_file(result: SpeechEvaluation, measure: Measure) -> Table:
+    """Return one measure of every file, a column for each codec and setting."""
     pairs = [(c, p.setting) for c in result.curves for p in c.points]
     known = {
-        (row.file, row.codec, row.setting): row.scores.get(metric.name)
+        (row.file, row.codec, row.setting): row.scores.get(measure.name)
         for row in result.rows
     }
     header = ["file", *[f"{c.label} {setting:g}" for c, setting in pairs]]
     rows = [
-        [file, *[number(known.get((file, c.name, s)), metric.digits) for c, s in pairs]]
+        [
+            file,
+            *[number(known.get((file, c.name, s)), measure.digits) for c, s in pairs],
+        ]
         for file in result.files
     ]
-    return header, rows
+    return Table(header, rows)
 
 
 def notes(result: SpeechEvaluation) -> list[str]:
@@ -117,39 +115,21 @@ def counted(result: SpeechEvaluation) -> list[str]:
     return lines
 
 
-def summary(result: SpeechEvaluation) -> str:
-    """The short answer for a terminal: aligned means, then what is behind them."""
-    lines = [_title(result)]
-    header, rows = points_table(result, intervals=False)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        rest = [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *rest]))
-    return "\n".join([*lines, *counted(result), *notes(result)])
-
-
-def markdown(result: SpeechEvaluation) -> str:
-    """All tables of a run as Markdown."""
-    lines = [f"# {_title(result)}, {result.created}", ""]
-    lines += ["Means over files, in brackets the 95 % bootstrap interval.", ""]
-    lines += markdown_table(*points_table(result))
+def sections(result: SpeechEvaluation) -> list[str]:
+    """Return all tables of a run as Markdown."""
+    lines = ["Means over files, in brackets the 95 % bootstrap interval.", ""]
+    lines += text.markdown(points(result))
     for curve in result.curves:
         if curve.kind == "codec":
             lines += ["", f"## Rate of the others for what {curve.label} scores", ""]
-            lines += markdown_table(*same_quality_table(result, curve))
-    for metric in taken(result):
-        lines += ["", f"## {metric.label} of every file", ""]
-        lines += markdown_table(*files_table(result, metric))
+            lines += text.markdown(same_quality(result, curve))
+    for measure in taken(result):
+        lines += ["", f"## {measure.label} of every file", ""]
+        lines += text.markdown(each_file(result, measure))
     lines += ["", "## How", ""]
     lines += [f"- {line}" for line in (*counted(result), *_measures(result))]
-    return "\n".join([*lines, *[f"- {line}" for line in notes(result)]]) + "\n"
+    return lines + [f"- {line}" for line in notes(result)]
 
 
 def _measures(result: SpeechEvaluation) -> Sequence[str]:
     return [f"{m.label}: {result.measures[m.name]}." for m in taken(result)]
-
-
-def _title(result: SpeechEvaluation) -> str:
-    count = len(result.files)
-    plural = "s" if count != 1 else ""
-    return f"{result.dataset}: {count} file{plural}, {result.seconds:.0f} s"

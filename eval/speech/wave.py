@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound in and out of the evaluation: one channel, 16 kHz, float32 in [-1, 1].
+"""Speech in and out of the evaluation: one channel, 16 kHz, float32 in [-1, 1].
 
     any file ──► PyAV: decode, mix to one channel, resample ──► (T,) float32
     (T,) float32 ──► 16-bit steps ──► WAV bytes, FLAC bytes, data address
@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import io
 import pathlib
-import wave
+import wave as riff
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from polycodec.errors import InputError
 
 
 def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:
-    """Decode a sound file or its bytes to (T,) float32 at 16 kHz, one channel."""
+    """Decode an audio file or its bytes to (T,) float32 at 16 kHz, one channel."""
     import av
 
     name = name or str(source)
@@ -30,7 +30,7 @@ def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:
         with av.open(source if isinstance(source, io.BytesIO) else str(source)) as file:
             if not file.streams.audio:
                 raise InputError(
-                    f"{name} holds no sound; expected a sound file; leave it out"
+                    f"{name} holds no audio; expected an audio file; leave it out"
                 )
             resampler = av.AudioResampler("fltp", "mono", RATE)
             for frame in file.decode(audio=0):
@@ -38,10 +38,10 @@ def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:
             parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
     except (av.FFmpegError, OSError) as error:
         raise InputError(
-            f"cannot read {name}: {error}; expected a sound file; replace or remove it"
+            f"cannot read {name}: {error}; expected an audio file; replace or remove it"
         ) from error
     if not parts or not sum(map(len, parts)):
-        raise InputError(f"{name} holds no samples; expected sound; leave it out")
+        raise InputError(f"{name} holds no samples; expected speech; leave it out")
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -58,7 +58,7 @@ def as_heard(samples: np.ndarray) -> np.ndarray:
 def wav(samples: np.ndarray) -> bytes:
     """A 16-bit WAV file."""
     memory = io.BytesIO()
-    with wave.open(memory, "wb") as file:
+    with riff.open(memory, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)

@@ -125,47 +125,32 @@ def evaluate(
     checkpoint: Checkpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs beside JPEG, WebP, AVIF and others; of sound, beside Opus."""
+    """Measure codecs beside JPEG, WebP, AVIF and others; of speech, beside Opus."""
     check_device(device)
-    chosen: Any = dataset or ["kodak"]
-    chosen = chosen[0] if len(chosen) == 1 else chosen
-    options: dict[str, Any] = {"qualities": _numbers(qualities)}
-    if anchors is not None:
-        options["anchors"] = _words(anchors)
-    if codec is not None:
-        options["codecs"] = codec
-    options |= {"device": device, "checkpoint": checkpoint, "published": published}
-    options |= {"data": data, "limit": limit, "out": out, "reuse": reuse or []}
-    from polycodec.eval.speech.datasets import is_sound
+    chosen = dataset or ["kodak"]
+    from polycodec.eval.run import evaluate as run
 
-    images = {
-        "target_bpp": _numbers(target_bpp),
-        "reference": reference,
-        "published_ids": _words(published_ids),
-        "show": show,
-    }
-    sounds = {"target_kbps": _numbers(target_kbps), "measures": _words(measures)}
-    if is_sound(chosen):
-        _only("images", images)
-        summary = _evaluate_sound(chosen, **sounds, **options)
-    else:
-        _only("sound", sounds)
-        summary = _evaluate_images(chosen, **images, **options)
-    print((Path(out) / "run.json").read_text().rstrip() if as_json else summary)
-
-
-def _evaluate_images(dataset: Any, *, target_bpp: Any, **options: Any) -> str:
-    from polycodec.eval.image.run import evaluate as run
-    from polycodec.eval.image.tables import summary
-
-    return summary(run(dataset, target_bpps=target_bpp, **options))
-
-
-def _evaluate_sound(dataset: Any, **options: Any) -> str:
-    from polycodec.eval.speech.run import evaluate as run
-    from polycodec.eval.speech.tables import summary
-
-    return summary(run(dataset, **options))
+    result = run(
+        chosen[0] if len(chosen) == 1 else chosen,
+        out=out,
+        codecs=codec,
+        anchors=_words(anchors),
+        qualities=_numbers(qualities),
+        target_bpp=_numbers(target_bpp),
+        target_kbps=_numbers(target_kbps),
+        measures=_words(measures),
+        reference=reference,
+        published=published,
+        published_ids=_words(published_ids),
+        show=show,
+        reuse=reuse or (),
+        data=data,
+        limit=limit,
+        device=device,
+        checkpoint=checkpoint,
+    )
+    text = (Path(out) / "run.json").read_text("utf-8").rstrip()
+    print(text if as_json else result.summary())
 
 
 def _only(kind: str, options: dict[str, Any]) -> None:

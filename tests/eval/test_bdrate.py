@@ -91,10 +91,10 @@ def test_labels_are_moved_apart_as_little_as_possible():
 
 
 def test_long_names_are_cut_where_they_may_be():
-    assert plots._short("VTM (VVC), version 9.1, YCbCr 4:4:4") == (
+    assert plots.short("VTM (VVC), version 9.1, YCbCr 4:4:4") == (
         "VTM (VVC), version 9.1"
     )
-    assert plots._short("A codec with a name (that never quite ends)") == (
+    assert plots.short("A codec with a name (that never quite ends)") == (
         "A codec with a name"
     )
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from polycodec.errors import InputError
 from polycodec.eval.image import datasets
+from polycodec.eval.image.datasets import IMAGES
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 
@@ -31,22 +32,22 @@ def folder(tmp_path):
 
 def test_a_folder_lists_its_pictures_and_says_when_there_are_none(folder, tmp_path):
     (folder / "notes.txt").write_text("not a picture")
-    name, pictures = datasets.open_dataset(folder)
+    name, pictures = IMAGES.open(folder)
     assert name == "photos"
     assert [p.name for p in pictures] == ["0.png", "1.png"]
-    assert pictures[0].pixels().shape == (180, 200, 3)
+    assert pictures[0].read().shape == (180, 200, 3)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no pictures"):
-        datasets.open_dataset(tmp_path / "empty")
+    with pytest.raises(InputError, match="no images"):
+        IMAGES.open(tmp_path / "empty")
     with pytest.raises(InputError, match="no such"):
-        datasets.open_dataset(tmp_path / "nowhere")
+        IMAGES.open(tmp_path / "nowhere")
 
 
 def test_a_truncated_picture_is_named(folder):
     path = folder / "0.png"
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match=r"0\.png"):
-        datasets.open_dataset(folder)[1][0].pixels()
+        IMAGES.open(folder)[1][0].read()
 
 
 def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
@@ -57,7 +58,7 @@ def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
         datasets.kodak(download=False)
     for name in datasets.KODAK_SHA256:
         Image.fromarray(noise((8, 8))).save(tmp_path / name)
-    with pytest.raises(InputError, match="not the Kodak picture"):
+    with pytest.raises(InputError, match="not the Kodak image"):
         datasets.kodak(data=tmp_path)
 
 
@@ -83,5 +84,5 @@ def test_a_download_is_checked_before_it_gets_its_name(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not (SHARED / "data/kodak").is_dir(), reason="no Kodak here")
 def test_the_real_kodak_pictures_are_accepted():
-    name, pictures = datasets.open_dataset("kodak", data=SHARED / "data")
+    name, pictures = IMAGES.open("kodak", data=SHARED / "data")
     assert name == "kodak" and len(pictures) == 24

@@ -21,9 +21,12 @@ pytest.importorskip("torchmetrics", reason="needs the eval extra")
 from polycodec.codecs import zoo
 from polycodec.codecs.measures.image import psnr
 from polycodec.errors import InputError, UnknownNameError, UsageError
-from polycodec.eval.image import measure, run, tables
-from polycodec.eval.image.anchors import ANCHORS, anchor, match_rate
-from polycodec.eval.image.subjects import Coded, Decoded, PolycodecSubject, code_digest
+from polycodec.eval.image.anchors import ANCHORS, match_rate
+from polycodec.eval.image.kind import KIND
+from polycodec.eval.image.subjects import ImageCodec
+from polycodec.eval.measure import fingerprint
+from polycodec.eval.run import evaluate
+from polycodec.eval.subjects import Coded, Decoded, code_digest
 
 RATES = [0.1, 0.2, 0.4, 0.8, 1.6]
 QUALITIES = [28.0, 30.5, 33.0, 35.5, 38.0]
@@ -52,8 +55,7 @@ class RoundingCodec:
         memory = io.BytesIO()
         Image.fromarray(rounded).save(memory, "PNG")
         data = memory.getvalue()
-        estimate = 8 * (len(data) - 30) / (picture.shape[0] * picture.shape[1])
-        return Coded(data, 0.01, estimate)
+        return Coded(data, 0.01, 8 * (len(data) - 30))
 
     def decompress(self, data):
         return Decoded(np.array(Image.open(io.BytesIO(data)).convert("RGB")), 0.01)
@@ -82,21 +84,21 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(ANCHORS))
 def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
-    subject = anchor(name)
+    subject = ANCHORS[name]
     if subject.missing():
         pytest.skip(subject.missing())
     picture = photo(3, (96, 128))
     coarse = subject.compress(picture, subject.settings[0])
     fine = subject.compress(picture, subject.settings[-1])
     assert len(coarse.data) < len(fine.data)
-    decoded = [subject.decompress(c.data).picture for c in (coarse, fine)]
+    decoded = [subject.decompress(c.data).signal for c in (coarse, fine)]
     assert psnr(picture, decoded[0]) < psnr(picture, decoded[1])
     assert len(subject.versions()) == 3
 
 
 def test_match_rate_finds_the_nearest_quality():
     picture = photo(4)
-    subject = anchor("jpeg")
+    subject = ANCHORS["jpeg"]
     sizes = {q: len(subject.compress(picture, q).data) for q in range(1, 96)}
     setting, coded = match_rate(subject, picture, sizes[62])
     assert abs(len(coded.data) - sizes[62]) <= 0.02 * sizes[62]
@@ -105,7 +107,7 @@ def test_match_rate_finds_the_nearest_quality():
 
 def test_an_unknown_anchor_names_the_nearest():
     with pytest.raises(UnknownNameError, match="webp"):
-        anchor("wepb")
+        KIND.anchor("wepb")
 
 
 # --- our own codecs --------------------------------------------------------------
@@ -136,16 +138,16 @@ def test_our_codecs_are_measured_through_their_files(monkeypatch):
     )
     monkeypatch.setattr(api, "encode", store)
     monkeypatch.setattr(api, "decode", store)
-    subject = PolycodecSubject("image/test", checkpoint="runs/a", device="cpu")
+    subject = ImageCodec("image/test", checkpoint="runs/a", device="cpu")
     coded = subject.compress(photo(0), 40)
     decoded = subject.decompress(coded.data)
-    assert coded.seconds == 0.5 and coded.estimated_bpp == 1.25
-    assert np.array_equal(decoded.picture, photo(0)) and decoded.seconds == 0.5
+    assert coded.seconds == 0.5 and coded.estimated_bits == 1.25 * 180 * 200
+    assert np.array_equal(decoded.signal, photo(0)) and decoded.seconds == 0.5
     assert asked == [{"quality": 40}, {}]
     assert loaded == [("image/test", "cpu", "runs/a")]  # once
-    other = PolycodecSubject("image/test", checkpoint="runs/b", device="cpu")
+    other = ImageCodec("image/test", checkpoint="runs/b", device="cpu")
     other.name = subject.name
-    assert measure.fingerprint(other) != measure.fingerprint(subject)
+    assert fingerprint(other, {}) != fingerprint(subject, {})
 
 
 def test_results_depend_on_all_code_and_on_the_device_that_ran(tmp_path, monkeypatch):
@@ -160,7 +162,7 @@ def test_results_depend_on_all_code_and_on_the_device_that_ran(tmp_path, monkeyp
     (tmp_path / "a.cu").write_bytes(b"2")
     seen.add(code_digest())
     assert len(seen) == 7
-    subject = PolycodecSubject("image/test", device="auto")
+    subject = ImageCodec("image/test", device="auto")
     subject._loaded = types.SimpleNamespace(digest=b"weights")
     assert subject.versions()["device"] == str(zoo.resolve_device("auto")) != "auto"
 
@@ -179,7 +181,7 @@ def test_a_run_measures_files_and_resumes_without_coding_again(folder, tmp_path)
         "anchor_settings": SMALL,
         "report": False,
     }
-    first = run.evaluate(folder, out=out, **options)
+    first = evaluate(folder, out=out, **options)
     lines = (out / "results.jsonl").read_text().splitlines()
     assert len(lines) == 2 * (5 + 4 + 4) and codec.calls == 10
     point = first.curve("test/rounding").points[0]
@@ -190,23 +192,23 @@ def test_a_run_measures_files_and_resumes_without_coding_again(folder, tmp_path)
     assert jpeg[0].ms_ssim is not None
     # Killed in the middle of a line: that one is measured again, others are not.
     (out / "results.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])
-    second = run.evaluate(folder, out=out, **options)
+    second = evaluate(folder, out=out, **options)
     assert codec.calls == 10
     assert second.curve("test/rounding") == first.curve("test/rounding")
     assert len((out / "results.jsonl").read_text().splitlines()) == len(lines)
     # Another version is another codec: nothing of it is taken from the log.
     codec.versions = lambda: {"version": 2}
-    run.evaluate(folder, out=out, **options)
+    evaluate(folder, out=out, **options)
     assert codec.calls == 20
     # Another folder may take what this one knows.
-    run.evaluate(folder, out=tmp_path / "other", reuse=[out], **options)
+    evaluate(folder, out=tmp_path / "other", reuse=[out], **options)
     assert codec.calls == 20
 
 
 def test_a_codec_of_ours_is_measured_by_its_real_files(
     folder, tmp_path, tiny_checkpoint
 ):
-    result = run.evaluate(
+    result = evaluate(
         folder,
         out=tmp_path / "out",
         codecs=["image/default"],
@@ -227,7 +229,7 @@ def test_a_codec_of_ours_is_measured_by_its_real_files(
 
 def test_a_run_writes_its_tables_and_json(folder, tmp_path):
     out = tmp_path / "out"
-    result = run.evaluate(
+    result = evaluate(
         folder,
         out=out,
         codecs=[RoundingCodec()],
@@ -247,8 +249,8 @@ def test_a_run_writes_its_tables_and_json(folder, tmp_path):
     # 30 bytes above the estimate: within 40 bytes + 0.6 %, so at most -10 beyond.
     assert over.beyond <= -10 and over.pictures == 10
     assert "| JPEG | 90 |" in (out / "table.md").read_text()
-    said = tables.summary(result).splitlines()
-    assert said[0] == "photos: 2 pictures"
+    said = result.summary().splitlines()
+    assert said[0] == "photos: 2 images"
     assert sum(line.startswith("JPEG ") for line in said) == 4
     assert any(re.match(r"test/rounding against JPEG: [−+]\d", line) for line in said)
 
@@ -259,7 +261,7 @@ def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(
     absent = replace(ANCHORS["webp"], library="jxl")
     monkeypatch.setitem(ANCHORS, "webp", absent)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    result = run.evaluate(
+    result = evaluate(
         folder, out=tmp_path, codecs=[RoundingCodec()], anchors=["webp"], report=False
     )
     assert "not installed" in result.skipped["webp"]
@@ -270,7 +272,7 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
     codec = RoundingCodec()
     codec.decompress = lambda data: Decoded(photo(0)[:5], 0.0)
     with pytest.raises(InputError, match=r"test/rounding at quality 4 on 0\.png"):
-        run.evaluate(folder, out=tmp_path, codecs=[codec], anchors=[], report=False)
+        evaluate(folder, out=tmp_path, codecs=[codec], anchors=[], report=False)
 
 
 @pytest.mark.parametrize(
@@ -280,14 +282,14 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
         {"anchors": [], "codecs": []},
         {"anchors": ["jpeg"], "reference": "webp"},
         {"anchors": ["jpeg"], "anchor_settings": {"webp": (1, 2)}},
-        {"qualities": [1], "target_bpps": [1]},
+        {"qualities": [1], "target_bpp": [1]},
         {"anchors": ["jpeg"], "limit": 0},
         {"anchors": ["jpeg"], "published_ids": ["balle2018"]},
     ],
 )
 def test_contradictions_are_usage_errors(folder, tmp_path, options):
     with pytest.raises(UsageError):
-        run.evaluate(folder, out=tmp_path, **{"codecs": [], **options})
+        evaluate(folder, out=tmp_path, **{"codecs": [], **options})
 
 
 # --- the page --------------------------------------------------------------------
@@ -315,7 +317,7 @@ def test_the_page_needs_nothing_outside_itself(folder, tmp_path):
     entry = {"id": "old", "label": "An <old> codec", "bpp": RATES, "psnr": QUALITIES}
     published.write_text(json.dumps({"photos": [entry]}))
     out = tmp_path / "out"
-    run.evaluate(
+    evaluate(
         folder,
         out=out,
         codecs=[RoundingCodec()],

@@ -18,10 +18,12 @@ pytest.importorskip("bjontegaard", reason="needs the eval extra")
 from polycodec.codecs.measures import speech as measures
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError, UsageError
-from polycodec.eval.speech import run, tables
+from polycodec.eval.kinds import kind_of
+from polycodec.eval.run import evaluate
 from polycodec.eval.speech import wave as sound
-from polycodec.eval.speech.datasets import Utterance, is_sound, open_dataset
-from polycodec.eval.speech.subjects import Coded, Decoded, PolycodecSpeech
+from polycodec.eval.speech.datasets import SPEECH, SpeechFile
+from polycodec.eval.speech.subjects import SpeechCodec
+from polycodec.eval.subjects import Coded, Decoded
 
 OWN = ["si_sdr", "mel"]  # measures that need no package, and little time
 
@@ -55,7 +57,7 @@ class CompandingCodec:
         self.calls += 1
         steps = np.round(np.sign(samples) * np.sqrt(np.abs(samples)) * 2**setting)
         data = bytes([int(setting)]) + zlib.compress(steps.astype(np.int16).tobytes())
-        return Coded(data, len(data), 0.01, 8.0 * len(data) - 100)
+        return Coded(data, 0.01, 8.0 * len(data) - 100)
 
     def decompress(self, data):
         steps = np.frombuffer(zlib.decompress(data[1:]), np.int16)
@@ -88,7 +90,7 @@ def test_sounds_are_read_at_16_khz_in_one_channel(tmp_path):
         frame.sample_rate = 44100
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             file.mux(packet)
-    x = Utterance("stereo", path).samples()
+    x = SpeechFile("stereo", path).read()
     assert x.dtype == np.float32 and abs(len(x) - RATE) <= 2
     peak = np.abs(np.fft.rfft(x)).argmax() * RATE / len(x)
     assert peak == pytest.approx(440, abs=1)
@@ -99,32 +101,36 @@ def test_flac_and_wav_give_back_their_samples(tmp_path):
     x = voice(0.3)
     for name, data in (("a.wav", sound.wav(x)), ("a.flac", sound.flac(x))):
         (tmp_path / name).write_bytes(data)
-        assert np.array_equal(Utterance(name, tmp_path / name).samples(), x)
+        assert np.array_equal(SpeechFile(name, tmp_path / name).read(), x)
 
 
 def test_data_sets_of_sound_are_told_from_those_of_pictures(folder, tmp_path):
-    name, files = open_dataset(folder)
+    name, files = SPEECH.open(folder)
     assert name == "voices" and [f.name for f in files] == ["0.wav", "1.wav"]
-    assert is_sound(folder) and is_sound("speech") and is_sound([folder / "0.wav"])
-    assert not is_sound("kodak") and not is_sound(tmp_path / "a.png")
+    for dataset in (folder, "speech", [folder / "0.wav"]):
+        assert kind_of(dataset).name == "speech"
+    for dataset in ("kodak", tmp_path / "a.png"):
+        assert kind_of(dataset).name == "image"
+    (folder / "cover.png").write_bytes(b"")  # one image among two of speech
+    assert kind_of(folder).name == "speech"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no sound"):
-        open_dataset(tmp_path / "empty")
+    with pytest.raises(InputError, match="no speech files"):
+        SPEECH.open(tmp_path / "empty")
     with pytest.raises(InputError, match="no such"):
-        open_dataset([tmp_path / "nowhere.wav"])
+        SPEECH.open([tmp_path / "nowhere.wav"])
     (tmp_path / "text.wav").write_text("not a sound")
     with pytest.raises(InputError, match=r"text\.wav"):
-        open_dataset([tmp_path / "text.wav"])[1][0].samples()
+        SPEECH.open([tmp_path / "text.wav"])[1][0].read()
 
 
 def test_the_test_utterances_have_to_be_named(tmp_path, monkeypatch):
     monkeypatch.delenv("POLYCODEC_DATA", raising=False)
     with pytest.raises(InputError, match="--data"):
-        open_dataset("speech")
+        SPEECH.open("speech")
     place = tmp_path / "speech" / "test"
     place.mkdir(parents=True)
     (place / "a.flac").write_bytes(sound.flac(voice(0.2)))
-    assert [f.name for f in open_dataset("speech", data=tmp_path)[1]] == ["a.flac"]
+    assert [f.name for f in SPEECH.open("speech", data=tmp_path)[1]] == ["a.flac"]
 
 
 # --- our own codecs ---------------------------------------------------------------
@@ -132,21 +138,21 @@ def test_the_test_utterances_have_to_be_named(tmp_path, monkeypatch):
 
 def test_our_codecs_are_measured_through_their_files(folder, tmp_path, sound_weights):
     """Real containers of the tiny codec: every byte of them is the rate."""
-    subject = PolycodecSpeech("speech/default", device="cpu", settings=(0, 100))
+    subject = SpeechCodec("speech/default", device="cpu", settings=(0, 100))
     x = voice(1.5)
     coded = subject.compress(x, 100)
     assert coded.data[:4] == subject.compress(x, 0).data[:4] and coded.seconds > 0
-    assert coded.counted == len(coded.data)
+    assert coded.size == len(coded.data)
     # 400 positions a second, 4 levels of 4 bits.
     assert coded.estimated_bits == pytest.approx(1.5 * 400 * 4 * 4, rel=0.01)
-    heard = subject.decompress(coded.data).samples
+    heard = subject.decompress(coded.data).signal
     assert heard.shape == x.shape
-    found = run.evaluate(folder, out=tmp_path / "out", **options(subject))
+    found = evaluate(folder, out=tmp_path / "out", **options(subject))
     coarse, fine = found.curve("speech/default").points
     assert coarse.kbps < fine.kbps
     assert coarse.scores["si_sdr"].value < fine.scores["si_sdr"].value
-    asked = PolycodecSpeech("speech/default", control="target_kbps", settings=(6.0,))
-    assert 8 * asked.compress(x, 6.0).counted / 1.5 <= 6000
+    asked = SpeechCodec("speech/default", control="target_kbps", settings=(6.0,))
+    assert 8 * asked.compress(x, 6.0).size / 1.5 <= 6000
 
 
 # --- runs -------------------------------------------------------------------------
@@ -165,27 +171,27 @@ def options(codec, **more):
 
 def test_a_run_resumes_and_takes_only_what_it_lacks(folder, tmp_path):
     codec, out = CompandingCodec(), tmp_path / "out"
-    first = run.evaluate(folder, out=out, **options(codec, measures=["mel"]))
+    first = evaluate(folder, out=out, **options(codec, measures=["mel"]))
     lines = (out / "results.jsonl").read_text().splitlines()
     assert len(lines) == 2 * (3 + 2) and codec.calls == 6
-    again = run.evaluate(folder, out=out, **options(codec, measures=["mel"]))
+    again = evaluate(folder, out=out, **options(codec, measures=["mel"]))
     assert codec.calls == 6 and again.curves == first.curves
     # A measure more: everything is coded once more, and what is known is kept.
-    both = run.evaluate(folder, out=out, **options(codec))
+    both = evaluate(folder, out=out, **options(codec))
     assert codec.calls == 12
     rows = [row for row in both.rows if row.codec == codec.name]
     assert all(set(row.scores) == set(OWN) == set(row.rules) for row in rows)
     # Another folder may take what this one knows; another version may not.
-    run.evaluate(folder, out=tmp_path / "other", reuse=[out], **options(codec))
+    evaluate(folder, out=tmp_path / "other", reuse=[out], **options(codec))
     assert codec.calls == 12
     codec.versions = lambda: {"version": 2}
-    run.evaluate(folder, out=out, **options(codec))
+    evaluate(folder, out=out, **options(codec))
     assert codec.calls == 18
 
 
 def test_rates_are_the_bits_of_all_files_over_their_seconds(folder, tmp_path):
     codec, out = CompandingCodec(), tmp_path / "out"
-    found = run.evaluate(folder, out=out, **options(codec))
+    found = evaluate(folder, out=out, **options(codec))
     point = found.curve(codec.name).points[0]
     rows = [r for r in found.rows if r.codec == codec.name and r.setting == 3]
     assert found.seconds == pytest.approx(2.25)
@@ -196,7 +202,7 @@ def test_rates_are_the_bits_of_all_files_over_their_seconds(folder, tmp_path):
     assert written["curves"][0]["points"][0]["kbps"] == pytest.approx(point.kbps)
     text = (out / "table.md").read_text()
     assert "| Opus | 8 |" in text and "95 % bootstrap" in text
-    said = tables.summary(found).splitlines()
+    said = found.summary().splitlines()
     assert said[0] == "voices: 2 files, 2 s"
     assert sum(line.startswith("Opus ") for line in said) == 2
     assert any("without the Ogg file, which would add" in line for line in said)
@@ -204,10 +210,10 @@ def test_rates_are_the_bits_of_all_files_over_their_seconds(folder, tmp_path):
 
 def test_files_that_cannot_be_judged_are_counted_not_scored(folder, tmp_path):
     (folder / "2.wav").write_bytes(sound.wav(np.zeros(RATE, np.float32)))
-    found = run.evaluate(folder, out=tmp_path / "out", **options(CompandingCodec()))
+    found = evaluate(folder, out=tmp_path / "out", **options(CompandingCodec()))
     mean = found.curve("test/companding").points[0].scores["si_sdr"]
     assert mean.without == 1
-    assert any("2.wav" in line and "silent" in line for line in tables.notes(found))
+    assert any("2.wav" in line and "silent" in line for line in found.facts())
     assert "(1 without)" in (tmp_path / "out" / "table.md").read_text()
 
 
@@ -223,7 +229,7 @@ def test_files_that_cannot_be_judged_are_counted_not_scored(folder, tmp_path):
 )
 def test_contradictions_are_usage_errors(folder, tmp_path, change):
     with pytest.raises(UsageError):
-        run.evaluate(folder, out=tmp_path, **options(CompandingCodec(), **change))
+        evaluate(folder, out=tmp_path, **options(CompandingCodec(), **change))
 
 
 def test_a_codec_that_fails_is_named_with_file_and_setting(folder, tmp_path):
@@ -234,7 +240,7 @@ def test_a_codec_that_fails_is_named_with_file_and_setting(folder, tmp_path):
 
     codec.decompress = refuse
     with pytest.raises(InputError, match=r"companding at quality 3 on 0\.wav failed"):
-        run.evaluate(folder, out=tmp_path, **options(codec))
+        evaluate(folder, out=tmp_path, **options(codec))
 
 
 def test_the_command_line_sends_sound_here_and_refuses_options_of_pictures(
@@ -244,11 +250,11 @@ def test_the_command_line_sends_sound_here_and_refuses_options_of_pictures(
     code, out, _ = cli("eval", *own, "-o", tmp_path / "out", "--limit", 1)
     assert code == 0 and out.startswith("voices: 1 file,")
     code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--target-bpp", "1")
-    assert code == 2 and "--target-bpp is for images" in err
+    assert code == 2 and "--target-bpp is for data sets of image" in err
     code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--show", "a")
-    assert code == 2 and "--show is for images" in err
+    assert code == 2 and "--show is for data sets of image" in err
     code, _, err = cli("eval", "--measures", "mel", "-o", tmp_path / "out")
-    assert code == 2 and "--measures is for sound" in err
+    assert code == 2 and "--measures is for data sets of speech" in err
 
 
 # --- the page ---------------------------------------------------------------------
@@ -279,7 +285,7 @@ def test_the_page_needs_nothing_outside_itself_and_can_be_heard(folder, tmp_path
     published.write_text(json.dumps({"points": [{**entry, "stoi": 0.5}]}))
     out = tmp_path / "out"
     more = {"report": True, "published": published, "measures": ["stoi", "mel"]}
-    run.evaluate(folder, out=out, **options(CompandingCodec(), **more))
+    evaluate(folder, out=out, **options(CompandingCodec(), **more))
     text = (out / "report.html").read_text()
     tags = Tags()
     tags.feed(text)

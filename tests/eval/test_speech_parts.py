@@ -14,9 +14,9 @@ pytest.importorskip("av", reason="needs the eval extra")
 
 from polycodec.codecs.measures.speech import RATE, mel_distance, si_sdr
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.speech import align, curves
+from polycodec.eval.speech import curves, measure
 from polycodec.eval.speech import wave as sound
-from polycodec.eval.speech.anchors import anchor
+from polycodec.eval.speech.kind import KIND
 
 
 def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
@@ -43,8 +43,8 @@ def test_the_delay_is_found_and_taken_out(lag):
     x = voice()
     late = np.pad(x, (max(lag, 0), 0))[max(-lag, 0) :]
     late = np.pad(noisy(late, 0.01), (0, 500))
-    assert align.lag_of(x, late) == lag
-    back = align.shifted(late, lag, len(x))
+    assert measure.lag_of(x, late) == lag
+    back = measure.shifted(late, lag, len(x))
     assert len(back) == len(x)
     assert si_sdr(x[400:-400], back[400:-400]) > 15
 
@@ -68,7 +68,13 @@ def test_the_rate_for_a_score_is_read_between_points():
         scores = {"stoi": curves.Mean(score, score, score, 0)}
         return curves.Point(kbps, kbps, kbps, None, scores, 0, 0, 1)
 
-    curve = curves.Curve("a", "A", "anchor", "", (point(6, 0.8), point(24, 0.9)))
+    curve = curves.SpeechCurve(
+        name="a",
+        label="A",
+        kind="anchor",
+        counts="",
+        points=(point(6, 0.8), point(24, 0.9)),
+    )
     assert curves.rate_for(curve, "stoi", 0.85) == ("", pytest.approx(12))
     assert curves.rate_for(curve, "stoi", 0.7) == ("<", 6)
     assert curves.rate_for(curve, "stoi", 0.95) == (">", 24)
@@ -98,20 +104,20 @@ def test_published_points_are_chosen_and_checked(tmp_path):
 
 @pytest.mark.parametrize("name", ["opus", "opus-vbr"])
 def test_opus_makes_real_bytes_of_about_its_rate(name):
-    subject = anchor(name)
+    subject = KIND.anchor(name)
     if subject.missing():
         pytest.skip(subject.missing())
     x = voice(2.0)
     found = []
     for kbps in (6, 12, 24):
         coded = subject.compress(x, kbps)
-        heard = subject.decompress(coded.data).samples
-        lag = align.lag_of(x, heard)
+        heard = subject.decompress(coded.data).signal
+        lag = measure.lag_of(x, heard)
         assert abs(lag) <= 2  # players skip the encoder's look-ahead
-        heard = align.shifted(heard, lag, len(x))
-        found.append((8 * coded.counted / 2000, mel_distance(x, heard)))
+        heard = measure.shifted(heard, lag, len(x))
+        found.append((8 * coded.size / 2000, mel_distance(x, heard)))
         # The Ogg file around the packets: headers, and a page each second.
-        assert 50 < len(coded.data) - coded.counted < 1000
+        assert 50 < len(coded.data) - coded.size < 1000
     rates, distances = zip(*found, strict=True)
     if name == "opus":
         assert rates == pytest.approx((6, 12, 24), rel=0.03)
@@ -121,7 +127,7 @@ def test_opus_makes_real_bytes_of_about_its_rate(name):
 @pytest.mark.skipif(sys.platform == "win32", reason="programs are shell scripts here")
 def test_codec2_runs_its_programs_and_counts_their_bytes(tmp_path, monkeypatch):
     """By stand-ins that copy: what comes back is the sound at 8 kHz."""
-    subject = anchor("codec2")
+    subject = KIND.anchor("codec2")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for name in ("c2enc", "c2dec"):
         program = tmp_path / name
@@ -130,15 +136,15 @@ def test_codec2_runs_its_programs_and_counts_their_bytes(tmp_path, monkeypatch):
     assert subject.missing() is None
     x = voice()
     coded = subject.compress(x, 2.4)
-    assert coded.counted == len(x)  # 16 bits at half the rate
-    heard = subject.decompress(coded.data).samples
-    assert si_sdr(x, align.shifted(heard, align.lag_of(x, heard), len(x))) > 15
+    assert coded.size == len(x)  # 16 bits at half the rate
+    heard = subject.decompress(coded.data).signal
+    assert si_sdr(x, measure.shifted(heard, measure.lag_of(x, heard), len(x))) > 15
     with pytest.raises(InputError, match="c2enc 3200 failed"):
         subject.compress(x, 3.2)
 
 
 def test_codec2_without_its_programs_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "c2enc" in anchor("codec2").missing()
+    assert "c2enc" in KIND.anchor("codec2").missing()
     with pytest.raises(UnknownNameError, match="opus"):
-        anchor("opsu")
+        KIND.anchor("opsu")

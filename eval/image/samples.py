@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same window of one picture by every codec at about the same size in bytes.
+"""The same window of one image by every codec at about the same size in bytes.
 
-Picture and window are chosen by rule, not by taste: the picture whose PSNR is
+Image and window are chosen by rule, not by taste: the image whose PSNR is
 the median of the data set, and in it the window with the most detail. Our codec
 sets the size; for the classical ones the setting that comes nearest is searched.
 """
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from polycodec.codecs.measures import image as measures
+from polycodec.eval.datasets import Item, find
 from polycodec.eval.image.anchors import PillowAnchor, match_rate
-from polycodec.eval.image.datasets import Picture, find
-from polycodec.eval.image.measure import Row
-from polycodec.eval.image.subjects import Coded, Subject
+from polycodec.eval.image.measure import ImageRow
+from polycodec.eval.subjects import Coded, Subject
 
 # Where differences between codecs are plain to see, yet none is hopeless.
 TARGET_BPP = 0.35
@@ -25,7 +25,7 @@ TARGET_BPP = 0.35
 
 @dataclass(frozen=True)
 class Crop:
-    """One codec's window: bpp and PSNR belong to the whole picture."""
+    """One codec's window: bpp and PSNR belong to the whole image."""
 
     label: str
     setting: float
@@ -36,7 +36,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Crops:
-    """All windows of one picture, the original first."""
+    """All windows of one image, the original first."""
 
     image: str
     box: tuple[int, int, int, int]  # x, y, width, height
@@ -45,18 +45,18 @@ class Crops:
 
 
 def make_crops(
-    rows: Sequence[Row],
+    rows: Sequence[ImageRow],
     subjects: Sequence[Subject],
-    pictures: Sequence[Picture],
+    images: Sequence[Item],
     *,
     show: str | None = None,
     side: int = 288,
 ) -> Crops:
-    """Code one picture by every subject at about equal size and cut it."""
+    """Code one image by every subject at about equal size and cut it."""
     lead = next((s for s in subjects if s.kind == "codec"), subjects[0])
     setting = nearest_setting(rows, lead)
-    picture = _choose(rows, lead, setting, pictures, show)
-    pixels = picture.pixels()
+    chosen = _choose(rows, lead, setting, images, show)
+    pixels = chosen.read()
     x, y, w, h = busiest_window(pixels, side)
     first = lead.compress(pixels, setting)
     shown = []
@@ -64,7 +64,7 @@ def make_crops(
         at, coded = setting, first
         if subject is not lead:
             at, coded = _at_size(subject, pixels, len(first.data), rows)
-        decoded = subject.decompress(coded.data).picture
+        decoded = subject.decompress(coded.data).signal
         shown.append(
             Crop(
                 label=subject.label,
@@ -74,10 +74,10 @@ def make_crops(
                 window=decoded[y : y + h, x : x + w],
             )
         )
-    return Crops(picture.name, (x, y, w, h), pixels[y : y + h, x : x + w], shown)
+    return Crops(chosen.name, (x, y, w, h), pixels[y : y + h, x : x + w], shown)
 
 
-def nearest_setting(rows: Sequence[Row], subject: Subject) -> float:
+def nearest_setting(rows: Sequence[ImageRow], subject: Subject) -> float:
     """The measured setting whose mean rate is nearest to ``TARGET_BPP``."""
 
     def distance(setting: float) -> float:
@@ -104,21 +104,21 @@ def busiest_window(pixels: np.ndarray, side: int) -> tuple[int, int, int, int]:
 
 
 def _choose(
-    rows: Sequence[Row],
+    rows: Sequence[ImageRow],
     subject: Subject,
     setting: float,
-    pictures: Sequence[Picture],
+    images: Sequence[Item],
     show: str | None,
-) -> Picture:
+) -> Item:
     if show is not None:
-        return find(pictures, show)
+        return find(images, show)
     group = [r for r in rows if r.codec == subject.name and r.setting == setting]
     median = sorted(group, key=lambda row: row.psnr)[len(group) // 2]
-    return next(p for p in pictures if p.name == median.image)
+    return next(item for item in images if item.name == median.image)
 
 
 def _at_size(
-    subject: Subject, pixels: np.ndarray, size: int, rows: Sequence[Row]
+    subject: Subject, pixels: np.ndarray, size: int, rows: Sequence[ImageRow]
 ) -> tuple[float, Coded]:
     """Code at about ``size`` bytes: searched for anchors, nearest for codecs."""
     if isinstance(subject, PillowAnchor):

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be measured: a thing that turns a signal into bytes and back.
+
+    signal ──compress(setting)──► bytes ──decompress──► signal
+
+Our own codecs and the classical anchors meet the measuring loop through this one door,
+so that no rate is ever an estimate and no signal skips the decoder. Our codecs go
+through real ``.plc`` files, header and all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import pathlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+# Files that can change the bytes of a codec: sources, and the kernels made of them.
+CODE = (".py", ".h", ".cpp", ".cu", ".kernels")
+
+
+@dataclass(frozen=True)
+class Coded:
+    """The bytes of one signal, the seconds they took, and the model's guess."""
+
+    data: bytes
+    seconds: float
+    estimated_bits: float | None = None
+    counted: int | None = None  # bytes that make the rate; None: all of them
+
+    @property
+    def size(self) -> int:
+        """Bytes that make the rate."""
+        return len(self.data) if self.counted is None else self.counted
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A signal as its kind has it, and the seconds its decoding took."""
+
+    signal: np.ndarray
+    seconds: float
+
+
+class Subject(Protocol):
+    """The interface of everything that can be measured."""
+
+    @property
+    def name(self) -> str:
+        """What identifies it in results and reports."""
+
+    @property
+    def label(self) -> str:
+        """How a person would call it."""
+
+    @property
+    def kind(self) -> str:
+        """``codec`` or ``anchor``."""
+
+    @property
+    def control(self) -> str:
+        """What a setting is: quality, ratio, target_bpp, kbps."""
+
+    @property
+    def settings(self) -> tuple[float, ...]:
+        """Those that are used when the caller states none."""
+
+    def missing(self) -> str | None:
+        """Say why it cannot run on this machine, or None if it can."""
+
+    def versions(self) -> dict[str, Any]:
+        """List what its bytes depend on: versions, options, weights."""
+
+    def compress(self, signal: np.ndarray, setting: float) -> Coded:
+        """Turn one signal into bytes."""
+
+    def decompress(self, data: bytes) -> Decoded:
+        """Turn bytes back into the signal."""
+
+
+class OwnCodec(ABC):
+    """A codec of ours under its name; a kind's subclass knows its files."""
+
+    kind = "codec"
+    settings: tuple[float, ...]  # a subclass has those used when none are given
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        checkpoint: str | pathlib.Path | None = None,
+        device: str = "auto",
+        control: str = "quality",
+        settings: Sequence[float] | None = None,
+    ) -> None:
+        self.model, self.checkpoint = name, checkpoint
+        self.name = name if checkpoint is None else f"{name}@{checkpoint}"
+        self.label = f"polycodec {name}"
+        if checkpoint is not None:
+            self.label += f" ({pathlib.Path(checkpoint).stem})"
+        self.device, self.control = device, control
+        if settings is not None:
+            self.settings = tuple(settings)
+        self._loaded: Any = None
+
+    @abstractmethod
+    def compress(self, signal: np.ndarray, setting: float) -> Coded:
+        """Write the signal into a real ``.plc`` file."""
+
+    @abstractmethod
+    def decompress(self, data: bytes) -> Decoded:
+        """Read a ``.plc`` file."""
+
+    def _encode(self, source: Any, target: Any, setting: float) -> Any:
+        """Write a real ``.plc`` file; returns what the package says of it."""
+        from polycodec.codecs.files import api
+
+        wanted: dict[str, Any] = {self.control: setting}
+        return api.encode(source, target, codec=self._codec(), **wanted)
+
+    def _decode(self, source: Any, target: Any) -> Any:
+        """Read a ``.plc`` file; returns what the package says of it."""
+        from polycodec.codecs.files import api
+
+        return api.decode(source, target, codec=self._codec())
+
+    def missing(self) -> str | None:
+        """Our own codecs are always there; wrong names fail when they run."""
+        return None
+
+    def versions(self) -> dict[str, Any]:
+        """Name the code and the weights, because either may change the bytes."""
+        import torch
+
+        import polycodec
+        from polycodec.codecs import zoo
+
+        return {
+            "polycodec": polycodec.__version__,
+            "code": code_digest(),
+            "weights": self._codec().digest.hex(),
+            "torch": torch.__version__,
+            "device": str(zoo.resolve_device(self.device)),
+        }
+
+    def _codec(self) -> Any:
+        """The loaded codec: weights are read once, outside of any timing."""
+        if self._loaded is None:
+            from polycodec.codecs import zoo
+
+            self._loaded = zoo.load(self.model, self.device, checkpoint=self.checkpoint)
+        return self._loaded
+
+
+def code_digest() -> str:
+    """Digest all code that can change a codec's bytes.
+
+    A changed comment changes it too: a needless measurement costs minutes, a
+    stale one costs trust.
+    """
+    total = hashlib.sha256()
+    for package in ("codecs", "entropy_models", "cuda"):
+        spec = importlib.util.find_spec(f"polycodec.{package}")
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for path in sorted(pathlib.Path(folder).rglob("*")):
+                if path.suffix in CODE:
+                    total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:16]
