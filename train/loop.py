@@ -156,6 +156,7 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.codec, self.optimizer, max_norm=optim.clip, error_if_nonfinite=False
         )
+        assert norm is not None  # None is of strategies that clip by themselves
         self._guard(norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

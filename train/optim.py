@@ -16,6 +16,7 @@ al. 2025, arXiv 2502.16982), so one learning rate serves both.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,9 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices and convolutions, Adam for the rest, one learning rate.
 
     Four-dimensional weights count as matrices, and what ``matrices`` names.
+    `torch.optim.Muon` (torch 2.9) takes matrices alone, one at a time and no
+    convolutions, and the package runs on torch 2.4; other sums would also keep resumed
+    runs from repeating their first parts.
 
     ``weight_decay`` is not optional in effect: orthogonal updates make all singular
     values grow. Without it a run of 3,000 steps at 3e-3 reached spectral norms of 14
@@ -95,18 +99,18 @@ class Muon(torch.optim.Optimizer):
                 for p in ready:
                     self._adam(p, group, self.state[p])
 
-    def _muon(self, params: list[nn.Parameter], group: dict) -> None:
+    def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         # Matrices of one shape go through Newton-Schulz together: on a CPU small
         # products cost their overhead, and a batch of them costs it once.
-        alike: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = {}
+        alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
         beta = group["momentum"]
         for p in params:
             state = self.state[p]
             if not state:
                 state["momentum"] = torch.zeros_like(p)
-            m = state["momentum"]
-            m.lerp_(p.grad, 1 - beta)
-            g = torch.lerp(p.grad, m, beta).flatten(1)
+            m, grad = state["momentum"], _gradient(p)
+            m.lerp_(grad, 1 - beta)
+            g = torch.lerp(grad, m, beta).flatten(1)
             wide = g.T if g.shape[0] > g.shape[1] else g
             alike.setdefault(tuple(wide.shape), []).append((p, wide))
         for shape, pairs in alike.items():
@@ -118,17 +122,23 @@ class Muon(torch.optim.Optimizer):
                 p.add_(turned.reshape(p.shape), alpha=-group["lr"] * size)
 
     @staticmethod
-    def _adam(p: Tensor, group: dict, state: dict) -> None:
+    def _adam(p: nn.Parameter, group: dict[str, Any], state: dict[str, Any]) -> None:
+        grad = _gradient(p)
         if not state:
             state["step"] = 0
             state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
         state["step"] += 1
         b1, b2 = group["betas"]
-        state["mean"].lerp_(p.grad, 1 - b1)
-        state["square"].mul_(b2).addcmul_(p.grad, p.grad, value=1 - b2)
+        state["mean"].lerp_(grad, 1 - b1)
+        state["square"].mul_(b2).addcmul_(grad, grad, value=1 - b2)
         scale = (1 - b2 ** state["step"]) ** 0.5 / (1 - b1 ** state["step"])
         denominator = state["square"].sqrt().add_(1e-10)
         p.addcdiv_(state["mean"], denominator, value=-group["lr"] * scale)
+
+
+def _gradient(p: nn.Parameter) -> Tensor:
+    assert p.grad is not None, "parameters without a gradient are left out before"
+    return p.grad
 
 
 def matrices_of(model: nn.Module) -> list[nn.Parameter]:
@@ -137,21 +147,24 @@ def matrices_of(model: nn.Module) -> list[nn.Parameter]:
     Codebooks and embeddings are no maps, and depthwise kernels no matrices: they are
     left out, as are small weights.
     """
-    dense = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)
-    weights = [
-        m.weight
-        for m in model.modules()
-        if isinstance(m, dense) and getattr(m, "groups", 1) == 1
-    ]
+    weights: list[nn.Parameter] = []
+    for m in model.modules():
+        mixes = isinstance(m, (nn.Conv1d, nn.ConvTranspose1d)) and m.groups == 1
+        if (mixes or isinstance(m, nn.Linear)) and isinstance(m.weight, nn.Parameter):
+            weights.append(m.weight)
     return [w for w in weights if w.numel() > SMALL and min(w.shape[:2]) > 1]
 
 
 @register("optimizer/adam")
 def adam(
-    params, lr: float = 5e-4, *, matrices=(), betas=(0.9, 0.98)
+    params: Iterable[nn.Parameter],
+    lr: float = 5e-4,
+    *,
+    matrices: Collection[nn.Parameter] = (),
+    betas: tuple[float, float] = (0.9, 0.98),
 ) -> torch.optim.Adam:
     """Adam as torch has it, fused where it can be; ``matrices`` go as all others."""
-    return torch.optim.Adam(params, lr, betas=tuple(betas), fused=True)
+    return torch.optim.Adam(params, lr, betas=(betas[0], betas[1]), fused=True)
 
 
 def learning_rate(

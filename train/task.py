@@ -35,7 +35,7 @@ class Task(abc.ABC):
 
     model: nn.Module  # as Fabric wraps it; model.module is the codec itself
     forward: Callable[..., Any]  # the same, compiled where asked for
-    precision: Callable[[], AbstractContextManager]
+    precision: Callable[[], AbstractContextManager[Any]]
 
     def __init__(
         self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog

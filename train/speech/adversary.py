@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from polycodec.train.speech.discriminators import Discriminators, Judged
+from polycodec.train.speech.sections import AdversarySection
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -30,7 +31,10 @@ class Adversary:
     """Discriminators with an optimizer of their own, on the devices of ``fabric``."""
 
     def __init__(
-        self, section, fabric: Fabric, precision: Callable[[], AbstractContextManager]
+        self,
+        section: AdversarySection,
+        fabric: Fabric,
+        precision: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self.section, self.fabric, self.precision = section, fabric, precision
         model = Discriminators(section)
@@ -72,11 +76,12 @@ class Adversary:
         }
 
     def _fooled(self, judged: list[Judged]) -> Tensor:
-        parts = []
+        total = torch.zeros((), device=judged[0][0].device)
         for logits, _ in judged:
             gap = 1 - logits.float()
-            parts.append(gap.relu() if self.section.kind == "hinge" else gap.square())
-        return sum(part.mean() for part in parts) / len(parts)
+            part = gap.relu() if self.section.kind == "hinge" else gap.square()
+            total = total + part.mean()
+        return total / len(judged)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -92,7 +97,7 @@ class Adversary:
 
 
 def _feature_distance(false: list[Judged], real: list[Judged]) -> Tensor:
-    total = 0.0
+    total = torch.zeros((), device=false[0][0].device)
     for (_, ours), (_, theirs) in zip(false, real, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             a, b = a.float(), b.float()

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from polycodec.train.speech.sections import AdversarySection
 from polycodec.train.speech.spectra import spectrum
 
 Judged = tuple[Tensor, list[Tensor]]  # logits, features
@@ -95,7 +96,7 @@ class PeriodDiscriminator(nn.Module):
 class Discriminators(nn.Module):
     """All that a config's ``adversary`` section names."""
 
-    def __init__(self, section) -> None:
+    def __init__(self, section: AdversarySection) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         if "stft" in section.names:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from polycodec.errors import UsageError
 from polycodec.train.speech.loudness import WINDOW, Disturbance
+from polycodec.train.speech.sections import LossSection
 from polycodec.train.speech.spectra import magnitude, mel_filters, spectrum
 
 FLOOR = 1e-4  # ε: -80 dB of full scale
@@ -34,7 +35,7 @@ QUIET = 1e-2  # of the mean magnitude: silence asks for no more than this
 class SpeechLoss(nn.Module):
     """Terms by name; those whose weight in ``section`` is 0 are not computed."""
 
-    def __init__(self, section, rate: int) -> None:
+    def __init__(self, section: LossSection, rate: int) -> None:
         super().__init__()
         if len(section.windows) != len(section.mels):
             raise UsageError(
@@ -92,8 +93,8 @@ class SpeechLoss(nn.Module):
             values["mel_linear"] = error / mel.mean().clamp_min(FLOOR) / count
         if compress:
             both = zip(c, c_hat, strict=True)
-            error = sum((a - b).abs().mean() for a, b in both) / 2
-            values["spectrum"] = error / len(self.compressed)
+            real, imag = ((a - b).abs().mean() for a, b in both)
+            values["spectrum"] = (real + imag) / 2 / len(self.compressed)
         return values
 
     def _shift(self, size: int) -> int:

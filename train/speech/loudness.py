@@ -57,6 +57,9 @@ def threshold(frequency: Tensor) -> Tensor:
 class Disturbance(nn.Module):
     """The term for a sample rate; see above."""
 
+    filters: Tensor  # (bins, BANDS)
+    floor: Tensor  # (BANDS,): power at the threshold in quiet
+
     def __init__(self, rate: int) -> None:
         super().__init__()
         bins = torch.linspace(0, rate / 2, WINDOW // 2 + 1, dtype=torch.float64)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,11 +47,18 @@ class SpeechTask(Task):
         with fabric.rank_zero_first(local=True):  # one process fills the cache
             recordings = SpeechCache(data.train, data.cache, self.rate, log.decoding)
         self.source = speech_source(config, recordings, self.rate, self.hop)
-        self.criterion = fabric.to_device(SpeechLoss(config.loss, self.rate))
+        self.criterion: SpeechLoss = fabric.to_device(
+            SpeechLoss(config.loss, self.rate)
+        )
         self.levels = validation_levels(config.eval.levels, codec.levels)
         self.adversary: Adversary | None = None
-        reduce = partial(fabric.all_reduce, reduce_op="mean")
-        self.balancer = Balancer(reduce=reduce) if config.loss.balance else None
+        self.balancer: Balancer | None = None
+        if config.loss.balance:
+            self.balancer = Balancer(reduce=self.mean_of_processes)
+
+    def mean_of_processes(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes."""
+        return torch.as_tensor(self.fabric.all_reduce(value, reduce_op="mean"))
 
     def setup(self) -> None:
         """Discriminators, where the config names some."""

@@ -86,7 +86,7 @@ class LatentSpeechTask(SpeechTask):
         away = (kbps.cpu().clamp_min(1e-3) / self.wanted[levels - 1]).log()
         total = torch.zeros_like(self.log_weight)
         total.index_add_(0, levels - 1, away.clamp(-MOST, MOST))
-        total = self.fabric.all_reduce(self.fabric.to_device(total), reduce_op="mean")
+        total = self.mean_of_processes(self.fabric.to_device(total))
         self.log_weight += follow * total.cpu()
 
     def state(self) -> dict[str, Any]:
