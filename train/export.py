@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polycodec.codecs.base import Codec, digest_of
+from polycodec.codecs.base import digest_of
 from polycodec.codecs.files.atomic import atomic_write, check_target
 from polycodec.entropy_models.exact.convolution import Certificate
 from polycodec.errors import ModelError, UnknownNameError
@@ -87,6 +87,7 @@ def export(
     parameters = sum(p.numel() for p in codec.parameters())
     recipe_class = part_of("recipe", config.recipe, codec, config.codec.name)
     recipe: Recipe = recipe_class(config, say)
+    kind: str = codec.kind
     versions = provenance()
     if versions["revision"].endswith("-dirty"):
         say(
@@ -97,8 +98,8 @@ def export(
     try:
         found = recipe.write(codec, part)
         card = {
-            "name": name or _name(codec, out),
-            "modality": codec.kind,
+            "name": name or _name(kind, out),
+            "modality": kind,
             "parameters": parameters,
             "license": LICENSE,
             "digest": digest_of(part).hex(),
@@ -118,7 +119,7 @@ def export(
     return card
 
 
-def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Codec:
+def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Any:
     """The codec of a checkpoint with its averaged weights, not yet frozen."""
     try:
         codec = build(f"codec/{config.codec.name}", **config.codec.trained())
@@ -162,9 +163,9 @@ def certificate_table(certificates: list[Certificate]) -> str:
     )
 
 
-def _name(codec: Codec, out: Path) -> str:
+def _name(kind: str, out: Path) -> str:
     folder = out.resolve().name
-    return f"{codec.kind}/{folder.removeprefix(codec.kind + '-')}"
+    return f"{kind}/{folder.removeprefix(f'{kind}-')}"
 
 
 def _without_paths(config: TrainConfig) -> dict[str, Any]:

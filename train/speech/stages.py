@@ -13,20 +13,21 @@ passes it repeats it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from polycodec.errors import InputError
+from polycodec.train.speech.data import SpeechSource
+from polycodec.train.speech.sections import StagesSection
 
 BUILD_STEPS = 1 << 40  # steps whose batches serve building only
 SILENCE = 1e-4  # root mean square of a frame that no codebook is built from
 MOST_BATCHES = 20_000
 
 
-def builds_at(section, step: int) -> bool:
+def builds_at(section: StagesSection, step: int) -> bool:
     """Whether codebooks are built before this step."""
     rebuilt = 0 < section.rebuild == step
     return section.build and (step == section.unquantized or rebuilt)
@@ -40,7 +41,11 @@ def active_levels(count: int, levels: int, vary: float) -> Tensor:
 
 @torch.no_grad()
 def collect(
-    analyse: Callable[[Tensor], Tensor], source, frames: int, first: int, rank: int = 0
+    analyse: Callable[[Tensor], Tensor],
+    source: SpeechSource,
+    frames: int,
+    first: int,
+    rank: int = 0,
 ) -> Tensor:
     """Latents (N, D) of training crops, N = ``frames``; silent frames are left out.
 
@@ -60,12 +65,3 @@ def collect(
         f"{MOST_BATCHES} batches have {have} frames that are not silent, codebooks "
         f"need {frames}; lower stages.frames or remove silent recordings"
     )
-
-
-def build_codebooks(
-    quantizer: nn.Module, z: Tensor, say: Callable[..., None] | None = None
-) -> None:
-    """`quantizer.initialise` of latents (N, D), with progress where it reports any."""
-    known = inspect.signature(quantizer.initialise).parameters
-    options = {"progress": say} if say and "progress" in known else {}
-    quantizer.initialise(z, **options)

@@ -20,12 +20,7 @@ from polycodec.train.speech.adversary import Adversary
 from polycodec.train.speech.balancer import Balancer
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.loss import SpeechLoss
-from polycodec.train.speech.stages import (
-    active_levels,
-    build_codebooks,
-    builds_at,
-    collect,
-)
+from polycodec.train.speech.stages import active_levels, builds_at, collect
 from polycodec.train.task import Task
 
 if TYPE_CHECKING:
@@ -47,9 +42,8 @@ class SpeechTask(Task):
         with fabric.rank_zero_first(local=True):  # one process fills the cache
             recordings = SpeechCache(data.train, data.cache, self.rate, log.decoding)
         self.source = speech_source(config, recordings, self.rate, self.hop)
-        self.criterion: SpeechLoss = fabric.to_device(
-            SpeechLoss(config.loss, self.rate)
-        )
+        self.criterion = SpeechLoss(config.loss, self.rate)
+        fabric.to_device(self.criterion)
         self.levels = validation_levels(config.eval.levels, codec.levels)
         self.adversary: Adversary | None = None
         self.balancer: Balancer | None = None
@@ -74,10 +68,9 @@ class SpeechTask(Task):
         z = self._latents(step)
         self.log.say(f"building codebooks from {len(z)} latents")
         torch.manual_seed(self.config.run.seed)
-        build_codebooks(
-            self.codec.quantizer, self.fabric.to_device(z), self.log.building
-        )
-        sizes = "+".join(map(str, self.codec.quantizer.sizes))
+        quantizer = self.codec.quantizer
+        quantizer.initialise(self.fabric.to_device(z), progress=self.log.building)
+        sizes = "+".join(map(str, quantizer.sizes))
         spent = time.monotonic() - started
         self.log.event("codebooks", step, sizes=sizes, seconds=round(spent, 2))
         return ("quantizer.",)
@@ -210,7 +203,9 @@ def whole_frames(seconds: float, rate: int, hop: int) -> int:
     return max(1, round(seconds * rate / hop)) * hop
 
 
-def speech_source(config, recordings, rate: int, hop: int) -> SpeechSource:
+def speech_source(
+    config: TrainConfig, recordings: SpeechCache, rate: int, hop: int
+) -> SpeechSource:
     """Crops as the config wants them; InputError where nobody is held out."""
     data = config.data
     if data.gain[0] > data.gain[1]:
