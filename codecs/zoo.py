@@ -1,43 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights by name: what ships with the package, and what a run exported.
+"""Weights by name: what ships with the package, and what this user installed.
 
     image/default  ->  weights/image-default.safetensors  +  .json (the card)
+    image/mine     ->  ~/.local/share/polycodec/models/image-mine.safetensors  +  .json
 
 `models()` reads cards only, so listing models loads no torch. A run's folder holds
-`codec.safetensors` in the same format once it has been exported.
+`codec.safetensors` in the same format once it has been exported; `install` copies it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+from polycodec.atomic import atomic_write
 from polycodec.errors import DigestMismatchError, ModelError, UnknownNameError
 
 WEIGHTS = Path(__file__).parent / "weights"
 EXPORTED = "codec.safetensors"
+# What a .plc file can hold as the name of its model, with the kind of signal first.
+_NAME = re.compile(r"[a-z0-9]+/[a-z0-9._+-]{1,100}")
+
+
+def installed() -> Path:
+    """The folder of the models that this user installed; it may not exist."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "polycodec" / "models"
 
 
 def models() -> list[dict[str, Any]]:
-    """Cards of the shipped models: name, modality, parameters, license, digest …"""
-    return [_card(path) for path in sorted(WEIGHTS.glob("*.json"))]
+    """Cards of models, shipped ones first: name, modality, parameters, digest …"""
+    shipped, own = sorted(WEIGHTS.glob("*.json")), sorted(installed().glob("*.json"))
+    return [_card(path) for path in [*shipped, *own]]
+
+
+def card_of_run(run: str | Path) -> dict[str, Any]:
+    """The card of an exported run, or of a weights file."""
+    return _card(weights_of_run(run).with_suffix(".json"))
 
 
 def _card(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModelError(f"cannot read the card {path.name}; {error}") from error
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the card {path}; {error}") from error
 
 
 def weights_of(name: str) -> Path:
-    """The weights file of a shipped model; UnknownNameError lists the nearest."""
-    path = WEIGHTS / f"{name.replace('/', '-')}.safetensors"
+    """The weights file of a model by name; UnknownNameError lists the nearest."""
     known = {card["name"] for card in models()}
-    if name not in known or not path.is_file():
-        raise UnknownNameError.of("model", name, known)
+    for folder in (WEIGHTS, installed()):
+        path = _place(folder, name)
+        if name in known and path.is_file():
+            return path
+    raise UnknownNameError.of("model", name, known)
+
+
+def install(run: str | Path, *, force: bool = False) -> Path:
+    """Keep an exported run for this user under its card's name; return its weights.
+
+    Raises ModelError for a name that ships with the package or that no file can hold,
+    and InputError when a model of the name is installed and ``force`` is not set.
+    """
+    weights = weights_of_run(run)
+    card = card_of_run(run)
+    check_name(card["name"])
+    path = _place(installed(), card["name"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, force=force) as file, weights.open("rb") as source:
+        shutil.copyfileobj(source, file)
+    with atomic_write(path.with_suffix(".json"), force=True) as file:
+        file.write(json.dumps(card, indent=2).encode())
     return path
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be installed: a shipped one, or one of another form."""
+    if not _NAME.fullmatch(name):
+        raise ModelError(
+            f"'{name}' cannot be installed; expected a kind of signal and a name, such "
+            "as image/mine, of a-z 0-9 . _ + -; choose another with --name"
+        )
+    if _place(WEIGHTS, name).is_file():
+        raise ModelError(
+            f"'{name}' ships with the package and cannot be replaced; choose another "
+            "name"
+        )
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('/', '-')}.safetensors"
 
 
 def weights_of_run(run: str | Path) -> Path:

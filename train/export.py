@@ -25,8 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs.base import digest_of
-from polycodec.codecs.files.atomic import atomic_write, check_target
 from polycodec.entropy_models.exact.convolution import Certificate
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import VARIABLE, build

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both ends of an encoding or decoding: what is read, what is written, what is asked.
+"""Both ends of an encoding or decoding: what is read, what is written, which codec.
 
 The checks that need no file are made before the long work; a target is written whole
 or not at all.
@@ -8,59 +8,53 @@ or not at all.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import zoo
-from polycodec.codecs.files.atomic import atomic_write, check_target
-from polycodec.codecs.files.spool import spooled
-from polycodec.errors import InputError, ModelError, UsageError
+from polycodec.codecs.files.container.file import Header
+from polycodec.codecs.files.kinds import KINDS, words_of
+from polycodec.codecs.files.options import EncodeOptions, Options
+from polycodec.codecs.files.sources import Source
+from polycodec.errors import ModelError, UsageError
 
-Source = str | os.PathLike[str] | BinaryIO
 Target = str | os.PathLike[str] | BinaryIO
-_KINDS = {"image": "images", "video": "video", "speech": "sound"}
+Progress = Callable[[int, int], None]  # (parts done, parts in all)
+T = TypeVar("T")
 
 
-def check_rate(**requests: float | None) -> None:
-    """Refuse more than one request for a rate, and numbers that are none."""
-    given = {k: v for k, v in requests.items() if v is not None}
-    names = [name.replace("_", "-") for name in requests]
-    if len(given) > 1:
-        raise UsageError(f"more than one of {', '.join(names)}; give one")
-    for name, value in given.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise UsageError(
-                f"{name.replace('_', '-')} is {value}; expected a number of at least 0"
-            )
+def codec_for(kind: str, options: EncodeOptions, codec: Any) -> Any:
+    """The codec to encode with: ``codec``, or the model asked for, or the default."""
+    if codec is None:
+        name = options.model or KINDS[kind].model
+        codec = zoo.load(name, options.device, checkpoint=options.checkpoint)
+    check_kind(codec, kind)
+    return codec
+
+
+def codec_of(header: Header, options: Options, codec: Any) -> Any:
+    """The codec that made a file: ``codec`` if it has the digest, else by its name."""
+    if codec is None or codec.digest != header.digest:
+        codec = zoo.load(
+            header.model,
+            options.device,
+            checkpoint=options.checkpoint,
+            digest=header.digest,
+        )
+    check_kind(codec, header.kind)
+    return codec
 
 
 def check_kind(codec: Any, kind: str) -> None:
     """Refuse a codec that codes another kind of signal."""
-    found = getattr(codec, "kind", kind)
-    if found != kind:
+    if codec.kind != kind:
         raise ModelError(
-            f"the model '{codec.name}' codes {_KINDS.get(found, found)}; the input is "
-            f"{_KINDS[kind]}; leave --model out, or name another"
+            f"the model '{codec.name}' codes {words_of(codec.kind)}; the input is "
+            f"{words_of(kind)}; leave --model out, or name another"
         )
-
-
-def codec_of(
-    name: str,
-    digest: bytes,
-    kind: str,
-    codec: Any,
-    *,
-    device: str = "cpu",
-    checkpoint: str | Path | None = None,
-) -> Any:
-    """The codec that made a file: ``codec`` if it has the digest, else by its name."""
-    if codec is None or codec.digest != digest:
-        codec = zoo.load(name, device, checkpoint=checkpoint, digest=digest)
-    check_kind(codec, kind)
-    return codec
 
 
 def target_of(input: Source, output: Target | None, suffix: str, force: bool) -> Target:
@@ -74,12 +68,6 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
     return output
 
 
-def put(target: Target, data: bytes, force: bool) -> None:
-    """Write all of ``data``."""
-    with writing(target, force) as file:
-        file.write(data)
-
-
 @contextlib.contextmanager
 def writing(target: Target, force: bool) -> Iterator[BinaryIO]:
     """A target as an open binary file, whole in the end or not there at all."""
@@ -90,38 +78,16 @@ def writing(target: Target, force: bool) -> Iterator[BinaryIO]:
         yield target
 
 
-class opened:
-    """A path opened for reading, or a stream as it is."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.file = source, None
-
-    def __enter__(self) -> BinaryIO:
-        if not isinstance(self.source, (str, os.PathLike)):
-            return self.source
-        try:
-            self.file = open(self.source, "rb")
-        except OSError as error:
-            raise InputError(
-                f"cannot open {os.fspath(self.source)}; {error.strerror}"
-            ) from error
-        return self.file
-
-    def __exit__(self, *error: object) -> None:
-        if self.file:
-            self.file.close()
-
-
-def seekable(source: Source) -> Source:
-    """The source, or a temporary copy where it cannot be read twice (a pipe)."""
-    if not isinstance(source, (str, os.PathLike)):
-        return source if source.seekable() else spooled(source)
-    if not os.path.exists(source) or os.path.isfile(source) or os.path.isdir(source):
-        return source
-    with opened(source) as pipe:
-        return spooled(pipe)
-
-
-def name_of(source: Source) -> str:
-    """What to call a source or target in messages and results; "-" is a stream."""
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "-"
+def counted(
+    items: Iterable[T],
+    total: int,
+    progress: Progress | None,
+    size: Callable[[T], int] = lambda item: 1,
+) -> Iterator[T]:
+    """Yield the items and tell after each how much of ``total`` is done."""
+    done = 0
+    for item in items:
+        done += size(item)
+        if progress:
+            progress(done, total)
+        yield item

@@ -1,54 +1,133 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image or sound? Told from the first bytes, then from the name; never by a flag.
+"""The kinds of signal: all that differs between them, in one table.
 
 kind_of("talk.flac")    "speech"        kind_of("photo.png")    "image"
 stored_kind("a.plc")    what a file of ours holds, from its first bytes
 
-What nobody recognises counts as an image, whose reader says what it expects.
+Kinds are told from the first bytes of a file, then from its name; never by a flag. What
+nobody recognises counts as an image, whose reader says what it expects. A new kind is
+an entry here, its options and results, and a folder with `encode` and `decode`.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import BinaryIO
+import re
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Cursor, get_rows
-from polycodec.codecs.files.speech.read import SUFFIXES
-from polycodec.errors import CodecError
+from polycodec.codecs.files.options import (
+    EncodeOptions,
+    ImageDecode,
+    ImageEncode,
+    Options,
+    SpeechDecode,
+    SpeechEncode,
+)
+from polycodec.errors import CodecError, InputError
 
 _START = 64  # bytes that are looked at
-_IMAGES = (
-    b"\x89PNG",
-    b"\xff\xd8\xff",
-    b"II*\0",
-    b"MM\0*",
-    b"GIF8",
-    b"BM",
-    b"P5",
-    b"P6",
-)
-_SOUNDS = (
-    b"fLaC",
-    b"OggS",
-    b"ID3",
-    b"RF64",
-    b"riff",  # Wave64
-    b".snd",
-    b"caff",
-    b"\x1aE\xdf\xa3",  # Matroska, WebM
-    b"\x30\x26\xb2\x75",  # ASF
-    b"#!AMR",
-)
-_STILL = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".m4v", ".3gp")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of signal; ``words``: what its signals are called in messages.
+
+    ``suffixes``: of files looked for in folders, ``also``: of others that are known by
+    their name; ``start``: what their first bytes match. ``decoded``: the suffix of what
+    decoding makes unless told.
+    """
+
+    name: str
+    words: str
+    suffixes: tuple[str, ...]
+    start: re.Pattern[bytes]
+    decoded: str
+    encode: type[EncodeOptions]
+    decode: type[Options]
+    also: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The model that codes this kind unless told."""
+        return f"{self.name}/default"
+
+    def module(self, direction: str) -> Any:
+        """Import `files/KIND/encode.py` or `decode.py`, whose function has its name."""
+        return importlib.import_module(f"{__package__}.{self.name}.{direction}")
+
+
+# The first kind that a file's start matches is its kind.
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="image",
+            words="images",
+            suffixes=(
+                *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"),
+                *(".ppm", ".pgm", ".pnm"),
+            ),
+            start=re.compile(
+                rb"\x89PNG|\xff\xd8\xff|II\*\0|MM\0\*|GIF8|BM|P5|P6|RIFF....WEBP"
+                rb"|....ftyp(?:avif|avis|heic|heix|mif1|msf1)",
+                re.DOTALL,
+            ),
+            decoded=".png",
+            encode=ImageEncode,
+            decode=ImageDecode,
+        ),
+        Kind(
+            name="speech",
+            words="speech",
+            suffixes=(
+                *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"),
+                *(".aif", ".aiff", ".au", ".caf", ".w64", ".wma"),
+            ),
+            # riff: Wave64; 1a45: Matroska, WebM; 3026: ASF; the last: MP3 and AAC,
+            # whose frames begin with eleven ones.
+            start=re.compile(
+                rb"fLaC|OggS|ID3|RF64|RIFF|riff|\.snd|caff|#!AMR|FORM....AIF|....ftyp"
+                rb"|\x1aE\xdf\xa3|\x30\x26\xb2\x75|\xff[\xe0-\xff]",
+                re.DOTALL,
+            ),
+            decoded=".wav",
+            encode=SpeechEncode,
+            decode=SpeechDecode,
+            also=(".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".m4v", ".3gp"),
+        ),
+    )
+}
+
+
+def kind_named(name: str) -> Kind:
+    """Return the kind of that name; InputError when this build does not code it."""
+    if name not in KINDS:
+        known = " and ".join(kind.words for kind in KINDS.values())
+        raise InputError(
+            f"the file holds {name}; this build codes {known}; update polycodec"
+        )
+    return KINDS[name]
+
+
+def words_of(name: str) -> str:
+    """What the signals of a kind are called in messages, of any kind there may be."""
+    return KINDS[name].words if name in KINDS else name
 
 
 def kind_of(source: str | os.PathLike[str] | BinaryIO) -> str:
-    """ "image" or "speech", of a path or a binary file that can seek."""
-    named = isinstance(source, (str, os.PathLike))
-    suffix = os.path.splitext(os.fspath(source))[1].lower() if named else ""
-    return _by_content(_first(source)) or _by_suffix(suffix)
+    """Return the name of the kind of a path or a binary file that can seek."""
+    start = _first(source)
+    suffix = ""
+    if isinstance(source, (str, os.PathLike)):
+        suffix = os.path.splitext(os.fspath(source))[1].lower()
+    kinds = KINDS.values()
+    found = [k.name for k in kinds if k.start.match(start)]
+    found += [k.name for k in kinds if suffix in k.suffixes + k.also]
+    return found[0] if found else "image"
 
 
 def stored_kind(source: str | os.PathLike[str] | BinaryIO) -> str | None:
@@ -76,23 +155,3 @@ def _first(source: str | os.PathLike[str] | BinaryIO) -> bytes:
             return file.read(_START)
     except OSError:
         return b""
-
-
-def _by_content(start: bytes) -> str | None:
-    if start[:4] == b"RIFF":
-        return "image" if start[8:12] == b"WEBP" else "speech"
-    if start[:4] == b"FORM" and start[8:11] == b"AIF":
-        return "speech"
-    if start[4:8] == b"ftyp":
-        return "image" if start[8:12] in _STILL else "speech"
-    if start.startswith(_SOUNDS):
-        return "speech"
-    if start.startswith(_IMAGES):
-        return "image"
-    # A frame of MP3 or AAC begins with eleven ones.
-    mpeg = len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0
-    return "speech" if mpeg else None
-
-
-def _by_suffix(suffix: str) -> str:
-    return "speech" if suffix in SUFFIXES + VIDEO_SUFFIXES else "image"

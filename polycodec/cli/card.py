@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from polycodec.cli.values import readable
+from polycodec.codecs.files.results import readable
 
 
 def card(values: Mapping[str, Any]) -> str:
@@ -40,19 +40,6 @@ def model_card(values: Mapping[str, Any]) -> str:
         if key != "name" and isinstance(value, plain)
     }
     return _aligned(str(values["name"]), rows)
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Align columns; the first row is the head. Numbers go to the right."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(w) if cell[:1].isdigit() else cell.ljust(w)
-            for cell, w in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
 
 
 def _geometry(geometry: dict[str, Any]) -> str:

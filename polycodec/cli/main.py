@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `polycodec`.
 
-    encode decode info verify        files.py   photos in, .plc out, and back
-    tokens                           tokens.py  sound as arrays, and back
-    models train export eval ...     work.py    codecs made and measured
+    encode decode info verify tokens     signals in, .plc out, and back
+    models parts schema                  what there is
+    train export eval bench              codecs made and measured
 
-A command's signature is its list of options. What goes wrong is one line on
-standard error and an exit code (failure.py); `--debug`, anywhere on the line,
-shows the trace as well. Nothing heavy is imported before a command needs it.
+Each command is a file of its name, and its signature is its list of options. What
+goes wrong is one line on standard error and an exit code (failure.py); `--debug`,
+anywhere on the line, shows the trace as well. Nothing heavy is imported before a
+command needs it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,20 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from polycodec.cli import files as cli_files
-from polycodec.cli import tokens as cli_tokens
-from polycodec.cli import work as cli_work
+from polycodec.cli.bench import bench
+from polycodec.cli.decode import decode
+from polycodec.cli.encode import encode
+from polycodec.cli.eval import evaluate
+from polycodec.cli.export import export, optional_name
 from polycodec.cli.failure import INTERRUPTED, explain
+from polycodec.cli.info import info
+from polycodec.cli.models import models
+from polycodec.cli.parts import parts
+from polycodec.cli.schema import schema
+from polycodec.cli.tokens import tokens
+from polycodec.cli.train import train
+from polycodec.cli.values import spread
+from polycodec.cli.verify import verify
 
 # Rich's panels would double the time of --help, which is a tenth of a second.
 app = typer.Typer(
@@ -32,17 +43,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 bitstream, 5 model.",
 )
-app.command()(cli_files.encode)
-app.command()(cli_files.decode)
-app.command()(cli_files.info)
-app.command()(cli_files.verify)
-app.command()(cli_tokens.tokens)
-app.command()(cli_work.models)
-app.command()(cli_work.train)
-app.command()(cli_work.export)
-app.command("eval")(cli_work.evaluate)
-app.command()(cli_work.bench)
-app.command()(cli_work.schema)
+for command in (encode, decode, info, verify, tokens, models, parts, train, export):
+    app.command()(command)
+app.command("eval")(evaluate)
+app.command()(bench)
+app.command()(schema)
 
 # typer hands the errors of its parser on under one public name only.
 _ParserError = typer.BadParameter.__mro__[2]
@@ -66,7 +71,7 @@ def root(
         bool, typer.Option("--debug", help="Show the trace of an error.")
     ] = False,
 ) -> None:
-    """Learned codecs for images and sound: the same bytes on every machine."""
+    """Learned codecs for images and speech: the same bytes on every machine."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -74,7 +79,9 @@ def main(argv: list[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(args)
     if args[:1] in (["eval"], ["bench"]):
-        args = cli_work.spread(args, ("--dataset", "--codec", "--reuse"))
+        args = spread(args, ("--dataset", "--codec", "--reuse"))
+    if args[:1] == ["export"]:
+        args = optional_name(args)
     try:
         code = get_command(app).main(
             args or ["--help"], prog_name="polycodec", standalone_mode=False

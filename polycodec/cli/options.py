@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of the commands: their types, names and one-line helps."""
+"""Options that several commands have, and options made of the dataclasses of a kind.
+
+    @flags(ImageEncode, SpeechEncode)         every field becomes an option: its name,
+    def encode(inputs: Inputs, **options):    type, default and help
+        given = values_of(options)            as Python's functions want them
+
+What only one command has stands beside that command.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
 
-# --- of several commands --------------------------------------------------------
+from polycodec.cli.values import FORMS
+from polycodec.codecs.files.options import Options, check, merged, parameters
 
 Inputs = Annotated[
     list[str],
@@ -23,157 +35,59 @@ Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run.")
 ]
 Checkpoint = Annotated[
-    str | None,
-    typer.Option(metavar="RUN", help="Weights of an exported run."),
+    str | None, typer.Option(metavar="RUN", help="Weights of an exported run.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of text.")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE")]
-
-# --- encode and decode -----------------------------------------------------------
-
-Model = Annotated[
-    str | None,
-    typer.Option("--model", "-m", metavar="MODEL", help="See polycodec models."),
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE", help="- is standard input.")
 ]
 Quality = Annotated[
     float | None,
     typer.Option("--quality", "-q", metavar="0..100", help="50 unless told."),
 ]
-TargetBpp = Annotated[
-    float | None,
-    typer.Option(metavar="F", help="At most F bits per pixel, of sound per second."),
-]
-TargetKbps = Annotated[
-    float | None, typer.Option(metavar="F", help="Sound: at most F kilobits a second.")
-]
-TargetSize = Annotated[
-    str | None, typer.Option(metavar="50kB", help="At most that many bytes a file.")
-]
-MinPsnr = Annotated[
-    float | None, typer.Option(metavar="DB", help="Smallest file of at least DB.")
-]
-Effort = Annotated[
-    int,
-    typer.Option(metavar="N", help="Steps of fitting the latents to this image."),
-]
-Tile = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Side of tiles in pixels, 0: none."),
-]
-Alpha = Annotated[
-    str, typer.Option(metavar="lossless|codec", help="How transparency is coded.")
-]
-Psnr = Annotated[bool, typer.Option("--psnr", help="Decode too, and report the PSNR.")]
-Region = Annotated[
-    str | None,
-    typer.Option(metavar="X,Y,W,H", help="Decode this part only, in pixels."),
-]
-Channels = Annotated[
-    str, typer.Option(metavar="mix|keep", help="Sound: one channel, or each.")
-]
-Seconds = Annotated[
-    str | None,
-    typer.Option(metavar="A:B", help="Sound: decode this part only."),
-]
-Salvage = Annotated[
-    bool,
-    typer.Option("--salvage", help="Damaged sound: silence where it is damaged."),
-]
 
-# --- eval ------------------------------------------------------------------------
+F = typing.TypeVar("F", bound=Callable[..., None])
 
-Report = Annotated[
-    str, typer.Option("--output", "-o", metavar="DIR", help="For the report.")
-]
-Dataset = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="kodak|speech|DIR|FILES", help="What to measure on. [default: kodak]"
-    ),
-]
-Codecs = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME...",
-        help="Ours; NAME@RUN too. image/default or speech/default unless told.",
-    ),
-]
-Anchors = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A,B,...",
-        help="jpeg,webp,avif,jxl,jpeg2000 or opus,opus-vbr,codec2 unless told; "
-        "'' for none.",
-    ),
-]
-Qualities = Annotated[
-    str | None, typer.Option(metavar="Q,Q,...", help="Settings of our codecs.")
-]
-TargetBpps = Annotated[
-    str | None, typer.Option(metavar="F,F,...", help="Rates instead of qualities.")
-]
-TargetRates = Annotated[
-    str | None,
-    typer.Option(
-        "--target-kbps",
-        metavar="F,F,...",
-        help="Sound: rates in kbit/s instead of qualities.",
-    ),
-]
-Measures = Annotated[
-    str | None,
-    typer.Option(
-        metavar="M,M,...", help="Sound: pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel."
-    ),
-]
-Reference = Annotated[
-    str | None, typer.Option(metavar="NAME", help="BD-rate against this one only.")
-]
-Published = Annotated[
-    str | None, typer.Option(metavar="JSON", help="Published curves, dashed.")
-]
-PublishedIds = Annotated[
-    str | None,
-    typer.Option(metavar="ID,ID,...", help="Of these; a few well-known unless told."),
-]
-Show = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PICTURE", help="In the crops of the report; one by rule unless told."
-    ),
-]
-Reuse = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="DIR...", help="Reports whose equal measurements are not made again."
-    ),
-]
-Data = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Where kodak/ or speech/ is already.")
-]
-Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="The first N pictures only.")
-]
 
-# --- bench -----------------------------------------------------------------------
+def flags(*classes: type[Options]) -> Callable[[F], F]:
+    """Give a command the options that the fields of ``classes`` are."""
+    known = merged(classes)
 
-BenchCodecs = Annotated[
-    list[str] | None,
-    typer.Option("--codec", metavar="NAME...", help="NAME@RUN too. All unless told."),
-]
-BenchInput = Annotated[
-    str | None,
-    typer.Option("--input", metavar="FILE", help="Codecs: code this, in one piece."),
-]
-Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="Codecs: of networks and coder.")
-]
-Symbols = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Coder: of each load; 491520, a photo's."),
-]
-Repeats = Annotated[
-    int | None,
-    typer.Option(metavar="K", help="Calm rounds that end it; coder 12, codec 3."),
-]
+    def add(command: F) -> F:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+        more = [
+            p.replace(annotation=_annotated(p, known[p.name].metadata))
+            for p in parameters(classes).values()
+        ]
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *more]
+        )
+        return command
+
+    return add
+
+
+def values_of(options: Mapping[str, Any], *classes: type[Options]) -> dict[str, Any]:
+    """Read what was given, without what was not; UsageError for what cannot be."""
+    known = merged(classes)
+    given = {k: v for k, v in options.items() if v != known[k].default}
+    for name, value in given.items():
+        form = known[name].metadata["form"]
+        if form in FORMS:
+            given[name] = FORMS[form](value)
+    check(known, given)
+    return given
+
+
+def _annotated(parameter: inspect.Parameter, about: Mapping[str, Any]) -> Any:
+    """The type that the parser reads, and the option's names, form and help."""
+    kind = parameter.annotation
+    if about["form"] in FORMS or kind == str | types.NoneType or "Path" in str(kind):
+        kind = str | None
+    name = f"--{parameter.name.replace('_', '-')}"
+    names = [name, about["short"]] if about["short"] else [name]
+    return Annotated[
+        kind, typer.Option(*names, metavar=about["form"], help=about["help"])
+    ]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as people write them: sizes, regions, qualities; and numbers for people."""
+"""Values as people write them: sizes, regions, lists; and what they cannot be."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from polycodec.codecs.files.options import Options
 from polycodec.errors import UsageError
 
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -49,7 +49,7 @@ def parse_seconds(text: str) -> tuple[float, float | None]:
         if end is None or begin < end:
             return begin, end
     raise UsageError(
-        f"'{text}' is no part of a sound; expected A:B in seconds, for example 2.5:10"
+        f"'{text}' is no part of speech; expected A:B in seconds, for example 2.5:10"
     )
 
 
@@ -61,23 +61,57 @@ def check_quality(quality: float | None) -> None:
 
 def check_device(device: str) -> None:
     """Refuse a name that is no device, before torch is loaded."""
-    if device not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", device):
-        raise UsageError(f"'{device}' is no device; expected auto, cpu or cuda")
+    Options(device=device)
 
 
-def check_exclusive(options: Mapping[str, Any]) -> None:
-    """Refuse more than one of ``options`` (name -> value, None when not given)."""
+def only(kind: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that are for another ``kind`` of work than this one."""
     given = [name for name, value in options.items() if value is not None]
-    if len(given) > 1:
+    if given:
         raise UsageError(
-            f"{' and '.join(given)} exclude each other; each sets the rate; give one"
+            f"--{given[0].replace('_', '-')} is for {kind}, which this is not; leave "
+            "it out"
         )
 
 
-def readable(size: int) -> str:
-    """Write bytes for people: 812 B, 45.2 kB, 1.50 MB (powers of ten)."""
-    if size < 1000:
-        return f"{size} B"
-    power = min(int(math.log10(size)) // 3, 3)
-    value = size / 1000**power
-    return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {'kMG'[power - 1]}B"
+def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Turn `--codec a b` into `--codec a --codec b`, as the parser wants it."""
+    result: list[str] = []
+    current: str | None = None
+    for arg in args:
+        if arg.startswith("-"):
+            current, first = (arg, True) if arg in options else (None, True)
+            result.append(arg)
+        elif current is None or first:
+            result.append(arg)
+            first = False
+        else:
+            result += [current, arg]
+    return result
+
+
+def words(text: str | None) -> list[str] | None:
+    """Read A,B,C as a list; None stays None."""
+    if text is None:
+        return None
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(text: str | None) -> list[float] | None:
+    """Read 10,50,90 as numbers; UsageError for anything else."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"'{text}' is no list of numbers; expected for example 10,50,90"
+        ) from None
+
+
+# How an option's value is written (its metavar) -> how it is read.
+FORMS: dict[str, Callable[[str], Any]] = {
+    "50kB": parse_size,
+    "X,Y,W,H": parse_region,
+    "A:B": parse_seconds,
+}

@@ -8,7 +8,8 @@ import pathlib
 import pytest
 
 from polycodec.cli.paths import plan
-from polycodec.cli.values import parse_region, parse_size, readable
+from polycodec.cli.values import parse_region, parse_size
+from polycodec.codecs.files.results import readable
 from polycodec.errors import InputError, UsageError
 
 

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from polycodec.codecs.files.atomic import atomic_write
+from polycodec.atomic import atomic_write
 from polycodec.codecs.files.image.read import FORMATS, Picture, read_image, write_image
 from polycodec.errors import InputError
 

@@ -255,9 +255,9 @@ def test_info_and_verify(tmp_path) -> None:
         path.write_bytes(bytes(bad))
         with pytest.raises(ChecksumError, match=word):
             inspect.verify(path)
-    with pytest.raises(InputError, match="cannot open"):
+    with pytest.raises(InputError, match="cannot read"):
         inspect.info(tmp_path / "missing.plc")
-    with pytest.raises(InputError, match="cannot open"):
+    with pytest.raises(InputError, match="cannot read"):
         inspect.verify(tmp_path)
 
 

@@ -12,6 +12,7 @@ import soundfile
 
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.options import TokenOptions
 from polycodec.codecs.files.speech import encode as api_speech
 from polycodec.codecs.files.tokens import convert as api_tokens
 from polycodec.codecs.files.tokens.file import read_tokens, write_tokens
@@ -75,7 +76,7 @@ def test_chunks_of_several_rates(talk, tmp_path, codec):
     first = io.BytesIO()
     api_tokens.write_plc(tokens, first, codec)
     first.seek(0)
-    again = api_tokens._read(Reader(first), codec, {})
+    again = api_tokens._read(Reader(first), TokenOptions(), codec)
     assert np.array_equal(again.codes, tokens.codes)
     tokens.codes[:, 2:, 100:200] = -1
     with pytest.raises(InputError, match="chunk at frame 0"):
@@ -110,7 +111,7 @@ def test_suffixes_and_kinds_are_named(talk, photo, tmp_path, codec):
     assert (tmp_path / "talk.npz").is_file()
     with pytest.raises(UsageError, match=r"sound format or \.plc"):
         api_tokens.convert(tmp_path / "talk.npz", tmp_path / "t.npz", codec=codec)
-    with pytest.raises(InputError, match="holds no sound"):
+    with pytest.raises(InputError, match="holds no speech"):
         api_tokens.convert(photo, codec=codec)
 
 

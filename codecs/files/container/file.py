@@ -34,7 +34,7 @@ from polycodec.codecs.files.container.layout import (
     VideoGeometry,
 )
 from polycodec.codecs.files.container.records import LazyRecords, inflate, store
-from polycodec.codecs.files.spool import MAX_PIPE, spooled
+from polycodec.codecs.files.sources import MAX_PIPE, Source, opened, spooled
 from polycodec.cuda import crc32c
 from polycodec.errors import (
     BitstreamError,
@@ -259,14 +259,10 @@ class Reader:
 
 
 @contextlib.contextmanager
-def open_plc(path: str | os.PathLike[str]) -> Iterator[Reader]:
-    """Open the file at ``path`` as a :class:`Reader`; InputError when it cannot."""
-    try:
-        source = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"cannot open {os.fspath(path)}; {error.strerror}") from error
-    with source:
-        yield Reader(source)
+def open_plc(source: Source) -> Iterator[Reader]:
+    """Open a path or a binary file as a :class:`Reader`; InputError when it cannot."""
+    with opened(source) as file:
+        yield Reader(file)
 
 
 def check_prefix(start: bytes, file_size: int) -> int:

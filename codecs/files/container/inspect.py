@@ -3,28 +3,30 @@
 
 info("photo.plc")     header, metadata, chunks, rates; reads the header only
 verify("photo.plc")   reads everything, raises the named error of what is wrong
+
+Both take a path or an open binary file, a pipe too.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Any
 
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.file import Reader, open_plc
+from polycodec.codecs.files.sources import Source, name_of
 
 
-def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+def info(source: Source) -> dict[str, Any]:
     """Return what the file's header says, as plain values fit for JSON.
 
     ``bpp`` (bits a pixel, images and video) or ``kbps`` (speech, and video too)
     count the whole file, metadata and all.
     """
-    with open_plc(path) as reader:
+    with open_plc(source) as reader:
         header = reader.header
         return {
-            "input": os.fspath(path),
+            "input": name_of(source),
             "version": layout.VERSION,
             "kind": header.kind,
             "model": header.model,
@@ -47,19 +49,19 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         }
 
 
-def verify(path: str | os.PathLike[str]) -> dict[str, Any]:
+def verify(source: Source) -> dict[str, Any]:
     """Check every record and chunk; return counts, or raise what is wrong.
 
     Raises InputError (cannot be read), TruncatedError, VersionError,
     ChecksumError (naming the chunk or record) or BitstreamError.
     """
-    with open_plc(path) as reader:
+    with open_plc(source) as reader:
         for k in range(len(reader.directory)):
             reader.record(k)
         for k in range(reader.n_chunks):
             reader.chunk(k)
         return {
-            "input": os.fspath(path),
+            "input": name_of(source),
             "ok": True,
             "bytes": reader.file_size,
             "records": len(reader.directory),

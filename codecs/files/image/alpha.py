@@ -8,10 +8,12 @@
     3            LZMA2 of rows minus the row above             tiny or noisy planes
     4            a stream as above                             16 bits, v = 257 * v8
     5            varint n, n bytes: high bytes; low bytes      16 bits, two streams
+    6            depth, a stream of the image's codec          --alpha codec
 
-The smallest wins. Reading is bounded by the size that the header states: nothing
-is decoded that announces another one. The container's CRC-32C finds damage; what
-passes it and is still invalid is a BitstreamError here.
+The smallest of the first six wins; the last is made and read beside the image. Reading
+is bounded by the size that the header states: nothing is decoded that announces another
+one. The container's CRC-32C finds damage; what passes it and is still invalid is a
+BitstreamError here.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ import numpy as np
 from PIL import Image, features
 
 from polycodec.codecs.files.container.fields import Cursor, Varint
-from polycodec.codecs.files.image.pillow_limit import NoPillowLimit
+from polycodec.codecs.files.image.check import NoPillowLimit
 from polycodec.errors import BitstreamError, CodecError
 
 # BITSTREAM: the numbers of the forms
-_CONSTANT, _PNG, _WEBP, _LZMA, _SAME, _SPLIT = range(6)
+_CONSTANT, _PNG, _WEBP, _LZMA, _SAME, _SPLIT, CODED_ALPHA = range(7)
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 22}]  # BITSTREAM
 _LENGTH = Varint(1, 1 << 28)
 _WEBP_SIDE = 16383

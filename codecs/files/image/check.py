@@ -8,10 +8,11 @@ allocated for an image that is too large and nothing is cut to 8 bits unsaid.
 from __future__ import annotations
 
 import os
+import threading
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from polycodec.codecs.files.image.deep import is_deep_colour
 from polycodec.errors import InputError
@@ -22,6 +23,30 @@ _REFUSED = {
     "F": "float samples",
     "I": "32-bit samples",
 }
+
+
+class NoPillowLimit:
+    """Lift Pillow's limit on pixels where our own, stated one is checked instead.
+
+    Pillow's is global, so the first one in lifts it and the last one out restores it.
+    """
+
+    lock = threading.Lock()
+    users = 0
+    limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not NoPillowLimit.users:
+                NoPillowLimit.limit = Image.MAX_IMAGE_PIXELS
+                Image.MAX_IMAGE_PIXELS = None
+            NoPillowLimit.users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            NoPillowLimit.users -= 1
+            if not NoPillowLimit.users:
+                Image.MAX_IMAGE_PIXELS = NoPillowLimit.limit
 
 
 def check(image: ImageFile.ImageFile, stream: BinaryIO, max_pixels: int) -> None:

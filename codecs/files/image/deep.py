@@ -60,15 +60,15 @@ def read_deep(open_image: Callable[[], ImageFile.ImageFile]) -> np.ndarray:
 
 
 def _raw(image: ImageFile.ImageFile) -> str:
-    args = image.tile[0][3]
-    return str(args if isinstance(args, str) else (args or [""])[0])
+    args = image.tile[0][3] or ("",)
+    return str(args if isinstance(args, str) else args[0])
 
 
 def _load_as(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
     """Decode ``image`` with another unpacker than the one Pillow chose."""
     tiles = []
     for codec, extents, offset, args in image.tile:
-        args = raw if isinstance(args, str) else (raw, *args[1:])
+        args = raw if isinstance(args, str) else (raw, *(args or ())[1:])
         tiles.append(ImageFile._Tile(codec, extents, offset, args))
     image.tile = tiles
     load_as_stored(image)

@@ -15,11 +15,7 @@ than ``MAX_PIXELS``, damaged and cut files.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -27,13 +23,13 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from polycodec.codecs.files.container.layout import MAX_PIXELS
-from polycodec.codecs.files.image.check import check, check_start
+from polycodec.codecs.files.image.check import NoPillowLimit, check, check_start
 from polycodec.codecs.files.image.deep import is_deep_colour, load_as_stored, read_deep
 from polycodec.codecs.files.image.netpbm import is_netpbm, read_netpbm
 from polycodec.codecs.files.image.picture import Picture
-from polycodec.codecs.files.image.pillow_limit import NoPillowLimit
 from polycodec.codecs.files.image.tiff import exif_of_tiff
 from polycodec.codecs.files.image.write import FORMATS, write_image
+from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.errors import CodecError, InputError
 
 __all__ = ["FORMATS", "MAX_PIXELS", "Picture", "read_image", "write_image"]
@@ -54,47 +50,32 @@ _TO_LUMA_OR_COLOUR = {
 }
 
 
-def read_image(
-    source: str | os.PathLike[str] | BinaryIO, *, max_pixels: int = MAX_PIXELS
-) -> Picture:
+def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read an image from a path or an open binary file (a pipe will do).
 
     Raises InputError for all that is missing, damaged or not supported.
     """
-    name = getattr(source, "name", "the input")
-    name = os.fspath(source) if isinstance(source, str | os.PathLike) else name
-    try:
-        with _opened(source) as stream, NoPillowLimit():
+    name = name_of(source)
+    if name == "-":
+        name = str(getattr(source, "name", "the input"))
+    with opened(seekable(source)) as stream, NoPillowLimit():
+        try:
             # Pillow warns about odd tags; they become notes, not lines on stderr.
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 picture = _read(stream, max_pixels)
-            odd = {" ".join(str(w.message).split()) for w in said}
-            return replace(picture, notes=(*picture.notes, *sorted(odd)))
-    except CodecError as error:
-        raise type(error)(f"cannot read {name}; {error}") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot read {name}; {reason}") from error
-    except Exception as error:
-        # Pillow's readers meet damage with about any exception there is.
-        raise InputError(
-            f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
-        ) from error
-
-
-@contextlib.contextmanager
-def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
-    if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as stream:
-            if not stream.seekable():
-                yield io.BytesIO(stream.read(_MAX_BYTES))
-            else:
-                yield stream
-    elif source.seekable():
-        yield source
-    else:
-        yield io.BytesIO(source.read(_MAX_BYTES))
+        except CodecError as error:
+            raise type(error)(f"cannot read {name}; {error}") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"cannot read {name}; {reason}") from error
+        except Exception as error:
+            # Pillow's readers meet damage with about any exception there is.
+            raise InputError(
+                f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
+            ) from error
+    odd = {" ".join(str(w.message).split()) for w in said}
+    return replace(picture, notes=(*picture.notes, *sorted(odd)))
 
 
 def _read(stream: BinaryIO, max_pixels: int) -> Picture:
@@ -114,10 +95,7 @@ def _read(stream: BinaryIO, max_pixels: int) -> Picture:
             depth = 16
         else:
             samples, depth = _samples(image)
-        if depth > 8 and samples.ndim == 3 and samples.shape[2] in (2, 4):
-            pixels, alpha = samples[..., :-1], samples[..., -1]
-        else:
-            pixels, alpha = _split(samples)
+        pixels, alpha = _split(samples)
         if depth == 16 and alpha is None:
             alpha = _keyed_alpha(pixels, image.info.get("transparency"))
         return Picture(

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from polycodec.codecs.files.atomic import atomic_write
+from polycodec.atomic import atomic_write
 from polycodec.codecs.files.image.deep import write_png16
 from polycodec.codecs.files.image.netpbm import write_netpbm
 from polycodec.codecs.files.image.picture import Picture, to_depth

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which seconds of a damaged sound file are still good.
+"""Which seconds of a damaged speech file are still good.
 
 with_seconds(error, reader)     the same error, with the intact seconds in its message
 """
@@ -13,9 +13,10 @@ from polycodec.errors import BitstreamError
 
 
 def with_seconds(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamError:
-    """The error with the seconds that are still good, if it is about sound."""
-    reader = source
-    if not isinstance(source, Reader):
+    """The error with the seconds that are still good, if it is about speech."""
+    if isinstance(source, Reader):
+        reader = source
+    else:
         source.seek(0)
         try:
             reader = Reader(source, tolerant=True)
@@ -24,9 +25,8 @@ def with_seconds(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamE
     geometry = reader.header.geometry
     if not isinstance(geometry, SpeechGeometry):
         return error
-    good = "none"
-    if ranges := _good_ranges(reader):
-        good = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in ranges)
+    ranges = _good_ranges(reader, geometry)
+    good = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in ranges) or "none"
     message = str(error).removesuffix("; get the file again")
     return type(error)(
         f"{message}; intact seconds: {good}; use --salvage to decode them with silence "
@@ -34,7 +34,7 @@ def with_seconds(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamE
     )
 
 
-def _good_ranges(reader: Reader) -> list[tuple[float, float]]:
+def _good_ranges(reader: Reader, geometry: SpeechGeometry) -> list[tuple[float, float]]:
     """Seconds whose chunks are whole, neighbours joined."""
     ranges: list[tuple[float, float]] = []
     for k in range(reader.n_chunks):
@@ -42,7 +42,7 @@ def _good_ranges(reader: Reader) -> list[tuple[float, float]]:
             reader.chunk(k)
         except BitstreamError:
             continue
-        begin, end = times_of(reader.header.geometry, k)
+        begin, end = times_of(geometry, k)
         if ranges and abs(ranges[-1][1] - begin) < 1e-9:
             begin = ranges.pop()[0]
         ranges.append((begin, end))

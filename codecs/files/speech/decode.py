@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound files out; `api.py` calls this for ``.plc`` files that hold sound.
+"""Speech files out; `api.py` calls this for ``.plc`` files that hold speech.
 
     talk.plc ─ chunks ─ codes ─ samples ─ resample ─ form of the samples ─ talk.wav
 
-A block at a time: memory does not grow with the length. A part of the sound is made
+A block at a time: memory does not grow with the length. A part of the speech is made
 from the chunks it needs, and is equal to that part of the whole.
 """
 
@@ -12,68 +12,44 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from polycodec.codecs.files.container.file import Reader, SpeechGeometry
 from polycodec.codecs.files.ends import (
-    Source,
+    Progress,
     Target,
     codec_of,
-    name_of,
+    counted,
     target_of,
     writing,
 )
+from polycodec.codecs.files.options import SpeechDecode
+from polycodec.codecs.files.results import SpeechDecoded
+from polycodec.codecs.files.sources import Source, name_of
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.speech.write import SoundWriter, plan_output
-from polycodec.errors import BitstreamError, ModelError, UsageError
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass
-class SoundDecoded:
-    """What a decoding made; ``bytes`` were read from the file.
-
-    ``damaged``: (from, to) in seconds of what ``salvage`` replaced by silence.
-    """
-
-    input: str
-    output: str
-    model: str
-    bytes: int
-    seconds: float
-    duration: float
-    rate: int
-    channels: int
-    damaged: list[tuple[float, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
 
 def decode(
     reader: Reader,
     input: Source,
-    output: Target | None = None,
+    output: Target | None,
+    options: SpeechDecode,
     *,
-    seconds: tuple[float, float | None] | None = None,
-    salvage: bool = False,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    force: bool = False,
     codec: Any = None,
     progress: Progress | None = None,
-) -> SoundDecoded:
-    """Decode an opened sound file; see `api.decode`."""
+) -> SpeechDecoded:
+    """Decode an opened speech file; see `api.decode`."""
     started = time.perf_counter()
-    target = target_of(input, output, ".wav", force)
-    geometry = reader.header.geometry
-    first, last = _range(seconds, geometry)
+    target = target_of(input, output, ".wav", options.force)
+    geometry = geometry_of(reader)
+    first, last = _range(options.seconds, geometry)
     suffix = os.path.splitext(name_of(target))[1] or ".wav"
     plan = plan_output(
         suffix,
@@ -82,28 +58,27 @@ def decode(
         sample=geometry.sample,
         samples=last - first,
     )
-    codec = codec_of(
-        *(reader.header.model, reader.header.digest, "speech", codec),
-        device=device,
-        checkpoint=checkpoint,
-    )
+    codec = codec_of(reader.header, options, codec)
     first, last = _at_rate(first, last, geometry.rate, plan.rate)
-    decoder = chunk_decoder(codec, reader, salvage=salvage)
-    blocks = sound_blocks(decoder, geometry, first, last, plan.rate)
+    decoder = chunk_decoder(codec, reader, salvage=options.salvage)
+    blocks = speech_blocks(decoder, geometry, first, last, plan.rate)
     try:
         with (
-            writing(target, force) as file,
+            writing(target, options.force) as file,
             SoundWriter(file, plan, _tags(reader)) as writer,
         ):
-            for block in _counted(blocks, last - first, progress):
+            for block in counted(blocks, last - first, progress, len):
                 writer.write(block)
             if len(decoder.damaged) == reader.n_chunks:
                 raise next(iter(decoder.damaged.values()))
     except BitstreamError as error:
         raise with_seconds(error, reader) from error
     damaged = [times_of(geometry, k) for k in sorted(decoder.damaged)]
-    notes = [f"{_span(*times)} is damaged; it is silent here" for times in damaged]
-    return SoundDecoded(
+    notes = [
+        f"from second {begin:.1f} to {end:.1f} is damaged; it is silent here"
+        for begin, end in damaged
+    ]
+    return SpeechDecoded(
         input=name_of(input),
         output=name_of(target),
         model=reader.header.model,
@@ -117,6 +92,14 @@ def decode(
     )
 
 
+def geometry_of(reader: Reader) -> SpeechGeometry:
+    """The geometry of an opened speech file; InputError for files of other kinds."""
+    geometry = reader.header.geometry
+    if not isinstance(geometry, SpeechGeometry):
+        raise InputError(f"the file holds {reader.header.kind}; expected speech")
+    return geometry
+
+
 def _at_rate(first: int, last: int, rate: int, wanted: int) -> tuple[int, int]:
     """The same part in samples of another rate."""
     if rate == wanted:
@@ -127,7 +110,7 @@ def _at_rate(first: int, last: int, rate: int, wanted: int) -> tuple[int, int]:
 
 def chunk_decoder(codec: Any, reader: Reader, *, salvage: bool = False) -> ChunkDecoder:
     """The decoder of an opened file's coded samples; ModelError on another rate."""
-    geometry = reader.header.geometry
+    geometry = geometry_of(reader)
     if geometry.codec_rate != codec.rate:
         raise ModelError(
             f"the file is coded at {geometry.codec_rate} Hz, the model "
@@ -143,7 +126,7 @@ def chunk_decoder(codec: Any, reader: Reader, *, salvage: bool = False) -> Chunk
     )
 
 
-def sound_blocks(
+def speech_blocks(
     decoder: ChunkDecoder,
     geometry: SpeechGeometry,
     first: int,
@@ -165,14 +148,10 @@ def sound_blocks(
     yield resampler.flush(last)[:left]
 
 
-def _span(begin: float, end: float) -> str:
-    return f"from second {begin:.1f} to {end:.1f}"
-
-
 def _range(
     seconds: tuple[float, float | None] | None, geometry: SpeechGeometry
 ) -> tuple[int, int]:
-    """Samples [first, last) of the source; UsageError outside of the sound."""
+    """Samples [first, last) of the source; UsageError outside of the speech."""
     if seconds is None:
         return 0, geometry.samples
     begin, end = seconds
@@ -182,7 +161,7 @@ def _range(
     if not 0 <= first < last <= geometry.samples:
         shown = f"{begin:g}:{'' if end is None else f'{end:g}'}"
         raise UsageError(
-            f"seconds {shown} do not lie in the sound; expected A:B with A before B, "
+            f"seconds {shown} do not lie in the speech; expected A:B with A before B, "
             f"inside 0:{length:.3f}"
         )
     return first, last
@@ -199,14 +178,3 @@ def _tags(reader: Reader) -> dict[str, str]:
         reader.warnings.append("the tags are no JSON object and are left out")
         return {}
     return {str(k): v for k, v in tags.items() if isinstance(v, str)}
-
-
-def _counted(
-    blocks: Iterator[np.ndarray], total: int, progress: Progress | None
-) -> Iterator[np.ndarray]:
-    done = 0
-    for block in blocks:
-        done += len(block)
-        if progress:
-            progress(done, total)
-        yield block

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound files in; `api.py` calls this for what it recognises as sound.
+"""Speech files in; `api.py` calls this for what it recognises as speech.
 
     talk.flac ─ blocks ─ mix ─ resample ─ codes ─ chunks of 10 s ─ container ─ talk.plc
 
@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import (
     Header,
     Record,
@@ -26,102 +23,53 @@ from polycodec.codecs.files.container.file import (
     Writer,
     file_size,
 )
-from polycodec.codecs.files.ends import (
-    Source,
-    Target,
-    check_kind,
-    check_rate,
-    name_of,
-    target_of,
-    writing,
+from polycodec.codecs.files.ends import Progress, Target, codec_for, target_of, writing
+from polycodec.codecs.files.options import SpeechEncode
+from polycodec.codecs.files.rate import (
+    DEFAULT_QUALITY,
+    asked,
+    limit_of,
+    rounded,
+    stored_quality,
+    written,
 )
-from polycodec.codecs.files.speech.chunks import (
-    CodeSpool,
-    code_chunks,
-    pack_chunk,
-)
+from polycodec.codecs.files.results import SpeechEncoded
+from polycodec.codecs.files.sources import Source, name_of
+from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import Sound, open_sound
 from polycodec.codecs.files.speech.resample import Resampler
-from polycodec.errors import (
-    UsageError,
-)
 
-DEFAULT_QUALITY = 50.0
 CHUNK_SECONDS = 10
-Progress = Callable[[int, int], None]
-
-
-@dataclass
-class SoundEncoded:
-    """What an encoding made. ``kbps`` counts every byte of the file.
-
-    ``seconds``: time it took; ``duration``: of the sound. ``estimated_kbps``: what the
-    entropy model's tables say of the same tokens.
-    """
-
-    input: str
-    output: str
-    model: str
-    bytes: int
-    kbps: float
-    estimated_kbps: float
-    seconds: float
-    quality: float
-    duration: float
-    rate: int
-    channels: int
-    notes: list[str] = field(default_factory=list)
 
 
 def encode(
     input: Source,
-    output: Target | None = None,
+    output: Target | None,
+    options: SpeechEncode,
     *,
-    model: str | None = None,
-    quality: float | None = None,
-    target_bpp: float | None = None,
-    target_kbps: float | None = None,
-    target_size: int | None = None,
-    channels: str = "mix",
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    force: bool = False,
     codec: Any = None,
     progress: Progress | None = None,
-) -> SoundEncoded:
-    """Encode a sound file; see `api.encode`. ``target_bpp``: bits a second."""
+) -> SpeechEncoded:
+    """Encode a speech file; see `api.encode`."""
     started = time.perf_counter()
-    target = target_of(input, output, ".plc", force)
-    requests = {"target_kbps": target_kbps, "target_size": target_size}
-    check_rate(quality=quality, target_bpp=target_bpp, **requests)
-    if channels not in ("mix", "keep"):
-        raise UsageError(f"channels is '{channels}'; expected mix or keep")
-    if target_bpp is not None:
-        target_kbps = target_bpp / 1000
+    target = target_of(input, output, ".plc", options.force)
     with open_sound(input) as sound, Writer() as writer:
-        codec = codec or zoo.load(
-            model or "speech/default", device, checkpoint=checkpoint
-        )
-        check_kind(codec, "speech")
-        job = _Job(codec, sound, channels == "keep", progress)
-        if target_kbps is None and target_size is None:
-            quality = job.plain(writer, quality)
-        else:
-            quality = job.within(writer, target_kbps, target_size)
-        with writing(target, force) as file:
+        codec = codec_for("speech", options, codec)
+        job = _Job(codec, sound, options, progress)
+        quality = job.write(writer)
+        with writing(target, options.force) as file:
             size = writer.finish(file, job.header(quality))
-    duration = sound.samples / sound.info.rate
-    return SoundEncoded(
+    return SpeechEncoded(
         input=name_of(input),
         output=name_of(target),
         model=codec.name,
         bytes=size,
-        kbps=8 * size / 1000 / duration,
-        estimated_kbps=job.estimated_bits / 1000 / duration,
+        kbps=8 * size / 1000 / job.duration,
+        estimated_kbps=job.estimated_bits / 1000 / job.duration,
         seconds=time.perf_counter() - started,
         quality=quality,
-        duration=duration,
+        duration=job.duration,
         rate=sound.info.rate,
         channels=job.channels,
         notes=job.notes(),
@@ -129,34 +77,45 @@ def encode(
 
 
 class _Job:
-    """One sound on its way into a file."""
+    """One signal on its way into a file: its chunks at a quality, or within a size."""
 
     def __init__(
-        self, codec: Any, sound: Sound, keep: bool, progress: Progress | None
+        self,
+        codec: Any,
+        sound: Sound,
+        options: SpeechEncode,
+        progress: Progress | None,
     ) -> None:
         self.codec, self.sound, self.progress = codec, sound, progress
-        self.channels = sound.info.channels if keep else 1
+        self.options = options
+        self.channels = sound.info.channels if options.channels == "keep" else 1
         self.frames = max(1, CHUNK_SECONDS * codec.rate // codec.hop)  # in a chunk
         self.estimated_bits = 0.0
         self._done = 0
 
-    def plain(self, writer: Writer, quality: float | None) -> float:
-        """Code every chunk with the levels of ``quality``, as they come."""
+    @property
+    def duration(self) -> float:
+        """Seconds, once all samples have been read."""
+        return self.sound.samples / self.sound.info.rate
+
+    def write(self, writer: Writer) -> float:
+        """Add every chunk as the options ask; return the quality that was used."""
+        if request := asked(self.options):
+            return self._within(writer, request)
+        quality = self.options.quality
         quality = DEFAULT_QUALITY if quality is None else quality
         levels = self.codec.levels_of(quality)
         for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
             self._add(writer, codes, levels)
-        return round(100 * quality) / 100
+        return rounded(quality)
 
-    def within(self, writer: Writer, kbps: float | None, size: int | None) -> float:
+    def _within(self, writer: Writer, request: tuple[str, float]) -> float:
         """Code with the most levels that fit the size, chunk by chunk."""
         spool, levels = CodeSpool(), self.codec.levels
         for kept in code_chunks(self.codec, self._blocks(), self.frames):
             spool.add(kept)
-        what = f"--target-size {size}"
-        if size is None:
-            size = int(1000 * kbps * self.sound.samples / self.sound.info.rate / 8)
-            what = f"--target-kbps {kbps:g}"
+        # The length is known now, and with it the size that a rate amounts to.
+        amounts = {"target_bpp": self.duration, "target_kbps": 1000 * self.duration}
 
         def size_of(k: int, count: int) -> int:
             codes = self.codec.at_rate(spool.get(k), count)
@@ -168,8 +127,8 @@ class _Job:
             lambda sizes: file_size(header, sizes),
             chunks=len(spool),
             levels=levels,
-            limit=size,
-            what=what,
+            limit=limit_of(request, amounts),
+            what=written(request),
         )
         self._done = 0
         for k, count in enumerate(chosen):
@@ -193,7 +152,7 @@ class _Job:
                 coded_rate=0 if info.rate == rate else rate,
                 source_channels=0 if info.channels == self.channels else info.channels,
             ),
-            params=round(100 * quality).to_bytes(2, "little"),
+            params=stored_quality(quality),
             records=(Record("tags", tags.encode()),) if info.tags else (),
         )
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
@@ -24,13 +23,10 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from polycodec.codecs.files.container.layout import MAX_RATE
+from polycodec.codecs.files.sources import Source, name_of, opened
 from polycodec.codecs.files.speech.check import check_wav
 from polycodec.errors import InputError
 
-SUFFIXES = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff",
-    ".au", ".caf", ".w64", ".wma",
-)  # fmt: skip
 MAX_CHANNELS = 255
 _FORMS = {
     "PCM_U8": "int8",
@@ -121,15 +117,12 @@ class Sound:
 
 
 @contextlib.contextmanager
-def open_sound(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Sound]:
+def open_sound(source: Source) -> Iterator[Sound]:
     """Open a path or a binary file that can seek; InputError says what is wrong."""
-    path = isinstance(source, (str, os.PathLike))
-    name = os.fspath(source) if path else str(getattr(source, "name", "the input"))
-    try:
-        stream = open(source, "rb") if path else source  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"cannot read {name}; {error.strerror}") from error
-    try:
+    name = name_of(source)
+    if name == "-":
+        name = str(getattr(source, "name", "the input"))
+    with opened(source) as stream:
         try:
             backend = _backend(stream)
         except InputError as error:
@@ -143,9 +136,6 @@ def open_sound(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Sound]:
             yield Sound(backend, name)
         finally:
             backend.close()
-    finally:
-        if path:
-            stream.close()
 
 
 def library(name: str) -> Any:

@@ -55,17 +55,16 @@ class Resampler:
         self._start = start
         self._lead = block * self._inputs - self.reach  # input the buffer starts at
         self.first_input = max(0, self._lead)
-        self._buffer: np.ndarray | None = None
-        self._channels = 1
+        self._begun, self._buffer = False, np.zeros((0, 1), np.float32)
 
     def push(self, x: np.ndarray) -> np.ndarray:
         """Take samples (n, channels); return those (m, channels) that are ready."""
-        self._channels = x.shape[1]
+        if not self._begun:
+            # Before the signal there is silence.
+            before = self.first_input - self._lead
+            self._begun, self._buffer = True, np.zeros((before, x.shape[1]), "f4")
         if self._same:
             return x
-        if self._buffer is None:
-            # Before the signal there is silence.
-            self._buffer = np.zeros((self.first_input - self._lead, x.shape[1]), "f4")
         self._buffer = np.concatenate([self._buffer, x])
         ready = [x[:0]]
         while len(self._buffer) >= self._inputs + 2 * self.reach:
@@ -74,7 +73,7 @@ class Resampler:
 
     def flush(self, total: int) -> np.ndarray:
         """Return what is left up to output sample ``total``; silence follows."""
-        window, channels = self._inputs + 2 * self.reach, self._channels
+        window, channels = self._inputs + 2 * self.reach, self._buffer.shape[1]
         if self._same:
             return np.zeros((0, channels), np.float32)
         ready = [np.zeros((0, channels), np.float32)]

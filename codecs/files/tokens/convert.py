@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound to token files and back; `polycodec tokens` calls this.
+"""Speech to token files and back; `polycodec tokens` calls this.
 
     talk.flac ─ encode ─┐                      ┌─ entropy code ─► talk.plc
                         ├─► talk.npz (tokens) ─┤
     talk.plc  ──────────┘                      └─ synthesis ────► talk.wav
 
-Everything passes the .plc container, so tokens of a sound are those that its file
-holds, and sound from tokens is what that file decodes to.
+Everything passes the .plc container, so tokens of speech are those that its file
+holds, and speech from tokens is what that file decodes to.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,20 +21,22 @@ import torch
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry, Writer
-from polycodec.codecs.files.ends import (
-    Source,
-    Target,
-    codec_of,
-    name_of,
-    opened,
-    seekable,
-    target_of,
-    writing,
+from polycodec.codecs.files.ends import Target, codec_of, target_of, writing
+from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
+from polycodec.codecs.files.options import (
+    SpeechDecode,
+    SpeechEncode,
+    TokenOptions,
+    choose,
+    documented,
 )
-from polycodec.codecs.files.kinds import kind_of, stored_kind
-from polycodec.codecs.files.speech import decode as api_speech_decode
-from polycodec.codecs.files.speech import encode as api_speech
+from polycodec.codecs.files.rate import stored_quality
+from polycodec.codecs.files.results import TokenResult
+from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.speech.chunks import pack_chunk, unpack_chunk
+from polycodec.codecs.files.speech.decode import chunk_decoder, geometry_of
+from polycodec.codecs.files.speech.decode import decode as decode_speech
+from polycodec.codecs.files.speech.encode import encode as encode_speech
 from polycodec.codecs.files.speech.rate import mean_quality
 from polycodec.codecs.files.tokens.file import Tokens, read_tokens, write_tokens
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
@@ -45,58 +44,33 @@ from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 TOKEN_SUFFIXES = (".npz", ".npy")
 
 
-@dataclass
-class TokenResult:
-    """What was made. ``levels``: of the codes; ``duration``: seconds of sound."""
-
-    input: str
-    output: str
-    model: str
-    digest: str
-    channels: int
-    levels: int
-    frames: int
-    frame_rate: float
-    duration: float
-    seconds: float
-
-
+@documented([TokenOptions])
 def convert(
-    input: Source,
-    output: Target | None = None,
-    *,
-    model: str | None = None,
-    quality: float = 100.0,
-    channels: str = "mix",
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    force: bool = False,
-    codec: Any = None,
+    input: Source, output: Target | None = None, *, codec: Any = None, **options: Any
 ) -> TokenResult:
-    """Tokens of a sound or .plc file, or what a file of tokens stands for.
+    """Write the tokens of a speech or .plc file, or what a file of tokens stands for.
 
     The suffix of ``output`` decides: .npz or .npy (tokens), .plc or a sound format
-    (from tokens). ``quality`` (levels), ``model`` and ``channels`` are for sound; all
+    (from tokens). ``quality`` (levels), ``model`` and ``channels`` are for speech; all
     levels unless told. Raises the errors of `polycodec.errors`.
     """
     started, input = time.perf_counter(), seekable(input)
-    common = {"device": device, "checkpoint": checkpoint, "codec": codec}
+    chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
     back = _holds_tokens(input)
-    target = target_of(input, output, ".wav" if back else ".npz", force)
+    target = target_of(input, output, ".wav" if back else ".npz", chosen.force)
     suffix = os.path.splitext(name_of(target))[1].lower()
     if back == (suffix in TOKEN_SUFFIXES):
         raise UsageError(
-            f"cannot write '{suffix}' from {'tokens' if back else 'sound'}; expected "
+            f"cannot write '{suffix}' from {'tokens' if back else 'speech'}; expected "
             + ("a sound format or .plc" if back else " or ".join(TOKEN_SUFFIXES))
         )
     if back:
         with opened(input) as file:
             tokens = read_tokens(file)
-        _write_back(tokens, target, suffix, force, common)
+        _write_back(tokens, target, suffix, chosen, codec)
     else:
-        options = {"model": model, "quality": quality, "channels": channels}
-        tokens = tokens_of(input, **options, **common)
-        with writing(target, force) as file:
+        tokens = tokens_of(input, chosen, codec=codec)
+        with writing(target, chosen.force) as file:
             write_tokens(file, tokens, plain=suffix == ".npy")
     count, levels, frames = tokens.codes.shape
     return TokenResult(
@@ -114,32 +88,27 @@ def convert(
 
 
 def tokens_of(
-    input: Source,
-    *,
-    model: str | None = None,
-    quality: float = 100.0,
-    channels: str = "mix",
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    codec: Any = None,
+    input: Source, options: TokenOptions | None = None, *, codec: Any = None
 ) -> Tokens:
-    """The tokens of a sound file or of a .plc file that holds sound."""
-    input = seekable(input)
-    common = {"device": device, "checkpoint": checkpoint}
+    """Return the tokens of a speech file or of a .plc file that holds speech."""
+    input, options = seekable(input), options or TokenOptions()
     stored = stored_kind(input)
     if (stored or kind_of(input)) != "speech":
-        raise InputError(f"{name_of(input)} holds no sound; tokens are made of sound")
+        raise InputError(f"{name_of(input)} holds no speech; tokens are made of speech")
     if stored:
         with opened(input) as file:
-            return _read(Reader(file), codec, common)
-    codec = codec or zoo.load(model or "speech/default", **common)
+            return _read(Reader(file), options, codec)
+    codec = codec or zoo.load(
+        options.model or KINDS["speech"].model,
+        options.device,
+        checkpoint=options.checkpoint,
+    )
     _require_codebooks(codec)
+    asked = SpeechEncode(quality=options.quality, channels=options.channels)
     with tempfile.TemporaryFile() as plc:
-        api_speech.encode(
-            input, plc, quality=quality, channels=channels, codec=codec, **common
-        )
+        encode_speech(input, plc, asked, codec=codec)
         plc.seek(0)
-        return _read(Reader(plc), codec, common)
+        return _read(Reader(plc), options, codec)
 
 
 def write_plc(tokens: Tokens, file: BinaryIO, codec: Any) -> None:
@@ -159,28 +128,29 @@ def write_plc(tokens: Tokens, file: BinaryIO, codec: Any) -> None:
                 tokens.codes[:, : chosen[-1], part].astype(np.int64)
             )
             writer.add(pack_chunk(chosen[-1], codec.encode_tokens(codes)))
-        coded_rate = 0 if tokens.coded_rate == tokens.rate else tokens.coded_rate
-        count = len(tokens.codes)
-        geometry = SpeechGeometry(
+        quality = mean_quality(chosen, codec.levels)
+        writer.finish(file, _header(tokens, quality))
+
+
+def _header(tokens: Tokens, quality: float) -> Header:
+    """The header of the .plc file that holds the tokens."""
+    channels = len(tokens.codes)
+    source = tokens.source_channels
+    return Header(
+        model=tokens.model,
+        digest=_digest(tokens),
+        kind="speech",
+        geometry=SpeechGeometry(
             rate=tokens.rate,
             samples=tokens.samples,
             span=tokens.span,
-            channels=count,
+            channels=channels,
             sample=tokens.sample,
-            coded_rate=coded_rate,
-            source_channels=0
-            if tokens.source_channels == count
-            else tokens.source_channels,
-        )
-        quality = round(100 * mean_quality(chosen, codec.levels))
-        header = Header(
-            model=tokens.model,
-            digest=bytes.fromhex(tokens.digest),
-            kind="speech",
-            geometry=geometry,
-            params=quality.to_bytes(2, "little"),
-        )
-        writer.finish(file, header)
+            coded_rate=0 if tokens.coded_rate == tokens.rate else tokens.coded_rate,
+            source_channels=0 if source == channels else source,
+        ),
+        params=stored_quality(quality),
+    )
 
 
 def _holds_tokens(input: Source) -> bool:
@@ -191,12 +161,10 @@ def _holds_tokens(input: Source) -> bool:
 
 
 def _write_back(
-    tokens: Tokens, target: Target, suffix: str, force: bool, common: dict[str, Any]
+    tokens: Tokens, target: Target, suffix: str, options: TokenOptions, codec: Any
 ) -> None:
     """Tokens to .plc, or on to sound."""
-    codec = codec_of(
-        *(tokens.model, _digest(tokens), "speech", common.pop("codec")), **common
-    )
+    codec = codec_of(_header(tokens, 0.0), options, codec)
     _require_codebooks(codec)
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.hop:
         raise ModelError(
@@ -204,15 +172,14 @@ def _write_back(
             f"samples, '{codec.name}' has {list(codec.sizes)} every {codec.hop}"
         )
     if suffix == ".plc":
-        with writing(target, force) as file:
+        with writing(target, options.force) as file:
             write_plc(tokens, file, codec)
         return
     with tempfile.TemporaryFile() as plc:
         write_plc(tokens, plc, codec)
         plc.seek(0)
-        api_speech_decode.decode(
-            Reader(plc), plc, target, force=force, codec=codec, **common
-        )
+        asked = SpeechDecode(force=options.force)
+        decode_speech(Reader(plc), plc, target, asked, codec=codec)
 
 
 def _require_codebooks(codec: Any) -> None:
@@ -234,14 +201,18 @@ def _digest(tokens: Tokens) -> bytes:
     return digest
 
 
-def _read(reader: Reader, codec: Any, common: dict[str, Any]) -> Tokens:
+def _read(reader: Reader, options: TokenOptions, codec: Any) -> Tokens:
     """Tokens of an opened .plc file, chunk by chunk."""
-    header, geometry = reader.header, reader.header.geometry
-    codec = codec_of(header.model, header.digest, "speech", codec, **common)
+    header, geometry = reader.header, geometry_of(reader)
+    codec = codec_of(header, options, codec)
     _require_codebooks(codec)
     # Checks the rate and the span on the way.
-    frames = api_speech_decode.chunk_decoder(codec, reader).frames
-    parts = list(_chunks(reader, codec, frames, geometry.span // codec.hop))
+    frames = chunk_decoder(codec, reader).frames
+    span = geometry.span // codec.hop
+    parts = [
+        _chunk(reader, codec, k, min(span, frames - k * span))
+        for k in range(reader.n_chunks)
+    ]
     most = max(part.shape[1] for part in parts)
     pad = ((0, 0), (0, most), (0, 0))
     codes = [np.pad(p, pad, constant_values=-1)[:, :most] for p in parts]
@@ -260,14 +231,11 @@ def _read(reader: Reader, codec: Any, common: dict[str, Any]) -> Tokens:
     )
 
 
-def _chunks(reader: Reader, codec: Any, frames: int, span: int) -> Iterator[np.ndarray]:
-    """Codes (channels, levels, frames) of each chunk."""
-    for k in range(reader.n_chunks):
-        channels = reader.header.geometry.channels
-        levels, streams = unpack_chunk(reader.chunk(k), channels)
-        if not 1 <= levels <= codec.levels:
-            raise BitstreamError(
-                f"chunk {k} has {levels} levels; expected 1 to {codec.levels}"
-            )
-        count = min(span, frames - k * span)
-        yield codec.decode_tokens(streams, levels, count).cpu().numpy()
+def _chunk(reader: Reader, codec: Any, k: int, frames: int) -> np.ndarray:
+    """Codes (channels, levels, frames) of chunk k."""
+    levels, streams = unpack_chunk(reader.chunk(k), geometry_of(reader).channels)
+    if not 1 <= levels <= codec.levels:
+        raise BitstreamError(
+            f"chunk {k} has {levels} levels; expected 1 to {codec.levels}"
+        )
+    return codec.decode_tokens(streams, levels, frames).cpu().numpy()

@@ -90,7 +90,7 @@ def write_tokens(file: BinaryIO, tokens: Tokens, *, plain: bool = False) -> None
     if plain:
         np.save(file, tokens.codes, allow_pickle=False)
         return
-    extra = {"frame_rate": tokens.frame_rate, "version": VERSION}
+    extra: dict[str, Any] = {"frame_rate": tokens.frame_rate, "version": VERSION}
     np.savez_compressed(file, **asdict(tokens), **extra)
 
 

@@ -7,8 +7,8 @@ import io
 
 import pytest
 
-from polycodec.codecs.files import spool
-from polycodec.codecs.files.ends import seekable
+from polycodec.codecs.files import sources
+from polycodec.codecs.files.sources import seekable
 from polycodec.errors import InputError
 
 
@@ -33,10 +33,10 @@ def test_every_length_is_copied_whole(size) -> None:
 
 
 def test_what_was_read_already_comes_first() -> None:
-    assert spool.spooled(Pipe(b"rest"), b"first ").read() == b"first rest"
+    assert sources.spooled(Pipe(b"rest"), b"first ").read() == b"first rest"
 
 
 def test_a_pipe_without_end_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(spool, "MAX_PIPE", 3 << 20)
+    monkeypatch.setattr(sources, "MAX_PIPE", 3 << 20)
     with pytest.raises(InputError, match="longer than 3145728 bytes"):
-        spool.spooled(Pipe(bytes(5 << 20)))
+        sources.spooled(Pipe(bytes(5 << 20)))

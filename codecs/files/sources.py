@@ -1,17 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pipe that can be read twice: in memory while it is short, else on disk."""
+"""Where bytes come from: a path, an open file, or a pipe that is copied.
+
+with opened("photo.plc") as file: ...     a path or what is open already
+seekable(sys.stdin.buffer)                a pipe that can be read twice
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import tempfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from polycodec.errors import InputError
 
+Source = str | os.PathLike[str] | BinaryIO
 MAX_PIPE = 1 << 36  # bytes taken from a source that cannot seek
 _MEMORY = 8 << 20  # bytes kept in memory
 _PIECE = 1 << 20  # bytes copied at a time
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[BinaryIO]:
+    """A path opened for reading, or a stream as it is."""
+    if not isinstance(source, (str, os.PathLike)):
+        yield source
+        return
+    try:
+        file = open(source, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(
+            f"cannot read {os.fspath(source)}; {error.strerror}"
+        ) from error
+    with file:
+        yield file
+
+
+def seekable(source: Source) -> Source:
+    """The source, or a temporary copy where it cannot be read twice (a pipe)."""
+    if not isinstance(source, (str, os.PathLike)):
+        return source if source.seekable() else spooled(source)
+    if not os.path.exists(source) or os.path.isfile(source) or os.path.isdir(source):
+        return source
+    with opened(source) as pipe:
+        return spooled(pipe)
+
+
+def name_of(source: Source) -> str:
+    """What to call a source or target in messages and results; "-" is a stream."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "-"
 
 
 def spooled(pipe: BinaryIO, start: bytes = b"") -> BinaryIO:

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files out; `api.py` calls this for ``.plc`` files that hold an image.
+
+    photo.plc ─ header ─ weights by name and digest ─ tiles ─ photo.png
+
+A region is made from the tiles it needs, and is equal to that part of the whole.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from polycodec.codecs.files.container.file import ImageGeometry, Reader
+from polycodec.codecs.files.ends import Progress, Target, codec_of, target_of
+from polycodec.codecs.files.image import chunks as tiles
+from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
+from polycodec.codecs.files.image.picture import Picture
+from polycodec.codecs.files.image.write import write_image
+from polycodec.codecs.files.options import ImageDecode
+from polycodec.codecs.files.rate import quality_of
+from polycodec.codecs.files.results import ImageDecoded
+from polycodec.codecs.files.sources import Source, name_of
+from polycodec.errors import BitstreamError, InputError, UsageError
+
+
+def decode(
+    reader: Reader,
+    input: Source,
+    output: Target | None,
+    options: ImageDecode,
+    *,
+    codec: Any = None,
+    progress: Progress | None = None,
+) -> ImageDecoded:
+    """Decode an opened image file; see `api.decode`."""
+    started = time.perf_counter()
+    target = target_of(input, output, ".png", options.force)
+    picture, notes = read_plc(reader, options, codec=codec, progress=progress)
+    read = reader.bytes_read
+    suffix = None if isinstance(target, (str, os.PathLike)) else ".png"
+    notes += write_image(picture, target, suffix=suffix, force=options.force)
+    return ImageDecoded(
+        input=name_of(input),
+        output=name_of(target),
+        model=reader.header.model,
+        bytes=read,
+        seconds=time.perf_counter() - started,
+        width=picture.width,
+        height=picture.height,
+        notes=notes,
+    )
+
+
+def read_plc(
+    reader: Reader,
+    options: ImageDecode | None = None,
+    *,
+    codec: Any = None,
+    progress: Progress | None = None,
+) -> tuple[Picture, list[str]]:
+    """Decode an opened image file to a Picture, and say what was left out."""
+    options = options or ImageDecode()
+    header, geometry = reader.header, reader.header.geometry
+    if not isinstance(geometry, ImageGeometry):
+        raise InputError(f"the file holds {header.kind}; expected an image")
+    grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
+    span = _region(options.region, geometry)
+    quality = quality_of(header.params)
+    codec = codec_of(header, options, codec)
+    decoder = tiles.TileDecoder(codec, grid, quality, reader.chunk)
+    peak = (1 << geometry.depth) - 1
+    channels = 1 if geometry.colour == "gray" else 3
+    pixels = decoder.render(span, peak, channels, progress)
+    alpha = header.record("alpha")
+    picture = Picture(
+        pixels=pixels,
+        depth=geometry.depth,
+        alpha=None if alpha is None else _alpha(alpha, geometry, codec)[span.slices],
+        icc=header.record("icc"),
+        exif=header.record("exif"),
+        xmp=header.record("xmp"),
+        format="plc",
+    )
+    return picture, list(reader.warnings)
+
+
+def _alpha(data: bytes, geometry: ImageGeometry, codec: Any) -> np.ndarray:
+    """The whole alpha plane (height, width), uint8 or uint16."""
+    if data[:1] != bytes([CODED_ALPHA]):
+        return decode_alpha(data, geometry.width, geometry.height)
+    peak = 65535 if data[1:2] == b"\1" else 255
+    expected = codec.size_of(data[2:])
+    if expected != (geometry.height, geometry.width):
+        raise BitstreamError(
+            f"the alpha plane is {expected}; expected "
+            f"{(geometry.height, geometry.width)} rows and columns"
+        )
+    return tiles.to_pixels(codec.decompress([data[2:]]), peak, 1)[..., 0]
+
+
+def _region(
+    region: tuple[int, int, int, int] | None, geometry: ImageGeometry
+) -> tiles.Span:
+    if region is None:
+        return tiles.Span(0, 0, geometry.height, geometry.width)
+    x, y, w, h = region
+    fits = x >= 0 and y >= 0 and w > 0 and h > 0
+    if not fits or x + w > geometry.width or y + h > geometry.height:
+        raise UsageError(
+            f"region {x},{y},{w},{h} does not lie in the image; expected X,Y,W,H "
+            f"inside {geometry.width}x{geometry.height}"
+        )
+    return tiles.Span(y, x, y + h, x + w)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be asked of encoding and decoding, once for each kind and direction.
+
+    Options ─┬─ EncodeOptions ─┬─ ImageEncode      a field is an option of
+             │                 └─ SpeechEncode     `polycodec.encode` and `decode`,
+             ├─ ImageDecode                        of the command line, and of the
+             ├─ SpeechDecode                       refusal "tile is for images"
+             └─ TokenOptions
+
+An object of these classes is valid: what cannot be is refused when it is made, before
+anything heavy is loaded. Light on purpose: ``polycodec --help`` imports this.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from polycodec.errors import UsageError
+
+
+def option(
+    default: Any,
+    help: str,
+    form: str | None = None,
+    *,
+    short: str | None = None,
+    rate: bool = False,
+    least: float | None = None,
+    most: float = math.inf,
+    one_of: tuple[str, ...] = (),
+) -> Any:
+    """Declare a field. ``form``: how its value is written; ``rate``: it sets the rate.
+
+    Numbers lie between ``least`` and ``most``; a text is ``one_of`` those named.
+    """
+    metadata: dict[str, Any] = {"help": help, "short": short, "rate": rate}
+    metadata["form"] = form or "|".join(one_of) or None
+    metadata |= {"least": least, "most": most, "one_of": one_of}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command that runs a codec is asked."""
+
+    device: str = option("auto", "Where the networks run.", "auto|cpu|cuda")
+    checkpoint: str | Path | None = option(  # noqa: RUF009
+        None, "Weights of an exported run.", "RUN"
+    )
+    force: bool = option(False, "Replace existing files.")
+
+    def __post_init__(self) -> None:
+        check({f.name: f for f in fields(self)}, vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(Options):
+    """What is asked of encoding any kind of signal."""
+
+    model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
+    quality: float | None = option(
+        *(None, "50 unless told.", "0..100"), short="-q", rate=True, least=0, most=100
+    )
+    target_bpp: float | None = option(
+        *(None, "At most F bits per pixel, of speech per second.", "F"),
+        rate=True,
+        least=0,
+    )
+    target_size: int | None = option(
+        None, "At most that many bytes a file.", "50kB", rate=True, least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEncode(EncodeOptions):
+    """What is asked of encoding an image."""
+
+    min_psnr: float | None = option(
+        None, "Smallest file of at least DB.", "DB", rate=True, least=0
+    )
+    effort: int = option(0, "Steps of fitting the latents to this image.", "N", least=0)
+    tile: int | None = option(None, "Side of tiles in pixels, 0: none.", "N")
+    alpha: str = option(
+        "lossless", "How transparency is coded.", one_of=("lossless", "codec")
+    )
+    psnr: bool = option(False, "Decode too, and report the PSNR.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechEncode(EncodeOptions):
+    """What is asked of encoding speech."""
+
+    target_kbps: float | None = option(
+        None, "Speech: at most F kilobits a second.", "F", rate=True, least=0
+    )
+    channels: str = option(
+        "mix", "Speech: one channel, or each.", one_of=("mix", "keep")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDecode(Options):
+    """What is asked of decoding an image; ``region``: x, y, width, height."""
+
+    region: tuple[int, int, int, int] | None = option(
+        None, "Decode this part only, in pixels.", "X,Y,W,H"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechDecode(Options):
+    """What is asked of decoding speech; ``seconds``: from, to (None: the end)."""
+
+    seconds: tuple[float, float | None] | None = option(
+        None, "Speech: decode this part only.", "A:B"
+    )
+    salvage: bool = option(False, "Damaged speech: silence where it is damaged.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenOptions(Options):
+    """What is asked of turning speech into tokens."""
+
+    model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
+    quality: float = option(
+        100.0, "Levels; all: 100.", "0..100", short="-q", least=0, most=100
+    )
+    channels: str = option(
+        "mix", "Speech: one channel, or each.", one_of=("mix", "keep")
+    )
+
+
+def merged(classes: Iterable[type[Options]]) -> dict[str, Field[Any]]:
+    """Return every option of several classes by name, each once."""
+    return {f.name: f for cls in classes for f in fields(cls)}
+
+
+def check(known: Mapping[str, Field[Any]], given: Mapping[str, Any]) -> None:
+    """Refuse values that cannot be, and two that set the rate; UsageError."""
+    for name, value in given.items():
+        about, shown = known[name].metadata, name.replace("_", "-")
+        if value is None:
+            continue
+        if name == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            raise UsageError(f"'{value}' is no device; expected auto, cpu or cuda")
+        if about["one_of"] and value not in about["one_of"]:
+            choices = " or ".join(about["one_of"])
+            raise UsageError(f"{shown} is '{value}'; expected {choices}")
+        least, most = about["least"], about["most"]
+        if least is not None and not (least <= value <= most and math.isfinite(value)):
+            wanted = f"from {least} to {most}" if most < math.inf else "of at least 0"
+            raise UsageError(f"{shown} is {value:g}; expected a number {wanted}")
+    rates = [n for n, v in given.items() if known[n].metadata["rate"] and v is not None]
+    if len(rates) > 1:
+        shown = " and ".join(name.replace("_", "-") for name in rates)
+        raise UsageError(f"{shown} exclude each other; each sets the rate; give one")
+
+
+def choose(
+    classes: Mapping[str, type[Options]], kind: str, given: Mapping[str, Any]
+) -> Any:
+    """Make the options of ``kind``; ``classes``: words for a kind -> its options.
+
+    UsageError for what is an option of other kinds only (unless it is the default), and
+    for what is none at all, naming the nearest.
+    """
+    own, known = merged([classes[kind]]), merged(classes.values())
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
+            raise UsageError(f"no option is called '{name}'; nearest: {near[0]}")
+        if name not in own and value != known[name].default:
+            others = [k for k, cls in classes.items() if name in merged([cls])]
+            raise UsageError(
+                f"{name.replace('_', '-')} is for {' and '.join(others)}, found "
+                f"{kind}; leave it out"
+            )
+    return classes[kind](**{n: v for n, v in given.items() if n in own})
+
+
+def parameters(classes: Iterable[type[Options]]) -> dict[str, inspect.Parameter]:
+    """Return the options of several classes as keyword parameters, with their types."""
+    result: dict[str, inspect.Parameter] = {}
+    for cls in classes:
+        types = typing.get_type_hints(cls)
+        for f in fields(cls):
+            result[f.name] = inspect.Parameter(
+                f.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=f.default,
+                annotation=types[f.name],
+            )
+    return result
+
+
+F = typing.TypeVar("F", bound=Callable[..., Any])
+
+
+def documented(classes: Iterable[type[Options]]) -> Callable[[F], F]:
+    """Show ``**options`` of a function in its signature and its docstring."""
+    classes = list(classes)
+
+    def add(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *parameters(classes).values()]
+        )
+        lines = [
+            f"    {f.name:12}{f.metadata['help']}" for f in merged(classes).values()
+        ]
+        text = inspect.cleandoc(function.__doc__ or "")
+        function.__doc__ = "\n".join([text, "", "Options:", *lines])
+        return function
+
+    return add

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an encoding or decoding says of itself, once for each kind and direction.
+
+    result.line()       photo.png -> photo.plc  45.2 kB  0.912 bpp  q 50  0.8 s
+    result.as_dict()    the same for programs, fit for JSON
+    result.notes        what was not kept, a line each
+
+``bytes`` is the size of the file that was made, or what was read of one; ``seconds``
+the time it took.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Result:
+    """What all results say; ``input`` and ``output``: paths, "-" for a stream."""
+
+    input: str
+    output: str
+    model: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, which knows no infinity; without those not asked."""
+        return {k: _plain(v) for k, v in vars(self).items() if v is not None}
+
+    def _line(self, *parts: str) -> str:
+        seconds: float = vars(self)["seconds"]
+        arrow = f"{self.input} -> {self.output}"
+        return "  ".join([arrow, *filter(None, parts), f"{seconds:.1f} s"])
+
+
+@dataclass
+class ImageEncoded(Result):
+    """``bpp``, bits a pixel, counts every byte of the file.
+
+    ``estimated_bpp``: what the entropy model's tables say of the same latents;
+    ``psnr`` in dB, infinite for equal samples, None when it was not asked for.
+    """
+
+    bytes: int
+    bpp: float
+    estimated_bpp: float
+    seconds: float
+    quality: float
+    psnr: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        psnr = "" if self.psnr is None else f"PSNR {self.psnr:.2f} dB"
+        rate = f"{self.bpp:.3f} bpp", f"q {self.quality:g}"
+        return self._line(readable(self.bytes), *rate, psnr)
+
+
+@dataclass
+class ImageDecoded(Result):
+    """``width`` and ``height`` of what was decoded, in pixels."""
+
+    bytes: int
+    seconds: float
+    width: int
+    height: int
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        return self._line(f"{self.width}x{self.height}")
+
+
+@dataclass
+class SpeechEncoded(Result):
+    """``kbps``, kilobits a second, counts every byte of the file.
+
+    ``estimated_kbps``: what the entropy model's tables say of the same codes;
+    ``duration`` in seconds; ``rate`` in Hz of the source; ``channels`` coded.
+    """
+
+    bytes: int
+    kbps: float
+    estimated_kbps: float
+    seconds: float
+    quality: float
+    duration: float
+    rate: int
+    channels: int
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        rate = f"{self.kbps:.3f} kbps", f"q {self.quality:g}"
+        return self._line(readable(self.bytes), *rate)
+
+
+@dataclass
+class SpeechDecoded(Result):
+    """``damaged``: (from, to) in seconds of what ``salvage`` replaced by silence."""
+
+    bytes: int
+    seconds: float
+    duration: float
+    rate: int
+    channels: int
+    damaged: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        return self._line(f"{self.duration:.2f} s of {self.rate} Hz")
+
+
+@dataclass
+class TokenResult(Result):
+    """``levels`` of the codes; ``duration`` of the speech in seconds."""
+
+    digest: str
+    channels: int
+    levels: int
+    frames: int
+    frame_rate: float
+    duration: float
+    seconds: float
+
+    def line(self) -> str:
+        """One line for people."""
+        return self._line(
+            f"{self.channels} x {self.levels} x {self.frames} tokens, "
+            f"{self.frame_rate:g} frames a second of {self.model} {self.digest}"
+        )
+
+
+Encoded = ImageEncoded | SpeechEncoded
+Decoded = ImageDecoded | SpeechDecoded
+
+
+def readable(size: int) -> str:
+    """Write bytes for people: 812 B, 45.2 kB, 1.50 MB (powers of ten)."""
+    if size < 1000:
+        return f"{size} B"
+    power = min(int(math.log10(size)) // 3, 3)
+    value = size / 1000**power
+    return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {'kMG'[power - 1]}B"
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

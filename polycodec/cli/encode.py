@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command encode: images and speech into .plc files.
+
+    polycodec encode photo.png -q 60           ->  photo.plc
+    polycodec encode talk.flac --target-kbps 3 ->  talk.plc
+    polycodec encode photos/ -o packed         ->  the tree of photos/, in packed/
+    cat photo.png | polycodec encode - > photo.plc
+
+torch is loaded when the first file is really coded, not before: a wrong path or a
+wrong option is answered at once.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from polycodec.cli import batch
+from polycodec.cli.options import AsJson, Inputs, Output, flags, values_of
+from polycodec.cli.paths import Job, plan
+from polycodec.codecs.files.kinds import KINDS, kind_of
+from polycodec.errors import ModelError, UsageError
+from polycodec.progress import Tick
+
+_CLASSES = [kind.encode for kind in KINDS.values()]
+
+
+@flags(*_CLASSES)
+def encode(
+    inputs: Inputs, output: Output = None, as_json: AsJson = False, **options: Any
+) -> None:
+    """Code images and speech into .plc files."""
+    given = values_of(options, *_CLASSES)
+    suffixes = [suffix for kind in KINDS.values() for suffix in kind.suffixes]
+    jobs = plan(inputs, output, suffix=".plc", accept=suffixes)
+
+    @functools.cache
+    def codec(name: str) -> Any:
+        from polycodec.codecs import zoo
+
+        checkpoint = options["checkpoint"]
+        return zoo.load(name, options["device"], checkpoint=checkpoint)
+
+    def call(job: Job, source: batch.Ends, target: batch.Ends, tick: Tick) -> Any:
+        from polycodec.codecs.files import api
+
+        loaded = None
+        if len(jobs) > 1:  # one codec serves all files of a kind
+            loaded = codec(options["model"] or KINDS[kind_of(job.input)].model)
+        return api.encode(source, target, codec=loaded, progress=tick, **given)
+
+    batch.convert(
+        jobs,
+        call,
+        as_json=as_json,
+        verb="encoding",
+        force=options["force"],
+        fatal=(UsageError, ModelError),
+    )

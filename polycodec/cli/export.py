@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command export: a codec of a training run, in its folder or for this user.
+
+polycodec export runs/mine --install image/mine
+polycodec encode photo.png -m image/mine        its files decode by that name
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polycodec.cli.options import AsJson, Force
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A training run's folder.")],
+    out: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="DIR", help="RUN itself unless told."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What its card calls it.")
+    ] = None,
+    install: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[NAME]", help="Keep it for this user: -m NAME, decoding by name."
+        ),
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a codec of a checkpoint: freeze tables, certify, check."""
+    from polycodec.codecs import zoo
+
+    name = name or install or None
+    if name and install is not None:
+        zoo.check_name(name)  # now, not after the long work
+    from polycodec.train.export import WEIGHTS
+    from polycodec.train.export import export as run_export
+
+    say = partial(print, file=sys.stderr, flush=True)
+    card = run_export(run, out, name=name, progress=say)
+    weights = Path(out or run) / WEIGHTS
+    if install is not None:
+        weights = zoo.install(weights, force=force)
+    if as_json:
+        print(json.dumps(card))
+    else:
+        print(f"{run} -> {weights}  digest {card['digest'][:8]}")
+
+
+def optional_name(args: list[str]) -> list[str]:
+    """Give ``--install`` an empty value where it stands alone: the parser wants one."""
+    result = list(args)
+    for k in [k for k, arg in enumerate(args) if arg == "--install"]:
+        follower = args[k + 1 : k + 2]
+        if not follower or follower[0].startswith("-"):
+            result[k] = "--install="
+    return result

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of this user and parts from outside, as the command line shows them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("torch")
+
+from polycodec.cli.export import optional_name
+from polycodec.codecs import zoo
+from polycodec.errors import InputError, ModelError
+
+
+@pytest.fixture
+def run(tmp_path, tiny_checkpoint, monkeypatch) -> pathlib.Path:
+    """An exported run in a folder, and a user without installed models."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(tiny_checkpoint, folder / "codec.safetensors")
+    card = {"name": "image/mine", "modality": "image", "parameters": 5}
+    (folder / "codec.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_an_installed_model_codes_and_decodes_by_its_name(cli, photo, run, tmp_path):
+    path = zoo.install(run)
+    assert path == tmp_path / "data" / "polycodec" / "models" / path.name
+    assert zoo.models()[-1]["name"] == "image/mine"
+    assert cli("encode", photo, "-m", "image/mine")[0] == 0
+    code, _, err = cli("decode", "photo.plc", "-o", "back.png")
+    assert (code, err) == (0, "")
+    code, out, _ = cli("info", "photo.plc", "--json")
+    assert json.loads(out)["model"] == "image/mine"
+    code, _, err = cli("encode", photo, "-m", "image/mina", "--force")
+    assert code == 5 and "image/mine" in err
+
+
+def test_names_that_cannot_be_installed(run):
+    for name, word in (
+        ("image/default", "ships with the package"),
+        ("mine", "a kind of signal and a name"),
+        ("image/../up", "a kind of signal and a name"),
+        ("Image/Mine", "a kind of signal and a name"),
+    ):
+        (run / "codec.json").write_text(json.dumps({"name": name}))
+        with pytest.raises(ModelError, match=word):
+            zoo.install(run)
+    assert not zoo.installed().exists()
+
+
+def test_an_installed_model_is_replaced_only_by_force(run):
+    path = zoo.install(run)
+    with pytest.raises(InputError, match="--force"):
+        zoo.install(run)
+    (run / "codec.safetensors").write_bytes(b"other")
+    assert zoo.install(run, force=True) == path and path.read_bytes() == b"other"
+
+
+def test_runs_are_listed_where_they_are_named(cli, run):
+    shipped = json.loads(cli("models", "--json")[1])
+    code, out, _ = cli("models", run, "--json")
+    listed = json.loads(out)
+    assert code == 0 and listed[:-1] == shipped and listed[-1]["name"] == "image/mine"
+    assert "image/mine" in cli("models", run)[1]
+    code, _, err = cli("models", run.parent)
+    assert code == 5 and "export" in err
+
+
+def test_install_may_stand_without_a_name():
+    assert optional_name(["export", "r", "--install"]) == ["export", "r", "--install="]
+    with_name = ["export", "r", "--install", "image/mine", "--json"]
+    assert optional_name(with_name) == with_name
+    alone = optional_name(["export", "r", "--install", "--json"])
+    assert alone == ["export", "r", "--install=", "--json"]
+
+
+PART = """
+from polycodec.registry import register
+
+@register("signal/dust")
+class Dust:
+    def __init__(self, *, grains: int, colour: str = "gray") -> None:
+        pass
+"""
+
+
+def test_parts_are_listed_with_options_and_where_they_come_from(process, tmp_path):
+    (tmp_path / "dust.py").write_text(PART)
+    script = (
+        "import os\n"
+        "os.environ['POLYCODEC_PARTS'] = 'dust.py'\n"
+        "from polycodec.cli.main import main\n"
+        "main(['parts', '--json'])\n"
+    )
+    done = process(python=("-c", script))
+    assert done.returncode == 0, done.stderr.decode()
+    found = {part["name"]: part for part in json.loads(done.stdout)}
+    from polycodec import registry
+
+    assert set(found) >= {n for k in registry.KINDS for n in registry.names(f"{k}/*")}
+    assert found["signal/dust"] == {
+        "name": "signal/dust",
+        "from": "dust.py",
+        "options": [
+            {"name": "grains", "type": "int", "default": None, "required": True},
+            {"name": "colour", "type": "str", "default": "gray", "required": False},
+        ],
+    }
+    assert found["transform/residual"]["from"] == "the package"
+
+
+def test_parts_of_one_kind_for_people(cli):
+    code, out, _ = cli("parts", "transform")
+    lines = out.splitlines()
+    assert code == 0 and "transform/residual  the package" in lines
+    assert not [x for x in lines if "/" in x.split("  ")[0] and "transform/" not in x]
+    code, _, err = cli("parts", "transfrom")
+    assert code == 5 and "transform" in err
