@@ -62,10 +62,11 @@ ls -l
 
 say "tests that need no checkout"
 cp -r "$work/source/tests" .
-# These five read the checkout itself: sources, documents, Makefile.
-rm tests/contracts/test_{docs,house,imports,readme,walkthrough}.py
+# These read the checkout itself: sources, documents, Makefile.
+rm tests/contracts/test_{docs,house,imports,readme,walkthrough}.py tests/cuda/test_neon.py
 printf '[pytest]\naddopts = --import-mode=importlib -q\npythonpath = tests\n' >pytest.ini
-python -m pytest -p no:cacheprovider tests
+python -m pytest -p no:cacheprovider tests \
+  --deselect tests/files/test_container.py::test_format_md_shows_the_tables_and_the_golden_file
 
 say "the same wheel with other Pythons, NumPy beside it"
 for other in python3.10 python3.11 python3.12 python3.13; do
