@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from polycodec.errors import UnknownNameError
 from polycodec.eval.datasets import Datasets, Item
-from polycodec.eval.measure import Row, Trip
+from polycodec.eval.measure import Row
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.subjects import OwnCodec, Subject
 
@@ -50,6 +50,7 @@ class Kind(ABC):
     rate: str  # the option that asks for rates, and our codecs' control for them
     options: tuple[str, ...]  # of EvalOptions, those that not every kind has
     row: type[Row]
+    result: type[Evaluation]
     fixed_rules: Mapping[str, Any] = {}  # of measures that every row has
 
     def anchor(self, name: str) -> Any:
@@ -63,20 +64,8 @@ class Kind(ABC):
         return {}, {}
 
     @abstractmethod
-    def judge(
-        self, trip: Trip, file: str, key: str, names: Sequence[str], known: Any
-    ) -> Row:
-        """Take the measures ``names`` of a trip; ``known``: an earlier row of it."""
-
-    @abstractmethod
     def published(self, run: Run) -> list[Any]:
         """Read what others published; refuse options that contradict each other."""
-
-    @abstractmethod
-    def conclude(
-        self, run: Run, rows: list[Any], published: list[Any], about: dict[str, Any]
-    ) -> Evaluation:
-        """Turn measured rows into the result; ``about``: what every kind says."""
 
     @abstractmethod
     def report(self, run: Run, result: Any) -> Report:

@@ -45,6 +45,13 @@ class Row(ABC):
     encode_seconds: float
     decode_seconds: float
 
+    @classmethod
+    @abstractmethod
+    def of(
+        cls, trip: Trip, file: str, key: str, names: Sequence[str], known: Any
+    ) -> Row:
+        """Take the measures ``names`` of a trip; ``known``: an earlier row of it."""
+
     @abstractmethod
     def named(self, file: str) -> Row:
         """Return the same row of a file by another name."""
@@ -192,7 +199,7 @@ def measure_all(run: Run) -> list[Any]:
                     if row is None or lacks:
                         with naming(subject, setting, item.name):
                             trip = Trip.of(subject, signal, setting)
-                            row = kind.judge(trip, item.name, key, lacks, row)
+                            row = kind.row.of(trip, item.name, key, lacks, row)
                     if log.rows.get(key) != row:
                         log.add(row)
                     # The same signal may have another name in this data set.

@@ -12,10 +12,13 @@ import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polycodec.eval import text
 from polycodec.eval.curves import Curve
+
+if TYPE_CHECKING:
+    from polycodec.eval.kind import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,13 @@ class Evaluation(ABC):
         """Find a curve by name."""
         every = [c for c in (*self.curves, *self.published) if isinstance(c, Curve)]
         return next(curve for curve in every if curve.name == name)
+
+    @classmethod
+    @abstractmethod
+    def of(
+        cls, run: Run, rows: list[Any], published: list[Any], about: dict[str, Any]
+    ) -> Evaluation:
+        """Turn measured rows into a result; ``about``: what every kind says."""
 
     @abstractmethod
     def title(self) -> str:

@@ -54,7 +54,7 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
     )
     published = kind.published(run)
     rows = measure_all(run)
-    result = kind.conclude(run, rows, published, _about(run, rows))
+    result = kind.result.of(run, rows, published, _about(run, rows))
     result.write()
     if chosen.report:
         kind.report(run, result).write()

@@ -16,7 +16,7 @@ import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -47,47 +47,39 @@ class Decoded:
     seconds: float
 
 
-class Subject(Protocol):
-    """The interface of everything that can be measured."""
+class Subject(ABC):
+    """Everything that can be measured."""
 
-    @property
-    def name(self) -> str:
-        """What identifies it in results and reports."""
-
-    @property
-    def label(self) -> str:
-        """How a person would call it."""
-
-    @property
-    def kind(self) -> str:
-        """``codec`` or ``anchor``."""
-
-    @property
-    def control(self) -> str:
-        """What a setting is: quality, ratio, target_bpp, kbps."""
-
-    @property
-    def settings(self) -> tuple[float, ...]:
-        """Those that are used when the caller states none."""
+    name: str  # identifies it in results and reports
+    label: str  # how a person would call it
+    kind: str  # "codec" or "anchor"
+    control: str  # what a setting is: quality, ratio, target_bpp, kbps
+    settings: tuple[float, ...]  # used when the caller states none
 
     def missing(self) -> str | None:
         """Say why it cannot run on this machine, or None if it can."""
+        return None
 
+    @abstractmethod
     def versions(self) -> dict[str, Any]:
-        """List what its bytes depend on: versions, options, weights."""
+        """Return what its bytes depend on: versions, options, weights."""
 
+    @abstractmethod
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Turn one signal into bytes."""
 
+    @abstractmethod
     def decompress(self, data: bytes) -> Decoded:
         """Turn bytes back into the signal."""
 
 
-class OwnCodec(ABC):
-    """A codec of ours under its name; a kind's subclass knows its files."""
+class OwnCodec(Subject):
+    """A codec of ours under its name, measured through the files it writes.
+
+    Wrong names fail when they run. A kind's subclass knows what goes into its files.
+    """
 
     kind = "codec"
-    settings: tuple[float, ...]  # a subclass has those used when none are given
 
     def __init__(
         self,
@@ -108,14 +100,6 @@ class OwnCodec(ABC):
             self.settings = tuple(settings)
         self._loaded: Any = None
 
-    @abstractmethod
-    def compress(self, signal: np.ndarray, setting: float) -> Coded:
-        """Write the signal into a real ``.plc`` file."""
-
-    @abstractmethod
-    def decompress(self, data: bytes) -> Decoded:
-        """Read a ``.plc`` file."""
-
     def _encode(self, source: Any, target: Any, setting: float) -> Any:
         """Write a real ``.plc`` file; returns what the package says of it."""
         from polycodec.codecs.files import api
@@ -128,10 +112,6 @@ class OwnCodec(ABC):
         from polycodec.codecs.files import api
 
         return api.decode(source, target, codec=self._codec())
-
-    def missing(self) -> str | None:
-        """Our own codecs are always there; wrong names fail when they run."""
-        return None
 
     def versions(self) -> dict[str, Any]:
         """Name the code and the weights, because either may change the bytes."""

@@ -36,7 +36,7 @@ from polycodec.eval.bench.clock import (
     peak_memory,
     until_calm,
 )
-from polycodec.eval.bench.subjects import Subject, own, peers
+from polycodec.eval.bench.subjects import Timed, own, peers
 
 SECONDS = 40.0  # for the codecs of a kind together; then rounds end
 WAYS = ("compress", "decompress")
@@ -94,7 +94,7 @@ class Clock:
 class Runner:
     """A codec at work on its signal, with its best times so far."""
 
-    def __init__(self, subject: Subject, x: Tensor, clock: Clock) -> None:
+    def __init__(self, subject: Timed, x: Tensor, clock: Clock) -> None:
         self.subject, self.x, self.clock = subject, x, clock
         self.seconds = dict.fromkeys(WAYS, math.inf)
         self.shares: dict[str, float] = {}
@@ -198,7 +198,7 @@ def bench(
 
 def _chosen(
     codecs: Sequence[str] | None, source: str | None, device: torch.device, q: float
-) -> list[Subject]:
+) -> list[Timed]:
     """The codecs that were named, or all that ship and can code ``source``."""
     wanted = None if source is None else kind_of(source)
     known = [c["name"] for c in zoo.models() if wanted in (None, c["modality"])]
@@ -213,7 +213,7 @@ def _chosen(
 
 
 def _warm(
-    subjects: list[Subject],
+    subjects: list[Timed],
     source: str | None,
     clock: Clock,
     skipped: dict[str, str],

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codecs as their benchmark sees them: ours, and CompressAI's if it is installed.
 
-    Subject   compress(x) -> data,  decompress(data) -> x_hat,  size(data) in bytes
+    Timed   compress(x) -> data,  decompress(data) -> x_hat,  size(data) in bytes
 
 CompressAI's have random weights: their time does not depend on training except through
 the number of bytes, which therefore says nothing.
@@ -26,7 +26,7 @@ _PEER_STRIDE = 64  # sides that CompressAI's models take are multiples of it
 
 
 @dataclass
-class Subject:
+class Timed:
     """A codec in the run. ``weights``: their digest, or what they are."""
 
     name: str
@@ -40,7 +40,7 @@ class Subject:
     watched: bool = True  # by a stopwatch on our range coder
 
 
-def own(name: str, device: torch.device, quality: float) -> Subject:
+def own(name: str, device: torch.device, quality: float) -> Timed:
     """One of our codecs, NAME or NAME@RUN; ModelError for one that is not there."""
     model, _, run = name.partition("@")
     codec = zoo.load(model, str(device), checkpoint=run or None)
@@ -50,7 +50,7 @@ def own(name: str, device: torch.device, quality: float) -> Subject:
         levels = codec.levels_of(quality)
         option, rate = {"levels": levels}, codec.rate
         setting = f"quality {quality:g}, level {levels} of {codec.levels}"
-    return Subject(
+    return Timed(
         name,
         codec.kind,
         codec.digest.hex(),
@@ -62,7 +62,7 @@ def own(name: str, device: torch.device, quality: float) -> Subject:
     )
 
 
-def peers(device: torch.device) -> list[Subject]:
+def peers(device: torch.device) -> list[Timed]:
     """Codecs of CompressAI's zoo, with random weights; none where it is not there."""
     try:
         from compressai import zoo as theirs
@@ -71,7 +71,7 @@ def peers(device: torch.device) -> list[Subject]:
     return [_peer(name, getattr(theirs, name), device) for name in _PEERS]
 
 
-def _peer(name: str, build: Callable[..., Any], device: torch.device) -> Subject:
+def _peer(name: str, build: Callable[..., Any], device: torch.device) -> Timed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(_PEER_QUALITY, pretrained=False).eval()
@@ -87,7 +87,7 @@ def _peer(name: str, build: Callable[..., Any], device: torch.device) -> Subject
         data, h, w = coded
         return model.decompress(**data)["x_hat"][..., :h, :w]
 
-    return Subject(
+    return Timed(
         f"CompressAI {name.replace('_', '-')}",
         "image",
         "random",

@@ -31,11 +31,11 @@ import numpy as np
 from PIL import Image, features
 
 from polycodec.errors import InputError
-from polycodec.eval.subjects import Coded, Decoded
+from polycodec.eval.subjects import Coded, Decoded, Subject
 
 
 @dataclass(frozen=True)
-class PillowAnchor:
+class PillowAnchor(Subject):
     """One image format of Pillow with fixed options and one free setting."""
 
     name: str

@@ -17,6 +17,7 @@ from polycodec.codecs.measures import image as measures
 from polycodec.errors import InputError, UnknownNameError
 from polycodec.eval.curves import Curve, by_setting
 from polycodec.eval.image.measure import ImageRow
+from polycodec.eval.subjects import Subject
 
 # A readable choice for a first look: a standard, an early and a recent codec.
 PUBLISHED = ("vtm", "bpg444", "compressai-mbt2018-mean-mse", "elic", "lalic")
@@ -54,8 +55,8 @@ class ImageCurve(Curve):
         return [rate for rate, _ in pairs], [value for _, value in pairs]
 
 
-def measured(name: str, label: str, kind: str, rows: Sequence[ImageRow]) -> ImageCurve:
-    """Average the rows of one codec into its curve.
+def measured(subject: Subject, rows: Sequence[ImageRow]) -> ImageCurve:
+    """Average the rows of one subject into its curve.
 
     MS-SSIM in dB is taken of the mean MS-SSIM, as published curves do.
     """
@@ -64,9 +65,9 @@ def measured(name: str, label: str, kind: str, rows: Sequence[ImageRow]) -> Imag
         key=lambda point: point.bpp,
     )
     return ImageCurve(
-        name=name,
-        label=label,
-        kind=kind,
+        name=subject.name,
+        label=subject.label,
+        kind=subject.kind,
         bpp=tuple(point.bpp for point in points),
         psnr=tuple(point.psnr for point in points),
         ms_ssim_db=tuple(measures.decibel(point.ms_ssim) for point in points),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from polycodec.errors import InputError
 from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".bmp")
-KODAK_URLS = ("https://r0k.us/graphics/kodak/kodak/{name}",)
+KODAK_URL = "https://r0k.us/graphics/kodak/kodak/{name}"
 # Far above the largest of the 24 files (823 kB): a longer answer is not one.
 KODAK_MAX_BYTES = 2_000_000
 KODAK_SHA256: dict[str, str] = {
@@ -146,24 +145,18 @@ def _check_kodak(folder: pathlib.Path) -> None:
 
 def _download(name: str, cache: pathlib.Path) -> None:
     """Fetch one Kodak file, check it, and only then give it its name."""
-    reasons = []
-    for pattern in KODAK_URLS:
-        url = pattern.format(name=name)
-        try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                data = answer.read(KODAK_MAX_BYTES)
-        except (urllib.error.URLError, OSError) as error:
-            reasons.append(f"{url}: {error}")
-            continue
-        if hashlib.sha256(data).hexdigest() != KODAK_SHA256[name]:
-            reasons.append(f"{url}: other bytes than expected")
-            continue
-        cache.mkdir(parents=True, exist_ok=True)
-        part = cache / f"{name}.{os.getpid()}.part"
-        part.write_bytes(data)
-        part.replace(cache / name)
-        return
-    raise _unreachable(cache, "; ".join(reasons))
+    url = KODAK_URL.format(name=name)
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            data = answer.read(KODAK_MAX_BYTES)
+    except OSError as error:  # URLError too
+        raise _unreachable(cache, f"{url}: {error}") from error
+    if hashlib.sha256(data).hexdigest() != KODAK_SHA256[name]:
+        raise _unreachable(cache, f"{url}: other bytes than expected")
+    cache.mkdir(parents=True, exist_ok=True)
+    part = cache / f"{name}.{os.getpid()}.part"
+    part.write_bytes(data)
+    part.replace(cache / name)
 
 
 def _unreachable(cache: pathlib.Path, reason: str) -> InputError:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polycodec.codecs.measures.image import RULES
 from polycodec.errors import UsageError
@@ -12,11 +11,10 @@ from polycodec.eval.datasets import find
 from polycodec.eval.image import curves
 from polycodec.eval.image.anchors import ANCHORS, DEFAULT_ANCHORS
 from polycodec.eval.image.datasets import IMAGES
-from polycodec.eval.image.measure import ImageRow, judge
-from polycodec.eval.image.result import ImageEvaluation, conclude
+from polycodec.eval.image.measure import ImageRow
+from polycodec.eval.image.result import ImageEvaluation
 from polycodec.eval.image.subjects import ImageCodec
 from polycodec.eval.kind import Kind, Run
-from polycodec.eval.measure import Trip
 
 if TYPE_CHECKING:
     from polycodec.eval.report import Report
@@ -31,14 +29,8 @@ class ImageKind(Kind):
     anchors, default_anchors = ANCHORS, DEFAULT_ANCHORS
     rate = "target_bpp"
     options = ("target_bpp", "reference", "published_ids", "show")
-    row = ImageRow
+    row, result = ImageRow, ImageEvaluation
     fixed_rules = {"metrics": RULES}  # noqa: RUF012
-
-    def judge(
-        self, trip: Trip, file: str, key: str, names: Sequence[str], known: Any
-    ) -> ImageRow:
-        """Compare the decoded image with its original."""
-        return judge(trip, file, key)
 
     def published(self, run: Run) -> list[curves.ImageCurve]:
         """Read published curves of this data set; none where only a part is measured.
@@ -69,12 +61,6 @@ class ImageKind(Kind):
                 "published curves"
             )
         return dashed
-
-    def conclude(
-        self, run: Run, rows: list[Any], published: list[Any], about: dict[str, Any]
-    ) -> ImageEvaluation:
-        """Turn rows into curves and comparisons."""
-        return conclude(run, rows, published, about)
 
     def report(self, run: Run, result: ImageEvaluation) -> Report:
         """Return the page with plots, crops and tables."""

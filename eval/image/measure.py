@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from polycodec.codecs.measures import image as measures
 from polycodec.eval.measure import Row, Trip
@@ -23,27 +25,29 @@ class ImageRow(Row):
     ms_ssim_db: float | None
     note: str | None  # why a value is missing
 
+    @classmethod
+    def of(
+        cls, trip: Trip, file: str, key: str, names: Sequence[str], known: Any
+    ) -> ImageRow:
+        """Compare (H, W, 3) uint8 with what was decoded."""
+        signal, estimate = trip.signal, trip.coded.estimated_bits
+        height, width = signal.shape[:2]
+        psnr = measures.psnr(signal, trip.decoded.signal)
+        ms_ssim, note = measures.ms_ssim(signal, trip.decoded.signal)
+        return cls(
+            key=key,
+            image=file,
+            width=width,
+            height=height,
+            bpp=8 * trip.coded.size / (width * height),
+            estimated_bpp=None if estimate is None else estimate / (width * height),
+            psnr=psnr,
+            ms_ssim=ms_ssim,
+            ms_ssim_db=measures.decibel(ms_ssim),
+            note=note,
+            **trip.figures(),
+        )
+
     def named(self, file: str) -> ImageRow:
         """Return the same row of an image by another name."""
         return replace(self, image=file)
-
-
-def judge(trip: Trip, file: str, key: str) -> ImageRow:
-    """Compare (H, W, 3) uint8 with what was decoded."""
-    signal, decoded, estimate = trip.signal, trip.decoded, trip.coded.estimated_bits
-    height, width = signal.shape[:2]
-    psnr = measures.psnr(signal, decoded.signal)
-    ms_ssim, note = measures.ms_ssim(signal, decoded.signal)
-    return ImageRow(
-        key=key,
-        image=file,
-        width=width,
-        height=height,
-        bpp=8 * trip.coded.size / (width * height),
-        estimated_bpp=None if estimate is None else estimate / (width * height),
-        psnr=psnr,
-        ms_ssim=ms_ssim,
-        ms_ssim_db=measures.decibel(ms_ssim),
-        note=note,
-        **trip.figures(),
-    )

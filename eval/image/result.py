@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from polycodec.eval import bdrate, text
 from polycodec.eval.image import curves, tables
 from polycodec.eval.image.curves import ImageCurve
@@ -52,6 +54,26 @@ class ImageEvaluation(Evaluation):
     per_picture: dict[str, dict[str, dict[str, float]]]
     overheads: dict[str, Overhead]
 
+    @classmethod
+    def of(
+        cls, run: Run, rows: list[Any], published: list[Any], about: dict[str, Any]
+    ) -> ImageEvaluation:
+        """Turn measured rows into curves and comparisons."""
+        images = [item.name for item in run.items]
+        found = [
+            curves.measured(s, [row for row in rows if row.codec == s.name])
+            for s in run.subjects
+        ]
+        return cls(
+            images=images,
+            curves=found,
+            published=published,
+            comparisons=_compare_all(found, published, run.options.reference),
+            per_picture=_per_image(found, rows, images),
+            overheads=overheads(rows),
+            **about,
+        )
+
     def title(self) -> str:
         """Say the data set and how many images it has."""
         return f"{self.dataset}: {text.plural(len(self.images), 'image')}"
@@ -67,29 +89,6 @@ class ImageEvaluation(Evaluation):
     def sections(self) -> list[str]:
         """Return all tables as Markdown."""
         return tables.sections(self)
-
-
-def conclude(
-    run: Run,
-    rows: list[ImageRow],
-    published: list[ImageCurve],
-    about: dict[str, Any],
-) -> ImageEvaluation:
-    """Turn measured rows into curves and comparisons."""
-    images = [item.name for item in run.items]
-    found = [
-        curves.measured(s.name, s.label, s.kind, [r for r in rows if r.codec == s.name])
-        for s in run.subjects
-    ]
-    return ImageEvaluation(
-        images=images,
-        curves=found,
-        published=published,
-        comparisons=_compare_all(found, published, run.options.reference),
-        per_picture=_per_image(found, rows, images),
-        overheads=overheads(rows),
-        **about,
-    )
 
 
 def overheads(rows: Sequence[ImageRow]) -> dict[str, Overhead]:
@@ -141,16 +140,13 @@ def _per_image(
 
     NaN where it does not exist.
     """
-    groups: dict[tuple[str, str], list[ImageRow]] = {}
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
-        groups.setdefault((row.image, row.codec), []).append(row)
+        groups.setdefault((row.image, row.codec), []).append((row.bpp, row.psnr))
 
     def rate(image: str, test: str, anchor: str) -> float:
-        pair = [
-            curves.measured(name, name, "codec", groups[image, name]).against("psnr")
-            for name in (anchor, test)
-        ]
-        return bdrate.compare(*pair[0], *pair[1]).rate_akima
+        pair = (np.transpose(groups[image, name]) for name in (anchor, test))
+        return bdrate.compare(*(row for curve in pair for row in curve)).rate_akima
 
     return {
         test.name: {

@@ -30,13 +30,14 @@ import numpy as np
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError
 from polycodec.eval.speech import wave
+from polycodec.eval.speech.subjects import SpeechSubject
 from polycodec.eval.subjects import Coded, Decoded
 
 FRAME = RATE // 50  # samples of 20 ms
 
 
 @dataclass(frozen=True)
-class OpusAnchor:
+class OpusAnchor(SpeechSubject):
     """libopus with fixed options; a setting is its nominal rate in kbit/s."""
 
     name: str
@@ -99,7 +100,7 @@ class OpusAnchor:
 
 
 @dataclass(frozen=True)
-class Codec2Anchor:
+class Codec2Anchor(SpeechSubject):
     """The programs c2enc and c2dec of Codec2; a setting is one of its modes."""
 
     name: str = "codec2"
@@ -163,7 +164,7 @@ def _through(program: str, mode: str, data: bytes) -> bytes:
 
 
 _VOICE = {"application": "voip", "frame_duration": "20", "compression_level": "10"}
-ANCHORS: dict[str, OpusAnchor | Codec2Anchor] = {
+ANCHORS: dict[str, SpeechSubject] = {
     anchor.name: anchor
     for anchor in (
         OpusAnchor("opus", "Opus", {**_VOICE, "vbr": "off"}),

@@ -22,6 +22,7 @@ import numpy as np
 from polycodec.errors import InputError
 from polycodec.eval.curves import Curve, by_setting
 from polycodec.eval.speech.measure import SpeechRow
+from polycodec.eval.speech.subjects import SpeechSubject
 
 DRAWS = 2000
 # Statuses of published points that were not seen by anybody here.
@@ -78,18 +79,17 @@ class Published:
 
 
 def measured(
-    name: str,
-    label: str,
-    kind: str,
-    counts: str,
-    rows: Sequence[SpeechRow],
-    names: Sequence[str],
+    subject: SpeechSubject, rows: Sequence[SpeechRow], names: Sequence[str]
 ) -> SpeechCurve:
-    """Average the rows of one codec into its curve, for measures of these ``names``."""
+    """Average the rows of one subject into its curve, for these measures."""
     points = [_point(at, group, names) for at, group in by_setting(rows).items()]
     points.sort(key=lambda point: point.kbps)
     return SpeechCurve(
-        name=name, label=label, kind=kind, counts=counts, points=tuple(points)
+        name=subject.name,
+        label=subject.label,
+        kind=subject.kind,
+        counts=subject.counts,
+        points=tuple(points),
     )
 
 

@@ -39,6 +39,39 @@ class SpeechRow(Row):
     rules: dict[str, str]  # by which each score was taken
     notes: dict[str, str]  # why a score is None
 
+    @classmethod
+    def of(
+        cls,
+        trip: Trip,
+        file: str,
+        key: str,
+        names: Sequence[str],
+        known: SpeechRow | None,
+    ) -> SpeechRow:
+        """Score (T,) float32 and what was decoded; keep other scores of ``known``."""
+        signal, coded = trip.signal, trip.coded
+        heard, lag = aligned(trip)
+        scores, notes = measures.score(signal, heard, names)
+        rules = measures.rules(names)
+        if known is not None:
+            scores, rules = {**known.scores, **scores}, {**known.rules, **rules}
+            kept = {n: why for n, why in known.notes.items() if n not in names}
+            notes = {**kept, **notes}
+        seconds = len(signal) / RATE
+        return cls(
+            key=key,
+            file=file,
+            seconds=seconds,
+            file_bytes=len(coded.data),
+            kbps=8 * coded.size / seconds / 1000,
+            estimated_bits=coded.estimated_bits,
+            lag=lag,
+            scores=scores,
+            rules=rules,
+            notes=notes,
+            **trip.figures(),
+        )
+
     def named(self, file: str) -> SpeechRow:
         """Return the same row of a file by another name."""
         return replace(self, file=file)
@@ -46,37 +79,6 @@ class SpeechRow(Row):
     def lacks(self, rules: Mapping[str, str]) -> list[str]:
         """Return names in ``rules`` (name: rule) of which there is no such score."""
         return [name for name, rule in rules.items() if self.rules.get(name) != rule]
-
-
-def judge(
-    trip: Trip, file: str, key: str, names: Sequence[str], known: SpeechRow | None
-) -> SpeechRow:
-    """Take the measures ``names`` of (T,) float32 and what was decoded.
-
-    ``known``: an earlier row of this key, whose other scores are kept.
-    """
-    signal, coded = trip.signal, trip.coded
-    heard, lag = aligned(trip)
-    scores, notes = measures.score(signal, heard, names)
-    rules = measures.rules(names)
-    if known is not None:
-        scores, rules = {**known.scores, **scores}, {**known.rules, **rules}
-        kept = {n: why for n, why in known.notes.items() if n not in names}
-        notes = {**kept, **notes}
-    seconds = len(signal) / RATE
-    return SpeechRow(
-        key=key,
-        file=file,
-        seconds=seconds,
-        file_bytes=len(coded.data),
-        kbps=8 * coded.size / seconds / 1000,
-        estimated_bits=coded.estimated_bits,
-        lag=lag,
-        scores=scores,
-        rules=rules,
-        notes=notes,
-        **trip.figures(),
-    )
 
 
 def aligned(trip: Trip) -> tuple[np.ndarray, int]:

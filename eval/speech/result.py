@@ -26,6 +26,29 @@ class SpeechEvaluation(Evaluation):
     published: list[Published]
     rows: list[SpeechRow]
 
+    @classmethod
+    def of(
+        cls, run: Run, rows: list[Any], published: list[Any], about: dict[str, Any]
+    ) -> SpeechEvaluation:
+        """Turn measured rows into curves."""
+        files = {row.file: row.seconds for row in rows}
+        curves = [
+            measured(
+                cast(SpeechSubject, subject),
+                [row for row in rows if row.codec == subject.name],
+                list(run.rules),
+            )
+            for subject in run.subjects
+        ]
+        return cls(
+            files=list(files),
+            seconds=sum(files.values()),
+            measures=dict(run.rules),
+            curves=curves,
+            published=published,
+            **about,
+        )
+
     def title(self) -> str:
         """Say the data set, its files and their seconds."""
         files = text.plural(len(self.files), "file")
@@ -42,24 +65,3 @@ class SpeechEvaluation(Evaluation):
     def sections(self) -> list[str]:
         """Return all tables as Markdown."""
         return tables.sections(self)
-
-
-def conclude(
-    run: Run, rows: list[SpeechRow], published: list[Published], about: dict[str, Any]
-) -> SpeechEvaluation:
-    """Turn measured rows into curves."""
-    files = {row.file: row.seconds for row in rows}
-    curves = []
-    for subject in run.subjects:
-        own = [row for row in rows if row.codec == subject.name]
-        counts = cast(SpeechSubject, subject).counts
-        names = (subject.name, subject.label, subject.kind)
-        curves.append(measured(*names, counts, own, list(run.rules)))
-    return SpeechEvaluation(
-        files=list(files),
-        seconds=sum(files.values()),
-        measures=dict(run.rules),
-        curves=curves,
-        published=published,
-        **about,
-    )

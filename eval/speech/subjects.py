@@ -11,7 +11,6 @@ kept.
 from __future__ import annotations
 
 import io
-from typing import Protocol
 
 import numpy as np
 
@@ -20,20 +19,15 @@ from polycodec.eval.speech import wave
 from polycodec.eval.subjects import Coded, Decoded, OwnCodec, Subject
 
 
-class SpeechSubject(Subject, Protocol):
-    """What else a subject must tell that is measured on speech, (T,) at 16 kHz."""
+class SpeechSubject(Subject):
+    """A subject of speech; signals are (T,) float32 at 16 kHz."""
 
-    @property
-    def counts(self) -> str:
-        """Which bytes make the rate."""
-
-    @property
-    def delayed(self) -> bool:
-        """Whether its delay is searched and taken out."""
+    counts: str  # which bytes make the rate
+    delayed: bool  # whether its delay is searched and taken out
 
 
-class SpeechCodec(OwnCodec):
-    """One of our codecs for speech; signals are (T,) float32 at 16 kHz."""
+class SpeechCodec(OwnCodec, SpeechSubject):
+    """One of our codecs for speech."""
 
     counts, delayed = "the whole .plc file", False
     settings = (0, 25, 50, 75, 100)
@@ -41,7 +35,7 @@ class SpeechCodec(OwnCodec):
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Encode a WAV in memory into a real ``.plc`` file in memory."""
         target = io.BytesIO()
-        result = self._encode(io.BytesIO(wave.wav(signal)), target, setting)
+        result = self._encode(io.BytesIO(wave.stored(signal, "WAV")), target, setting)
         estimate = result.estimated_kbps
         bits = None if estimate is None else 1000 * estimate * len(signal) / RATE
         return Coded(target.getvalue(), result.seconds, bits)

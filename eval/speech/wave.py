@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import io
 import pathlib
-import wave as riff
 
 import numpy as np
 
@@ -55,26 +54,12 @@ def as_heard(samples: np.ndarray) -> np.ndarray:
     return steps(samples).astype(np.float32) / 32768.0
 
 
-def wav(samples: np.ndarray) -> bytes:
-    """A 16-bit WAV file."""
-    memory = io.BytesIO()
-    with riff.open(memory, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(steps(samples).tobytes())
-    return memory.getvalue()
-
-
-def flac(samples: np.ndarray) -> bytes:
-    """A 16-bit FLAC file."""
-    import av
+def stored(samples: np.ndarray, format: str) -> bytes:
+    """Return a 16-bit file of this format of soundfile's: WAV, FLAC."""
+    import soundfile
 
     memory = io.BytesIO()
-    with av.open(memory, "w", format="flac") as file:
-        stream = file.add_stream("flac", rate=RATE, layout="mono")
-        for packet in [*stream.encode(frame(samples)), *stream.encode(None)]:
-            file.mux(packet)
+    soundfile.write(memory, steps(samples), RATE, format=format, subtype="PCM_16")
     return memory.getvalue()
 
 
@@ -100,4 +85,6 @@ def frame(samples: np.ndarray, rate: int = RATE):
 
 def flac_address(samples: np.ndarray) -> str:
     """A FLAC file as a data address, for the page's players."""
-    return "data:audio/flac;base64," + base64.b64encode(flac(samples)).decode()
+    return (
+        "data:audio/flac;base64," + base64.b64encode(stored(samples, "FLAC")).decode()
+    )

@@ -81,8 +81,8 @@ def test_sound_has_rates_and_real_time_factors(monkeypatch):
     assert "level 3 of 4" in codec_table(result)
 
 
-def subject(name: str, watched: bool, decompress) -> bench_subjects.Subject:
-    return bench_subjects.Subject(
+def subject(name: str, watched: bool, decompress) -> bench_subjects.Timed:
+    return bench_subjects.Timed(
         name, "image", "", 0, "", lambda x: x, decompress, lambda _: 1, watched
     )
 

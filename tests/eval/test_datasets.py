@@ -70,7 +70,7 @@ def test_a_download_is_checked_before_it_gets_its_name(tmp_path, monkeypatch):
     contents = {f"kodim{k:02d}.png": f"picture {k}".encode() for k in range(1, 25)}
     for name, data in contents.items():
         (source / name).write_bytes(data)
-    monkeypatch.setattr(datasets, "KODAK_URLS", (source.as_uri() + "/{name}",))
+    monkeypatch.setattr(datasets, "KODAK_URL", source.as_uri() + "/{name}")
     with pytest.raises(InputError, match="other bytes"):
         datasets.kodak()
     assert not (tmp_path / "polycodec").exists()

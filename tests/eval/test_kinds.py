@@ -22,7 +22,7 @@ from polycodec.eval.kind import Kind
 from polycodec.eval.measure import Row
 from polycodec.eval.result import Evaluation
 from polycodec.eval.run import evaluate
-from polycodec.eval.subjects import Coded, Decoded, OwnCodec
+from polycodec.eval.subjects import Coded, Decoded, OwnCodec, Subject
 
 WORDS = "so much depends upon a red wheel barrow glazed with rain water " * 20
 
@@ -50,15 +50,12 @@ class Zip(OwnCodec):
 
 
 @dataclass(frozen=True)
-class Bz2:
+class Bz2(Subject):
     name: str = "bz2"
     label: str = "bzip2"
     kind: str = "anchor"
     control: str = "level"
     settings: tuple[float, ...] = (9,)
-
-    def missing(self):
-        return None
 
     def versions(self):
         return {}
@@ -75,12 +72,29 @@ class TextRow(Row):
     file: str
     wrong: int  # characters
 
+    @classmethod
+    def of(cls, trip, file, key, names, known):
+        wrong = int((trip.signal != trip.decoded.signal).sum())
+        return cls(key=key, file=file, wrong=wrong, **trip.figures())
+
     def named(self, file):
         return replace(self, file=file)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextEvaluation(Evaluation):
+    @classmethod
+    def of(cls, run, rows, published, about):
+        curves = []
+        for subject in run.subjects:
+            own = by_setting(row for row in rows if row.codec == subject.name)
+            points = [
+                (at, sum(row.bytes for row in group)) for at, group in own.items()
+            ]
+            about_it = {"name": subject.name, "label": subject.label}
+            curves.append(Curve(**about_it, kind=subject.kind, points=tuple(points)))
+        return cls(curves=curves, published=[], **about)
+
     def title(self):
         return f"{self.dataset}: texts"
 
@@ -100,25 +114,11 @@ class TextKind(Kind):
     datasets = Datasets("poems", lambda data: [], TextFile, (".txt",), "text")
     codec, own = "text/zip", Zip
     anchors, default_anchors = {"bz2": Bz2()}, ("bz2",)
-    rate, options, row = "target_bpp", ("target_bpp",), TextRow
-
-    def judge(self, trip, file, key, names, known):
-        wrong = int((trip.signal != trip.decoded.signal).sum())
-        return TextRow(key=key, file=file, wrong=wrong, **trip.figures())
+    rate, options = "target_bpp", ("target_bpp",)
+    row, result = TextRow, TextEvaluation
 
     def published(self, run):
         return []
-
-    def conclude(self, run, rows, published, about):
-        curves = []
-        for subject in run.subjects:
-            own = by_setting(row for row in rows if row.codec == subject.name)
-            points = [
-                (at, sum(row.bytes for row in group)) for at, group in own.items()
-            ]
-            about_it = {"name": subject.name, "label": subject.label}
-            curves.append(Curve(**about_it, kind=subject.kind, points=tuple(points)))
-        return TextEvaluation(curves=curves, published=[], **about)
 
     def report(self, run, result):
         raise NotImplementedError
