@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from polycodec.atomic import atomic_write
 from polycodec.eval import text
 from polycodec.eval.curves import Curve
 
@@ -91,9 +92,8 @@ class Evaluation(ABC):
 
 def replace_text(path: pathlib.Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with atomic_write(path, force=True) as file:
+        file.write(text.encode("utf-8"))
 
 
 def finite(value: Any) -> Any:

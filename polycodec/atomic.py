@@ -64,6 +64,19 @@ def atomic_write(
 
 
 @contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a name to write to, for libraries that want one; it becomes ``path``.
+
+    An existing file is replaced when the block ends well, and kept when it does not.
+    """
+    path = os.path.realpath(path)
+    with _temporary(path) as (name, target):
+        target.close()
+        yield name
+        os.replace(name, path)
+
+
+@contextlib.contextmanager
 def _temporary(path: str) -> Iterator[tuple[str, BinaryIO]]:
     folder, base = os.path.split(path)
     # A name of its own length, so that a long base does not make it too long.

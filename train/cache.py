@@ -12,17 +12,16 @@ what was edited, added or moved is decoded anew. Two runs may fill one cache at 
 from __future__ import annotations
 
 import abc
-import contextlib
 import hashlib
 import json
 import math
-import secrets
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from polycodec.atomic import atomic_write
 from polycodec.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -98,22 +97,16 @@ class SignalCache(abc.ABC):
 
     def _fill(self, base: Path, progress: Progress | None) -> list[tuple[int, ...]]:
         base.parent.mkdir(parents=True, exist_ok=True)
-        part = base.with_suffix(f".{secrets.token_hex(4)}.part")
         shapes = []
-        try:
-            with open(part, "wb") as out:
-                for i, path in enumerate(self.files):
-                    samples = self.decode(path)
-                    shapes.append(samples.shape)
-                    out.write(samples.tobytes())
-                    if progress:
-                        progress(i + 1, len(self.files))
-            if not part.stat().st_size:
+        with atomic_write(base.with_suffix(".raw"), force=True) as out:
+            for i, path in enumerate(self.files):
+                samples = self.decode(path)
+                shapes.append(samples.shape)
+                out.write(samples.tobytes())
+                if progress:
+                    progress(i + 1, len(self.files))
+            if not out.tell():
                 raise InputError(f"the {self.called} below {self.folder} are empty")
-            part.replace(base.with_suffix(".raw"))
-            part.write_text(json.dumps(shapes))
-            part.replace(base.with_suffix(".json"))
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+        with atomic_write(base.with_suffix(".json"), force=True) as out:
+            out.write(json.dumps(shapes).encode())
         return shapes

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from polycodec.atomic import atomic_write
 from polycodec.errors import InputError, ModelError
 
 CHECKPOINT = "last.pt"
@@ -22,11 +23,10 @@ PARTS = {"step", "codec", "ema", "optimizer", "config"}
 
 
 def write_checkpoint(state: dict[str, Any], run: Path) -> None:
-    """Write to a temporary name, then rename: a killed run keeps its last one."""
+    """Write the checkpoint whole or not at all: a killed run keeps its last one."""
     run.mkdir(parents=True, exist_ok=True)
-    part = run / (CHECKPOINT + ".part")
-    torch.save(state, part)
-    part.replace(run / CHECKPOINT)
+    with atomic_write(run / CHECKPOINT, force=True) as file:
+        torch.save(state, file)
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:

@@ -19,13 +19,12 @@ import dataclasses
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polycodec.atomic import atomic_write, check_target
+from polycodec.atomic import atomic_path, atomic_write, check_target
 from polycodec.codecs.base import digest_of
 from polycodec.entropy_models.exact.convolution import Certificate
 from polycodec.errors import ModelError, UnknownNameError
@@ -94,8 +93,8 @@ def export(
             f"note: polycodec itself has uncommitted changes, {versions['revision']}, "
             "and the card says so; commit them before publishing these weights"
         )
-    part = out / f".{WEIGHTS}.{secrets.token_hex(4)}.part"
-    try:
+    with atomic_path(out / WEIGHTS) as name_of_part:
+        part = Path(name_of_part)
         found = recipe.write(codec, part)
         card = {
             "name": name or _name(kind, out),
@@ -112,10 +111,7 @@ def export(
         }
         _write(out / CERTIFICATE, card["certificate"])
         shutil.copymode(out / CERTIFICATE, part)  # safetensors: for its owner alone
-        part.replace(out / WEIGHTS)
-        _write(out / CARD, card)
-    finally:
-        part.unlink(missing_ok=True)
+    _write(out / CARD, card)
     return card
 
 

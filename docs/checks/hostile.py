@@ -25,8 +25,9 @@ import torch
 from PIL import Image
 
 from polycodec.codecs import zoo
-from polycodec.codecs.files.api import decode, encode, read_plc
+from polycodec.codecs.files.api import decode, encode
 from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.image.decode import read_plc
 from polycodec.codecs.files.speech.read import open_sound
 from polycodec.errors import CodecError
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from polycodec.atomic import atomic_write
 from polycodec.errors import InputError
 from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
 
@@ -154,9 +155,8 @@ def _download(name: str, cache: pathlib.Path) -> None:
     if hashlib.sha256(data).hexdigest() != KODAK_SHA256[name]:
         raise _unreachable(cache, f"{url}: other bytes than expected")
     cache.mkdir(parents=True, exist_ok=True)
-    part = cache / f"{name}.{os.getpid()}.part"
-    part.write_bytes(data)
-    part.replace(cache / name)
+    with atomic_write(cache / name, force=True) as file:
+        file.write(data)
 
 
 def _unreachable(cache: pathlib.Path, reason: str) -> InputError:

@@ -130,6 +130,26 @@ def test_info_and_verify(cli, photo, tiny_checkpoint):
     assert code == 0 and out.startswith("p.plc: whole")
 
 
+def test_info_and_verify_of_a_pipe(process, cli, photo, tiny_checkpoint, tmp_path):
+    cli("encode", photo, "-o", "p.plc", "--checkpoint", tiny_checkpoint)
+    data = (tmp_path / "p.plc").read_bytes()
+    for command, word in (("info", b"80x72"), ("verify", b"-: whole")):
+        done = process(command, "-", stdin=data)
+        assert done.returncode == 0 and word in done.stdout, done.stderr
+    assert process("verify", "-", stdin=data[:-1]).returncode == 4
+
+
+def test_notes_stand_beside_the_line(cli, tmp_path, tiny_checkpoint):
+    pixels = np.zeros((64, 64), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    cli("encode", "a.jpg", "--checkpoint", tiny_checkpoint)
+    code, out, err = cli(
+        "decode", "a.plc", "-o", "b.jpg", "--checkpoint", tiny_checkpoint
+    )
+    assert code == 0 and out.count("\n") == 1
+    assert err == "polycodec: a.plc: JPEG is lossy: written at quality 95\n"
+
+
 def test_a_config_becomes_a_run_a_codec_and_a_file(cli, photo, tiny_codec, tmp_path):
     pytest.importorskip("lightning", reason="needs the train extra")
     (tmp_path / "images").mkdir()

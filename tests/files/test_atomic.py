@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import numpy as np
 import pytest
 
-from polycodec.atomic import atomic_write
+from polycodec.atomic import atomic_path, atomic_write
 from polycodec.codecs.files.image.read import FORMATS, Picture, read_image, write_image
 from polycodec.errors import InputError
 
@@ -49,6 +50,19 @@ def test_nothing_half_written_is_left(tmp_path, error, before) -> None:
         raise error("stop")
     assert os.listdir(tmp_path) == (["a.bin"] if before else [])
     assert before is None or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_library_that_wants_a_name(tmp_path, fails) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with contextlib.suppress(KeyboardInterrupt), atomic_path(path) as name:
+        with open(name, "wb") as file:
+            file.write(b"new")
+        if fails:
+            raise KeyboardInterrupt
+    assert path.read_bytes() == (b"old" if fails else b"new")
+    assert os.listdir(tmp_path) == ["a.bin"]
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path) -> None:

@@ -64,11 +64,11 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_and_is_named(tmp_path, monkeypatch):
-    def full(self, target):
+    def full(name, target):
         raise OSError(28, "No space left on device")
 
     image(tmp_path / "a/0.ppm", 3)
-    monkeypatch.setattr(pathlib.Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match="No space left"):
         values(tmp_path / "a", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
