@@ -30,7 +30,7 @@ def write_checkpoint(state: dict[str, Any], run: Path) -> None:
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:
-    """The checkpoint of a run's folder, on the CPU; errors say what is wrong."""
+    """Return the checkpoint of a run's folder, on the CPU; errors say what is wrong."""
     path = run / CHECKPOINT
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}; train first, without --resume")

@@ -116,7 +116,7 @@ def parse_config(tree: dict[str, Any]) -> TrainConfig:
 
 
 def shipped() -> dict[str, Path]:
-    """Configs of the package by name, such as image/default."""
+    """Return configs of the package by name, such as image/default."""
     files = sorted(SHIPPED.glob("*/*.yaml"))
     return {p.relative_to(SHIPPED).with_suffix("").as_posix(): p for p in files}
 
@@ -133,7 +133,7 @@ _Loader.add_implicit_resolver(
 
 
 def _split(item: str) -> tuple[list[str], Any]:
-    """Keys and value of ``section.key=value``."""
+    """Return keys and value of ``section.key=value``."""
     key, separator, value = item.partition("=")
     keys = key.split(".")
     top = len(keys) == 1 and key in TrainConfig.model_fields and key not in SECTIONS
@@ -172,7 +172,7 @@ def _override(
 
 
 def _located(name: str, folder: Path) -> Path:
-    """The file a config's name means, as seen from ``folder``."""
+    """Return the file a config's name means, as seen from ``folder``."""
     path = folder / name
     if path.is_file():
         return path.resolve()
@@ -187,7 +187,7 @@ def _located(name: str, folder: Path) -> Path:
 
 
 def _absolute(imports: Any, folder: Path) -> list[str]:
-    """``imports`` of a config in ``folder``, files as absolute paths."""
+    """Return ``imports`` of a config in ``folder``, files as absolute paths."""
     if not isinstance(imports, (list, tuple)) or not all(
         isinstance(item, str) and item for item in imports
     ):
@@ -201,7 +201,7 @@ def _absolute(imports: Any, folder: Path) -> list[str]:
 
 
 def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The sections of a file, laid over those of the file it includes."""
+    """Return the sections of a file, laid over those of the file it includes."""
     if path in children:
         raise InputError(f"config {path} includes itself; remove one include")
     try:
@@ -245,7 +245,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _nearest(loc: tuple) -> str:
-    """What an unknown key may have meant: here first, then in another section."""
+    """Return what an unknown key may have meant: here, then in another section."""
     key, *path = str(loc[-1]), *loc[:-1]
     own: Iterable[str] = TrainConfig.model_fields
     if path:

@@ -59,7 +59,7 @@ class Recipe(abc.ABC):
 
     @property
     def stored(self) -> dict[str, Any]:
-        """The config that rebuilds the codec, as weights keep it."""
+        """Return the config that rebuilds the codec, as weights keep it."""
         return {"name": self.config.codec.name, **self.config.codec.options()}
 
 
@@ -116,7 +116,7 @@ def export(
 
 
 def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Any:
-    """The codec of a checkpoint with its averaged weights, not yet frozen."""
+    """Return the codec of a checkpoint with its averaged weights, not yet frozen."""
     try:
         codec = build(f"codec/{config.codec.name}", **config.codec.trained())
     except UnknownNameError as error:
@@ -142,13 +142,13 @@ def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Any:
 
 
 def as_row(certificate: Certificate) -> dict[str, Any]:
-    """A certificate as JSON, with the share of the carrier's range it uses."""
+    """Return a certificate as JSON, with the share of the carrier's range it uses."""
     row = dataclasses.asdict(certificate)
     return {**row, "used": certificate.bound / certificate.limit}
 
 
 def certificate_table(certificates: list[Certificate]) -> str:
-    """The certificates as aligned text, one layer a line."""
+    """Return the certificates as aligned text, one layer a line."""
     if not certificates:
         return "no exact layers: nothing is computed between symbols and tables"
     width = max(len(c.layer) for c in certificates)
@@ -165,7 +165,7 @@ def _name(kind: str, out: Path) -> str:
 
 
 def _without_paths(config: TrainConfig) -> dict[str, Any]:
-    """The config with the last part of each path: cards are published."""
+    """Return the config with the last part of each path: cards are published."""
     tree = config.model_dump(mode="json")
     tree["imports"] = [Path(item).name for item in tree["imports"]]
     for section, key in (("data", "train"), ("data", "cache"), ("run", "out")):
@@ -176,7 +176,7 @@ def _without_paths(config: TrainConfig) -> dict[str, Any]:
 
 
 def _logged_seconds(run: Path) -> float:
-    """Time of all parts of a run by its log, for checkpoints that do not say."""
+    """Return time of all parts of a run by its log, for checkpoints that do not say."""
     try:
         lines = (run / "log.jsonl").read_text().splitlines()
     except OSError:

@@ -22,7 +22,7 @@ from polycodec.train.config import TrainConfig
 
 
 def provenance() -> dict[str, str]:
-    """Versions and the git state that made a run."""
+    """Return versions and the git state that made a run."""
     # An installed package may lie in a repository of its user's: that is not its own.
     ours = _git("ls-files", Path(__file__).name)
     return {
@@ -34,7 +34,7 @@ def provenance() -> dict[str, str]:
 
 
 def _git(*command: str) -> str:
-    """What git says of this folder; nothing where there is no git, or no repository."""
+    """Return what git says of this folder, nothing where there is no repository."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(["git", *command], cwd=here, capture_output=True)
@@ -44,7 +44,7 @@ def _git(*command: str) -> str:
 
 
 class RunLog:
-    """Writes the log of one run; silent on all ranks but the first."""
+    """Write the log of one run; silent on all ranks but the first."""
 
     def __init__(self, out: Path, *, enabled: bool = True) -> None:
         self.out, self.enabled = out, enabled
@@ -115,18 +115,18 @@ class RunLog:
             self.say(f"{kind} at {step}: {text}")
 
     def say(self, text: str) -> None:
-        """One line for people, above the bar where there is one."""
+        """Say one line to people, above the bar where there is one."""
         if self.enabled and self.bar:
             self.bar.console.print(text, markup=False, highlight=False)
         elif self.enabled:
             print(text, file=sys.stderr, flush=True)
 
     def building(self, *state: object) -> None:
-        """Progress of a codebook's build: what it is doing, and how far it is."""
+        """Report a codebook's build: what it is doing, and how far it is."""
         self.say("building: " + " ".join(map(str, state)))
 
     def decoding(self, done: int, total: int) -> None:
-        """Progress of filling the cache of decoded signals."""
+        """Report how far the cache of decoded signals is filled."""
         if self.enabled and (done % 100 == 0 or done == total):
             self.say(f"decoding: {done}/{total}")
 

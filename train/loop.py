@@ -31,7 +31,7 @@ from polycodec.train.task import Task, part_of
 
 
 def _fabric(config: TrainConfig) -> Fabric:
-    """Devices of the config, or as many processes as torchrun has started.
+    """Take the devices of the config, or as many processes as torchrun has started.
 
     Fabric's own mixed precision would also round the inputs, pixels and rate level,
     to bfloat16; autocast alone leaves them as they are.
@@ -57,7 +57,7 @@ def _fabric(config: TrainConfig) -> Fabric:
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    """What an optimizer's group says beside its parameters."""
+    """Return what an optimizer's group says beside its parameters."""
     return {key: value for key, value in group.items() if key != "params"}
 
 
@@ -185,7 +185,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """Rate and quality of the averaged weights; see the task."""
+        """Measure rate and quality of the averaged weights; see the task."""
         live = {k: v.clone() for k, v in self._weights().items()}
         self._module.load_state_dict(self.ema, strict=False)
         self.codec.eval()

@@ -142,7 +142,7 @@ def _gradient(p: nn.Parameter) -> Tensor:
 
 
 def matrices_of(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of linear layers and convolutions over time that mix channels.
+    """Return weights of linear layers and convolutions over time that mix channels.
 
     Codebooks and embeddings are no maps, and depthwise kernels no matrices: they are
     left out, as are small weights.
@@ -163,7 +163,7 @@ def adam(
     matrices: Collection[nn.Parameter] = (),
     betas: tuple[float, float] = (0.9, 0.98),
 ) -> torch.optim.Adam:
-    """Adam as torch has it, fused where it can be; ``matrices`` go as all others."""
+    """Build Adam as torch has it, fused where it can be, for ``matrices`` too."""
     return torch.optim.Adam(params, lr, betas=(betas[0], betas[1]), fused=True)
 
 

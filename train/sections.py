@@ -27,11 +27,11 @@ class CodecSection(Section):
     name: str = Field("latent", description="registered codec family")
 
     def options(self) -> dict[str, Any]:
-        """Everything but the name: keyword arguments of the family."""
+        """Return everything but the name: keyword arguments of the family."""
         return {k: v for k, v in self.model_dump().items() if k != "name"}
 
     def trained(self) -> dict[str, Any]:
-        """The options that training builds with.
+        """Return the options that training builds with.
 
         Statistics of tokens are taken at export, when the codebooks are final.
         """

@@ -44,7 +44,7 @@ class Task(abc.ABC):
 
     @property
     def codec(self) -> Any:
-        """The codec inside the wrapping of devices and processes."""
+        """Return the codec inside the wrapping of devices and processes."""
         return self.model.module
 
     def prepare(self, codec: Any) -> None:
@@ -56,12 +56,12 @@ class Task(abc.ABC):
         return
 
     def begin(self, step: int) -> tuple[str, ...]:
-        """Called before every step; prefixes of weights that it replaced."""
+        """Prepare a step; returns prefixes of weights that this replaced."""
         return ()
 
     @abc.abstractmethod
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to go down, and scalars for the log.
+        """Return the scalar to go down, and scalars for the log.
 
         All that is random in it comes from (``run.seed``, step, rank): a resumed run
         then repeats an uninterrupted one.
@@ -69,13 +69,13 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def validate(self, step: int) -> list[dict[str, Any]]:
-        """Rows of rate and distortion of the model as it is, in eval mode.
+        """Return rows of rate and distortion of the model as it is, in eval mode.
 
         The first entry of a row says which point it is: a quality, or levels.
         """
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside codec and optimizer."""
+        """Return what a checkpoint needs beside codec and optimizer."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -9,7 +9,10 @@ import typer
 
 
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
+    config: Annotated[
+        str,
+        typer.Argument(metavar="CONFIG", help="A YAML file, or say image/default."),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="section.key=value", help="Replace its values."),

@@ -45,6 +45,30 @@ def test_export_makes_a_codec_with_a_card(trained, tmp_path):
     assert codec.decompress(codec.compress(x, 30)).shape == x.shape
 
 
+def test_everybody_may_read_what_an_export_writes(trained):
+    export(trained)
+    modes = {p.name: p.stat().st_mode for p in trained.glob("c*.*")}
+    assert modes["codec.safetensors"] == modes["codec.json"]
+
+
+def test_uncommitted_changes_of_the_package_are_said(trained, monkeypatch):
+    made = {"revision": "0123abc-dirty"}
+    monkeypatch.setattr("polycodec.train.export.provenance", lambda: made)
+    said = []
+    card = export(trained, progress=said.append)
+    assert card["versions"] == made
+    assert sum("0123abc-dirty" in text for text in said) == 1
+
+
+def test_weights_that_ship_were_exported_by_a_committed_tree():
+    from polycodec.codecs.zoo import models
+
+    before_this_was_looked_at = {"275fe5d-dirty"}
+    revisions = {card["versions"]["revision"] for card in models()}
+    dirty = {revision for revision in revisions if revision.endswith("-dirty")}
+    assert revisions and dirty <= before_this_was_looked_at
+
+
 def test_the_same_checkpoint_gives_the_same_codec(trained, tmp_path):
     (tmp_path / "other").mkdir()
     first = export(trained, tmp_path / "other", name="image/x")

@@ -60,6 +60,21 @@ def test_options_that_the_optimizer_lacks_are_named(run_config):
         parse_config(run_config)
 
 
+def test_a_run_that_finds_no_images_leaves_no_folder(run_config, tmp_path):
+    run_config["data"]["train"] = str(tmp_path)
+    with pytest.raises(InputError, match="no images below"):
+        Trainer(parse_config(run_config))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("warmup", "said"), [(1, True), (0, False)])
+def test_a_run_that_never_leaves_its_warm_up_says_so(run_config, capsys, warmup, said):
+    run_config["run"]["steps"] = 1
+    run_config["optim"]["warmup"] = warmup
+    Trainer(parse_config(run_config)).train()
+    assert ("optim.warmup" in capsys.readouterr().err) == said
+
+
 class Killed(Exception):
     """Stands for a run that ends between two steps."""
 

@@ -54,14 +54,14 @@ class CropSource:
         self.weights = area / area.sum()
 
     def batch_at(self, step: int, rank: int = 0) -> tuple[Tensor, np.random.Generator]:
-        """The (B, 3, crop, crop) float batch of a step, and its generator."""
+        """Return the (B, 3, crop, crop) float batch of a step, and its generator."""
         rng = np.random.default_rng([self.seed, rank, step])
         crops = np.stack([self._crop(rng) for _ in range(self.batch)])
         x = torch.from_numpy(crops).permute(0, 3, 1, 2)
         return x.float() / 255, rng
 
     def sample(self, count: int) -> Tensor:
-        """The first crops of the run, (n, 3, crop, crop) float with n >= ``count``."""
+        """Return the run's first crops, (n, 3, crop, crop) float, n >= ``count``."""
         batches = range(-(-count // self.batch))
         return torch.cat([self.batch_at(step)[0] for step in batches])
 
@@ -74,7 +74,7 @@ class CropSource:
         return crop.transpose(1, 0, 2) if rng.random() < 0.5 else crop
 
     def validation(self, size: int = 256) -> Tensor:
-        """Centre crops of the held-out images, (n, 3, size, size) float.
+        """Return centre crops of the held-out images, (n, 3, size, size) float.
 
         Raises InputError when none of them is as large.
         """

@@ -12,7 +12,7 @@ BALANCE_POINT = 0.0067  # the λ whose level weighs 1
 def rate_distortion(
     bits: Tensor, x_hat: Tensor, x: Tensor, lmbda: Tensor, balance: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of w (bpp + λ 255² MSE) over the batch; also bpp (B,) and MSE (B,).
+    """Return the mean of w (bpp + λ 255² MSE) over the batch, bpp (B,), MSE (B,).
 
     w = (λ_mid/λ)^balance keeps every level's share of the loss alike: at the optimum
     both terms grow like the square root of λ.

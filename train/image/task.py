@@ -24,7 +24,7 @@ INITIAL_CROPS = 256  # for the transform a codec starts from
 
 @register("task/image/latent")
 class ImageTask(Task):
-    """The latent family on photographs."""
+    """The latent family on images."""
 
     def __init__(
         self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
@@ -46,7 +46,7 @@ class ImageTask(Task):
         codec.initialise(self.source.sample(INITIAL_CROPS))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean rate-distortion of a batch whose items have levels of their own."""
+        """Return the rate-distortion of a batch; each item has a level of its own."""
         x, rng = self.source.batch_at(step, self.fabric.global_rank)
         torch.manual_seed(int(rng.integers(2**62)))  # the noise of this step
         level = draw_levels(x.shape[0], self.codec.knots - 1)
@@ -62,7 +62,7 @@ class ImageTask(Task):
 
     @torch.no_grad()
     def validate(self, step: int) -> list[dict[str, Any]]:
-        """Estimated bpp and PSNR at every quality."""
+        """Return estimated bpp and PSNR at every quality."""
         section = self.config.eval
         x = self.source.validation(section.size)[: section.images]
         x = self.fabric.to_device(x)

@@ -44,7 +44,7 @@ class Adversary:
         self.model, self.optimizer = fabric.setup(model, optimizer)
 
     def learn(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """One step of the discriminators on x̂ and x (B, 1, T); returns their loss."""
+        """Train the discriminators on x̂ and x (B, 1, T); returns their loss."""
         with self.precision():
             judged = self.model(torch.cat([x, x_hat.detach()]))
         loss = torch.zeros((), device=x.device)
@@ -62,7 +62,7 @@ class Adversary:
         return loss.detach()
 
     def terms(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """What the codec is to lower: ``adversary`` and ``feature``, unweighted."""
+        """Return what the codec lowers, ``adversary`` and ``feature`` unweighted."""
         judge = self.model.module  # these gradients are not the discriminators'
         judge.requires_grad_(False)
         with self.precision():
@@ -84,7 +84,7 @@ class Adversary:
         return total / len(judged)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {
             "model": self.model.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),

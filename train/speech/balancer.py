@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class Balancer:
-    """Combines the gradients of terms that depend on the decoder's output alone.
+    """Combine the gradients of terms that depend on the decoder's output alone.
 
     ``reduce`` averages a tensor over processes.
     """
@@ -49,7 +49,7 @@ class Balancer:
         return self.sums[name] / self.counts[name]
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state(self, state: dict[str, dict[str, float]]) -> None:

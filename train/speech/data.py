@@ -69,7 +69,7 @@ class SpeechCache(SignalCache):
 
 
 def speakers_of(folder: Path, files: Sequence[Path]) -> list[str] | None:
-    """Who speaks in each file, by an index.tsv in the folder or beside it."""
+    """Return who speaks in each file, by an index.tsv in the folder or beside it."""
     for table in (folder / "index.tsv", folder.parent / "index.tsv"):
         if not table.is_file():
             continue
@@ -108,7 +108,7 @@ class SpeechSource:
         self.ends = np.cumsum([recordings.lengths[i] for i in self.train])
 
     def batch_at(self, step: int, rank: int = 0) -> tuple[Tensor, np.random.Generator]:
-        """The (B, 1, length) float batch of a step, and its generator."""
+        """Return the (B, 1, length) float batch of a step, and its generator."""
         rng = np.random.default_rng([self.seed, rank, step])
         crops = np.stack([self._crop(rng) for _ in range(self.batch)])
         return torch.from_numpy(crops)[:, None], rng
@@ -129,7 +129,7 @@ class SpeechSource:
         return crop * np.float32(sign * gain)
 
     def validation(self, length: int, count: int) -> tuple[Tensor, list[int]]:
-        """Middles of ``count`` held-out recordings, evenly picked over the speakers.
+        """Cut middles of ``count`` held-out recordings, picked evenly over speakers.
 
         Returns (n, 1, length) float, zeros behind shorter ones, and their lengths.
         """
@@ -149,7 +149,7 @@ class SpeechSource:
 
 
 def _held_out(recordings: SpeechCache, holdout: int) -> list[int]:
-    """Recordings of every ``holdout``-th known speaker, or every n-th recording."""
+    """Hold out every n-th known speaker's recordings, or every n-th recording."""
     every = range(len(recordings))
     if recordings.speakers is not None:
         known = sorted(set(recordings.speakers) - UNKNOWN)

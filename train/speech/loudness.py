@@ -42,14 +42,14 @@ QUIETEST = 1e-3  # a crop below this root mean square is not raised any further
 
 
 def bark(frequency: Tensor) -> Tensor:
-    """Critical-band rate of frequencies in Hz (Zwicker)."""
+    """Return critical-band rate of frequencies in Hz (Zwicker)."""
     return 13 * torch.atan(7.6e-4 * frequency) + 3.5 * torch.atan(
         (frequency / 7500).square()
     )
 
 
 def threshold(frequency: Tensor) -> Tensor:
-    """Threshold in quiet in dB SPL at frequencies in Hz (Terhardt)."""
+    """Return threshold in quiet in dB SPL at frequencies in Hz (Terhardt)."""
     k = frequency.clamp_min(50) / 1000
     return 3.64 * k**-0.8 - 6.5 * torch.exp(-0.6 * (k - 3.3).square()) + 1e-3 * k**4
 
@@ -78,7 +78,7 @@ class Disturbance(nn.Module):
         self.width = float(width)
 
     def forward(self, x_hat: Tensor, x: Tensor, shift: int = 0) -> Tensor:
-        """Mean over items of x̂ and x (B, T) float32; ``shift``: of the windows."""
+        """Return the mean over items x̂ and x (B, T) float32; ``shift``: of windows."""
         level = x.square().mean(1, keepdim=True).sqrt().clamp_min(QUIETEST)
         gain = 10 ** (LISTENING / 20) / level
         power = self._power(x * gain, shift)

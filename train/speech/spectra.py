@@ -74,7 +74,7 @@ class _Magnitude(torch.autograd.Function):
 def spectrum(
     x: Tensor, size: int, overlap: int = 4, shift: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Real and imaginary parts (B, frames, size/2 + 1) of x (B, T).
+    """Return real and imaginary parts (B, frames, size/2 + 1) of x (B, T).
 
     A window every size/``overlap`` samples, zeros at both ends; the first one begins
     ``shift`` samples later than it would. ``overlap`` divides size.
@@ -89,7 +89,7 @@ def magnitude(planes: tuple[Tensor, Tensor], floor: float) -> Tensor:
 
 
 def mel_filters(bands: int, size: int, rate: int) -> Tensor:
-    """Triangles (size/2 + 1, bands) that map bins to mel bands."""
+    """Return triangles (size/2 + 1, bands) that map bins to mel bands."""
     top = 2595 * torch.log10(torch.tensor(1 + rate / 2 / 700, dtype=torch.float64))
     edges = 700 * (10 ** (torch.linspace(0, 1, bands + 2) * top / 2595) - 1)
     bins = torch.linspace(0, rate / 2, size // 2 + 1, dtype=torch.float64)

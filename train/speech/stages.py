@@ -28,13 +28,13 @@ MOST_BATCHES = 20_000
 
 
 def builds_at(section: StagesSection, step: int) -> bool:
-    """Whether codebooks are built before this step."""
+    """Return whether codebooks are built before this step."""
     rebuilt = 0 < section.rebuild == step
     return section.build and (step == section.unquantized or rebuilt)
 
 
 def active_levels(count: int, levels: int, vary: float) -> Tensor:
-    """Levels in use (B,): all, or for a share ``vary`` of items 1 … all at random."""
+    """Draw levels in use (B,): all, for a share ``vary`` of items 1 … all."""
     drawn = torch.randint(1, levels + 1, (count,))
     return torch.where(torch.rand(count) < vary, drawn, levels)
 
@@ -47,7 +47,7 @@ def collect(
     first: int,
     rank: int = 0,
 ) -> Tensor:
-    """Latents (N, D) of training crops, N = ``frames``; silent frames are left out.
+    """Collect N = ``frames`` latents (N, D) of training crops, no silent ones.
 
     ``analyse``: (B, 1, T) -> (B, D, F). ``first``: the step this happens before.
     """

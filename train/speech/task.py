@@ -55,7 +55,7 @@ class SpeechTask(Task):
         return torch.as_tensor(self.fabric.all_reduce(value, reduce_op="mean"))
 
     def setup(self) -> None:
-        """Discriminators, where the config names some."""
+        """Build discriminators, where the config names some."""
         section = self.config.adversary
         if section.names:
             self.adversary = Adversary(section, self.fabric, self.precision)
@@ -86,7 +86,7 @@ class SpeechTask(Task):
         return z
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Spectral and waveform terms of a batch, and what the quantizer adds."""
+        """Return spectral and waveform terms of a batch and the quantizer's own."""
         x, rng = self.source.batch_at(step, self.fabric.global_rank)
         torch.manual_seed(int(rng.integers(2**62)))
         stages = self.config.stages
@@ -102,7 +102,7 @@ class SpeechTask(Task):
     def _distance(
         self, step: int, x_hat: Tensor, x: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar whose gradient the decoder gets, and the terms for the log."""
+        """Return the scalar whose gradient the decoder gets, and terms for the log."""
         values: dict[str, Tensor] = {}
         # Terms see a leaf: their gradients can be weighed before the decoder's pass.
         leaf = x_hat.detach().requires_grad_() if self.balancer else x_hat
@@ -120,7 +120,7 @@ class SpeechTask(Task):
         return (x_hat * gradient).sum(), {"loss": total.detach(), **values}
 
     def state(self) -> dict[str, Any]:
-        """Discriminators and the balancer's running norms."""
+        """Return discriminators and the balancer's running norms."""
         parts = {"adversary": self.adversary, "balancer": self.balancer}
         return {name: part.state() for name, part in parts.items() if part}
 
@@ -132,7 +132,7 @@ class SpeechTask(Task):
 
     @torch.no_grad()
     def validate(self, step: int) -> list[dict[str, Any]]:
-        """Quality on speakers never trained on, at several numbers of levels."""
+        """Measure speakers never trained on, at several numbers of levels."""
         section = self.config.eval
         length = whole_frames(section.seconds, self.rate, self.hop)
         x, lengths = self.source.validation(length, section.utterances)
@@ -149,7 +149,7 @@ class SpeechTask(Task):
     def _scores(
         self, x: Tensor, x_hat: Tensor, lengths: Sequence[int]
     ) -> dict[str, float]:
-        """Means of the measures over x, x̂ (n, 1, T), each of its own length."""
+        """Return means of the measures over x, x̂ (n, 1, T), each of its own length."""
         rows = zip(x, x_hat, lengths, strict=True)
         pairs = ((a[0, :n], b[0, :n]) for a, b, n in rows)
         return measures.mean_scores(pairs, self.rate)
@@ -167,7 +167,7 @@ class SpeechTask(Task):
     def _rates(
         self, outputs: list[Any], levels: int, lengths: list[int]
     ) -> dict[str, Any]:
-        """Fixed-width and order-0 kbps, perplexity and used codes of each level."""
+        """Return fixed-width and order-0 kbps, perplexity and used codes of levels."""
         codes = torch.cat([out.codes[:, :levels].cpu() for out in outputs])
         frames = torch.tensor([-(-n // self.hop) for n in lengths])
         inside = torch.arange(codes.shape[-1]) < frames[:, None]
@@ -199,14 +199,14 @@ class SpeechTask(Task):
 
 
 def whole_frames(seconds: float, rate: int, hop: int) -> int:
-    """Samples of a duration, in whole frames, one at least."""
+    """Return samples of a duration, in whole frames, one at least."""
     return max(1, round(seconds * rate / hop)) * hop
 
 
 def speech_source(
     config: TrainConfig, recordings: SpeechCache, rate: int, hop: int
 ) -> SpeechSource:
-    """Crops as the config wants them; InputError where nobody is held out."""
+    """Draw crops as the config wants them; InputError where nobody is held out."""
     data = config.data
     if data.gain[0] > data.gain[1]:
         raise UsageError(f"data.gain is {data.gain}; expected low, high")
@@ -224,7 +224,7 @@ def speech_source(
 
 
 def validation_levels(wanted: tuple[int, ...], levels: int) -> tuple[int, ...]:
-    """Numbers of levels to validate at: given, or powers of two and all."""
+    """Return numbers of levels to validate at: given, or powers of two and all."""
     if any(not 1 <= n <= levels for n in wanted):
         raise UsageError(
             f"eval.levels is {wanted}; expected numbers of levels, 1 … {levels}"

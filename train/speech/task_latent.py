@@ -32,7 +32,7 @@ MOST = 1.0  # of |log(kbps / wanted)| counts at once
 
 
 def geometric(ends: tuple[float, float], count: int) -> Tensor:
-    """A geometric row (count,) float32 between two ends."""
+    """Return a geometric row (count,) float32 between two ends."""
     return torch.logspace(0, 1, count, ends[1] / ends[0]) * ends[0]
 
 
