@@ -2,7 +2,7 @@
 """The codecs' benchmark: seconds of compress and decompress, beside CompressAI's.
 
     codec.compress(x) ──► bytes ──► codec.decompress     in memory, no files
-    x     a picture of 768 x 512, ten seconds of a voice, or a file (bench_signals.py)
+    x     an image of 768 x 512, ten seconds of speech, or a file (signals.py)
 
 Codecs of a kind take turns, the best of all turns counts, and what is to be read first
 are ratios within one run. A codec that is much slower than the others stops when it has
@@ -27,7 +27,6 @@ from torch import Tensor
 from polycodec.codecs import zoo
 from polycodec.codecs.files.kinds import kind_of
 from polycodec.errors import UsageError
-from polycodec.eval.bench import signals
 from polycodec.eval.bench.clock import (
     BETTER,
     Stopwatch,
@@ -36,6 +35,7 @@ from polycodec.eval.bench.clock import (
     peak_memory,
     until_calm,
 )
+from polycodec.eval.bench.signals import UNITS
 from polycodec.eval.bench.subjects import Timed, own, peers
 
 SECONDS = 40.0  # for the codecs of a kind together; then rounds end
@@ -135,25 +135,19 @@ class Runner:
 
     def row(self) -> dict[str, Any]:
         """What was measured, with its units in the names."""
-        subject, shape = self.subject, self.x.shape
+        subject, units = self.subject, UNITS[self.subject.kind]
+        size = units.size_of(self.x.shape, subject.rate)
         row: dict[str, Any] = {
             "codec": subject.name,
             "kind": subject.kind,
             "weights": subject.weights,
             "setting": subject.setting,
+            **size,
+            "bytes": self.bytes,
+            units.rate: units.rate_of(self.bytes, size),
         }
-        if subject.kind == "image":
-            pixels = shape[2] * shape[3]
-            row |= {"width": shape[3], "height": shape[2], "bytes": self.bytes}
-            row["bpp"] = 8 * self.bytes / pixels
-            speed = ("megapixels_per_second", lambda taken: pixels / 1e6 / taken)
-        else:
-            duration = shape[2] / subject.rate
-            row |= {"rate": subject.rate, "duration": duration, "bytes": self.bytes}
-            row["kbps"] = 8 * self.bytes / duration / 1000
-            speed = ("real_time_factor", lambda taken: taken / duration)
         for way, taken in self.seconds.items():
-            row[way] = {"seconds": taken, speed[0]: speed[1](taken)}
+            row[way] = {"seconds": taken, units.speed: units.speed_of(taken, size)}
             row[way]["coder_share"] = self.shares[way] if subject.watched else None
             row[way]["peak_bytes"] = self.peaks[way]
         return {**row, "rounds": self.rounds}
@@ -186,8 +180,7 @@ def bench(
         chosen = _chosen(codecs, source, where, quality)
         for kind in dict.fromkeys(subject.kind for subject in chosen):
             group = [subject for subject in chosen if subject.kind == kind]
-            if kind == "image":
-                group += peers(where)
+            group += peers(kind, where)
             clock = Clock(where)
             runners = _warm(group, source, clock, skipped, progress)
             rows += _measure(runners, clock, repeats, seconds)
@@ -220,7 +213,10 @@ def _warm(
     progress: Callable[[str], None],
 ) -> list[Runner]:
     """Runners that have coded once; who cannot, if not ours, is ``skipped``."""
-    inputs = {s.rate: signal(s.kind, s.rate, source) for s in subjects}
+    inputs = {}
+    for kind, rate in {(s.kind, s.rate) for s in subjects}:
+        units = UNITS[kind]
+        inputs[rate] = units.read(source, rate) if source else units.made_up(rate)
     runners = []
     for subject in subjects:
         progress(subject.name)
@@ -245,13 +241,6 @@ def _measure(
     with clock.watch.on_coder():
         until_calm(turns, repeats, seconds)
     return [runner.row() for runner in runners]
-
-
-def signal(kind: str, rate: int, source: str | None) -> Any:
-    """(3, H, W) or (1, T) float32 of a kind, at a rate; made up without ``source``."""
-    if kind == "image":
-        return signals.read_picture(source) if source else signals.picture()
-    return signals.read_voice(source, rate) if source else signals.voice(rate)
 
 
 def _machine(device: torch.device) -> dict[str, Any]:

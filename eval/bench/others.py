@@ -54,17 +54,20 @@ def _works(module: str) -> bool:
 
 def constriction_range(load: Load) -> Coder:
     """Range coder with its own model: exact CDFs, evaluated for every symbol."""
-    from constriction import stream
+    return range_coder(load.symbols, *_constriction_model(load))
 
-    model, *parameters = _constriction_model(load)
+
+def range_coder(symbols: np.ndarray, model: Any, *parameters: Any) -> Coder:
+    """Constriction's range coder; a model without ``parameters`` is of all symbols."""
+    from constriction import stream
 
     def encode() -> np.ndarray:
         coder = stream.queue.RangeEncoder()
-        coder.encode(load.symbols, model, *parameters)
+        coder.encode(symbols, model, *parameters)
         return coder.get_compressed()
 
     def decode(words: np.ndarray) -> np.ndarray:
-        some = parameters or [load.symbols.size]
+        some = parameters or [symbols.size]
         return stream.queue.RangeDecoder(words).decode(model, *some)
 
     return Coder(encode, decode, lambda words: words.nbytes)

@@ -22,7 +22,7 @@ import torch
 
 from polycodec.cuda import Categorical, Mixture, ScaleSet, shares
 from polycodec.entropy_models.priors.gaussian import LOG_STEP, SCALE_BINS, SCALE_MIN
-from polycodec.eval.bench.others import Coder
+from polycodec.eval.bench.others import Coder, range_coder
 
 SCALE = 1.93  # median, as the tables' load of 3 bits
 VALUES = 256
@@ -141,13 +141,4 @@ def constriction_range(load: PriorLoad) -> Coder | None:
     else:
         model = stream.model.Categorical(perfect=False)
         parameters = [load.pmf]
-
-    def encode() -> np.ndarray:
-        coder = stream.queue.RangeEncoder()
-        coder.encode(load.symbols, model, *parameters)
-        return coder.get_compressed()
-
-    def decode(words: np.ndarray) -> np.ndarray:
-        return stream.queue.RangeDecoder(words).decode(model, *parameters)
-
-    return Coder(encode, decode, lambda words: words.nbytes)
+    return range_coder(load.symbols, model, *parameters)

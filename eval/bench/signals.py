@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What codecs are timed on: a picture and a voice made up, or a file.
+"""What codecs are timed on: a signal made up, or a file; a kind's units.
 
-    picture()       (3, 512, 768) in [0, 1]: clouds, edges, grain
-    voice(16000)    (1, 160000) in [-1, 1]: harmonics of a gliding pitch under three
-                    formants, in syllables, with breath and pauses
+    image()          (3, 512, 768) in [0, 1]: clouds, edges, grain
+    speech(16000)    (1, 160000) in [-1, 1]: harmonics of a gliding pitch under three
+                     formants, in syllables, with breath and pauses
 
 Both are the same numbers everywhere, up to rounding. How long a codec takes depends on
 the size; the bytes, and the coder's part with them, also on the content.
@@ -12,6 +12,9 @@ the size; the bytes, and the coder's part with them, also on the content.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,7 +29,7 @@ SECONDS = 10.0
 _FORMANTS = (((300, 750), 90), ((900, 2100), 130), ((2400, 2900), 200))
 
 
-def picture(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def image(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """(3, height, width) float32 in [0, 1]."""
     rng = np.random.default_rng(24)
     total = np.zeros((height, width, 3))
@@ -49,7 +52,7 @@ def _enlarged(plane: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def voice(rate: int, seconds: float = SECONDS) -> np.ndarray:
+def speech(rate: int, seconds: float = SECONDS) -> np.ndarray:
     """(1, T) float32 in [-1, 1] at ``rate``, T = seconds · rate."""
     rng = np.random.default_rng(25)
     time = np.arange(round(seconds * rate)) / rate
@@ -71,14 +74,14 @@ def voice(rate: int, seconds: float = SECONDS) -> np.ndarray:
     return (0.5 * sound / abs(sound).max()).astype(np.float32)[None]
 
 
-def read_picture(source: str | os.PathLike[str]) -> np.ndarray:
+def read_image_file(source: str | os.PathLike[str]) -> np.ndarray:
     """(3, H, W) float32 in [0, 1] of an image file; alpha is left out."""
     found = read_image(source)
     whole = found.pixels.astype(np.float32) / (2**found.depth - 1)
     return np.broadcast_to(whole, (*whole.shape[:2], 3)).transpose(2, 0, 1).copy()
 
 
-def read_voice(source: str | os.PathLike[str], rate: int) -> np.ndarray:
+def read_speech_file(source: str | os.PathLike[str], rate: int) -> np.ndarray:
     """(1, T) float32 in [-1, 1] of a sound file, mixed to one channel at ``rate``."""
     with open_sound(source) as sound:
         mixed = np.concatenate([b.mean(1, keepdims=True) for b in sound.blocks()])
@@ -86,3 +89,47 @@ def read_voice(source: str | os.PathLike[str], rate: int) -> np.ndarray:
         length = -(-len(mixed) * rate // sound.info.rate)
         parts = [resampler.push(mixed), resampler.flush(length)]
     return np.clip(np.concatenate(parts).T, -1, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Units:
+    """What codecs of one kind are timed on, and what their figures are called.
+
+    Functions of ``size`` get what ``size_of`` gave: the fields of a row.
+    """
+
+    made_up: Callable[[int], np.ndarray]  # at a rate
+    read: Callable[[str, int], np.ndarray]  # a file, at a rate
+    size_of: Callable[[Sequence[int], int], dict[str, Any]]  # of a shape and a rate
+    what: str  # a title for ``size``
+    rate: str
+    rate_of: Callable[[int, dict[str, Any]], float]  # of bytes
+    speed: str
+    speed_label: str
+    speed_of: Callable[[float, dict[str, Any]], float]  # of seconds
+
+
+UNITS = {
+    "image": Units(
+        made_up=lambda rate: image(),
+        read=lambda source, rate: read_image_file(source),
+        size_of=lambda shape, rate: {"width": shape[3], "height": shape[2]},
+        what="{width}x{height}",
+        rate="bpp",
+        rate_of=lambda size, x: 8 * size / (x["width"] * x["height"]),
+        speed="megapixels_per_second",
+        speed_label="Mpixel/s",
+        speed_of=lambda taken, x: x["width"] * x["height"] / 1e6 / taken,
+    ),
+    "speech": Units(
+        made_up=speech,
+        read=read_speech_file,
+        size_of=lambda shape, rate: {"rate": rate, "duration": shape[2] / rate},
+        what="{duration:g} s at {rate} Hz",
+        rate="kbps",
+        rate_of=lambda size, x: 8 * size / x["duration"] / 1000,
+        speed="real_time_factor",
+        speed_label="real-time factor",
+        speed_of=lambda taken, x: taken / x["duration"],
+    ),
+}

@@ -32,7 +32,7 @@ class Timed:
     name: str
     kind: str
     weights: str
-    rate: int  # samples a second, 0 for pictures
+    rate: int  # samples a second, 0 for images
     setting: str
     compress: Callable[[Tensor], Any]
     decompress: Callable[[Any], Tensor]
@@ -62,8 +62,10 @@ def own(name: str, device: torch.device, quality: float) -> Timed:
     )
 
 
-def peers(device: torch.device) -> list[Timed]:
+def peers(kind: str, device: torch.device) -> list[Timed]:
     """Codecs of CompressAI's zoo, with random weights; none where it is not there."""
+    if kind != "image":
+        return []
     try:
         from compressai import zoo as theirs
     except ImportError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from polycodec.eval.bench.signals import UNITS
 from polycodec.eval.text import Table, aligned
 
 # What ours is compared with, where it is there: (column, coder).
@@ -62,27 +63,25 @@ def codec_table(result: dict[str, Any]) -> str:
 
 def _codecs(kind: str, rows: list[dict[str, Any]]) -> str:
     """The table of one kind; "x first": the speed as a multiple of the first row's."""
-    image, first = kind == "image", rows[0]
-    what = "{width}x{height}" if image else "{duration:g} s at {rate} Hz"
-    speed = "megapixels_per_second" if image else "real_time_factor"
-    rate, label = ("bpp", "Mpixel/s") if image else ("kbps", "real-time factor")
-    header = ["codec", "setting", "x first", "ms", label, "coder %", "peak MB"]
+    units, first = UNITS[kind], rows[0]
+    header = ["codec", "setting", "x first", "ms", units.speed_label]
+    header += ["coder %", "peak MB", "bytes", units.rate, "rounds"]
     lines = []
     for row in rows:
         ways = [(row[way], first[way]) for way in ("compress", "decompress")]
         cells = [
             _pair(base["seconds"] / one["seconds"] for one, base in ways),
             _pair(1000 * one["seconds"] for one, _ in ways),
-            _pair(one[speed] for one, _ in ways),
+            _pair(one[units.speed] for one, _ in ways),
             _pair(_times(one["coder_share"], 100) for one, _ in ways),
             _pair(_times(one["peak_bytes"], 1e-6) for one, _ in ways),
             str(row["bytes"]),
-            f"{row[rate]:.3f}",
+            f"{row[units.rate]:.3f}",
             str(row["rounds"]),
         ]
         lines.append([row["codec"], row["setting"], *cells])
-    title = f"{kind}, {what.format(**first)}, {first['input']}"
-    return title + "\n" + _grid([*header, "bytes", rate, "rounds"], lines)
+    title = f"{kind}, {units.what.format(**first)}, {first['input']}"
+    return title + "\n" + _grid(header, lines)
 
 
 def _times(value: float | None, factor: float) -> float | None:

@@ -40,7 +40,7 @@ def test_bench_of_a_run_from_the_command_line(cli, photo, tiny_checkpoint, alone
     (row,) = result["rows"]
     assert (row["codec"], row["width"], row["height"]) == (name, 80, 72)
     assert row["rounds"] >= 2  # the first is always news
-    x = torch.from_numpy(bench_signals.read_picture(photo))[None]
+    x = torch.from_numpy(bench_signals.read_image_file(photo))[None]
     codec = zoo.load("image/mine", checkpoint=tiny_checkpoint)
     (data,) = codec.compress(x, 40)
     assert row["bytes"] == len(data)
@@ -93,7 +93,7 @@ def test_others_that_fail_are_left_out_by_name_and_ours_are_not(monkeypatch):
 
     ours, theirs = subject("ours", True, lambda x: x), subject("theirs", False, fail)
     monkeypatch.setattr(bench_codec, "own", lambda *_: ours)
-    monkeypatch.setattr(bench_codec, "peers", lambda _: [theirs])
+    monkeypatch.setattr(bench_codec, "peers", lambda *_: [theirs])
     result = bench_codec.bench(["ours"], device="cpu", repeats=1)
     assert [row["codec"] for row in result["rows"]] == ["ours"]
     assert result["skipped"] == {"theirs": "RuntimeError: not on this machine"}
@@ -154,17 +154,17 @@ def test_peak_memory_is_of_what_ran_inside():
 
 
 def test_signals_are_the_same_every_time_and_files_are_read(tmp_path, photo):
-    x = bench_signals.picture(64, 48)
+    x = bench_signals.image(64, 48)
     assert x.shape == (3, 48, 64) and 0 <= x.min() < 0.4 < 0.6 < x.max() <= 1
-    assert (x == bench_signals.picture(64, 48)).all()
-    voice = bench_signals.voice(8000, 1.0)
+    assert (x == bench_signals.image(64, 48)).all()
+    voice = bench_signals.speech(8000, 1.0)
     assert voice.shape == (1, 8000) and 0.4 < abs(voice).max() < 0.7
     soundfile = pytest.importorskip("soundfile")
     path = tmp_path / "talk.wav"
     soundfile.write(path, np.repeat(voice.T, 2, axis=1), 8000)
-    found = bench_signals.read_voice(path, 8000)
+    found = bench_signals.read_speech_file(path, 8000)
     assert found.shape == voice.shape and abs(found - voice).max() < 1e-3
-    assert bench_signals.read_voice(path, 16000).shape == (1, 16000)
+    assert bench_signals.read_speech_file(path, 16000).shape == (1, 16000)
 
 
 def test_options_of_the_other_benchmark_are_refused(cli):
