@@ -121,14 +121,18 @@ class SpeechTask(Task):
 
     def state(self) -> dict[str, Any]:
         """Return discriminators and the balancer's running norms."""
-        parts = {"adversary": self.adversary, "balancer": self.balancer}
-        return {name: part.state() for name, part in parts.items() if part}
+        return {name: part.state() for name, part in self._trained().items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore `state`; a part the checkpoint has not starts fresh."""
-        for name, part in state.items():
-            if (mine := getattr(self, name, None)) is not None:
-                mine.load_state(part)
+        for name, part in self._trained().items():
+            if name in state:
+                part.load_state(state[name])
+
+    def _trained(self) -> dict[str, Adversary | Balancer]:
+        """Return what the task trains beside the codec, as checkpoints call it."""
+        parts = {"adversary": self.adversary, "balancer": self.balancer}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @torch.no_grad()
     def validate(self, step: int) -> list[dict[str, Any]]:
