@@ -5,6 +5,9 @@ An EXIF block is a TIFF without pixels, so a TIFF's own tags (maker, date, EXIF 
 GPS directories) are kept as one, without those that describe how its pixels lie.
 Pixels are written as little-endian strips, deflated horizontal differences.
 
+Not by a library: Pillow writes no 16-bit colour, and tifffile (25,000 lines) refuses to
+write the EXIF and GPS directories, for which this file would stay.
+
 Reference: TIFF 6.0, sections 7, 8, 14; Adobe TIFF technical note on deflate.
 """
 
