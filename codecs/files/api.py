@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.files.ends import Progress, Target
+from polycodec.codecs.files.ends import Ends, Progress, Target, target_of
 from polycodec.codecs.files.kinds import KINDS, kind_named, kind_of
 from polycodec.codecs.files.options import choose, documented
 from polycodec.codecs.files.results import Decoded, Encoded
@@ -49,8 +49,9 @@ def encode(
     input = seekable(input)
     kind = kind_named(kind_of(input))
     chosen = choose(_ENCODE, kind.words, options)
-    module = kind.module("encode")
-    return module.encode(input, output, chosen, codec=codec, progress=progress)
+    target = target_of(input, output, ".plc", chosen.force)
+    ends = Ends(input, target, chosen, codec, progress)
+    return kind.module("encode").encode(ends)
 
 
 @documented(_DECODE.values())
@@ -78,7 +79,6 @@ def decode(
             raise with_seconds(error, source) from error
         kind = kind_named(reader.header.kind)
         chosen = choose(_DECODE, kind.words, options)
-        module = kind.module("decode")
-        return module.decode(
-            reader, input, output, chosen, codec=codec, progress=progress
-        )
+        target = target_of(input, output, kind.decoded, chosen.force)
+        ends = Ends(input, target, chosen, codec, progress)
+        return kind.module("decode").decode(reader, ends)

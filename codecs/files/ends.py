@@ -9,25 +9,58 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header
 from polycodec.codecs.files.kinds import KINDS, words_of
 from polycodec.codecs.files.options import EncodeOptions, Options
-from polycodec.codecs.files.sources import Source
+from polycodec.codecs.files.sources import Source, name_of
 from polycodec.errors import ModelError, UsageError
 
 Target = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int, int], None]  # (parts done, parts in all)
+Asked = TypeVar("Asked", bound=Options, covariant=True)
 T = TypeVar("T")
 
 
-def codec_for(kind: str, options: EncodeOptions, codec: Any) -> Any:
-    """The codec to encode with: ``codec``, or the model asked for, or the default."""
+@dataclass(frozen=True)
+class Ends(Generic[Asked]):
+    """One file on its way: read from ``source``, written to ``target``, as asked.
+
+    ``codec``: a loaded one to use, else None; ``progress`` is told what is done.
+    """
+
+    source: Source
+    target: Target
+    options: Asked
+    codec: Any = None
+    progress: Progress | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """The target as an open binary file, whole in the end or not there at all."""
+        if isinstance(self.target, (str, os.PathLike)):
+            with atomic_write(self.target, force=self.options.force) as file:
+                yield file
+        else:
+            yield self.target
+
+    def about(self, model: str) -> dict[str, Any]:
+        """What every result says, once the work is done."""
+        names = {"input": name_of(self.source), "output": name_of(self.target)}
+        return {**names, "model": model, "seconds": time.perf_counter() - self.started}
+
+
+def codec_for(kind: str, ends: Ends[EncodeOptions]) -> Any:
+    """The codec to encode with: a loaded one, the model asked for, or the default."""
+    codec, options = ends.codec, ends.options
     if codec is None:
         name = options.model or KINDS[kind].model
         codec = zoo.load(name, options.device, checkpoint=options.checkpoint)
@@ -66,16 +99,6 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
     if isinstance(output, (str, os.PathLike)):
         check_target(output, force=force)
     return output
-
-
-@contextlib.contextmanager
-def writing(target: Target, force: bool) -> Iterator[BinaryIO]:
-    """A target as an open binary file, whole in the end or not there at all."""
-    if isinstance(target, (str, os.PathLike)):
-        with atomic_write(target, force=force) as file:
-            yield file
-    else:
-        yield target
 
 
 def counted(

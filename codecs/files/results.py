@@ -23,15 +23,15 @@ class Result:
     input: str
     output: str
     model: str
+    seconds: float
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which knows no infinity; without those not asked."""
         return {k: _plain(v) for k, v in vars(self).items() if v is not None}
 
     def _line(self, *parts: str) -> str:
-        seconds: float = vars(self)["seconds"]
         arrow = f"{self.input} -> {self.output}"
-        return "  ".join([arrow, *filter(None, parts), f"{seconds:.1f} s"])
+        return "  ".join([arrow, *filter(None, parts), f"{self.seconds:.1f} s"])
 
 
 @dataclass
@@ -45,7 +45,6 @@ class ImageEncoded(Result):
     bytes: int
     bpp: float
     estimated_bpp: float
-    seconds: float
     quality: float
     psnr: float | None = None
     notes: list[str] = field(default_factory=list)
@@ -62,7 +61,6 @@ class ImageDecoded(Result):
     """``width`` and ``height`` of what was decoded, in pixels."""
 
     bytes: int
-    seconds: float
     width: int
     height: int
     notes: list[str] = field(default_factory=list)
@@ -83,7 +81,6 @@ class SpeechEncoded(Result):
     bytes: int
     kbps: float
     estimated_kbps: float
-    seconds: float
     quality: float
     duration: float
     rate: int
@@ -101,7 +98,6 @@ class SpeechDecoded(Result):
     """``damaged``: (from, to) in seconds of what ``salvage`` replaced by silence."""
 
     bytes: int
-    seconds: float
     duration: float
     rate: int
     channels: int
@@ -123,7 +119,6 @@ class TokenResult(Result):
     frames: int
     frame_rate: float
     duration: float
-    seconds: float
 
     def line(self) -> str:
         """One line for people."""

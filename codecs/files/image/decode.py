@@ -9,13 +9,12 @@ A region is made from the tiles it needs, and is equal to that part of the whole
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import numpy as np
 
 from polycodec.codecs.files.container.file import ImageGeometry, Reader
-from polycodec.codecs.files.ends import Progress, Target, codec_of, target_of
+from polycodec.codecs.files.ends import Ends, Progress, codec_of
 from polycodec.codecs.files.image import chunks as tiles
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
 from polycodec.codecs.files.image.picture import Picture
@@ -23,32 +22,22 @@ from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.rate import quality_of
 from polycodec.codecs.files.results import ImageDecoded
-from polycodec.codecs.files.sources import Source, name_of
+from polycodec.codecs.files.sources import name_of
 from polycodec.errors import BitstreamError, InputError, UsageError
 
 
-def decode(
-    reader: Reader,
-    input: Source,
-    output: Target | None,
-    options: ImageDecode,
-    *,
-    codec: Any = None,
-    progress: Progress | None = None,
-) -> ImageDecoded:
+def decode(reader: Reader, ends: Ends[ImageDecode]) -> ImageDecoded:
     """Decode an opened image file; see `api.decode`."""
-    started = time.perf_counter()
-    target = target_of(input, output, ".png", options.force)
-    picture, notes = read_plc(reader, options, codec=codec, progress=progress)
+    picture, notes = read_plc(
+        reader, ends.options, codec=ends.codec, progress=ends.progress
+    )
     read = reader.bytes_read
-    suffix = None if isinstance(target, (str, os.PathLike)) else ".png"
-    notes += write_image(picture, target, suffix=suffix, force=options.force)
+    suffix = os.path.splitext(name_of(ends.target))[1] or ".png"
+    with ends.writing() as file:
+        notes += write_image(picture, file, suffix=suffix)
     return ImageDecoded(
-        input=name_of(input),
-        output=name_of(target),
-        model=reader.header.model,
+        **ends.about(reader.header.model),
         bytes=read,
-        seconds=time.perf_counter() - started,
         width=picture.width,
         height=picture.height,
         notes=notes,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,7 @@ from polycodec.codecs.files.container.file import (
     Record,
     write_plc,
 )
-from polycodec.codecs.files.ends import (
-    Progress,
-    Target,
-    codec_for,
-    counted,
-    target_of,
-    writing,
-)
+from polycodec.codecs.files.ends import Ends, Progress, codec_for, counted
 from polycodec.codecs.files.image import chunks as tiles
 from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha
@@ -47,36 +39,23 @@ from polycodec.codecs.files.rate import (
     written,
 )
 from polycodec.codecs.files.results import ImageEncoded
-from polycodec.codecs.files.sources import Source, name_of
 from polycodec.codecs.measures import image as measures
 
 
-def encode(
-    input: Source,
-    output: Target | None,
-    options: ImageEncode,
-    *,
-    codec: Any = None,
-    progress: Progress | None = None,
-) -> ImageEncoded:
+def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     """Encode an image file to a ``.plc`` file; see `api.encode`."""
-    started = time.perf_counter()
-    target = target_of(input, output, ".plc", options.force)
-    picture = read_image(input)
-    job = _Job(codec_for("image", options, codec), picture, options)
+    picture, options = read_image(ends.source), ends.options
+    job = _Job(codec_for("image", ends), picture, options)
     quality = job.choose()
-    data = job.file(quality, progress)
-    with writing(target, options.force) as file:
+    data = job.file(quality, ends.progress)
+    with ends.writing() as file:
         file.write(data)
     pixels = picture.width * picture.height
     return ImageEncoded(
-        input=name_of(input),
-        output=name_of(target),
-        model=job.codec.name,
+        **ends.about(job.codec.name),
         bytes=len(data),
         bpp=8 * len(data) / pixels,
         estimated_bpp=job.encoder.estimated_bits / pixels,
-        seconds=time.perf_counter() - started,
         quality=quality,
         psnr=job.psnr(quality) if options.psnr else None,
         notes=list(picture.notes),

@@ -11,24 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from polycodec.codecs.files.container.file import Reader, SpeechGeometry
-from polycodec.codecs.files.ends import (
-    Progress,
-    Target,
-    codec_of,
-    counted,
-    target_of,
-    writing,
-)
+from polycodec.codecs.files.ends import Ends, codec_of, counted
 from polycodec.codecs.files.options import SpeechDecode
 from polycodec.codecs.files.results import SpeechDecoded
-from polycodec.codecs.files.sources import Source, name_of
+from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
@@ -36,21 +28,12 @@ from polycodec.codecs.files.speech.write import SoundWriter, plan_output
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
 
-def decode(
-    reader: Reader,
-    input: Source,
-    output: Target | None,
-    options: SpeechDecode,
-    *,
-    codec: Any = None,
-    progress: Progress | None = None,
-) -> SpeechDecoded:
+def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
     """Decode an opened speech file; see `api.decode`."""
-    started = time.perf_counter()
-    target = target_of(input, output, ".wav", options.force)
+    options = ends.options
     geometry = geometry_of(reader)
     first, last = _range(options.seconds, geometry)
-    suffix = os.path.splitext(name_of(target))[1] or ".wav"
+    suffix = os.path.splitext(name_of(ends.target))[1] or ".wav"
     plan = plan_output(
         suffix,
         rate=geometry.rate,
@@ -58,16 +41,16 @@ def decode(
         sample=geometry.sample,
         samples=last - first,
     )
-    codec = codec_of(reader.header, options, codec)
+    codec = codec_of(reader.header, options, ends.codec)
     first, last = _at_rate(first, last, geometry.rate, plan.rate)
     decoder = chunk_decoder(codec, reader, salvage=options.salvage)
     blocks = speech_blocks(decoder, geometry, first, last, plan.rate)
     try:
         with (
-            writing(target, options.force) as file,
+            ends.writing() as file,
             SoundWriter(file, plan, _tags(reader)) as writer,
         ):
-            for block in counted(blocks, last - first, progress, len):
+            for block in counted(blocks, last - first, ends.progress, len):
                 writer.write(block)
             if len(decoder.damaged) == reader.n_chunks:
                 raise next(iter(decoder.damaged.values()))
@@ -79,11 +62,8 @@ def decode(
         for begin, end in damaged
     ]
     return SpeechDecoded(
-        input=name_of(input),
-        output=name_of(target),
-        model=reader.header.model,
+        **ends.about(reader.header.model),
         bytes=reader.bytes_read,
-        seconds=time.perf_counter() - started,
         duration=(last - first) / plan.rate,
         rate=plan.rate,
         channels=geometry.channels,

@@ -10,7 +10,6 @@ The way back is in `decode.py`.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +22,7 @@ from polycodec.codecs.files.container.file import (
     Writer,
     file_size,
 )
-from polycodec.codecs.files.ends import Progress, Target, codec_for, target_of, writing
+from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import SpeechEncode
 from polycodec.codecs.files.rate import (
     DEFAULT_QUALITY,
@@ -34,7 +33,6 @@ from polycodec.codecs.files.rate import (
     written,
 )
 from polycodec.codecs.files.results import SpeechEncoded
-from polycodec.codecs.files.sources import Source, name_of
 from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import Sound, open_sound
@@ -43,31 +41,18 @@ from polycodec.codecs.files.speech.resample import Resampler
 CHUNK_SECONDS = 10
 
 
-def encode(
-    input: Source,
-    output: Target | None,
-    options: SpeechEncode,
-    *,
-    codec: Any = None,
-    progress: Progress | None = None,
-) -> SpeechEncoded:
+def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     """Encode a speech file; see `api.encode`."""
-    started = time.perf_counter()
-    target = target_of(input, output, ".plc", options.force)
-    with open_sound(input) as sound, Writer() as writer:
-        codec = codec_for("speech", options, codec)
-        job = _Job(codec, sound, options, progress)
+    with open_sound(ends.source) as sound, Writer() as writer:
+        job = _Job(codec_for("speech", ends), sound, ends)
         quality = job.write(writer)
-        with writing(target, options.force) as file:
+        with ends.writing() as file:
             size = writer.finish(file, job.header(quality))
     return SpeechEncoded(
-        input=name_of(input),
-        output=name_of(target),
-        model=codec.name,
+        **ends.about(job.codec.name),
         bytes=size,
         kbps=8 * size / 1000 / job.duration,
         estimated_kbps=job.estimated_bits / 1000 / job.duration,
-        seconds=time.perf_counter() - started,
         quality=quality,
         duration=job.duration,
         rate=sound.info.rate,
@@ -79,15 +64,9 @@ def encode(
 class _Job:
     """One signal on its way into a file: its chunks at a quality, or within a size."""
 
-    def __init__(
-        self,
-        codec: Any,
-        sound: Sound,
-        options: SpeechEncode,
-        progress: Progress | None,
-    ) -> None:
-        self.codec, self.sound, self.progress = codec, sound, progress
-        self.options = options
+    def __init__(self, codec: Any, sound: Sound, ends: Ends[SpeechEncode]) -> None:
+        self.codec, self.sound, self.progress = codec, sound, ends.progress
+        self.options = options = ends.options
         self.channels = sound.info.channels if options.channels == "keep" else 1
         self.frames = max(1, CHUNK_SECONDS * codec.rate // codec.hop)  # in a chunk
         self.estimated_bits = 0.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry, Writer
-from polycodec.codecs.files.ends import Target, codec_of, target_of, writing
+from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
 from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
 from polycodec.codecs.files.options import (
     SpeechDecode,
@@ -54,10 +53,11 @@ def convert(
     (from tokens). ``quality`` (levels), ``model`` and ``channels`` are for speech; all
     levels unless told. Raises the errors of `polycodec.errors`.
     """
-    started, input = time.perf_counter(), seekable(input)
+    input = seekable(input)
     chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
     back = _holds_tokens(input)
     target = target_of(input, output, ".wav" if back else ".npz", chosen.force)
+    ends = Ends(input, target, chosen, codec)
     suffix = os.path.splitext(name_of(target))[1].lower()
     if back == (suffix in TOKEN_SUFFIXES):
         raise UsageError(
@@ -67,23 +67,20 @@ def convert(
     if back:
         with opened(input) as file:
             tokens = read_tokens(file)
-        _write_back(tokens, target, suffix, chosen, codec)
+        _write_back(tokens, ends, suffix)
     else:
         tokens = tokens_of(input, chosen, codec=codec)
-        with writing(target, chosen.force) as file:
+        with ends.writing() as file:
             write_tokens(file, tokens, plain=suffix == ".npy")
     count, levels, frames = tokens.codes.shape
     return TokenResult(
-        input=name_of(input),
-        output=name_of(target),
-        model=tokens.model,
+        **ends.about(tokens.model),
         digest=tokens.digest,
         channels=count,
         levels=levels,
         frames=frames,
         frame_rate=tokens.frame_rate,
         duration=tokens.samples / tokens.rate,
-        seconds=time.perf_counter() - started,
     )
 
 
@@ -106,7 +103,7 @@ def tokens_of(
     _require_codebooks(codec)
     asked = SpeechEncode(quality=options.quality, channels=options.channels)
     with tempfile.TemporaryFile() as plc:
-        encode_speech(input, plc, asked, codec=codec)
+        encode_speech(Ends(input, plc, asked, codec))
         plc.seek(0)
         return _read(Reader(plc), options, codec)
 
@@ -160,11 +157,9 @@ def _holds_tokens(input: Source) -> bool:
     return start[:4] == b"PK\x03\x04" or start == b"\x93NUMPY"
 
 
-def _write_back(
-    tokens: Tokens, target: Target, suffix: str, options: TokenOptions, codec: Any
-) -> None:
-    """Tokens to .plc, or on to sound."""
-    codec = codec_of(_header(tokens, 0.0), options, codec)
+def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
+    """Tokens to .plc, or on to a sound format."""
+    codec = codec_of(_header(tokens, 0.0), ends.options, ends.codec)
     _require_codebooks(codec)
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.hop:
         raise ModelError(
@@ -172,14 +167,14 @@ def _write_back(
             f"samples, '{codec.name}' has {list(codec.sizes)} every {codec.hop}"
         )
     if suffix == ".plc":
-        with writing(target, options.force) as file:
+        with ends.writing() as file:
             write_plc(tokens, file, codec)
         return
     with tempfile.TemporaryFile() as plc:
         write_plc(tokens, plc, codec)
         plc.seek(0)
-        asked = SpeechDecode(force=options.force)
-        decode_speech(Reader(plc), plc, target, asked, codec=codec)
+        asked = SpeechDecode(force=ends.options.force)
+        decode_speech(Reader(plc), Ends(plc, ends.target, asked, codec))
 
 
 def _require_codebooks(codec: Any) -> None:
