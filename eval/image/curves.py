@@ -84,15 +84,38 @@ def published(
     of equal length with null where nothing was published. ``ids`` chooses; by
     default a few well-known ones, or all when none of those is there.
     """
-    entries = _entries(pathlib.Path(path), dataset)
-    if ids is None:
-        ids = [known for known in PUBLISHED if known in entries] or list(entries)
-    chosen = []
-    for id_ in ids:
-        if id_ not in entries:
-            raise UnknownNameError.of("published curve", id_, entries)
-        chosen.append(_published_curve(entries[id_]))
-    return chosen
+    try:
+        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        listed = content.get(dataset) if isinstance(content, dict) else content
+        entries = {entry["id"]: entry for entry in listed or ()}
+        if ids is None:
+            ids = [known for known in PUBLISHED if known in entries] or list(entries)
+        for unknown in set(ids) - set(entries):
+            raise UnknownNameError.of("published curve", unknown, entries)
+        return [_published(entries[id_]) for id_ in ids]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"cannot read published curves of {dataset} from {path}: {error!r}; "
+            "expected JSON with a list of objects with id and bpp, psnr, ms_ssim_db of "
+            "equal length, null where unknown; correct the file"
+        ) from error
+
+
+def _published(entry: dict[str, Any]) -> ImageCurve:
+    rates = tuple(float(rate) for rate in entry.get("bpp") or ())
+
+    def figures(key: str) -> tuple[float | None, ...]:
+        pairs = zip(rates, entry.get(key) or [None] * len(rates), strict=True)
+        return tuple(None if value is None else float(value) for _, value in pairs)
+
+    return ImageCurve(
+        name=entry["id"],
+        label=entry.get("label", entry["id"]),
+        kind="published",
+        bpp=rates,
+        psnr=figures("psnr"),
+        ms_ssim_db=figures("ms_ssim_db"),
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -114,47 +137,4 @@ def _point(setting: float, rows: Sequence[ImageRow]) -> Point:
         encode_seconds=sum(row.encode_seconds for row in rows) / count,
         decode_seconds=sum(row.decode_seconds for row in rows) / count,
         pictures=count,
-    )
-
-
-def _entries(path: pathlib.Path, dataset: str) -> dict[str, dict[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read published curves from {path}: {error}; expected JSON; check "
-            "the path"
-        ) from error
-    listed = content.get(dataset) if isinstance(content, dict) else content
-    if listed is None:
-        return {}
-    try:
-        return {entry["id"]: entry for entry in listed}
-    except (TypeError, KeyError) as error:
-        raise InputError(
-            f"{path} has no list of curves under '{dataset}'; expected objects with "
-            "id, label, bpp, psnr; correct the file"
-        ) from error
-
-
-def _published_curve(entry: dict[str, Any]) -> ImageCurve:
-    rates = tuple(entry.get("bpp") or ())
-    nothing = [None] * len(rates)
-    lists = {key: entry.get(key) or nothing for key in ("psnr", "ms_ssim_db")}
-    figures = [*rates, *(v for values in lists.values() for v in values if v)]
-    if any(len(values) != len(rates) for values in lists.values()) or not all(
-        isinstance(figure, (int, float)) for figure in figures
-    ):
-        raise InputError(
-            f"published curve '{entry['id']}' is not made of numbers in lists of equal "
-            f"length; expected bpp and {len(rates)} values for psnr and ms_ssim_db, "
-            "null where unknown; correct the file"
-        )
-    return ImageCurve(
-        name=entry["id"],
-        label=entry.get("label", entry["id"]),
-        kind="published",
-        bpp=rates,
-        psnr=tuple(lists["psnr"]),
-        ms_ssim_db=tuple(lists["ms_ssim_db"]),
     )
