@@ -18,6 +18,7 @@ pytest.importorskip("matplotlib", reason="needs the eval extra")
 pytest.importorskip("torchmetrics", reason="needs the eval extra")
 
 from pages import Page
+from signals import photo
 
 from polycodec.codecs import zoo
 from polycodec.codecs.measures.image import psnr
@@ -60,15 +61,6 @@ class RoundingCodec:
 
     def decompress(self, data):
         return Decoded(np.array(Image.open(io.BytesIO(data)).convert("RGB")), 0.01)
-
-
-def photo(seed: int, size: tuple[int, int] = (180, 200)) -> np.ndarray:
-    """A smooth picture with some grain: compressible as photographs are."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (7, 8, 3), dtype=np.uint8)
-    smooth = Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
-    grain = rng.normal(0, 4, (*size, 3))
-    return np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture

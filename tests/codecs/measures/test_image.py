@@ -7,19 +7,10 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
+from signals import photo
 
 from polycodec.codecs.measures import image as measures
 from polycodec.errors import InputError
-
-
-def photo(seed: int, size: tuple[int, int] = (180, 200)) -> np.ndarray:
-    """A smooth picture with some grain: compressible as photographs are."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (7, 8, 3), dtype=np.uint8)
-    smooth = Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC)
-    grain = rng.normal(0, 4, (*size, 3))
-    return np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
 
 
 def test_psnr_of_a_known_difference():

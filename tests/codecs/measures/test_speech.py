@@ -7,28 +7,13 @@ import math
 
 import numpy as np
 import pytest
+from signals import noisy, voice
 
 from polycodec.codecs.measures import speech as measures
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError, UnknownNameError
 
 OWN = ["si_sdr", "mel"]  # measures that need no package
-
-
-def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
-    """Harmonics of a gliding pitch in syllables: speech enough for the measures."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(seconds * RATE)) / RATE
-    pitch = np.cumsum(110 + 30 * np.sin(2 * np.pi * 0.7 * t + seed)) / RATE
-    tone = sum(np.sin(2 * np.pi * k * pitch) / k for k in range(1, 25))
-    syllables = np.clip(np.sin(2 * np.pi * 3 * t), 0, 1)
-    wave = 0.2 * tone * syllables + 0.002 * rng.standard_normal(len(t))
-    return (np.round(wave * 32768) / 32768).astype(np.float32)
-
-
-def noisy(x: np.ndarray, level: float) -> np.ndarray:
-    rng = np.random.default_rng(9)
-    return (x + level * rng.standard_normal(len(x))).astype(np.float32)
 
 
 def test_si_sdr_of_orthogonal_noise_is_its_ratio():
