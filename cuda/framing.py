@@ -8,12 +8,13 @@
     mini    := mini.py's body | side list i16        (lanes code 6 or 7, one lane)
 
 FORMAT.md says it in full. This file only cuts bytes apart and puts them together;
-what the states and words mean stands in reference.py.
+reference.py says what the states and words mean.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def read_frame(data: bytes) -> Frame:
     if code == MINI and (head & MANY_CHUNKS or not head >> CHECKSUM_SHIFT):
         raise BitstreamError(f"no mini stream has the head {head:#04x}; it is corrupt")
     lanes = 0 if code == MINI else 1 << code
-    chunks, lengths = 1, []
+    chunks, lengths = 1, list[int]()
     if head & MANY_CHUNKS:
         chunks, lengths = _read_directory(reader, lanes)
     counts = [0] * chunks
@@ -209,7 +210,7 @@ def _cut(body: memoryview, count: int) -> tuple[memoryview, np.ndarray]:
     return body[:end], np.frombuffer(body[end:], "<i2").astype(np.int16)
 
 
-def _tail(words: np.ndarray, side: np.ndarray) -> list[np.ndarray]:
+def _tail(words: np.ndarray, side: np.ndarray) -> list[Any]:
     return [words.astype("<u2", copy=False), side.astype("<i2", copy=False)]
 
 

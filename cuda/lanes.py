@@ -43,8 +43,8 @@ class Lanes:
     """Lane states, and where each chunk stands in its words and side list.
 
     states: (C, N) uint32. words: uint16, all chunks' words; chunk c owns a range
-    of it. Decoding goes up, from word[c] to word_end[c]; encoding goes down, from
-    word[c] to word_end[c]. side: int16, likewise, used only in decoding.
+    of it. From word[c] to word_end[c] decoding goes up, and encoding down. side: int16,
+    likewise, used only in decoding.
     """
 
     states: np.ndarray
@@ -68,27 +68,25 @@ class Lanes:
         first, ends = _edges(room)
         states = np.full((chunks, lanes), START if mini else LOWER, np.uint32)
         words = np.empty(int(ends[-1]), dtype=np.uint16)
-        side, *nowhere = np.empty(0, dtype=np.int16), *_edges([0] * chunks)
-        return cls(states, words, ends, first, side, *nowhere, mini)
+        side, none = np.empty(0, dtype=np.int16), np.zeros(chunks, np.int64)
+        return cls(states, words, ends, first, side, none, none, mini)
 
     @classmethod
     def for_decoding(cls, frame: Frame) -> Lanes:
         """Start where the frame's encoder ended."""
-        return cls(
-            frame.states.copy(),
-            np.concatenate(frame.words, dtype=np.uint16),
-            *_edges([part.size for part in frame.words]),
-            np.concatenate(frame.side, dtype=np.int16),
-            *_edges([part.size for part in frame.side]),
-            frame.mini,
-        )
+        words = np.concatenate(frame.words, dtype=np.uint16)
+        word, word_end = _edges([part.size for part in frame.words])
+        side = np.concatenate(frame.side, dtype=np.int16)
+        side_next, side_end = _edges([part.size for part in frame.side])
+        states, mini = frame.states.copy(), frame.mini
+        return cls(states, words, word, word_end, side, side_next, side_end, mini)
 
     def split(self, n: int) -> list[slice]:
         """Return the symbols of a pass of ``n`` that each chunk codes."""
         return split_pass(n, *self.states.shape)
 
     def check_end(self) -> None:
-        """Raise BitstreamError unless everything was read and all lanes are home."""
+        """Raise BitstreamError unless all was read and all lanes are at their start."""
         home = START if self.mini else LOWER
         if (
             self.word.tolist() == self.word_end.tolist()

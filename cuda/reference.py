@@ -19,6 +19,7 @@ give the same bytes. Reference: Duda 2013 (arXiv 1311.2540); Giesen 2014
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -112,12 +113,8 @@ def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarr
     symbols = np.empty(indexes.size, dtype=np.int32)
     for chunk, part in enumerate(lanes.split(indexes.size)):
         own = slots[part]
-        search = _Search(
-            lambda i, r, own=own: prepared.row_of_slot.take(own[i : i + r.size] + r),
-            prepared.freqs,
-            prepared.starts,
-            tables.precision,
-        )
+        find = functools.partial(prepared.find, own)
+        search = _Search(find, prepared.freqs, prepared.starts, tables.precision)
         rows = _decode_chunk(search, own.size, chunk, lanes)
         symbols[part] = tables.symbols[rows]
         escaped = np.flatnonzero(tables.is_escape[rows]) + part.start
@@ -210,6 +207,10 @@ class _Prepared:
         self.starts = tables.starts.astype(np.uint32)
         # Each row owns as many of its table's 2^P slots as its frequency says.
         self.row_of_slot = np.repeat(np.arange(tables.freqs.size), tables.freqs)
+
+    def find(self, first: np.ndarray, i: int, r: np.ndarray) -> np.ndarray:
+        """Return the rows that hold r, by the first slots of the symbols' tables."""
+        return self.row_of_slot.take(first[i : i + r.size] + r)
 
 
 _PREPARED: Kept[_Prepared] = Kept()

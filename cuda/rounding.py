@@ -37,11 +37,11 @@ def round_frequencies(weights: np.ndarray, total: int) -> np.ndarray:
 
 
 def _saving(p: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Bits saved by one unit more, per slot."""
+    """Return the bits saved by one unit more, per slot."""
     return p * np.log2((f + 1) / f)
 
 
 def _price(p: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Bits lost by one unit less, per slot; a slot at 1 cannot give."""
+    """Return the bits lost by one unit less, per slot; a slot at 1 cannot give."""
     with np.errstate(divide="ignore"):
         return np.where(f > 1, p * np.log2(f / np.maximum(f - 1, 1)), np.inf)

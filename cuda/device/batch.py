@@ -7,12 +7,12 @@
     data = encoder.finish()   B streams       decoder.finish()
 
 The streams are those of stream.py, byte for byte. A pass is one launch for the whole
-batch, and `get` never waits for the device: what went wrong is told by `finish`.
+batch, and `get` never waits for the device: `finish` raises what went wrong.
 Encoding waits for the costs of all passes, for the lengths, and for one copy of the
 finished bytes. All calls of one coder belong on one CUDA stream.
 
-`device` is a driver.Device, or an emulation.Emulator in tests. No speed is stated
-here: not yet measured.
+`device` is a driver.Device, or an emulation.Emulator in tests. Its speed has not been
+measured yet.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SURVEY_STEPS = 8  # symbols that a thread of the survey takes, about
 
 
 class _OnDevice:
-    """A set's tables as a device reads them, brought there once."""
+    """A set's tables as a device reads them, in its memory."""
 
     def __init__(self, tables: TableSet, device: Runtime) -> None:
         self.decoder = layouts.decoder_blob(tables, device.shared_limit)
@@ -93,7 +93,7 @@ class BatchEncoder:
         """Append one pass of symbols with a distribution each.
 
         symbols: (B, n) int32, prior: for as many; all on the device, and free to be
-        reused afterwards. What is wrong with them is told by :meth:`finish`.
+        reused afterwards. :meth:`finish` raises what is wrong with them.
         """
         self._require_open()
         device = self._device
@@ -225,8 +225,8 @@ class BatchDecoder:
     def get(self, indexes: Any, tables: TableSet) -> Any:
         """Return the next pass, (B, n) int32 on the device, without waiting for it.
 
-        indexes: (B, n) uint8 or int32 on the device. Damage, and indexes without a
-        table, are told by :meth:`finish`: until then symbols may be anything.
+        indexes: (B, n) uint8 or int32 on the device. :meth:`finish` raises for damage
+        and for indexes without a table; until then symbols may be anything.
         """
         device = self._device
         indexes = device.plane(indexes, "indexes", copy=False)
@@ -243,8 +243,8 @@ class BatchDecoder:
     def get_prior(self, prior: BatchMixture | BatchCategorical) -> Any:
         """Return the next pass, (B, n) int32 on the device, without waiting for it.
 
-        What is wrong with the streams, or with the prior's parameters, is told by
-        :meth:`finish`.
+        :meth:`finish` raises what is wrong with the streams or with the prior's
+        parameters.
         """
         near = PriorOnDevice(prior, self.batch, self._device, copy=False)
         symbols = self._room(near.n)
@@ -279,7 +279,7 @@ class BatchDecoder:
 
 
 def _kind(indexes: Any) -> str:
-    """Name of an index type in the kernels' names."""
+    """Return what kernels' names have for the type of indexes."""
     return "u8" if str(indexes.dtype).endswith("uint8") else "i32"
 
 

@@ -64,7 +64,7 @@ class BatchChecksum:
 
 @functools.lru_cache(maxsize=1)
 def _powers() -> tuple[int, ...]:
-    """x^(8 * 2^k) modulo the polynomial; the highest bit stands for x^0."""
+    """Return x^(8 * 2^k) modulo the polynomial; the highest bit stands for x^0."""
     found = [1 << (31 - 8)]
     while len(found) < 31:
         found.append(_times(found[-1], found[-1]))

@@ -3,9 +3,9 @@
 
     Chunks.code      a pass over all chunks, one launch
     Chunks.collect   finished chunks and their bytes, one copy   ->  frames
-    check_end        what a decoder's chunks say went wrong
+    check_end        errors that a decoder's chunks have recorded
 
-`Runtime` is what a device must do: driver.Device, or emulation.Emulator in tests.
+`Runtime` says what a device must do: driver.Device, or emulation.Emulator in tests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Runtime(Protocol):
     def empty(self, count: int, dtype: Any) -> Any: ...
     def upload(self, array: np.ndarray) -> Any: ...
     def download(self, buffer: Any, dtype: Any) -> np.ndarray: ...
-    def join(self, buffers: list) -> Any: ...
+    def join(self, buffers: list[Any]) -> Any: ...
     def pointer(self, buffer: Any) -> int: ...
     def plane(
         self, values: Any, name: str, *, copy: bool, kinds: tuple[str, ...] = ...
@@ -80,9 +80,9 @@ class Chunks:
             self.warp_count,
             together,
         )
-        args = layouts.PriorPass(args, parts) if parts else args
+        job = layouts.PriorPass(args, parts) if parts else args
         grid = (-(-self.warp_count // together), 1)
-        device.launch(kernel, args, grid, device.threads, shared)
+        device.launch(kernel, job, grid, device.threads, shared)
 
     def collect(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the chunks (C,) and all their bytes, as uint16."""
@@ -104,7 +104,7 @@ def upload(device: Runtime, records: np.ndarray) -> Any:
 
 
 def check_end(chunks: np.ndarray, states: np.ndarray) -> None:
-    """Raise what a stream's chunks say went wrong."""
+    """Raise the error that a stream's chunks have recorded; check how they ended."""
     begin, lanes = int(chunks["state"][0]), int(chunks["lanes"][0])
     own = states[begin : begin + chunks.size * lanes].reshape(-1, lanes)
     empty = np.empty(0, np.uint16)
@@ -148,6 +148,6 @@ def frames(chunks: np.ndarray, octets: np.ndarray, crc: str) -> list[Frame]:
 
 
 def _sizes(chunks: np.ndarray) -> np.ndarray:
-    """Finished size of each chunk in 16-bit words, (C,) int64."""
+    """Return the finished size of each chunk in 16-bit words, (C,) int64."""
     words = chunks["word_end"] - chunks["word"]
     return 2 * chunks["lanes"] + words + chunks["side_end"] - chunks["side"]

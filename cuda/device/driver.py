@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CUDA device as device.py needs it: torch's memory and stream, our kernels.
+"""A CUDA device as chunks.Runtime asks for it: torch's memory and stream, our kernels.
 
     device = on(tensor.device)
     encoder = BatchEncoder(B, device)
@@ -17,6 +17,7 @@ import ctypes
 import functools
 import os
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,14 @@ from polycodec.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import DTypeLike
 
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 # Numbers of the driver's header.
 _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SHARED_OPTIN = 97  # CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-# Tables above this share of what a block may have would leave one block alone on a
-# processor; they are read from the caches instead.
+# Larger tables in shared memory would leave room for only one block on a processor; they
+# are read from the caches instead.
 _TABLE_BYTES = 96 << 10
 
 
@@ -48,13 +50,13 @@ def _driver() -> ctypes.CDLL:
 
 
 def _call(name: str, *args: Any) -> None:
-    """Call the driver; raises UsageError with its own words."""
+    """Call the driver; raises UsageError with the driver's message."""
     status = getattr(_driver(), name)(*args)
     if status:
         text = ctypes.c_char_p()
         _driver().cuGetErrorString(status, ctypes.byref(text))
-        said = (text.value or b"unknown error").decode()
-        raise UsageError(f"the CUDA driver's {name} failed ({status}): {said}")
+        message = (text.value or b"unknown error").decode()
+        raise UsageError(f"the CUDA driver's {name} failed ({status}): {message}")
 
 
 def _load(capability: tuple[int, int]) -> tuple[ctypes.c_void_p, str]:
@@ -72,7 +74,7 @@ def _load(capability: tuple[int, int]) -> tuple[ctypes.c_void_p, str]:
 
 
 class Device:
-    """One GPU: buffers, copies and launches (device.Runtime).
+    """One GPU: buffers, copies and launches (chunks.Runtime).
 
     Everything happens on torch's current stream of this device, in order.
     """
@@ -99,7 +101,7 @@ class Device:
             self._module, self.kernels = _load((properties.major, properties.minor))
         self._functions: dict[str, ctypes.c_void_p] = {}
 
-    def empty(self, count: int, dtype: np.dtype | str) -> torch.Tensor:
+    def empty(self, count: int, dtype: DTypeLike) -> torch.Tensor:
         """Return a buffer of ``count`` items of ``dtype``, as bytes."""
         size = count * np.dtype(dtype).itemsize
         return self.torch.empty(size, dtype=self.torch.uint8, device=self.device)
@@ -112,7 +114,7 @@ class Device:
             return self.empty(0, np.uint8)
         return pinned.to(self.device, non_blocking=True)
 
-    def download(self, buffer: torch.Tensor, dtype: np.dtype | str) -> np.ndarray:
+    def download(self, buffer: torch.Tensor, dtype: DTypeLike) -> np.ndarray:
         """Return a buffer's content as a flat array; waits for the device."""
         return buffer.reshape(-1).cpu().numpy().view(dtype)
 
@@ -186,6 +188,9 @@ class Device:
         return function
 
 
+_LOCK = threading.Lock()  # two threads must not make two devices of one GPU
+
+
 @functools.cache
 def _device(index: int) -> Device:
     return Device(index)
@@ -205,7 +210,8 @@ def on(device: torch.device | str | int) -> Device:
     if device.type != "cuda":
         raise UsageError(f"'{device}' is no CUDA device")
     index = torch.cuda.current_device() if device.index is None else device.index
-    return _device(index)
+    with _LOCK:
+        return _device(index)
 
 
 def runtime_of(device: torch.device) -> Device | None:

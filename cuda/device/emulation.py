@@ -5,7 +5,7 @@
     encoder = BatchEncoder(1, runtime)
 
 emulation.cpp runs each thread as a fiber, in an order that changes from round to
-round. Buffers are NumPy arrays between guards: a write outside them is found.
+round. Buffers are NumPy arrays between guards, which show writes outside of them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from polycodec.cuda.device import layouts, nvrtc
 from polycodec.cuda.device.nvrtc import cache_folder
@@ -108,7 +109,7 @@ class Emulator:
         self._library, self._seed = library(), seed
         self._guarded: list[np.ndarray] = []
 
-    def empty(self, count: int, dtype: np.dtype | str) -> np.ndarray:
+    def empty(self, count: int, dtype: DTypeLike) -> np.ndarray:
         """Return a buffer of ``count`` items that hold nothing of use."""
         size = count * np.dtype(dtype).itemsize
         # A multiple of the largest item, so that the buffer is aligned.
@@ -124,7 +125,7 @@ class Emulator:
         buffer[:] = array.reshape(-1)
         return buffer
 
-    def download(self, buffer: np.ndarray, dtype: np.dtype | str) -> np.ndarray:
+    def download(self, buffer: np.ndarray, dtype: DTypeLike) -> np.ndarray:
         """Return a buffer's content as a flat array of ``dtype``."""
         return buffer.copy().reshape(-1).view(dtype)
 

@@ -147,7 +147,7 @@ class Blob:
 
 
 def decoder_blob(tables: TableSet, limit: int) -> Blob:
-    """Two-level tables; in shared memory if they fit ``limit`` bytes.
+    """Return two-level tables; for shared memory if they fit ``limit`` bytes.
 
     Each table's guesses are for the leading bits of a slot: fewer bits, longer walks.
     """
@@ -174,7 +174,7 @@ def _decoder_data(tables: TableSet, bits: int, guess: np.dtype) -> np.ndarray:
 
 
 def encoder_blob(tables: TableSet, limit: int) -> Blob:
-    """Rows for the encoder; in shared memory if they fit ``limit`` bytes."""
+    """Return the encoder's rows; for shared memory if they fit ``limit`` bytes."""
     rows = entries(tables.starts, tables.freqs)
     data = _join(rows, tables.first.astype(np.uint32), tables.minimum)
     return Blob(tables, data, "near" if data.nbytes <= limit else "far", 0)
@@ -219,7 +219,7 @@ def encoder_chunks(
 
 
 def _rooms(sizes: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
-    """Symbols of each chunk over all passes, (chunks,) int64."""
+    """Return the symbols of each chunk over all passes, (chunks,) int64."""
     rooms = np.zeros(shape[0], np.int64)
     for n in sizes:
         rooms += [part.stop - part.start for part in split_pass(n, *shape)]

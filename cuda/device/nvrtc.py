@@ -24,6 +24,7 @@ import pathlib
 import re
 import sys
 import tempfile
+from typing import Any
 
 from polycodec.errors import UsageError
 
@@ -96,7 +97,7 @@ class Compiler:
         self._call("Version", ctypes.byref(major), ctypes.byref(minor))
         self.version = (major.value, minor.value)
 
-    def _call(self, name: str, *args) -> None:
+    def _call(self, name: str, *args: Any) -> None:
         status = getattr(self._library, f"nvrtc{name}")(*args)
         if status:
             text = self._library.nvrtcGetErrorString(status).decode()

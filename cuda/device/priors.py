@@ -5,8 +5,8 @@
     prior = BatchCategorical(logits)                          (B, n, A)
     encoder.put_prior(symbols, prior)        symbols = decoder.get_prior(prior)
 
-The tensors lie on the device and nothing here waits for it: their numbers are checked
-by the kernels, and the coders' `finish` tells.
+The tensors lie on the device and nothing here waits for it: the kernels check their
+numbers, and the coders' `finish` raises what they found.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class PriorOnDevice:
         copy: bool,
     ) -> None:
         """Check shapes and types; ``copy``: the tensors may change afterwards."""
+        key: ScaleSet | _Powers
         if isinstance(prior, BatchMixture):
             self.kind, count, key = "mixture", len(prior.scales), prior.scales
             shape = _shape("means", prior.means, batch)
@@ -110,7 +111,7 @@ class PriorOnDevice:
             chunks.code(kernel, *tables, symbols, symbols, self._parts)
 
     def not_codable(self, symbol: int) -> str:
-        """Say what a survey has found."""
+        """Return the message for a symbol that a survey has refused."""
         return (
             f"symbol {symbol} cannot be coded, or its {self.kind} is no distribution; "
             "16 bits or the alphabet must hold it, weights must have the sum 256, "
@@ -150,5 +151,5 @@ def _blob(key: ScaleSet | _Powers) -> np.ndarray:
 
 
 def _on_device(key: ScaleSet | _Powers, device: Runtime) -> Any:
-    """Return the blob on the device, brought there once."""
+    """Return the blob in the device's memory, where it stays."""
     return _TABLES.get(device, Kept).get(key, lambda: device.upload(_blob(key)))

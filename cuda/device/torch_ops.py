@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polycodec.cuda.device.batch import BatchDecoder, BatchEncoder
-from polycodec.cuda.device.driver import runtime_of
+from polycodec.cuda.device.driver import Device, runtime_of
 from polycodec.cuda.stream import (
     BYTES_PER_CHUNK,
     MAX_LANES,
@@ -40,14 +41,14 @@ _SYMBOL = 2 + 2  # one word at most, and an escape's raw value
 
 
 def pack(tables: TableSet) -> Tensor:
-    """Tables as one int32 tensor: precision, how many, sizes, minimum, freqs."""
+    """Return tables as one int32 tensor: precision, count, sizes, minimum, freqs."""
     head = [tables.precision, len(tables)]
     parts = (np.array(head), tables.sizes, tables.minimum, tables.freqs)
     return torch.from_numpy(np.concatenate(parts).astype(np.int32))
 
 
 def unpack(packed: Tensor) -> TableSet:
-    """The tables that :func:`pack` packed, made once; ModelError if it did not."""
+    """Return the tables that :func:`pack` packed, made once; ModelError for others."""
     return _tables_of(packed.cpu().numpy().astype(np.int32, copy=False).tobytes())
 
 
@@ -62,7 +63,7 @@ def _tables_of(octets: bytes) -> TableSet:
 
 
 def capacity(n: int, lanes: int | None = None, chunks: int | None = None) -> int:
-    """Bytes that a stream of ``n`` symbols never exceeds, with these options."""
+    """Return how many bytes a stream of ``n`` symbols never exceeds."""
     many = _SYMBOL * n // BYTES_PER_CHUNK + 1 if chunks is None else chunks
     wide = MAX_LANES if lanes is None else max(lanes, 1)
     return _HEAD + many * (_CHUNK + 4 * wide) + _SYMBOL * n
@@ -95,7 +96,12 @@ def encode(
     return out, torch.tensor([len(stream) for stream in streams], dtype=torch.int64)
 
 
-def _on_host(symbols, indexes, sets, options: dict) -> list[bytes]:
+def _on_host(
+    symbols: Sequence[Tensor],
+    indexes: Sequence[Tensor],
+    sets: Sequence[TableSet],
+    options: dict[str, Any],
+) -> list[bytes]:
     streams = []
     for b in range(symbols[0].shape[0]):
         encoder = StreamEncoder()
@@ -105,7 +111,13 @@ def _on_host(symbols, indexes, sets, options: dict) -> list[bytes]:
     return streams
 
 
-def _on_device(runtime, symbols, indexes, sets, options: dict) -> list[bytes]:
+def _on_device(
+    runtime: Device,
+    symbols: Sequence[Tensor],
+    indexes: Sequence[Tensor],
+    sets: Sequence[TableSet],
+    options: dict[str, Any],
+) -> list[bytes]:
     encoder = BatchEncoder(symbols[0].shape[0], runtime)
     for part, index, one in zip(symbols, indexes, sets, strict=True):
         encoder.put(part, index, one)
@@ -113,13 +125,22 @@ def _on_device(runtime, symbols, indexes, sets, options: dict) -> list[bytes]:
 
 
 @encode.register_fake
-def _(symbols, indexes, tables, lanes=None, chunks=None, crc="none"):
+def _(
+    symbols: Sequence[Tensor],
+    indexes: Sequence[Tensor],
+    tables: Sequence[Tensor],
+    lanes: int | None = None,
+    chunks: int | None = None,
+    crc: str = "none",
+) -> tuple[Tensor, Tensor]:
     batch, room = _shape(symbols, lanes, chunks)
     sizes = torch.empty(batch, dtype=torch.int64, device="cpu")
     return torch.empty((batch, room), dtype=torch.uint8, device="cpu"), sizes
 
 
-def _shape(symbols: Sequence[Tensor], lanes, chunks) -> tuple[int, int]:
+def _shape(
+    symbols: Sequence[Tensor], lanes: int | None, chunks: int | None
+) -> tuple[int, int]:
     n = sum(part.shape[1] for part in symbols)
     return symbols[0].shape[0], capacity(n, lanes, chunks)
 
@@ -160,7 +181,9 @@ def decode(
 
 
 @decode.register_fake
-def _(data, sizes, indexes, tables):
+def _(
+    data: Tensor, sizes: Tensor, indexes: Sequence[Tensor], tables: Sequence[Tensor]
+) -> list[Tensor]:
     return [torch.empty(i.shape, dtype=torch.int32, device=i.device) for i in indexes]
 
 

@@ -4,7 +4,7 @@
     crc(a + b) = shift(crc(a), len(b)) ^ crc(b)
 
 The polynomial is Castagnoli's 0x1EDC6F41, reflected: the one that x86 (SSE4.2)
-and Arm carry as an instruction. The C library does it when it is there;
+and Arm carry as an instruction. The C library computes it where there is one;
 otherwise NumPy runs many rows of the data side by side and folds the rows'
 checksums with the equation above, which holds because a CRC is linear over
 GF(2): moving it past n zero bytes is a 32 x 32 bit matrix.
@@ -51,7 +51,7 @@ def crc32c_numpy(data: bytes | memoryview, value: int = 0) -> int:
 
 
 def _crc_rows(rows: np.ndarray) -> np.ndarray:
-    """Raw checksums, started at 0, of all ``rows`` (R, W) uint8 at once."""
+    """Return raw checksums, started at 0, of all ``rows`` (R, W) uint8 at once."""
     table = _byte_table()
     state = np.zeros(rows.shape[0], dtype=np.uint32)
     for column in np.ascontiguousarray(rows.T):
@@ -75,7 +75,7 @@ def _fold(state: int, checksums: np.ndarray, width: int) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _byte_table() -> np.ndarray:
-    """Checksum of each single byte, (256,) uint32."""
+    """Return the checksum of each single byte, (256,) uint32."""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ np.where(table & 1, np.uint32(POLYNOMIAL), np.uint32(0))

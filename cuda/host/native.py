@@ -178,5 +178,5 @@ def _describe_prior(prior: Mixture | Categorical) -> abi.Prior:
 
 @functools.cache
 def _phi() -> np.ndarray:
-    """PHI; kernels read 32 bits: the last entry must be followed by something."""
+    """Return PHI and one entry more: kernels read 32 bits at a time."""
     return np.append(phi_table(), np.uint16(0))
