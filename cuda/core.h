@@ -6,8 +6,8 @@
 //   decode   r  = x' % 2^P,  x = f * (x' / 2^P) + r - b
 //
 // N lanes code N neighbouring symbols per step and share one stream of 16-bit words.
-// What a lane *is* comes from a policy W, so that the same source is a loop over an
-// array on the host and one thread per lane on a device:
+// A policy W says what a lane is, so that the same source is a loop over an array on the
+// host (host/portable.h) and one thread for each lane on a device (device/kernels.h):
 //
 //   W::held                   lanes that one caller holds (host: N, device: 1)
 //   W::lane(k)                number of the k-th held lane, growing with k
@@ -16,8 +16,8 @@
 //   W::spill(full, x, out)    the reverse, lane by lane: a full one writes its low word;
 //                             words go downwards, the highest lane writes first
 //
-// reference.py says the same in NumPy, FORMAT.md in words. No header is included and
-// nothing is allocated in here: NVRTC compiles this file as it is.
+// reference.py says the same in NumPy, FORMAT.md in words. This file includes no header
+// and allocates nothing: NVRTC compiles it as it is.
 
 #ifndef POLYCODEC_RANS_CORE_H
 #define POLYCODEC_RANS_CORE_H
@@ -109,7 +109,7 @@ RANS_FN void decode_step(const Tables &tables, u32 precision, const Index *table
         x[k] = slot.freq * (x[k] >> precision) + slot.bias;
         number[k] = slot.number;
     }
-    // A loop of its own: the one above has no order in it and can be vectorised.
+    // In a second loop, so that the compiler can vectorise the first one.
     W::refill(x, active, in);
 }
 

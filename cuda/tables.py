@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from polycodec.cuda.host.checksum import crc32c
-from polycodec.cuda.rounding import round_frequencies
 from polycodec.errors import InputError, ModelError
 
 MIN_PRECISION, MAX_PRECISION = 8, 15  # BITSTREAM: states keep a 16-bit lower bound
@@ -239,6 +238,46 @@ class TableSet:
             f"symbol {int(symbols[position])} at {position} cannot be coded; "
             f"table {table} takes {low}..{high}; clamp it first (TableSet.clamp)"
         )
+
+
+def round_frequencies(weights: np.ndarray, total: int) -> np.ndarray:
+    """Return integers >= 1 that sum to ``total``, at the least cost in bits.
+
+        minimise  - Σ p_k log2(f_k / total)    with  f_k >= 1,  Σ f_k = total
+
+    weights: (K,) float, not negative, not all zero, K <= total. Returns (K,) int64.
+
+    One more unit for slot k saves p_k log2((f_k + 1) / f_k) bits, a saving that only
+    shrinks as f_k grows. So moving single units from where they cost least to where
+    they save most ends in the optimum, whatever the starting point.
+    """
+    p = weights / weights.sum()
+    f = np.maximum(np.floor(p * total), 1.0)
+    excess = int(f.sum()) - total
+    for _ in range(-excess):
+        f[np.argmax(_saving(p, f))] += 1
+    for _ in range(excess):
+        f[np.argmin(_price(p, f))] -= 1
+    # Each exchange lowers the cost, and there are finitely many roundings; the
+    # margin keeps float noise from swapping two equal slots for ever.
+    while True:
+        saving, price = _saving(p, f), _price(p, f)
+        up, down = int(np.argmax(saving)), int(np.argmin(price))
+        if up == down or saving[up] <= price[down] * (1 + 1e-9):
+            return f.astype(np.int64)
+        f[up] += 1
+        f[down] -= 1
+
+
+def _saving(p: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the bits saved by one unit more, per slot."""
+    return p * np.log2((f + 1) / f)
+
+
+def _price(p: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return the bits lost by one unit less, per slot; a slot at 1 cannot give."""
+    with np.errstate(divide="ignore"):
+        return np.where(f > 1, p * np.log2(f / np.maximum(f - 1, 1)), np.inf)
 
 
 def _narrow(array: Any, dtype: np.dtype, name: str) -> np.ndarray:

@@ -34,8 +34,8 @@ _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 # Numbers of the driver's header.
 _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SHARED_OPTIN = 97  # CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-# Larger tables in shared memory would leave room for only one block on a processor; they
-# are read from the caches instead.
+# Larger tables in shared memory would leave room for only one block on a processor:
+# those are read through the caches instead.
 _TABLE_BYTES = 96 << 10
 
 

@@ -9,9 +9,9 @@
 //   compact   the one copy of finished bytes
 //   checksum  CRC-32C of planes of bytes, on from the planes before
 //
-// One warp is one chunk, or several small ones (kernels.h); the arithmetic is
-// core.h's, the bitstream FORMAT.md's. Nothing else is included: NVRTC compiles
-// this file as it is, emulation.cpp runs it on the host.
+// One warp is one chunk, or several small ones (kernels.h). cuda/core.h has the
+// arithmetic, cuda/FORMAT.md the bitstream. Nothing else is included: NVRTC compiles this
+// file as it is, and emulation.cpp runs it on the host.
 
 #include "priors.h"
 #include "tables.h"
@@ -46,7 +46,7 @@ RANS_FN void measure(const Collect &job) {
     if (threadIdx.x == blockDim.x - 1) job.offsets[job.count] = at;
 }
 
-// A block per chunk: its states, words and side list, as framing.py wants them.
+// One block for each chunk: copy its states, words and side list, as framing.py cuts them.
 RANS_FN void compact(const Collect &job) {
     const Chunk chunk = job.chunks[blockIdx.x];
     u16 *out = job.out + job.offsets[blockIdx.x];
@@ -80,7 +80,7 @@ RANS_FN u32 shift(const Checksum &job, u32 state, i64 count) {
     return state;
 }
 
-// A checksum is linear: segments' own, moved to their places, add up in any order.
+// A checksum is linear: those of segments, moved to their places, add up in any order.
 RANS_FN void checksum(const Checksum &job) {
     u32 *table = (u32 *)shared_memory;
     for (u32 i = threadIdx.x; i < 256; i += blockDim.x) {

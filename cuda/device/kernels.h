@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the CUDA kernels stand on: one thread is one lane of core.h, one warp one
-// chunk, or several small ones.
+// What the CUDA kernels share: one thread is one lane of cuda/core.h, one warp is one
+// chunk or several small ones.
 //
 //   thread   0 1 2 3 4 5 6 7 | 8 9 ...      | 24 ... 31
 //   chunk    first           | first + 1    | first + 3          (8 lanes)
-//   vote     bits of the own chunk; rank: the yes of lower lanes, count: of all
+//   vote     among the lanes of a chunk; rank: lower lanes that say yes, count: all
 //
-// Warps share nothing but read-only tables; in a warp, lanes meet in votes only.
-// Structures are mirrored, field by field, in device/layouts.py.
+// Warps share only tables, which nobody writes; lanes of a warp exchange only votes.
+// cuda/device/layouts.py mirrors the structures field by field.
 
 #ifndef POLYCODEC_RANS_CUDA_H
 #define POLYCODEC_RANS_CUDA_H
@@ -19,7 +19,7 @@ namespace rans {
 
 const u32 WHOLE_WARP = 0xFFFFFFFFu;
 
-// What went wrong in a chunk; bits.
+// Bits of a chunk's status: what went wrong.
 const u32 OUT_OF_WORDS = 1, OUT_OF_ESCAPES = 2, NO_SUCH_TABLE = 4, NO_DISTRIBUTION = 8;
 
 // One chunk of one stream. Places in `words` and `side`: decoding moves from begin to
@@ -42,7 +42,7 @@ struct WarpChunks {
     i32 first, count;
 };
 
-// Tables as one array, so that one loop brings them to shared memory:
+// Tables in one array, so that one loop copies them to shared memory:
 //   decoding   start | freq << 16 (rows), first (tables), minimum (tables), guesses
 //   encoding   EncodeRow (rows), first (tables + 1), minimum (tables)
 struct TableBlob {
@@ -112,7 +112,7 @@ RANS_FN T least(T a, T b) {
 
 // The threads of one chunk in their warp.
 struct Group {
-    u32 mask, below;  // all of them; those of lower lanes
+    u32 mask, below;  // bits of all these threads; of those with lower lanes
 
     RANS_FN Group(u32 lanes) {
         const u32 thread = threadIdx.x & 31;
@@ -122,7 +122,7 @@ struct Group {
 };
 
 struct Vote {
-    i32 rank, count;  // lower lanes that said yes; all that did
+    i32 rank, count;  // lower lanes that say yes; all that do
 
     RANS_FN Vote(const Group &group, bool yes) {
         const u32 votes = __ballot_sync(WHOLE_WARP, yes);
@@ -131,106 +131,89 @@ struct Vote {
     }
 };
 
-// A chunk's words, read upwards. Each thread of the chunk keeps the same place.
-struct WordsUp {
-    const u16 *words;
+// A chunk's part of an array; each thread of the chunk keeps the same place. `up` and
+// `down` return where a thread reads or writes, if it says yes: lower lanes come first.
+template <class T>
+struct Cursor {
+    T *values;
     i32 at, end;
     Group group;
+
+    RANS_FN Cursor(T *all, i64 begin, i64 now, i64 stop, const Group &own)
+        : values(all + begin), at((i32)(now - begin)), end((i32)(stop - begin)),
+          group(own) {}
+
+    RANS_FN i32 up(bool yes) {
+        const Vote vote(group, yes);
+        const i32 place = at + vote.rank;
+        at = least(at + vote.count, end);
+        return place;
+    }
+
+    RANS_FN i32 down(bool yes) {
+        const Vote vote(group, yes);
+        const i32 place = at - vote.count + vote.rank;
+        at -= least(vote.count, at);
+        return place;
+    }
+};
+
+// A chunk's words. When encoding, the room is for the worst case and cannot run out.
+struct Words : Cursor<u16> {
     bool mini, ran_out;
 
-    RANS_FN WordsUp(const Pass &pass, const Chunk &chunk, const Group &own)
-        : words(pass.words + chunk.word_begin),
-          at((i32)(chunk.word - chunk.word_begin)),
-          end((i32)(chunk.word_end - chunk.word_begin)), group(own),
+    RANS_FN Words(const Pass &pass, const Chunk &chunk, const Group &own)
+        : Cursor<u16>(pass.words, chunk.word_begin, chunk.word, chunk.word_end, own),
           mini(chunk.mini != 0), ran_out(false) {}
 
     RANS_FN void refill(bool need, u32 &x) {
-        const Vote vote(group, need);
-        const i32 place = at + vote.rank;
-        if (need) {
-            if (place < end)
-                x = (x << 16) | words[place];
-            else if (!mini)
-                ran_out = true;
-        }
-        at = least(at + vote.count, end);
+        const i32 place = up(need);
+        if (!need) return;
+        if (place < end)
+            x = (x << 16) | values[place];
+        else if (!mini)
+            ran_out = true;
     }
-};
-
-// The same, written downwards. The room is for the worst case: it cannot run out.
-struct WordsDown {
-    u16 *words;
-    i32 at;
-    Group group;
-    bool ran_out;
-
-    RANS_FN WordsDown(const Pass &pass, const Chunk &chunk, const Group &own)
-        : words(pass.words + chunk.word_begin),
-          at((i32)(chunk.word - chunk.word_begin)), group(own), ran_out(false) {}
 
     RANS_FN void spill(bool full, u32 &x) {
-        const Vote vote(group, full);
-        const i32 place = at - vote.count + vote.rank;
-        if (full) {
-            if (place >= 0)
-                words[place] = (u16)x;
-            else
-                ran_out = true;
-            x >>= 16;
-        }
-        at -= least(vote.count, at);
+        const i32 place = down(full);
+        if (!full) return;
+        if (place >= 0)
+            values[place] = (u16)x;
+        else
+            ran_out = true;
+        x >>= 16;
     }
 };
 
-// A chunk's side list of escapes, read upwards as its words are ...
-struct EscapesUp {
-    const i16 *values;
-    i32 at, end;
-    Group group;
+// A chunk's side list of escapes.
+struct Escapes : Cursor<i16> {
     u32 status;
 
-    RANS_FN EscapesUp(const Pass &pass, const Chunk &chunk, const Group &own)
-        : values(pass.side + chunk.side_begin),
-          at((i32)(chunk.side - chunk.side_begin)),
-          end((i32)(chunk.side_end - chunk.side_begin)), group(own), status(0) {}
+    RANS_FN Escapes(const Pass &pass, const Chunk &chunk, const Group &own)
+        : Cursor<i16>(pass.side, chunk.side_begin, chunk.side, chunk.side_end, own),
+          status(0) {}
 
     RANS_FN void take(bool escaped, i32 &symbol) {
-        const Vote vote(group, escaped);
-        if (escaped) {
-            if (at + vote.rank < end)
-                symbol = values[at + vote.rank];
-            else
-                status |= OUT_OF_ESCAPES;
-        }
-        at = least(at + vote.count, end);
+        const i32 place = up(escaped);
+        if (!escaped) return;
+        if (place < end)
+            symbol = values[place];
+        else
+            status |= OUT_OF_ESCAPES;
     }
-};
-
-// ... and written downwards.
-struct EscapesDown {
-    i16 *values;
-    i32 at;
-    Group group;
-    u32 status;
-
-    RANS_FN EscapesDown(const Pass &pass, const Chunk &chunk, const Group &own)
-        : values(pass.side + chunk.side_begin),
-          at((i32)(chunk.side - chunk.side_begin)), group(own), status(0) {}
 
     RANS_FN void put(bool escaped, i32 symbol) {
-        const Vote vote(group, escaped);
-        const i32 place = at - vote.count + vote.rank;
-        if (escaped) {
-            if (place >= 0)
-                values[place] = (i16)symbol;
-            else
-                status |= OUT_OF_ESCAPES;
-        }
-        at -= least(vote.count, at);
+        const i32 place = down(escaped);
+        if (!escaped) return;
+        if (place >= 0)
+            values[place] = (i16)symbol;
+        else
+            status |= OUT_OF_ESCAPES;
     }
 };
 
-// core.h's policy: each caller holds one lane, and `active` says whether it is on.
+// The policy of core.h: each caller holds one lane; `active` is 0 if it has no symbol.
 struct OneLane {
     static const u32 held = 1;
     static RANS_FN u32 lane(u32) { return 0; }
@@ -246,7 +229,7 @@ struct OneLane {
     }
 };
 
-// All threads of the block bring the tables near; then a barrier.
+// Copy the tables to shared memory with all threads of the block; then a barrier.
 template <bool Shared>
 RANS_FN const u32 *load_tables(const TableBlob &blob) {
     if (!Shared) return blob.data;

@@ -6,18 +6,18 @@
 //   encode   index and symbol ahead -> row -> a step of the lanes; an escape's value
 //   survey   every symbol's cost, and whether it can be coded
 //
-// What the distributions are says Kind (device/tables.h, device/priors.h):
+// The parameter Kind describes the distributions (tables.h, priors.h):
 //
-//   Job, SHARED      the kernel's argument; tables are brought to shared memory
-//   AHEAD, ALWAYS    steps whose indexes are read before they are needed; entry() is
-//                    for lanes without a symbol too
-//   Kind(job, near, seat)    near: the tables
+//   Job, SHARED      the kernel's argument; whether tables are copied to shared memory
+//   AHEAD            steps whose indexes are read before they are needed
+//   ALWAYS           whether entry() may be called for lanes without a symbol
+//   Kind(job, near, seat)    near: where the tables are now
 //   precision(), has_escapes()
 //   index(i)         what finds symbol i's distribution, read from memory
-//   check(index)     the same, or one that is there
-//   find(index, r, precision), value(index, number)     decoding; ESCAPE: a number
+//   check(index)     the same, or another one where there is no such distribution
+//   find(index, r, precision), value(index, number)     decoding; ESCAPE is a number
 //   entry(index, symbol, escaped)                       encoding
-//   status           what was wrong so far
+//   status           bits of what was wrong so far
 
 #ifndef POLYCODEC_RANS_CUDA_PASS_H
 #define POLYCODEC_RANS_CUDA_PASS_H
@@ -29,15 +29,15 @@ namespace rans {
 RANS_FN const Pass &pass_of(const Pass &pass) { return pass; }
 
 // Where a thread works: its lane of its chunk, and the chunk's symbols in this pass.
-// device/layouts.py keeps passes and chunks below 2^30 symbols: 32 bits will do here.
+// layouts.py keeps passes and chunks below 2^30 symbols, so 32 bits are enough here.
 struct Seat {
     Chunk *chunk;
-    bool taken;        // the warp's last threads may be left over
+    bool taken;        // false for the warp's last threads where chunks do not fill it
     i32 lane, lanes;
     i32 steps;         // the same in all chunks of a warp
-    i32 first;         // of the chunk's symbols among its stream's
+    i32 first;         // the chunk's first symbol among its stream's
     i64 begin;         // the same in the batch's flat arrays
-    i32 count;         // of them
+    i32 count;         // the chunk's symbols
 
     RANS_FN Seat(const Pass &pass, u32 warp) {
         const WarpChunks here = pass.warps[warp];
@@ -54,19 +54,19 @@ struct Seat {
         count = taken ? (i32)least<i64>(share, pass.n - first) : 0;
     }
 
-    // Place of the lane's symbol; `count` or more, or below 0: there is none.
+    // Place of the lane's symbol; none is at `count` or more, or below 0.
     RANS_FN i32 place(i32 step) const { return step * lanes + lane; }
     RANS_FN bool has(i32 place) const { return (u32)place < (u32)count; }
 };
 
-// Threads that code; the other warps of a block only helped to load tables.
+// Whether a thread codes; the other warps of a block only help to load tables.
 RANS_FN bool has_work(const Pass &pass, u32 &warp) {
     const u32 own = threadIdx.x / 32;
     warp = blockIdx.x * (u32)pass.warps_per_block + own;
     return own < (u32)pass.warps_per_block && warp < (u32)pass.warp_count;
 }
 
-// Leave the chunk so that the next pass can go on.
+// Store where the chunk stands, so that the next pass can go on.
 RANS_FN void leave(const Pass &pass, const Seat &seat, const Group &group, u32 x,
                    i32 word, i32 side, u32 status) {
     u32 all = 0;
@@ -80,7 +80,7 @@ RANS_FN void leave(const Pass &pass, const Seat &seat, const Group &group, u32 x
     seat.chunk->status |= all;
 }
 
-// What a thread of a survey has found; a block's threads put it together.
+// What a thread of a survey has found; a block's threads add it up.
 struct Findings {
     u64 cost, escapes, bad;
 
@@ -92,7 +92,7 @@ struct Findings {
         if (!fine && bad == ~(u64)0) bad = (u64)i;
     }
 
-    // All threads of the block; nothing else may use its shared memory.
+    // For all threads of the block, while nothing else uses its shared memory.
     RANS_FN void tell(Found &all) const {
         Found *near = (Found *)shared_memory;
         if (threadIdx.x == 0) {
@@ -121,8 +121,8 @@ RANS_FN void decode(const typename Kind::Job &job) {
     const Group group(seat.lanes);
     Kind kind(job, near, seat);
     i32 *symbols = pass.symbols + seat.begin;
-    WordsUp words(pass, *seat.chunk, group);
-    EscapesUp escapes(pass, *seat.chunk, group);
+    Words words(pass, *seat.chunk, group);
+    Escapes escapes(pass, *seat.chunk, group);
     u32 x = pass.states[seat.chunk->state + seat.lane];
 
     const i32 AHEAD = Kind::AHEAD;
@@ -168,8 +168,8 @@ RANS_FN void encode(const typename Kind::Job &job) {
     const Group group(seat.lanes);
     Kind kind(job, near, seat);
     const i32 *symbols = pass.symbols + seat.begin;
-    WordsDown words(pass, *seat.chunk, group);
-    EscapesDown escapes(pass, *seat.chunk, group);
+    Words words(pass, *seat.chunk, group);
+    Escapes escapes(pass, *seat.chunk, group);
     u32 x = pass.states[seat.chunk->state + seat.lane];
 
     const i32 AHEAD = Kind::AHEAD;
@@ -207,7 +207,7 @@ RANS_FN void encode(const typename Kind::Job &job) {
     leave(pass, seat, group, x, words.at, escapes.at, kind.status | escapes.status);
 }
 
-// Costs says what symbol i of stream blockIdx.y costs, and whether it can be coded.
+// Costs::price returns what symbol i of stream blockIdx.y costs, if it can be coded.
 template <class Costs>
 RANS_FN void survey(const typename Costs::Job &job) {
     const Costs costs(job, blockIdx.y);

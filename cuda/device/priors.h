@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Priors as a pass's distributions (pass.h): priors/priors.h for each thread's
-// own symbol, whose index is its place.
+// Priors as the distributions of a pass (pass.h): each thread computes that of its own
+// symbol (cuda/priors/priors.h), whose index is its place.
 //
 //   decode    symbol's parameters -> window or sum -> search
 //   encode    the same, two edges instead of a search
 //   survey    costs, escapes, what cannot be coded, what is no distribution
 //
-// What all symbols share (PHI and scales, or POWERS) lies in shared memory; a symbol's
-// own parameters are read where they are needed. Structures are mirrored in
-// device/layouts.py.
+// What all symbols use (PHI and scales, or POWERS) is in shared memory; a symbol's own
+// parameters are read where they are needed. cuda/device/layouts.py mirrors the
+// structures.
 
 #ifndef POLYCODEC_RANS_CUDA_PRIORS_H
 #define POLYCODEC_RANS_CUDA_PRIORS_H
@@ -19,7 +19,7 @@
 
 namespace rans {
 
-// Parameters of (batch, n) symbols; those of the other kind are null.
+// Parameters of (batch, n) symbols; the pointers of the other kind are null.
 struct PriorParts {
     const i32 *means;    // (batch, size, n)
     const u8 *bins;      // (batch, size, n)
@@ -46,12 +46,12 @@ struct PriorSurvey {
 
 RANS_FN const Pass &pass_of(const PriorPass &job) { return job.pass; }
 
-// What both kinds have.
+// What mixtures and categorical distributions share.
 struct OwnDistributions {
     typedef PriorPass Job;
     static const i32 AHEAD = 1;
     static const bool SHARED = true, ALWAYS = false;
-    static const u32 ESCAPE = 0x80000000u;  // in place of a value
+    static const u32 ESCAPE = 0x80000000u;  // stands for the value of an escape
     mutable u32 status;  // decode_step() takes its tables as const
 
     RANS_FN OwnDistributions() : status(0) {}
@@ -123,7 +123,7 @@ struct Mixtures : OwnDistributions {
         const Mixture<MAX_COMPONENTS> mixture = own(i);
         const u32 k = mixture.slot_of(value);
         escaped = k == 0;
-        // Slots of what is no distribution may be empty: they are not divided by.
+        // Without a distribution a slot may be empty, and must not be divided by.
         return status ? EncodeRow() : mixture.entry(k);
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tables as a pass's distributions (pass.h): a table's index for each symbol.
+// Tables as the distributions of a pass (pass.h): each symbol has the index of one.
 //
 //   decoding   start | freq << 16 by slot; guesses by r's leading bits
 //   encoding   start, freq, reciprocal by slot
@@ -12,7 +12,7 @@
 
 namespace rans {
 
-// What both ways have: indexes, read ahead, and tables that each must be one of.
+// What encoding and decoding share: indexes, read ahead and checked.
 template <class Index, bool Shared>
 struct IndexedTables {
     typedef Pass Job;
@@ -69,7 +69,7 @@ struct TwoLevelTables : IndexedTables<Index, Shared> {
     }
 };
 
-// What the encoder knows of symbols: their row, or the escape's.
+// Rows of symbols as the encoder needs them; an escape has its table's first row.
 struct Rows {
     const EncodeRow *rows;
     const u32 *first;

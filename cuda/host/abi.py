@@ -17,7 +17,7 @@ import numpy as np
 
 ABI = 5  # of host.cpp; raised with every change of a structure or of a function
 
-_POINTER, _I32, _I64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+_I32 = ctypes.c_int32
 
 # One symbol as the encoders read it.
 ENTRY = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
@@ -38,29 +38,21 @@ class _Structure(ctypes.Structure):
             setattr(self, name, array.ctypes.data)
 
 
+def _pointers(*names: str) -> list[tuple[str, type]]:
+    return [(name, ctypes.c_void_p) for name in names]
+
+
 class Tables(_Structure):
     """``RansTables``: a set of tables in the library's layouts (layouts.py)."""
 
     _fields_ = (
         ("precision", _I32),
         ("count", _I32),
-        ("first", _POINTER),
-        ("minimum", _POINTER),
-        ("has_escape", _POINTER),
-        ("costs", _POINTER),
-        ("rows", _POINTER),
-        ("packed", _POINTER),
-        ("wide", _POINTER),
-        ("numbers", _POINTER),
-        ("starts", _POINTER),
-        ("starts_of", _POINTER),
-        ("guess", _POINTER),
-        ("base", _POINTER),
-        ("range", _POINTER),
-        ("below", _POINTER),
+        *_pointers("first", "minimum", "has_escape", "costs", "rows", "packed"),
+        *_pointers("wide", "numbers", "starts", "starts_of", "guess"),
+        *_pointers("base", "range", "below"),
         ("guess_bits", _I32),
-        ("folded", _POINTER),
-        ("splits", _POINTER),
+        *_pointers("folded", "splits"),
     )
 
 
@@ -71,13 +63,8 @@ class Lanes(_Structure):
         ("chunks", _I32),
         ("lanes", _I32),
         ("mini", _I32),
-        ("states", _POINTER),
-        ("words", _POINTER),
-        ("word", _POINTER),
-        ("word_end", _POINTER),
-        ("side", _POINTER),
-        ("side_next", _POINTER),
-        ("side_end", _POINTER),
+        *_pointers("states", "words", "word", "word_end"),
+        *_pointers("side", "side_next", "side_end"),
     )
 
 
@@ -87,14 +74,8 @@ class Prior(_Structure):
     _fields_ = (
         ("kind", _I32),
         ("size", _I32),
-        ("n", _I64),
-        ("means", _POINTER),
-        ("bins", _POINTER),
-        ("weights", _POINTER),
-        ("scales", _POINTER),
-        ("phi", _POINTER),
-        ("logits", _POINTER),
-        ("powers", _POINTER),
+        ("n", ctypes.c_int64),
+        *_pointers("means", "bins", "weights", "scales", "phi", "logits", "powers"),
         ("count", _I32),
     )
 

@@ -257,18 +257,12 @@ struct Decoder {
     }
 };
 
-template <u32 N, bool WIDE, class Index>
-void decode_with(const DecodeJob &job, Run &run) {
-    const Decoder<N, WIDE, Index> decoder(job);
-    decoder.run(run);
-}
-
 template <u32 N, bool WIDE>
 void decode_tables(const DecodeJob &job, Run &run) {
     if (job.index_bytes == 1)
-        decode_with<N, WIDE, u8>(job, run);
+        Decoder<N, WIDE, u8>(job).run(run);
     else
-        decode_with<N, WIDE, i32>(job, run);
+        Decoder<N, WIDE, i32>(job).run(run);
 }
 
 template <u32 N>
@@ -350,15 +344,9 @@ struct Encoder {
     }
 };
 
-template <u32 N, class Row>
-void encode_with(const EncodeJob &job, Run &run) {
-    const Encoder<N, Row> encoder(job);
-    encoder.run(run);
-}
-
 template <u32 N>
 void encode_lanes(const EncodeJob &job, Run &run) {
-    job.row_bytes == 2 ? encode_with<N, u16>(job, run) : encode_with<N, u32>(job, run);
+    job.row_bytes == 2 ? Encoder<N, u16>(job).run(run) : Encoder<N, u32>(job).run(run);
 }
 
 void encode(const EncodeJob &job, Run *runs, i32 count) {

@@ -8,7 +8,8 @@
 //   decode   r -> the slot with c(k) <= r < c(k + 1), by a search
 //
 // Whatever the parameters' values: no read leaves PHI or POWERS, every search ends, and
-// what it finds is c(lower) <= r < c(upper). As core.h: no header, no allocation.
+// what it finds is c(lower) <= r < c(upper). Like core.h, this file includes no other
+// header and allocates nothing.
 
 #ifndef POLYCODEC_RANS_PRIORS_H
 #define POLYCODEC_RANS_PRIORS_H
@@ -90,7 +91,7 @@ struct Mixture {
     u32 bits;   // the window has 2^bits slots
     i32 first;  // slot 1's value; slot 0 is the escape
     const u16 *phi;
-    i32 low, high;  // while it is being filled, in 1/64
+    i32 low, high;  // of the window while components are added, in 1/64
 
     RANS_FN Mixture(const u16 *table, u32 count) {
         phi = table;
@@ -98,7 +99,7 @@ struct Mixture {
         low = 0x7FFFFFFF, high = -0x7FFFFFFF;
     }
 
-    // j is a loop's constant once unrolled: on a device nothing is indexed.
+    // j is a constant in unrolled loops, so a device keeps the arrays in registers.
     RANS_FN void add(u32 j, i32 at, const Scale &scale, u32 share) {
         mean[j] = at;
         reciprocal[j] = scale.reciprocal;
@@ -149,8 +150,7 @@ struct Mixture {
     RANS_FN Slot find(u32 r) const {
         u32 k = 0, start = 0, end = PRIOR_WHOLE;
         for (u32 step = (1u << bits) >> 1; step; step >>= 1) {
-            // Either way is as likely as the other: masks, for a jump would often be
-            // guessed wrong.
+            // Both ways are equally likely, so a jump would often be mispredicted: masks.
             const u32 c = below(k + step), up = 0u - (u32)(c <= r);
             k += step & up;
             start ^= (start ^ c) & up;

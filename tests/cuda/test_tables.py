@@ -11,7 +11,7 @@ import pytest
 from polycodec.cuda import TableSet, crc32c
 from polycodec.cuda.host.checksum import crc32c_numpy
 from polycodec.cuda.host.library import library
-from polycodec.cuda.rounding import round_frequencies
+from polycodec.cuda.tables import round_frequencies
 from polycodec.errors import ModelError
 
 

@@ -40,7 +40,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[3]
 # At the end: NVIDIA's `cuda` package, which torch may import, goes before our folder.
-sys.path.append(str(ROOT))
+sys.path += [str(ROOT), str(ROOT / "docs" / "checks")]
 
 from streams import identity  # noqa: E402
 
@@ -166,9 +166,9 @@ class Rehearsal:
 
         Device.torch = torch
         self.args, self.coder, self.codec = args, Device, codec
-        codec = zoo.load(checkpoint=args.checkpoint)
-        self.host = codec.Side("cpu", codec, lambda: codec.coded_by(None))
-        self.side = codec.Side("cuda", codec, lambda: codec.coded_by(Emulator()))
+        model = zoo.load(checkpoint=args.checkpoint)
+        self.host = codec.Side("cpu", model, lambda: codec.coded_by(None))
+        self.side = codec.Side("cuda", model, lambda: codec.coded_by(Emulator()))
         self.images = list(codec.pictures(None, (64, 96)))
 
     def parts(self) -> dict[str, Callable[[], object]]:

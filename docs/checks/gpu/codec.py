@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole codecs for gpu.py: files both ways, nothing that waits, time of one image.
+"""Whole codecs for check.py: files both ways, nothing that waits, time of one image.
 
 files   what one device coded, the other decodes to the same latents, and codes
         again, from the decoded integers, to the same bytes (the transform before

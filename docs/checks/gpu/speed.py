@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of the CUDA coder, for gpu.py: throughput, time per step, latency.
+"""Speed of the CUDA coder, for check.py: throughput, time per step, latency.
 
     latency      one image's symbols, kernels and the whole call
     steps        nanoseconds, tables in shared memory and elsewhere

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams for gpu.py: golden and random ones, the CPU's bytes exactly, both ways.
+"""Streams for check.py: golden and random ones, the CPU's bytes exactly, both ways.
 
     a batch    streams of passes; a pass: (symbols, indexes, tables) or (symbols, prior)
     priors     mixtures of 1 to 4 Gaussians with fractional means, categorical ones

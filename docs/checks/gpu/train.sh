@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Train on another machine that has a GPU and no network, from the newest weights on.
 #
-#   gpu_train.sh pack IMAGES [MB]     here: photographs (30 MB unless told) and the
+#   train.sh pack IMAGES [MB]         here: photographs (30 MB unless told) and the
 #                                     packages that machine lacks, into .gpu/ (ignored)
-#   gpu_train.sh run [STEPS] [KEY=VALUE ...]
+#   train.sh run [STEPS] [KEY=VALUE ...]
 #                                     there, in the checkout: train, export, copy to $OUT
-#   gpu_train.sh join FOLDER RUN      here: put the pieces of a checkpoint together
+#   train.sh join FOLDER RUN          here: put the pieces of a checkpoint together
 #
 # `run` needs python3 with torch and lightning; polycodec is not installed, the checkout
 # is used as it is. It stops in time for a limit on one call (SECONDS_TO_TRAIN, 420),
@@ -14,7 +14,8 @@
 # exported weights, the log, and the checkpoint in pieces of 15 MB. REHEARSE=1 skips what
 # asks for a GPU, for a try with run.accelerator=cpu.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+here=$(realpath "$0")
+cd "$(dirname "$0")/../../.."
 root=$PWD
 data=.gpu
 run=${RUN:-runs/gpu}
@@ -107,7 +108,7 @@ join() {
 case ${1:-} in
 pack | run | join) "$@" ;;
 *)
-    sed -n '4,18s/^# \{0,1\}//p' "$0" >&2
+    sed -n '5,15s/^# \{0,1\}//p' "$here" >&2
     exit 2
     ;;
 esac
