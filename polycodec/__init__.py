@@ -4,7 +4,7 @@
     import polycodec
     polycodec.encode("photo.png", "photo.plc", quality=60)
     polycodec.decode("photo.plc", "photo.png")
-    polycodec.encode("talk.flac", target_kbps=3)  # sound, the same calls
+    polycodec.encode("talk.flac", target_kbps=3)  # speech, the same calls
 
     codec = polycodec.load("image/default")      # nn.Module
     data = codec.compress(x)                     # x: (B, 3, H, W) float in [0, 1]

@@ -28,7 +28,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.files.api import decode, encode
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.image.decode import read_plc
-from polycodec.codecs.files.speech.read import open_sound
+from polycodec.codecs.files.speech.read import open_speech
 from polycodec.errors import CodecError
 
 
@@ -106,7 +106,7 @@ def png(image: Image.Image) -> io.BytesIO:
 
 def wav(path: Path, seconds: float) -> io.BytesIO:
     """The first seconds of a sound, repeated if it is shorter, as a 16-bit WAV."""
-    with open_sound(path) as sound:
+    with open_speech(path) as sound:
         rate = sound.info.rate
         samples = np.concatenate(list(sound.blocks()))[:, 0]
     samples = np.resize(samples, round(seconds * rate))

@@ -34,7 +34,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.files.api import decode, encode
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.speech.chunks import unpack_chunk
-from polycodec.codecs.files.speech.read import open_sound
+from polycodec.codecs.files.speech.read import open_speech
 from polycodec.codecs.files.speech.resample import Resampler
 
 
@@ -42,7 +42,7 @@ def joined(paths: Sequence[Path], rate: int) -> np.ndarray:
     """All sounds, first channel, one after the other at ``rate``: (T,) float32."""
     parts = []
     for path in paths:
-        with open_sound(path) as sound:
+        with open_speech(path) as sound:
             samples = np.concatenate(list(sound.blocks()))[:, :1]
             resampler = Resampler(sound.info.rate, rate)
             parts.append(resampler.push(samples)[:, 0])

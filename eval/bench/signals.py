@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from polycodec.codecs.files.image.read import read_image
-from polycodec.codecs.files.speech.read import open_sound
+from polycodec.codecs.files.speech.read import open_speech
 from polycodec.codecs.files.speech.resample import Resampler
 
 WIDTH, HEIGHT = 768, 512
@@ -83,7 +83,7 @@ def read_image_file(source: str | os.PathLike[str]) -> np.ndarray:
 
 def read_speech_file(source: str | os.PathLike[str], rate: int) -> np.ndarray:
     """(1, T) float32 in [-1, 1] of a sound file, mixed to one channel at ``rate``."""
-    with open_sound(source) as sound:
+    with open_speech(source) as sound:
         mixed = np.concatenate([b.mean(1, keepdims=True) for b in sound.blocks()])
         resampler = Resampler(sound.info.rate, rate)
         length = -(-len(mixed) * rate // sound.info.rate)

@@ -46,13 +46,13 @@ TargetRates = Annotated[
     typer.Option(
         "--target-kbps",
         metavar="F,F,...",
-        help="Sound: rates in kbit/s instead of qualities.",
+        help="Speech: rates in kbit/s instead of qualities.",
     ),
 ]
 Measures = Annotated[
     str | None,
     typer.Option(
-        metavar="M,M,...", help="Sound: pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel."
+        metavar="M,M,...", help="Speech: pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel."
     ),
 ]
 Reference = Annotated[

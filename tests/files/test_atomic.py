@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from polycodec.atomic import atomic_path, atomic_write
-from polycodec.codecs.files.image.read import FORMATS, Picture, read_image, write_image
+from polycodec.codecs.files.image.read import (
+    FORMATS,
+    ImageData,
+    read_image,
+    write_image,
+)
 from polycodec.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 11, 3)).astype(np.uint8)
@@ -76,16 +81,16 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path) -> None:
 
 def test_missing_folder_and_folder_as_file(tmp_path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        write_image(Picture(RGB), tmp_path / "no" / "x.png")
+        write_image(ImageData(RGB), tmp_path / "no" / "x.png")
     (tmp_path / "d.png").mkdir()
     with pytest.raises(InputError, match="is a folder"):
-        write_image(Picture(RGB), tmp_path / "d.png", force=True)
+        write_image(ImageData(RGB), tmp_path / "d.png", force=True)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_is_an_input_error() -> None:
     for suffix in FORMATS:
-        picture = Picture(RGB[..., :1] if suffix == ".pgm" else RGB)
+        picture = ImageData(RGB[..., :1] if suffix == ".pgm" else RGB)
         with pytest.raises(InputError, match="No space left"):
             write_image(picture, "/dev/full", suffix=suffix)
 
@@ -96,13 +101,13 @@ def test_a_full_disk_is_an_input_error() -> None:
 def test_a_folder_without_permission_is_an_input_error(tmp_path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="Permission denied"):
-        write_image(Picture(RGB), tmp_path / "x.png")
+        write_image(ImageData(RGB), tmp_path / "x.png")
 
 
 def test_symbolic_links_keep_pointing_to_their_file(tmp_path) -> None:
     (tmp_path / "link.ppm").symlink_to(tmp_path / "file.ppm")
     with pytest.raises(InputError, match="exists"):
-        write_image(Picture(RGB), tmp_path / "link.ppm")
-    write_image(Picture(RGB), tmp_path / "link.ppm", force=True)
+        write_image(ImageData(RGB), tmp_path / "link.ppm")
+    write_image(ImageData(RGB), tmp_path / "link.ppm", force=True)
     assert (tmp_path / "link.ppm").is_symlink()
     assert np.array_equal(read_image(tmp_path / "file.ppm").pixels, RGB)

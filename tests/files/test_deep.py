@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from polycodec.codecs.files.image.deep import write_png16
-from polycodec.codecs.files.image.read import Picture, read_image, write_image
+from polycodec.codecs.files.image.read import ImageData, read_image, write_image
 
 SIZES = ((1, 1), (1, 9), (23, 37))  # (H, W)
 
@@ -143,6 +143,6 @@ def test_tiff_of_another_library_both_ways(compression, channels, order) -> None
     if channels == 4:
         assert np.array_equal(got.alpha, pixels[..., 3])
     ours = io.BytesIO()
-    write_image(Picture(got.pixels, 16, got.alpha), ours, suffix=".tif")
+    write_image(ImageData(got.pixels, 16, got.alpha), ours, suffix=".tif")
     ours.seek(0)
     assert np.array_equal(np.squeeze(tifffile.imread(ours)), np.squeeze(squeezed))

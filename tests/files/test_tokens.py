@@ -109,7 +109,7 @@ def test_suffixes_and_kinds_are_named(talk, photo, tmp_path, codec):
         api_tokens.convert(talk, tmp_path / "t.wav", codec=codec)
     api_tokens.convert(talk, codec=codec)
     assert (tmp_path / "talk.npz").is_file()
-    with pytest.raises(UsageError, match=r"sound format or \.plc"):
+    with pytest.raises(UsageError, match=r"audio format or \.plc"):
         api_tokens.convert(tmp_path / "talk.npz", tmp_path / "t.npz", codec=codec)
     with pytest.raises(InputError, match="holds no speech"):
         api_tokens.convert(photo, codec=codec)

@@ -98,7 +98,7 @@ class VideoGeometry:
 
 @dataclass(frozen=True)
 class SpeechGeometry:
-    """Sound of ``rate`` Hz and ``samples`` a channel, ``span`` of them in a chunk.
+    """Speech of ``rate`` Hz and ``samples`` a channel, ``span`` of them in a chunk.
 
     ``rate``, ``samples``, ``sample`` (the samples' form) and ``source_channels`` are
     those of the source, so that decoding writes the same. What is coded are

@@ -17,7 +17,7 @@ from polycodec.codecs.files.container.file import ImageGeometry, Reader
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
 from polycodec.codecs.files.image import chunks as tiles
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
-from polycodec.codecs.files.image.picture import Picture
+from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.rate import quality_of
@@ -28,18 +28,18 @@ from polycodec.errors import BitstreamError, InputError, UsageError
 
 def decode(reader: Reader, ends: Ends[ImageDecode]) -> ImageDecoded:
     """Decode an opened image file; see `api.decode`."""
-    picture, notes = read_plc(
+    image, notes = read_plc(
         reader, ends.options, codec=ends.codec, progress=ends.progress
     )
     read = reader.bytes_read
     suffix = os.path.splitext(name_of(ends.target))[1] or ".png"
     with ends.writing() as file:
-        notes += write_image(picture, file, suffix=suffix)
+        notes += write_image(image, file, suffix=suffix)
     return ImageDecoded(
         **ends.about(reader.header.model),
         bytes=read,
-        width=picture.width,
-        height=picture.height,
+        width=image.width,
+        height=image.height,
         notes=notes,
     )
 
@@ -50,8 +50,8 @@ def read_plc(
     *,
     codec: Any = None,
     progress: Progress | None = None,
-) -> tuple[Picture, list[str]]:
-    """Decode an opened image file to a Picture, and say what was left out."""
+) -> tuple[ImageData, list[str]]:
+    """Decode an opened image file to a ImageData, and say what was left out."""
     options = options or ImageDecode()
     header, geometry = reader.header, reader.header.geometry
     if not isinstance(geometry, ImageGeometry):
@@ -65,7 +65,7 @@ def read_plc(
     channels = 1 if geometry.colour == "gray" else 3
     pixels = decoder.render(span, peak, channels, progress)
     alpha = header.record("alpha")
-    picture = Picture(
+    image = ImageData(
         pixels=pixels,
         depth=geometry.depth,
         alpha=None if alpha is None else _alpha(alpha, geometry, codec)[span.slices],
@@ -74,7 +74,7 @@ def read_plc(
         xmp=header.record("xmp"),
         format="plc",
     )
-    return picture, list(reader.warnings)
+    return image, list(reader.warnings)
 
 
 def _alpha(data: bytes, geometry: ImageGeometry, codec: Any) -> np.ndarray:

@@ -26,8 +26,8 @@ from polycodec.codecs.files.ends import Ends, Progress, codec_for, counted
 from polycodec.codecs.files.image import chunks as tiles
 from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha
+from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
-from polycodec.codecs.files.image.picture import Picture
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.options import ImageEncode
 from polycodec.codecs.files.rate import (
@@ -44,13 +44,13 @@ from polycodec.codecs.measures import image as measures
 
 def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     """Encode an image file to a ``.plc`` file; see `api.encode`."""
-    picture, options = read_image(ends.source), ends.options
-    job = _Job(codec_for("image", ends), picture, options)
+    image, options = read_image(ends.source), ends.options
+    job = _Job(codec_for("image", ends), image, options)
     quality = job.choose()
     data = job.file(quality, ends.progress)
     with ends.writing() as file:
         file.write(data)
-    pixels = picture.width * picture.height
+    pixels = image.width * image.height
     return ImageEncoded(
         **ends.about(job.codec.name),
         bytes=len(data),
@@ -58,21 +58,21 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
         estimated_bpp=job.encoder.estimated_bits / pixels,
         quality=quality,
         psnr=job.psnr(quality) if options.psnr else None,
-        notes=list(picture.notes),
+        notes=list(image.notes),
     )
 
 
 class _Job:
     """One image on its way into a file: codings at any quality, and their sizes."""
 
-    def __init__(self, codec: Any, picture: Picture, options: ImageEncode) -> None:
-        self.codec, self.picture, self.options = codec, picture, options
+    def __init__(self, codec: Any, image: ImageData, options: ImageEncode) -> None:
+        self.codec, self.image, self.options = codec, image, options
         self.tile = tiles.choose_tile(
-            picture.height, picture.width, options.tile, options.effort
+            image.height, image.width, options.tile, options.effort
         )
-        self.peak = (1 << picture.depth) - 1
+        self.peak = (1 << image.depth) - 1
         self.encoder = tiles.TileEncoder(
-            codec, picture.pixels, self.peak, self.tile, options.effort
+            codec, image.pixels, self.peak, self.tile, options.effort
         )
         self._last: tuple[float, bytes] | None = None
         self._lossless: bytes | None = None  # the alpha plane, the same at any quality
@@ -91,12 +91,12 @@ class _Job:
         """PSNR in dB of the decoded samples against the image's."""
         reader = Reader(io.BytesIO(self.file(quality)))
         decoded, _ = read_plc(reader, codec=self.codec)
-        pair = self.picture.pixels, decoded.pixels
+        pair = self.image.pixels, decoded.pixels
         return measures.psnr(*pair, peak=self.peak, exact=math.inf)
 
     def choose(self) -> float:
         """The quality that meets the request, by real coded sizes."""
-        options, area = self.options, self.picture.width * self.picture.height
+        options, area = self.options, self.image.width * self.image.height
         if options.min_psnr is not None:
             return rate.smallest_reaching(self.psnr, options.min_psnr)[0]
         if request := asked(options):
@@ -107,16 +107,16 @@ class _Job:
         return rounded(DEFAULT_QUALITY if quality is None else quality)
 
     def _header(self, quality: float) -> Header:
-        picture = self.picture
-        records = {kind: vars(picture)[kind] for kind in ("icc", "exif", "xmp")}
-        if picture.alpha is not None:
-            records["alpha"] = self._alpha(picture.alpha, quality)
+        image = self.image
+        records = {kind: vars(image)[kind] for kind in ("icc", "exif", "xmp")}
+        if image.alpha is not None:
+            records["alpha"] = self._alpha(image.alpha, quality)
         return Header(
             model=self.codec.name,
             digest=self.codec.digest,
             kind="image",
             geometry=ImageGeometry(
-                picture.width, picture.height, picture.depth, picture.colour, self.tile
+                image.width, image.height, image.depth, image.colour, self.tile
             ),
             params=stored_quality(quality),
             records=tuple(Record(k, v) for k, v in records.items() if v is not None),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in and out: PNG, JPEG, WebP, TIFF, AVIF, PPM; all of it or a named error.
 
-    picture = read_image("photo.png")        pixels (H, W, 1|3), alpha, ICC, EXIF, XMP
-    notes   = write_image(picture, "photo.tif")
+    image = read_image("photo.png")        pixels (H, W, 1|3), alpha, ICC, EXIF, XMP
+    notes   = write_image(image,  "photo.tif")
 
 Pixels are handed on as they are stored: the EXIF orientation tag is kept and not
 applied. What a target cannot hold is an error when pixels would be lost (alpha) and
@@ -24,15 +24,15 @@ from PIL import Image, ImageFile
 
 from polycodec.codecs.files.container.layout import MAX_PIXELS
 from polycodec.codecs.files.image.check import NoPillowLimit, check, check_start
+from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.deep import is_deep_colour, load_as_stored, read_deep
 from polycodec.codecs.files.image.netpbm import is_netpbm, read_netpbm
-from polycodec.codecs.files.image.picture import Picture
 from polycodec.codecs.files.image.tiff import exif_of_tiff
 from polycodec.codecs.files.image.write import FORMATS, write_image
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.errors import CodecError, InputError
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Picture", "read_image", "write_image"]
+__all__ = ["FORMATS", "MAX_PIXELS", "ImageData", "read_image", "write_image"]
 
 # Only these of Pillow's readers are ever run; GIF and BMP come for nothing.
 _READERS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "GIF", "BMP")
@@ -50,7 +50,7 @@ _TO_LUMA_OR_COLOUR = {
 }
 
 
-def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
     """Read an image from a path or an open binary file (a pipe will do).
 
     Raises InputError for all that is missing, damaged or not supported.
@@ -63,7 +63,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
             # Pillow warns about odd tags; they become notes, not lines on stderr.
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                picture = _read(stream, max_pixels)
+                found = _read(stream, max_pixels)
         except CodecError as error:
             raise type(error)(f"cannot read {name}; {error}") from error
         except OSError as error:
@@ -75,17 +75,17 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
                 f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
             ) from error
     odd = {" ".join(str(w.message).split()) for w in said}
-    return replace(picture, notes=(*picture.notes, *sorted(odd)))
+    return replace(found, notes=(*found.notes, *sorted(odd)))
 
 
-def _read(stream: BinaryIO, max_pixels: int) -> Picture:
+def _read(stream: BinaryIO, max_pixels: int) -> ImageData:
     start = stream.read(1 << 16)
     if not start:
         raise InputError("the file is empty")
     stream.seek(0)
     if is_netpbm(start):
         pixels, depth = read_netpbm(stream.read(_MAX_BYTES), max_pixels)
-        return Picture(pixels, depth, format="PPM")
+        return ImageData(pixels, depth, format="PPM")
     check_start(start)
     with _open(stream) as image:
         check(image, stream, max_pixels)
@@ -98,7 +98,7 @@ def _read(stream: BinaryIO, max_pixels: int) -> Picture:
         pixels, alpha = _split(samples)
         if depth == 16 and alpha is None:
             alpha = _keyed_alpha(pixels, image.info.get("transparency"))
-        return Picture(
+        return ImageData(
             np.ascontiguousarray(pixels),
             depth,
             alpha=None if alpha is None else np.ascontiguousarray(alpha),
@@ -133,8 +133,8 @@ def _samples(image: ImageFile.ImageFile) -> tuple[np.ndarray, int]:
     if "transparency" in image.info and not wanted.endswith("A"):
         wanted = "LA" if wanted in ("1", "L") else "RGBA"
     load_as_stored(image)
-    picture: Image.Image = image if image.mode == wanted else image.convert(wanted)
-    samples = np.asarray(picture)
+    converted = image if image.mode == wanted else image.convert(wanted)
+    samples = np.asarray(converted)
     return (samples.astype(np.uint8), 1) if wanted == "1" else (samples, 8)
 
 
@@ -159,7 +159,7 @@ def _metadata(image: ImageFile.ImageFile) -> tuple[dict[str, Any], tuple[str, ..
     """Return icc, exif and xmp as bytes or None, and what could not be kept."""
     notes = []
     if image.format == "MPO":
-        notes.append("only the first picture of a multi-picture JPEG is used")
+        notes.append("only the first image of a multi-picture JPEG is used")
     icc = image.info.get("icc_profile") or None
     if icc is None and "srgb" not in image.info:
         gamma = image.info.get("gamma")

@@ -23,7 +23,7 @@ from polycodec.errors import InputError
 
 _BAND = 64  # rows in a strip
 _DIRECTORIES = (0x8769, 0x8825)  # EXIF, GPS
-# Tags that describe a file's own bytes and not the picture.
+# Tags that describe a file's own bytes and not the image.
 _STRUCTURE = {
     *range(254, 260),
     *(262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 330, 338, 339),
@@ -33,7 +33,7 @@ _INTEROPERABILITY = 0xA005  # a pointer inside EXIF, meaningless once moved
 
 
 def exif_of_tiff(image: ImageFile.ImageFile) -> bytes | None:
-    """Return the tags of a TIFF that describe the picture, as an EXIF block."""
+    """Return the tags of a TIFF that describe the image, as an EXIF block."""
     kept = _described(image.getexif())
     return kept.tobytes() if len(kept) else None
 

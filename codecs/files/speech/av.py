@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound through PyAV (FFmpeg): m4a, AAC, and the audio track of a video.
+"""Speech through PyAV (FFmpeg): m4a, AAC, and the audio track of a video.
 
 The first audio track is decoded frame by frame. Rate and channels are those of the
 first decoded frame: a header may promise half the rate (HE-AAC).
@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from polycodec.codecs.files.speech.read import SoundInfo, check_shape
+from polycodec.codecs.files.speech.read import SpeechInfo, check_shape
 from polycodec.errors import InputError
 
-# Tags that describe the old file, not the sound.
+# Tags that describe the old file, not the speech.
 _TECHNICAL = (
     "encoder",
     "major_brand",
@@ -36,19 +36,19 @@ class AvFile:
         except (av.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise InputError(
-                "this is no sound or video of a supported kind, or it is damaged "
+                "this is no audio or video of a supported kind, or it is damaged "
                 f"({reason}); expected for example WAV, FLAC, OGG, MP3, Opus, MP4"
             ) from error
         tracks = self._container.streams.audio
         if not tracks:
             self.close()
-            raise InputError("it has no audio; expected at least one sound track")
+            raise InputError("it has no audio; expected at least one audio track")
         self._frames = self._decoded(tracks[0])
         self._held: list[np.ndarray] = []
         first = next(self._frames, None)
         if first is None:
             self.close()
-            raise InputError("its sound track holds no samples, or is damaged")
+            raise InputError("its audio track holds no samples, or is damaged")
         self._held.append(_samples(first))
         self.info = self._describe(tracks, first)
 
@@ -60,7 +60,7 @@ class AvFile:
             block, info = _samples(frame), self.info
             if (frame.sample_rate, block.shape[1]) != (info.rate, info.channels):
                 raise InputError(
-                    f"its sound changes from {info.rate} Hz, {info.channels} channels "
+                    f"its audio changes from {info.rate} Hz, {info.channels} channels "
                     f"to {frame.sample_rate} Hz, {block.shape[1]}; cut it there"
                 )
             self._held.append(block)
@@ -79,17 +79,17 @@ class AvFile:
             if frame.samples:
                 yield frame
 
-    def _describe(self, tracks: Any, frame: Any) -> SoundInfo:
+    def _describe(self, tracks: Any, frame: Any) -> SpeechInfo:
         block, track = self._held[0], tracks[0]
         check_shape(frame.sample_rate, block.shape[1])
         notes = []
         if any(not _is_cover(video) for video in self._container.streams.video):
-            notes.append("the pictures of the video are left out; its sound is coded")
+            notes.append("the images of the video are left out; its audio is coded")
         if len(tracks) > 1:
-            notes.append(f"the first of {len(tracks)} sound tracks is coded")
+            notes.append(f"the first of {len(tracks)} audio tracks is coded")
         metadata = {**self._container.metadata, **track.metadata}
         tags = {k.lower(): str(v) for k, v in metadata.items() if v}
-        return SoundInfo(
+        return SpeechInfo(
             rate=frame.sample_rate,
             channels=block.shape[1],
             sample=_form(track.codec_context, frame),
@@ -112,7 +112,7 @@ def _samples(frame: Any) -> np.ndarray:
 
 
 def _is_cover(video: Any) -> bool:
-    """Tell the picture on an album's cover from a film."""
+    """Tell the image on an album's cover from a film."""
     return "attached_pic" in str(getattr(video, "disposition", ""))
 
 

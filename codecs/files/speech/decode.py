@@ -24,7 +24,7 @@ from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
-from polycodec.codecs.files.speech.write import SoundWriter, plan_output
+from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
 
@@ -48,7 +48,7 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
     try:
         with (
             ends.writing() as file,
-            SoundWriter(file, plan, _tags(reader)) as writer,
+            SpeechWriter(file, plan, _tags(reader)) as writer,
         ):
             for block in counted(blocks, last - first, ends.progress, len):
                 writer.write(block)

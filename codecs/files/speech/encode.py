@@ -35,7 +35,7 @@ from polycodec.codecs.files.rate import (
 from polycodec.codecs.files.results import SpeechEncoded
 from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
-from polycodec.codecs.files.speech.read import Sound, open_sound
+from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
 
 CHUNK_SECONDS = 10
@@ -43,8 +43,8 @@ CHUNK_SECONDS = 10
 
 def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     """Encode a speech file; see `api.encode`."""
-    with open_sound(ends.source) as sound, Writer() as writer:
-        job = _Job(codec_for("speech", ends), sound, ends)
+    with open_speech(ends.source) as speech, Writer() as writer:
+        job = _Job(codec_for("speech", ends), speech, ends)
         quality = job.write(writer)
         with ends.writing() as file:
             size = writer.finish(file, job.header(quality))
@@ -55,7 +55,7 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
         estimated_kbps=job.estimated_bits / 1000 / job.duration,
         quality=quality,
         duration=job.duration,
-        rate=sound.info.rate,
+        rate=speech.info.rate,
         channels=job.channels,
         notes=job.notes(),
     )
@@ -64,10 +64,12 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
 class _Job:
     """One signal on its way into a file: its chunks at a quality, or within a size."""
 
-    def __init__(self, codec: Any, sound: Sound, ends: Ends[SpeechEncode]) -> None:
-        self.codec, self.sound, self.progress = codec, sound, ends.progress
+    def __init__(
+        self, codec: Any, speech: OpenedSpeech, ends: Ends[SpeechEncode]
+    ) -> None:
+        self.codec, self.speech, self.progress = codec, speech, ends.progress
         self.options = options = ends.options
-        self.channels = sound.info.channels if options.channels == "keep" else 1
+        self.channels = speech.info.channels if options.channels == "keep" else 1
         self.frames = max(1, CHUNK_SECONDS * codec.rate // codec.hop)  # in a chunk
         self.estimated_bits = 0.0
         self._done = 0
@@ -75,7 +77,7 @@ class _Job:
     @property
     def duration(self) -> float:
         """Seconds, once all samples have been read."""
-        return self.sound.samples / self.sound.info.rate
+        return self.speech.samples / self.speech.info.rate
 
     def write(self, writer: Writer) -> float:
         """Add every chunk as the options ask; return the quality that was used."""
@@ -116,7 +118,7 @@ class _Job:
 
     def header(self, quality: float) -> Header:
         """The file's header, once all samples have been read."""
-        info, rate = self.sound.info, self.codec.rate
+        info, rate = self.speech.info, self.codec.rate
         tags = json.dumps(info.tags, ensure_ascii=False, separators=(",", ":"))
         return Header(
             model=self.codec.name,
@@ -124,7 +126,7 @@ class _Job:
             kind="speech",
             geometry=SpeechGeometry(
                 rate=info.rate,
-                samples=self.sound.samples,
+                samples=self.speech.samples,
                 span=self.frames * self.codec.hop,
                 channels=self.channels,
                 sample=info.sample,
@@ -137,7 +139,7 @@ class _Job:
 
     def notes(self) -> list[str]:
         """What a person should know about what was not kept."""
-        info, notes = self.sound.info, list(self.sound.info.notes)
+        info, notes = self.speech.info, list(self.speech.info.notes)
         if self.channels != info.channels:
             notes.append(
                 f"{info.channels} channels are mixed into one; --channels keep codes "
@@ -149,19 +151,19 @@ class _Job:
                 f"{info.rate} Hz are coded at {self.codec.rate} Hz: sound up to {half} "
                 "Hz is kept"
             )
-        if self.sound.clipped:
-            notes.append(f"{self.sound.clipped} values beyond full scale are clipped")
+        if self.speech.clipped:
+            notes.append(f"{self.speech.clipped} values beyond full scale are clipped")
         return notes
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Samples (n, channels) at the codec's rate."""
-        rate = self.sound.info.rate
+        rate = self.speech.info.rate
         resampler = Resampler(rate, self.codec.rate)
-        for block in self.sound.blocks():
+        for block in self.speech.blocks():
             if self.channels < block.shape[1]:
                 block = block.mean(axis=1, keepdims=True, dtype=np.float32)
             yield resampler.push(block)
-        rest = resampler.flush(-(-self.sound.samples * self.codec.rate // rate))
+        rest = resampler.flush(-(-self.speech.samples * self.codec.rate // rate))
         if len(rest):
             yield rest
 
@@ -171,7 +173,7 @@ class _Job:
         self.estimated_bits += sum(coded.estimated_bits)
         self._done += 1
         if self.progress:
-            info = self.sound.info
-            seconds = (info.samples or self.sound.samples) / info.rate
+            info = self.speech.info
+            seconds = (info.samples or self.speech.samples) / info.rate
             total = max(self._done, -(-seconds // CHUNK_SECONDS))
             self.progress(self._done, int(total))

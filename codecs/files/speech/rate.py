@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rate control of sound: the levels of each chunk, by real coded sizes.
+"""Rate control of speech: the levels of each chunk, by real coded sizes.
 
     0. a guess of the levels from a few chunks
     1. the most levels l at which the whole file fits
@@ -47,7 +47,7 @@ def mix_levels(
     if base == 1 and (smallest := total([1] * chunks)) > limit:
         raise UsageError(
             f"{what} asks for at most {limit} bytes; the lowest rate needs {smallest}; "
-            "raise the target or shorten the sound"
+            "raise the target or shorten the speech"
         )
     low, high = 0, chunks  # chunks that get one level more
     if base == levels:

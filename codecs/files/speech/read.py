@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound in: WAV, FLAC, OGG, MP3, Opus, the audio of a video; in blocks.
+"""Speech in: WAV, FLAC, OGG, MP3, Opus, the audio of a video; in blocks.
 
-    with open_sound("talk.flac") as sound:
-        sound.info                      rate, channels, form of the samples, tags
-        for x in sound.blocks():        (n, channels) float32, full scale is ±1
+    with open_speech("talk.flac") as speech:
+        speech.info                     rate, channels, form of the samples, tags
+        for x in speech.blocks():       (n, channels) float32, full scale is ±1
 
 soundfile (libsndfile) reads what it can, PyAV (FFmpeg) the rest. Both are optional
 at import. Memory is bounded by a block, whatever the file's length.
 
-Refused by name: no sound track, no samples, NaN or infinite samples, a rate of 0,
+Refused by name: no audio track, no samples, NaN or infinite samples, a rate of 0,
 cut and damaged files, which name the second up to which they are good.
 """
 
@@ -39,8 +39,8 @@ _FORMS = {
 
 
 @dataclass(frozen=True)
-class SoundInfo:
-    """What a file says of its sound; ``samples`` of each channel, None: unknown.
+class SpeechInfo:
+    """What a file says of its audio; ``samples`` of each channel, None: unknown.
 
     ``sample``: form of the stored samples, one of ``layout.SAMPLES``; int16 for
     those of lossy formats.
@@ -58,7 +58,7 @@ class SoundInfo:
 class Backend(Protocol):
     """A library's view of an opened file."""
 
-    info: SoundInfo
+    info: SpeechInfo
 
     def read(self, count: int) -> np.ndarray:
         """Up to ``count`` samples (n, channels) float32; none at the end."""
@@ -67,8 +67,8 @@ class Backend(Protocol):
         """Let go of the file's decoder."""
 
 
-class Sound:
-    """An opened sound: ``info`` and its samples, once, from the first to the last.
+class OpenedSpeech:
+    """An opened file: ``info`` and its samples, once, from the first to the last.
 
     ``clipped`` counts the values beyond full scale so far, which are limited to it.
     """
@@ -117,7 +117,7 @@ class Sound:
 
 
 @contextlib.contextmanager
-def open_sound(source: Source) -> Iterator[Sound]:
+def open_speech(source: Source) -> Iterator[OpenedSpeech]:
     """Open a path or a binary file that can seek; InputError says what is wrong."""
     name = name_of(source)
     if name == "-":
@@ -133,7 +133,7 @@ def open_sound(source: Source) -> Iterator[Sound]:
                 f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
             ) from error
         try:
-            yield Sound(backend, name)
+            yield OpenedSpeech(backend, name)
         finally:
             backend.close()
 
@@ -156,7 +156,7 @@ def _backend(stream: BinaryIO) -> Backend:
     soundfile, av = library("soundfile"), library("av")
     if soundfile is None and av is None:
         raise InputError(
-            "reading sound needs soundfile or PyAV, and neither is installed; run "
+            "reading speech needs soundfile or PyAV, and neither is installed; run "
             "pip install soundfile av"
         )
     reason = ""
@@ -185,7 +185,7 @@ class _SoundFile:
         # (errors of 0.6 in blocks, 0.02 in one piece); without seeking it reads on.
         file.seekable = lambda: False
         check_shape(file.samplerate, file.channels)
-        self.info = SoundInfo(
+        self.info = SpeechInfo(
             rate=file.samplerate,
             channels=file.channels,
             # A FLAC made by a pipe does not know its length.

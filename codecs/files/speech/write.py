@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound out: WAV, FLAC, OGG, Opus, MP3, AIFF, block by block; the suffix decides.
+"""Speech out: WAV, FLAC, OGG, Opus, MP3, AIFF, block by block; the suffix decides.
 
     plan = plan_output(".opus", rate=44100, channels=1, sample="int16")
     plan.rate, plan.sample, plan.notes      48000, int16, what differs and why
-    with SoundWriter(file, plan, tags) as writer:
+    with SpeechWriter(file, plan, tags) as writer:
         writer.write(x)                     (n, channels) float32, full scale is ±1
 
-What a format cannot hold is an error when sound would be lost (channels) and a note
+What a format cannot hold is an error when speech would be lost (channels) and a note
 when it is precision, a rate that Opus does not know, or a tag.
 """
 
@@ -67,22 +67,22 @@ class Plan:
 def plan_output(
     suffix: str, *, rate: int, channels: int, sample: str, samples: int = 0
 ) -> Plan:
-    """Fit a sound to the format of ``suffix``; named errors for what does not fit."""
+    """Fit speech to the format of ``suffix``; named errors for what does not fit."""
     if suffix.lower() not in FORMATS:
         raise UsageError(
-            f"cannot write sound as '{suffix}'; expected one of {', '.join(FORMATS)}"
+            f"cannot write speech as '{suffix}'; expected one of {', '.join(FORMATS)}"
         )
     suffix = suffix.lower()
     container, most, rates = FORMATS[suffix]
     soundfile = library("soundfile")
     if soundfile is None:
         raise InputError(
-            "writing sound needs soundfile, which is not installed; run "
+            "writing speech needs soundfile, which is not installed; run "
             "pip install soundfile"
         )
     if channels > most:
         raise InputError(
-            f"a {suffix} file holds at most {most} channels, the sound has {channels}; "
+            f"a {suffix} file holds at most {most} channels, the speech {channels}; "
             "write .wav"
         )
     notes = []
@@ -113,7 +113,7 @@ def _form(suffix: str, container: str, sample: str) -> tuple[str, str, list[str]
     return _FORMS[sample], sample, []
 
 
-class SoundWriter:
+class SpeechWriter:
     """Write blocks of samples to an open binary file; ``close`` completes it.
 
     A file that cannot seek gets everything at the end, from a temporary one.
@@ -141,7 +141,7 @@ class SoundWriter:
             ) from error
         self.notes = tuple(self._tag(tags))
 
-    def __enter__(self) -> SoundWriter:
+    def __enter__(self) -> SpeechWriter:
         return self
 
     def __exit__(self, kind: type | None, *error: object) -> None:
@@ -167,7 +167,7 @@ class SoundWriter:
             for piece in pieces:
                 self._file.write(piece)
         except self._failures as error:
-            raise InputError("cannot write the sound; is the disk full?") from error
+            raise InputError("cannot write the speech; is the disk full?") from error
 
     def _tag(self, tags: dict[str, str]) -> list[str]:
         """Set the tags that libsndfile knows; return a note about others."""

@@ -49,7 +49,7 @@ def convert(
 ) -> TokenResult:
     """Write the tokens of a speech or .plc file, or what a file of tokens stands for.
 
-    The suffix of ``output`` decides: .npz or .npy (tokens), .plc or a sound format
+    The suffix of ``output`` decides: .npz or .npy (tokens), .plc or an audio format
     (from tokens). ``quality`` (levels), ``model`` and ``channels`` are for speech; all
     levels unless told. Raises the errors of `polycodec.errors`.
     """
@@ -62,7 +62,7 @@ def convert(
     if back == (suffix in TOKEN_SUFFIXES):
         raise UsageError(
             f"cannot write '{suffix}' from {'tokens' if back else 'speech'}; expected "
-            + ("a sound format or .plc" if back else " or ".join(TOKEN_SUFFIXES))
+            + ("an audio format or .plc" if back else " or ".join(TOKEN_SUFFIXES))
         )
     if back:
         with opened(input) as file:
@@ -158,7 +158,7 @@ def _holds_tokens(input: Source) -> bool:
 
 
 def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
-    """Tokens to .plc, or on to a sound format."""
+    """Tokens to .plc, or on to an audio format."""
     codec = codec_of(_header(tokens, 0.0), ends.options, ends.codec)
     _require_codebooks(codec)
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.hop:

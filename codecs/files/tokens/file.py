@@ -14,7 +14,7 @@
 
     talk.npy    codes alone
 
-Stable for given weights: the same sound and the same digest give the same tokens, and
+Stable for given weights: the same speech and the same digest give the same tokens, and
 a token means the same vector for ever. Tokens under another digest are another
 language; reading them with other weights is refused. A .npy file does not know its
 weights, so it is written but not read back.
@@ -101,7 +101,7 @@ def read_tokens(file: BinaryIO) -> Tokens:
     if start == b"\x93NUMPY":
         raise InputError(
             "a .npy file holds codes alone and does not say whose weights they belong "
-            "to; write tokens as .npz to get back to sound"
+            "to; write tokens as .npz to get back to speech"
         )
     try:
         with zipfile.ZipFile(file) as archive:
@@ -159,5 +159,5 @@ def _require(fine: bool, what: str, found: Any) -> None:
     if not fine:
         raise InputError(
             f"{what} of the file of tokens cannot be: {found}; write it again from the "
-            "sound or the .plc file"
+            "speech or the .plc file"
         )

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from polycodec.codecs.files.kinds import kind_of
-from polycodec.codecs.files.speech import read as sound_module
-from polycodec.codecs.files.speech.read import open_sound
-from polycodec.codecs.files.speech.write import SoundWriter, plan_output
+from polycodec.codecs.files.speech import read as read_module
+from polycodec.codecs.files.speech.read import open_speech
+from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
 from polycodec.errors import InputError, UsageError
 
 soundfile = pytest.importorskip("soundfile")
@@ -26,14 +26,14 @@ def wave(samples: int = 8000, channels: int = 1, rate: int = 16000) -> np.ndarra
     return (0.5 * tones).astype(np.float32)
 
 
-def read(source) -> tuple[np.ndarray, sound_module.Sound]:
-    with open_sound(source) as sound:
+def read(source) -> tuple[np.ndarray, read_module.OpenedSpeech]:
+    with open_speech(source) as sound:
         return np.concatenate(list(sound.blocks(1000))), sound
 
 
 def write(path: pathlib.Path, x: np.ndarray, rate=16000, sample="int16", tags=None):
     plan = plan_output(path.suffix, rate=rate, channels=x.shape[1], sample=sample)
-    with path.open("w+b") as file, SoundWriter(file, plan, tags or {}) as writer:
+    with path.open("w+b") as file, SpeechWriter(file, plan, tags or {}) as writer:
         for first in range(0, len(x), 3000):
             writer.write(x[first : first + 3000])
     return plan, writer
@@ -96,7 +96,7 @@ def test_writing_into_a_pipe(tmp_path):
 
     pipe, path = Pipe(), tmp_path / "a.wav"
     plan, _ = write(path, wave())
-    with SoundWriter(pipe, plan, {}) as writer:
+    with SpeechWriter(pipe, plan, {}) as writer:
         writer.write(wave())
     assert pipe.getvalue() == path.read_bytes()
 
@@ -146,7 +146,7 @@ def test_the_sound_of_a_video(tmp_path):
         2,
         "int16",
     )
-    assert "pictures" in sound.info.notes[0]
+    assert "images" in sound.info.notes[0]
     assert len(x) >= 22050 - 1
     for one, other in zip(x[:22050].T, wave(22050, 2, 44100).T, strict=True):
         # FFmpeg's AAC takes a while to settle, and rings where the film ends.
@@ -162,9 +162,9 @@ def test_both_libraries_read_the_same(tmp_path, monkeypatch, sample):
     pytest.importorskip("av")
     write(tmp_path / "a.wav", wave(5000, 2), sample=sample, tags={"title": "T"})
     one, by_soundfile = read(tmp_path / "a.wav")
-    real = sound_module.library
+    real = read_module.library
     monkeypatch.setattr(
-        sound_module, "library", lambda n: None if n == "soundfile" else real(n)
+        read_module, "library", lambda n: None if n == "soundfile" else real(n)
     )
     two, by_av = read(tmp_path / "a.wav")
     assert np.array_equal(one, two)
@@ -175,10 +175,10 @@ def test_both_libraries_read_the_same(tmp_path, monkeypatch, sample):
 def test_without_libraries_the_error_says_what_to_install(tmp_path, monkeypatch):
     write(tmp_path / "a.wav", wave(9))
     (tmp_path / "b.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(99))
-    real = sound_module.library
+    real = read_module.library
     for gone, file in ((("av",), "b.mp4"), (("soundfile", "av"), "a.wav")):
         monkeypatch.setattr(
-            sound_module, "library", lambda n, g=gone: None if n in g else real(n)
+            read_module, "library", lambda n, g=gone: None if n in g else real(n)
         )
         with pytest.raises(InputError, match="pip install"):
             read(tmp_path / file)

@@ -9,14 +9,14 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImageData:
     """``pixels``: (H, W, 1 or 3), uint8 up to 8 bits of ``depth``, else uint16.
 
     Samples run from 0 to ``2**depth - 1``, rows as stored in the file: an EXIF
     orientation is kept in ``exif`` and not applied. ``alpha``: (H, W) uint8 or
     uint16 over the whole range of its type, or None. ``icc``, ``exif`` (without
     the ``Exif`` prefix), ``xmp``: bytes as found, or None. ``format``: where the
-    picture came from. ``notes``: what could not be kept, one line each.
+    image came from. ``notes``: what could not be kept, one line each.
     """
 
     pixels: np.ndarray

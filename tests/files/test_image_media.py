@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from polycodec.codecs.files.image.picture import to_depth
-from polycodec.codecs.files.image.read import FORMATS, Picture, read_image, write_image
+from polycodec.codecs.files.image.data import to_depth
+from polycodec.codecs.files.image.read import (
+    FORMATS,
+    ImageData,
+    read_image,
+    write_image,
+)
 from polycodec.errors import InputError
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -47,7 +52,7 @@ def saved(image: Image.Image, format: str, **options: object) -> io.BytesIO:
     return out
 
 
-def again(picture: Picture, suffix: str, **options: object) -> Picture:
+def again(picture: ImageData, suffix: str, **options: object) -> ImageData:
     out = io.BytesIO()
     write_image(picture, out, suffix=suffix, **options)
     out.seek(0)
@@ -65,7 +70,7 @@ def test_lossless_formats_keep_every_sample(suffix, depth, channels, size) -> No
     if suffix == ".pgm" and channels == 3:
         pytest.skip("refused by name, see below")
     pixels = samples((*size, channels), depth)
-    got = again(Picture(pixels, depth), suffix)
+    got = again(ImageData(pixels, depth), suffix)
     if suffix == ".ppm":
         pixels = np.broadcast_to(pixels, (*size, 3))
     assert got.depth >= depth and got.alpha is None
@@ -81,7 +86,7 @@ def test_alpha_is_kept(suffix, bits, channels) -> None:
     if suffix == ".webp" and bits == 16:
         pytest.skip("WebP has 8 bits")
     pixels, alpha = samples((7, 9, channels), bits), samples((7, 9), bits, 1)
-    got = again(Picture(pixels, bits, alpha), suffix, quality=100)
+    got = again(ImageData(pixels, bits, alpha), suffix, quality=100)
     assert np.array_equal(got.pixels, np.broadcast_to(pixels, got.pixels.shape))
     assert np.array_equal(got.alpha, alpha) and got.alpha.dtype == alpha.dtype
 
@@ -92,12 +97,12 @@ def test_lossy_formats_are_close_and_say_so(suffix, size) -> None:
     ramp = np.linspace(20, 220, size[0] * size[1] * 3).reshape(*size, 3)
     pixels = ramp.astype(np.uint8)
     out = io.BytesIO()
-    notes = write_image(Picture(pixels), out, suffix=suffix)
+    notes = write_image(ImageData(pixels), out, suffix=suffix)
     assert len(notes) == 1 and "lossy" in notes[0] and "quality 9" in notes[0]
     got = read_image(io.BytesIO(out.getvalue()))
     assert np.abs(got.pixels.astype(int) - pixels).mean() < 3
     small = io.BytesIO()
-    write_image(Picture(pixels), small, suffix=suffix, quality=5)
+    write_image(ImageData(pixels), small, suffix=suffix, quality=5)
     assert len(small.getvalue()) < len(out.getvalue()) or size[0] == 1
 
 
@@ -105,7 +110,7 @@ def test_lossy_formats_are_close_and_say_so(suffix, size) -> None:
 @pytest.mark.parametrize("deep", [False, True])
 def test_metadata_is_kept_and_orientation_not_applied(suffix, deep) -> None:
     pixels = samples((8, 20, 3), 16 if deep else 8)
-    picture = Picture(pixels, 16 if deep else 8, None, ICC, exif(6), XMP)
+    picture = ImageData(pixels, 16 if deep else 8, None, ICC, exif(6), XMP)
     got = again(picture, suffix)
     assert got.pixels.shape == (8, 20, 3)
     assert got.icc == ICC and got.xmp == XMP
@@ -128,7 +133,7 @@ def test_exif_that_describes_another_files_bytes_does_not_break_a_tiff() -> None
     tags = Image.Exif()
     tags[0x0100], tags[0x0101], tags[0x0111], tags[0x0112] = 9999, 8888, 7, 3
     pixels = samples((4, 6, 3), 8)
-    got = again(Picture(pixels, exif=tags.tobytes()[6:]), ".tif")
+    got = again(ImageData(pixels, exif=tags.tobytes()[6:]), ".tif")
     assert np.array_equal(got.pixels, pixels)
     assert exif_values(got.exif)[0] == 3
 
@@ -286,7 +291,7 @@ def test_pillows_own_limit_is_lifted_and_restored(monkeypatch) -> None:
 @pytest.mark.parametrize("suffix", [s for s in FORMATS if s not in (".pgm", ".pnm")])
 def test_cut_files_are_input_errors_wherever_they_are_cut(suffix, deep) -> None:
     out = io.BytesIO()
-    picture = Picture(samples((20, 30, 3), 16 if deep else 8), 16 if deep else 8)
+    picture = ImageData(samples((20, 30, 3), 16 if deep else 8), 16 if deep else 8)
     write_image(picture, out, suffix=suffix)
     data = out.getvalue()
     cuts = {
@@ -302,7 +307,7 @@ def test_cut_files_are_input_errors_wherever_they_are_cut(suffix, deep) -> None:
 def test_damaged_files_give_pixels_or_an_input_error(suffix) -> None:
     out = io.BytesIO()
     write_image(
-        Picture(samples((9, 12, 3), 8), icc=ICC, exif=exif()), out, suffix=suffix
+        ImageData(samples((9, 12, 3), 8), icc=ICC, exif=exif()), out, suffix=suffix
     )
     data, noise = out.getvalue(), np.random.default_rng(1)
     for _ in range(120):
@@ -331,7 +336,7 @@ def test_a_pipe_will_do() -> None:
     assert np.array_equal(read_image(Pipe(stored)).pixels, RGB)
     for suffix in FORMATS:
         out, file = Pipe(), io.BytesIO()
-        picture = Picture(RGB[..., :1] if suffix == ".pgm" else RGB)
+        picture = ImageData(RGB[..., :1] if suffix == ".pgm" else RGB)
         write_image(picture, out, suffix=suffix)
         write_image(picture, file, suffix=suffix)
         assert out.getvalue() == file.getvalue()
@@ -343,11 +348,11 @@ def test_a_pipe_will_do() -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".ppm"])
 def test_alpha_is_not_dropped_silently(suffix) -> None:
     with pytest.raises(InputError, match="no alpha"):
-        write_image(Picture(RGB, alpha=GRAY), io.BytesIO(), suffix=suffix)
+        write_image(ImageData(RGB, alpha=GRAY), io.BytesIO(), suffix=suffix)
 
 
 def test_losses_of_metadata_and_precision_are_said() -> None:
-    picture = Picture(samples((4, 4, 3), 16), 16, icc=ICC, exif=exif(), xmp=XMP)
+    picture = ImageData(samples((4, 4, 3), 16), 16, icc=ICC, exif=exif(), xmp=XMP)
     notes = write_image(picture, io.BytesIO(), suffix=".ppm")
     assert notes == ["PPM holds no metadata; left out: icc, exif, xmp"]
     notes = write_image(picture, io.BytesIO(), suffix=".jpg")
@@ -356,19 +361,19 @@ def test_losses_of_metadata_and_precision_are_said() -> None:
 
 
 def test_other_refusals_of_the_writer(tmp_path) -> None:
-    wide = Picture(np.zeros((1, 16384, 3), np.uint8))
+    wide = ImageData(np.zeros((1, 16384, 3), np.uint8))
     for picture, suffix, words in (
         (wide, ".webp", "at most 16383"),
-        (Picture(RGB), ".pgm", "gray only"),
-        (Picture(RGB), ".xyz", "cannot write images as"),
-        (Picture(RGB), "", "cannot write images as"),
+        (ImageData(RGB), ".pgm", "gray only"),
+        (ImageData(RGB), ".xyz", "cannot write images as"),
+        (ImageData(RGB), "", "cannot write images as"),
     ):
         with pytest.raises(InputError, match=words):
             write_image(picture, tmp_path / f"x{suffix}")
     with pytest.raises(InputError, match=r"expected 0\.\.100"):
-        write_image(Picture(RGB), tmp_path / "x.jpg", quality=101)
+        write_image(ImageData(RGB), tmp_path / "x.jpg", quality=101)
     with pytest.raises(InputError, match="JPEG"):  # a marker holds 64 kB
-        write_image(Picture(RGB, exif=exif() + bytes(70_000)), tmp_path / "x.jpg")
+        write_image(ImageData(RGB, exif=exif() + bytes(70_000)), tmp_path / "x.jpg")
     assert os.listdir(tmp_path) == []
 
 
