@@ -131,7 +131,8 @@ class Runner:
         return news
 
     def _call(self, value: Any, k: int = 0) -> Callable[[], Any]:
-        return functools.partial(getattr(self.subject, WAYS[k]), value)
+        ways = (self.subject.compress, self.subject.decompress)
+        return functools.partial(ways[k], value)
 
     def row(self) -> dict[str, Any]:
         """What was measured, with its units in the names."""
