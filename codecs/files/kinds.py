@@ -17,8 +17,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from polycodec.codecs.files.container import layout
-from polycodec.codecs.files.container.fields import Cursor, get_rows
 from polycodec.codecs.files.options import (
     EncodeOptions,
     ImageDecode,
@@ -132,6 +130,9 @@ def kind_of(source: str | os.PathLike[str] | BinaryIO) -> str:
 
 def stored_kind(source: str | os.PathLike[str] | BinaryIO) -> str | None:
     """Kind of the signal in a ``.plc`` file; None when its start is no such file."""
+    from polycodec.codecs.files.container import layout
+    from polycodec.codecs.files.container.fields import Cursor, get_rows
+
     cursor = Cursor(_first(source))
     try:
         if get_rows(cursor, layout.PREFIX)["magic"] != layout.MAGIC:

@@ -61,6 +61,8 @@ def flags(*classes: type[Options]) -> Callable[[F], F]:
             p.replace(annotation=_annotated(p, known[p.name].metadata))
             for p in parameters(classes).values()
         ]
+        common = merged([Options])  # device and the like, at the end of --help
+        more.sort(key=lambda parameter: parameter.name in common)
         command.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own, *more]
         )

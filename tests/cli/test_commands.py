@@ -150,7 +150,9 @@ def test_notes_stand_beside_the_line(cli, tmp_path, tiny_checkpoint):
     assert err == "polycodec: a.plc: JPEG is lossy: written at quality 95\n"
 
 
-def test_a_config_becomes_a_run_a_codec_and_a_file(cli, photo, tiny_codec, tmp_path):
+def test_a_config_becomes_a_run_a_codec_and_a_file(
+    cli, photo, tiny_codec, tmp_path, monkeypatch
+):
     pytest.importorskip("lightning", reason="needs the train extra")
     (tmp_path / "images").mkdir()
     for k in range(3):
@@ -166,9 +168,13 @@ def test_a_config_becomes_a_run_a_codec_and_a_file(cli, photo, tiny_codec, tmp_p
     assert cli("train", "tiny.yaml", "run.seed=3", "data.holdout=3")[0] == 0
     code, _, err = cli("train", "tiny.yaml")
     assert code == 3 and "--resume" in err
-    code, out, err = cli("export", "run", "--name", "image/tiny", "--json")
+    code, _, err = cli("export", "run", "--install", "image/default")
+    assert code == 5 and "ships with the package" in err
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    code, out, err = cli("export", "run", "--install", "image/tiny", "--json")
     assert code == 0 and json.loads(out)["name"] == "image/tiny", err
-    assert cli("encode", photo, "--checkpoint", "run")[0] == 0
+    assert json.loads(cli("models", "--json")[1])[-1] == json.loads(out)
+    assert cli("encode", photo, "-m", "image/tiny")[0] == 0
     code, _, err = cli("decode", "photo.plc", "-o", "b.png", "--checkpoint", "run")
     assert (code, err) == (0, "")
 
