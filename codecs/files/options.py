@@ -156,7 +156,11 @@ def check(known: Mapping[str, Field[Any]], given: Mapping[str, Any]) -> None:
             raise UsageError(f"{shown} is '{value}'; expected {choices}")
         least, most = about["least"], about["most"]
         if least is not None and not (least <= value <= most and math.isfinite(value)):
-            wanted = f"from {least} to {most}" if most < math.inf else "of at least 0"
+            wanted = (
+                f"of at least {least}"
+                if most == math.inf
+                else f"from {least} to {most}"
+            )
             raise UsageError(f"{shown} is {value:g}; expected a number {wanted}")
     rates = [n for n, v in given.items() if known[n].metadata["rate"] and v is not None]
     if len(rates) > 1:
