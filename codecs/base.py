@@ -1,57 +1,266 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every codec can do, written once: freeze, save, load, compress, decompress.
+"""What every codec can do: one alphabet, whatever its family and its signal.
 
-    training          codec(x, level)                        -> x_hat, bits
-    export            codec.freeze(calibration)              -> certificates
-    use               codec.compress(x) -> list of bytes,  codec.decompress(bytes)
+    x ─ analyse ─► z ─ quantize ─► codes ─ write ─► bytes
+    x̂ ◄ synthesise ─ ẑ ◄ dequantize ─ codes ◄─ read ─┘          at a level: the rate
 
-A codec's file contains only what is particular to it. Weights are one safetensors
-file: ordinary layers in float16, exact layers and frequency tables as integers, the
-config that rebuilds the modules as JSON in its header. Its SHA-256 is the digest
-that files carry.
+    training     codec(x, level)                        -> x_hat, bits
+    export       codec.freeze(calibration)              -> certificates
+    use          codec.compress(x, quality) -> list of bytes,  codec.decompress(bytes)
+
+A family (`families/`) says how numbers become integers, a signal (`signals/`) what the
+numbers are; neither knows the other. Weights are one safetensors file: ordinary layers
+in float16, exact layers and frequency tables as integers, the config that rebuilds the
+modules as JSON in its header. Its SHA-256 is the digest that files carry.
 """
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from polycodec.cuda import TableSet
-from polycodec.entropy_models.exact.convolution import (
+from polycodec.codecs.signals.base import Signal
+from polycodec.codecs.signals.image import image_signal
+from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
+from polycodec.codecs.transforms.base import Transform
+from polycodec.cuda import ScaleSet, TableSet
+from polycodec.entropy_models.base import Coder, EntropyModel
+from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
+from polycodec.entropy_models.exact.layer import (
     Certificate,
     exact_layers,
     freeze,
     observe,
 )
-from polycodec.errors import ModelError
+from polycodec.errors import BitstreamError, ModelError, UsageError
 from polycodec.registry import build
 
 TABLES = "tables"
+TABLE_KINDS: dict[str, type[TableSet] | type[ScaleSet]] = {
+    "tables": TableSet,
+    "scales": ScaleSet,
+}
 
 
-class Codec(nn.Module):
-    """Base of all codecs. ``name`` and ``digest`` are set when weights are loaded."""
+@dataclass
+class Coded:
+    """What writing yields: bytes and estimated bits of each item of the batch, and the
+    codes (B, C, *S) that a decoder will have."""
 
+    data: list[bytes]
+    codes: Tensor
+    estimated_bits: list[float]
+
+
+class Codec(nn.Module, abc.ABC):
+    """Base of all codecs. ``name`` and ``digest`` are set when weights are loaded.
+
+    A level is the rate as the family counts it, a number; `level_of` makes it of a
+    quality. S are the sizes of a signal or of a grid of codes: (H, W) or (T,).
+    """
+
+    family: ClassVar[str]
     name = "unnamed"
     digest = b"\0\0\0\0"
-    # 'latent.entropy' names the module that holds integer tables.
-    entropy: nn.Module
+    # Names of tensors in weights that exist, and what they are called now.
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    signal: Signal
+    transform: Transform
+    entropy: EntropyModel | None
+    channels: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._register_load_state_dict_pre_hook(self._rename)
+
+    @property
+    def kind(self) -> str:
+        """The kind of signal, "image" or "speech"."""
+        return self.signal.kind
 
     @property
     def ready(self) -> bool:
         """Whether tables are frozen, so that real bytes can be made."""
-        return bool(self.entropy.tables)
+        return self.entropy is not None and bool(self.entropy.tables)
+
+    @property
+    @abc.abstractmethod
+    def levels(self) -> int:
+        """Number of levels; more of them are a finer rate."""
+
+    @abc.abstractmethod
+    def level_of(self, quality: float) -> float:
+        """The level of a quality in 0 … 100; UsageError outside."""
+
+    @abc.abstractmethod
+    def check_level(self, level: float) -> float:
+        """The level; UsageError for one that this codec has not."""
+
+    @abc.abstractmethod
+    def analyse(self, x: Tensor, level: float) -> Tensor:
+        """Latents z (B, D, *S) of a padded signal x (B, C, *S)."""
+
+    @abc.abstractmethod
+    def quantize(self, z: Tensor, level: float) -> Tensor:
+        """What `write` codes, (B, C, *S), of latents z (B, D, *S)."""
+
+    @abc.abstractmethod
+    def code(
+        self,
+        coder: Coder,
+        codes: Tensor | None,
+        level: float,
+        size: tuple[int, ...] | None = None,
+        *,
+        side: Tensor | None = None,
+    ) -> Tensor:
+        """Hand codes (B, C, *S) to any coder, or None and their (B, *S) to decode.
+
+        Returns what a decoder will have. side: side information of the entropy model in
+        place of its own.
+        """
+
+    @abc.abstractmethod
+    def dequantize(self, codes: Tensor, level: float) -> Tensor:
+        """Latents ẑ (B, D, *S) of decoded codes (B, C, *S)."""
+
+    @abc.abstractmethod
+    def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
+        """The signal (B, C, *S), not clamped, of latents."""
+
+    @abc.abstractmethod
+    def check_codes(self, codes: Tensor) -> None:
+        """InputError for codes that no encoder of this codec writes."""
+
+    def finest(self, z: Tensor) -> Tensor:
+        """What codes of any level follow from (`coarsened`): for trial codings."""
+        return z
+
+    def coarsened(self, kept: Tensor, level: float) -> Tensor:
+        """Codes at a level of what `finest` gave."""
+        return self.quantize(kept, level)
+
+    @property
+    def stride(self) -> int:
+        """Samples of the signal, along each axis, that a latent stands for."""
+        return self.transform.stride
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Signals x (B, C, *S) with S up to multiples of the stride."""
+        return self.signal.pad(x, self.stride)
+
+    def grid(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Sizes of the grid of latents of a signal of ``size``."""
+        return self.transform.latent_size(*size)
+
+    @torch.inference_mode()
+    def write(
+        self, codes: Tensor, level: float, *, side: Tensor | None = None
+    ) -> Coded:
+        """Real bytes of codes (B, C, *S), one string for each item."""
+        entropy = self._require_entropy()
+        level = self.check_level(level)
+        self.check_codes(codes)
+        serial = entropy.serial
+        device = "cpu" if serial else codes.device
+        coder = RangeEncoder(len(codes), device=device, estimate=True, serial=serial)
+        decoded = self.code(coder, codes, level, side=side)
+        return Coded(coder.finish(), decoded, coder.estimated_bits)
+
+    @torch.inference_mode()
+    def read(self, data: Sequence[bytes], level: float, size: Sequence[int]) -> Tensor:
+        """Codes (B, C, *S) from the bytes of items whose grid has ``size`` S."""
+        entropy = self._require_entropy()
+        device = "cpu" if entropy.serial else self.device
+        coder = RangeDecoder(data, device=device)
+        codes = self.code(coder, None, level, (len(data), *size))
+        coder.finish()
+        return codes
+
+    @torch.inference_mode()
+    def encode_codes(self, x: Tensor, level: float) -> Tensor:
+        """Codes (B, C, *S) of whole signals x; InputError for samples that are none."""
+        return self.signal.encode(self, self.signal.checked(x), self.check_level(level))
+
+    @torch.inference_mode()
+    def decode_codes(
+        self, codes: Tensor, level: float, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """Signals of codes (B, C, *S), cut to ``size`` and clamped if it is given."""
+        self.check_codes(codes)
+        x_hat = self.signal.decode(self, codes, self.check_level(level))
+        return x_hat if size is None else self.signal.cut(x_hat, size)
+
+    @torch.inference_mode()
+    def compress(self, x: Tensor, quality: float = 50.0) -> list[bytes]:
+        """Signals x -> a list of B byte strings.
+
+        x: (B, 3, H, W) in [0, 1] for images, (B, 1, T) in [-1, 1] for speech.
+        """
+        quality = round(100 * quality) / 100  # as headers say it
+        level = self.level_of(quality)
+        codes = self.encode_codes(x, level)
+        head = self.signal.head(x.shape[2:], quality, level)
+        return [head + item for item in self.write(codes, level).data]
+
+    @torch.inference_mode()
+    def decompress(self, data: Sequence[bytes]) -> Tensor:
+        """Byte strings of signals of one size and rate -> the signals, clamped."""
+        heads = {self.signal.parse(item) for item in data}
+        if len(heads) != 1:
+            raise BitstreamError("signals of several sizes or rates; decompress each")
+        size, value = heads.pop()
+        level = self.signal.level_in(self, value)
+        streams = [item[self.signal.head_size :] for item in data]
+        codes = self.read(streams, level, self.grid(size))
+        return self.decode_codes(codes, level, size)
+
+    def image_encoder(
+        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
+    ) -> ImageEncoder:
+        """What makes a file's chunks of one image, (H, W, 1 or 3) integers.
+
+        ``peak``: largest sample; ``tile``: side of tiles, 0 for none; ``effort``: steps
+        of `refine`. A codec with a way of its own into chunks overrides this.
+        """
+        return image_signal(self).encoder(self, pixels, peak, tile, effort)
+
+    def image_decoder(
+        self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
+    ) -> ImageDecoder:
+        """What makes pixels of the chunks of a file; see `image_encoder`."""
+        return image_signal(self).decoder(self, grid, quality, read_chunk)
+
+    def refine(
+        self, x: Tensor, codes: Tensor, level: float, steps: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Codes fitted to this very signal, and side information, by ``steps``.
+
+        UsageError for a family that has no search at encoding.
+        """
+        raise UsageError(
+            f"codec/{self.family} has no search at encoding; leave --effort out"
+        )
 
     @torch.no_grad()
-    def freeze(self, calibrate: Callable[[Codec], Any]) -> list[Certificate]:
+    def initialise(self, x: Tensor) -> None:
+        """Start from signals x before training; a family may do nothing."""
+        return
+
+    @torch.no_grad()
+    def freeze(self, calibrate: Callable[[Any], Any]) -> list[Certificate]:
         """Put the entropy path on integers; returns the certificate of each layer.
 
         ``calibrate`` runs the codec on typical input: the largest values seen fix
@@ -61,7 +270,8 @@ class Codec(nn.Module):
         observe(self, True)
         calibrate(self)
         observe(self, False)
-        self.entropy.update()
+        if self.entropy is not None:
+            self.entropy.update()
         return freeze(self)
 
     def save(self, path: str | Path, config: dict[str, Any]) -> str:
@@ -71,16 +281,54 @@ class Codec(nn.Module):
         for key, value in self.state_dict().items():
             if key.rpartition(".")[0] not in exact:
                 half = value.is_floating_point() and value.numel() > 4096
-                tensors[key] = (value.half() if half else value).contiguous()
+                tensors[key] = value.half() if half else value
         for name, layer in exact.items():
             tensors |= {f"{name}.{k}": v for k, v in layer.integers().items()}
-        for name, tables in self.entropy.tables.items():
-            for key, array in tables.to_arrays().items():
+        tables = self._require_entropy().tables
+        names = {kind: name for name, kind in TABLE_KINDS.items()}
+        for name, table in tables.items():
+            for key, array in table.to_arrays().items():
                 kept = torch.from_numpy(array.astype("int32"))
                 tensors[f"{TABLES}.{name}.{key}"] = kept
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-        save_file(tensors, str(path), {"config": json.dumps(config)})
+        kinds = {name: names[type(table)] for name, table in tables.items()}
+        # One entry: safetensors writes several in any order, and the digest counts.
+        save_file(tensors, str(path), {"config": json.dumps({**config, TABLES: kinds})})
         return digest_of(path).hex()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def with_new_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state whose tensors had the names of earlier versions."""
+        prefixes = self.renamed
+        named = {}
+        for key, value in state.items():
+            old = next((p for p in prefixes if key.startswith(p)), None)
+            new = key if old is None else prefixes[old] + key.removeprefix(old)
+            named[new] = value
+        return named
+
+    def _rename(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        if not prefix and self.renamed:
+            renamed = self.with_new_names(state)
+            state.clear()
+            state.update(renamed)
+
+    def _require_entropy(self) -> EntropyModel:
+        if self.entropy is None or not self.ready:
+            raise ModelError(
+                "this codec has no tables yet; export the run first, or load exported "
+                "weights"
+            )
+        return self.entropy
+
+    @staticmethod
+    def _check_quality(quality: float) -> None:
+        if not 0 <= quality <= 100:
+            raise UsageError(f"quality is {quality}; expected 0 to 100")
 
 
 def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
@@ -90,26 +338,31 @@ def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
         with safe_open(str(path), framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f"cannot read weights {path}; {error}") from error
     if not isinstance(config, dict) or "name" not in config:
         raise ModelError(
             f"{path} holds no codec config; expected weights written by an export"
         )
-    options = {k: v for k, v in config.items() if k != "name"}
+    options = {k: v for k, v in config.items() if k not in ("name", TABLES)}
     codec = build(f"codec/{config['name']}", **options)
-    _fill(codec, tensors, path)
+    _fill(codec, tensors, config.get(TABLES) or {}, path)
     codec.name, codec.digest = name, digest_of(path)[:4]
     return codec.eval().to(memory_format=torch.channels_last)
 
 
-def _fill(codec: Codec, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy stored tensors into the modules; every one must be there and fit."""
+def _fill(
+    codec: Codec, tensors: dict[str, Tensor], kinds: dict[str, str], path: Path
+) -> None:
+    """Copy stored tensors into the modules; every one must be there and fit.
+
+    kinds: of stored tables, by name; those of weights that do not say are TableSets.
+    """
     exact = exact_layers(codec)
     tables: dict[str, dict[str, Any]] = {}
     integers: dict[str, dict[str, Tensor]] = {}
     floats: dict[str, Tensor] = {}
-    for key, value in tensors.items():
+    for key, value in codec.with_new_names(tensors).items():
         owner, _, leaf = key.rpartition(".")
         if key.startswith(TABLES + "."):
             tables.setdefault(key.split(".")[1], {})[leaf] = value.numpy()
@@ -119,15 +372,21 @@ def _fill(codec: Codec, tensors: dict[str, Tensor], path: Path) -> None:
             floats[key] = value.float() if value.is_floating_point() else value
     wanted = {k for k in codec.state_dict() if k.rpartition(".")[0] not in exact}
     missing = sorted(wanted ^ set(floats)) + sorted(set(exact) ^ set(integers))
-    if missing:
-        raise ModelError(f"{path} does not fit its config; check {missing[:3]}")
+    unknown = [k for k in tables if kinds.get(k, TABLES) not in TABLE_KINDS]
+    if missing or unknown or codec.entropy is None:
+        raise ModelError(
+            f"{path} does not fit its config; check {(missing + unknown)[:3]}"
+        )
     try:
         codec.load_state_dict(floats, strict=False)
         for owner, values in integers.items():
             exact[owner].load_integers(values)
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"{path} does not fit its config; {error}") from error
-    codec.entropy.tables = {k: TableSet.from_arrays(v) for k, v in tables.items()}
+    codec.entropy.tables = {
+        name: TABLE_KINDS[kinds.get(name, TABLES)].from_arrays(arrays)
+        for name, arrays in tables.items()
+    }
 
 
 def digest_of(path: str | Path) -> bytes:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from polycodec.entropy_models import streams
+from polycodec.entropy_models.base import Coder, Prior, Shape
 from polycodec.errors import UsageError
 
 # Bits that one squared quantization step of error is worth. Tuned on held-out training
@@ -28,8 +29,25 @@ from polycodec.errors import UsageError
 THRIFT = 40.0
 
 
-class RateEstimator:
-    """Counts bits while training; differentiable.
+class _StraightThrough(torch.autograd.Function):
+    """The first argument's value, bit for bit, with the second one's gradient."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor, source: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return None, grad
+
+
+def straight_through(value: Tensor, source: Tensor) -> Tensor:
+    """Return ``value`` exactly; a gradient passes to ``source``, of the same shape."""
+    return _StraightThrough.apply(value, source)
+
+
+class RateEstimator(Coder):
+    """Counts bits; differentiable in values, means and scales.
 
     `bits` is (B,): the estimated bits of each image of the batch. With ``noise``
     the rate is that of the value plus uniform noise. Without, it does what the
@@ -45,28 +63,33 @@ class RateEstimator:
     @property
     def bits(self) -> Tensor:
         """Bits per image so far, (B,) float32."""
+        if not self.parts:
+            return torch.zeros(self.batch)
         return torch.stack(self.parts).sum(dim=0)
 
-    def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Add the cost of ``value`` of ``shape`` (B, C, h, w); return it rounded."""
-        means = prior.means if self.noise else prior.offsets
+        assert value is not None, "there is nothing to estimate"
+        means = prior.means
+        if not self.noise and isinstance(means, Tensor):
+            means = straight_through(torch.as_tensor(prior.offsets), means)
         residual = (value - means).float()
         if self.noise:
             rounded = torch.round(residual)
             self.count(residual + torch.rand_like(residual) - 0.5, prior)
         else:
-            rounded = _codable(quantize(residual.detach(), prior), prior, shape)
-        rounded = residual + (rounded - residual).detach()
+            rounded = prior.codable(quantize(residual.detach(), prior))
+        rounded = straight_through(rounded, residual)
         if not self.noise:
             self.count(rounded, prior)
         return rounded + means
 
-    def count(self, v: Tensor, prior) -> None:
+    def count(self, v: Tensor, prior: Prior) -> None:
         """Add the cost of values ``v`` (B, C, h, w), their means subtracted."""
         self.parts.append(prior.bits(v).flatten(1).sum(1))
 
 
-class RangeEncoder:
+class RangeEncoder(Coder):
     """Rounds and records; `finish` returns the bytes of each image of the batch.
 
     ``device``: where values lie; on CUDA they are coded there (streams.py).
@@ -94,35 +117,23 @@ class RangeEncoder:
             raise UsageError("no estimate was asked for; pass estimate=True")
         return torch.stack(self.ideal).sum(dim=0).tolist()
 
-    def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Record ``value`` (B, C, h, w), rounded around the prior's means."""
-        if hasattr(prior, "distributions"):
-            return self._code_each(value, prior, shape)
+        assert value is not None, "there is nothing to encode"
         offsets = prior.offsets
-        symbols = quantize(value.float() - offsets, prior).to(torch.int32)
-        indexes = prior.indexes(shape)
-        coded = streams.codable(symbols, indexes, prior.tables)
-        self.streams.put(coded, indexes, prior.tables, hashed=not prior.fixed)
-        out = coded + offsets
+        rounded = quantize(value.float() - offsets, prior)
+        symbols = prior.codable(rounded).to(torch.int32)
+        prior.write(self.streams, symbols)
         if self.ideal is not None:
-            self.ideal.append(streams.ideal_bits(coded, indexes, prior.tables))
-        return out
-
-    def _code_each(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
-        """Record values that have a distribution each, not a table's index."""
-        symbols = _codable(quantize(value.float(), prior), prior, shape)
-        symbols = symbols.to(torch.int32)
-        self.streams.put_prior(symbols, prior, hashed=not prior.fixed)
-        if self.ideal is not None:
-            self.ideal.append(prior.bits(symbols).flatten(1).sum(1).double())
-        return symbols.to(torch.float32)
+            self.ideal.append(prior.ideal_bits(symbols))
+        return symbols + offsets
 
     def finish(self) -> list[bytes]:
-        """The hash of the index planes and the stream, for each image."""
+        """The hash of what decoding depends on and the stream, for each image."""
         return self.streams.finish()
 
 
-class RangeDecoder:
+class RangeDecoder(Coder):
     """Reads back what a RangeEncoder wrote, pass by pass.
 
     ``device``: where the priors are; on CUDA the streams are decoded there, and what
@@ -138,42 +149,27 @@ class RangeDecoder:
     ) -> None:
         self.streams = streams.reader(data, device, max_symbols=max_symbols)
 
-    def code(self, value: None, prior, shape: tuple[int, ...]) -> Tensor:
+    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Read the next values, (B, C, h, w) float32."""
-        if hasattr(prior, "distributions"):
-            coded = self.streams.get_prior(prior, shape, hashed=not prior.fixed)
-            return coded.to(prior.device, torch.float32)
-        offsets = prior.offsets
-        indexes = prior.indexes(shape)
-        coded = self.streams.get(indexes, prior.tables, hashed=not prior.fixed)
-        return coded.to(prior.device) + offsets
+        coded = prior.read(self.streams, shape)
+        return coded.to(prior.device, torch.float32) + prior.offsets
 
     def finish(self) -> None:
         """Check that every stream ended where it should, from equal parameters."""
         self.streams.finish()
 
 
-def quantize(residual: Tensor, prior) -> Tensor:
+def quantize(residual: Tensor, prior: Prior) -> Tensor:
     """The integers that code ``residual``: the nearest, or the next towards the centre.
 
-    The centre is 0, or the prior's own. The integer next to it is taken where the bits
-    that it saves exceed what its larger error is worth, THRIFT bits per squared step
-    (rate-distortion optimised quantization). An encoder's choice: decoders do not know
-    of it. A `plain` prior wants the nearest always.
+    The integer next to the prior's centre is taken where the bits that it saves exceed
+    what its larger error is worth, THRIFT bits per squared step (rate-distortion
+    optimised quantization). An encoder's choice: decoders do not know of it.
     """
     nearest = torch.round(residual)
-    if prior.fixed or getattr(prior, "plain", False):
+    if not prior.thrifty:
         return nearest
-    smaller = nearest - torch.sign(nearest - getattr(prior, "centre", 0.0))
+    smaller = nearest - torch.sign(nearest - prior.centre)
     saved = prior.bits(nearest) - prior.bits(smaller)
     worse = (residual - smaller).square() - (residual - nearest).square()
     return torch.where(saved > THRIFT * worse, smaller, nearest)
-
-
-def _codable(rounded: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
-    """The nearest values that the prior's tables can code, if it has any yet."""
-    if hasattr(prior, "codable"):
-        return prior.codable(rounded)
-    if prior.tables is None:
-        return rounded
-    return streams.codable(rounded, prior.indexes(shape), prior.tables)

@@ -8,14 +8,16 @@ Tensors on CUDA are coded there (polycodec.cuda.BatchEncoder): a pass is one lau
 for the whole batch, and nothing in a decoder's passes waits for the device. All else
 is coded on the host, stream by stream. The bytes are the same.
 
-Each stream of a codec begins with the CRC-32C of its index planes: HASH_BYTES.
+Each stream of a codec begins with the CRC-32C of what was computed on the way, means
+and table indexes: HASH_BYTES.
 """
 
 from __future__ import annotations
 
+import abc
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,40 +37,52 @@ from polycodec.cuda import (
 from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
-    from polycodec import cuda
     from polycodec.cuda.device.batch import Runtime
+    from polycodec.entropy_models.base import DistributionPrior
 
-HASH_BYTES = 4  # BITSTREAM: CRC-32C of the index planes, before each stream
-
-
-class Prior(Protocol):
-    """Knows a distribution for each value (priors/mixture.py, priors/categorical.py).
-
-    `on_device` only if its tensors can lie on one.
-    """
-
-    def distributions(self) -> Sequence[cuda.Mixture | cuda.Categorical]: ...
-    def on_device(self) -> BatchMixture: ...
+HASH_BYTES = 4  # BITSTREAM: CRC-32C of means and indexes, before each stream
 
 
-class Writer(Protocol):
-    """Takes the passes of B streams; (B, C, h, w) int32 symbols, integer indexes."""
+class Writer(abc.ABC):
+    """Takes the passes of B streams."""
 
+    @abc.abstractmethod
     def put(
-        self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
-    ) -> None: ...
-    def put_prior(self, symbols: Tensor, prior: Prior, *, hashed: bool) -> None: ...
-    def finish(self) -> list[bytes]: ...
+        self,
+        symbols: Tensor,
+        indexes: Tensor,
+        tables: TableSet,
+        checked: Tensor | None,
+    ) -> None:
+        """Append a pass: int32 symbols and integer table indexes, (B, C, h, w).
+
+        checked: what decoders must have computed alike, int32 of the same shape, or
+        None (`TablePrior.checked`).
+        """
+
+    @abc.abstractmethod
+    def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None:
+        """Append a pass of symbols with a distribution each."""
+
+    @abc.abstractmethod
+    def finish(self) -> list[bytes]:
+        """Hash and stream of each."""
 
 
-class Reader(Protocol):
-    """Gives the passes back: int32, of the shape of their (B, C, h, w) indexes."""
+class Reader(abc.ABC):
+    """Gives the passes back, int32."""
 
-    def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor: ...
-    def get_prior(
-        self, prior: Prior, shape: tuple[int, ...], *, hashed: bool
-    ) -> Tensor: ...
-    def finish(self) -> None: ...
+    @abc.abstractmethod
+    def get(self, indexes: Tensor, tables: TableSet, checked: Tensor | None) -> Tensor:
+        """The next pass, of the shape of ``indexes``; see `Writer.put`."""
+
+    @abc.abstractmethod
+    def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor:
+        """The next pass of `put_prior`, of ``shape`` (B, ...)."""
+
+    @abc.abstractmethod
+    def finish(self) -> None:
+        """Check hashes and ends; waits for a device."""
 
 
 def writer(
@@ -102,7 +116,7 @@ def reader(
     return HostReader(data, max_symbols)
 
 
-class HostWriter:
+class HostWriter(Writer):
     """Codes each stream with the host's range coder."""
 
     def __init__(self, batch: int, serial: bool = False) -> None:
@@ -111,97 +125,102 @@ class HostWriter:
         self._hashes = [0] * batch
 
     def put(
-        self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
+        self,
+        symbols: Tensor,
+        indexes: Tensor,
+        tables: TableSet,
+        checked: Tensor | None,
     ) -> None:
-        """Append a pass."""
+        """See :meth:`Writer.put`."""
         for b, stream in enumerate(self._streams):
-            index = _flat(indexes[b])
-            stream.put(_flat(symbols[b]), index, tables)
-            if hashed:
-                self._hashes[b] = crc32c(index.tobytes(), self._hashes[b])
+            stream.put(_flat(symbols[b]), _flat(indexes[b]), tables)
+        if checked is not None:
+            _hash_on(self._hashes, checked)
 
-    def put_prior(self, symbols: Tensor, prior: Prior, *, hashed: bool) -> None:
-        """Append a pass of symbols with a distribution each."""
+    def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None:
+        """See :meth:`Writer.put_prior`."""
         each = zip(self._streams, symbols, prior.distributions(), strict=True)
         for b, (stream, item, own) in enumerate(each):
             stream.put_prior(_flat(item), own)
-            if hashed:
+            if prior.hashed:
                 self._hashes[b] = own.checksum(self._hashes[b])
 
     def finish(self) -> list[bytes]:
-        """Hash and stream of each."""
+        """See :meth:`Writer.finish`."""
         done = [stream.finish(lanes=self._lanes) for stream in self._streams]
         return _join(self._hashes, done)
 
 
-class HostReader:
+class HostReader(Reader):
     """Reads each stream with the host's range coder."""
 
     def __init__(self, data: Sequence[bytes], max_symbols: int | None) -> None:
         self._expected, streams = _split(data)
-        self._hashes = [0] * len(data)
+        self._hashes, self._older = [0] * len(data), [0] * len(data)
         self._streams = [StreamDecoder(s, max_symbols=max_symbols) for s in streams]
 
-    def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor:
-        """The next pass, on the CPU."""
+    def get(self, indexes: Tensor, tables: TableSet, checked: Tensor | None) -> Tensor:
+        """See :meth:`Reader.get`; on the CPU."""
         out = torch.zeros(indexes.shape, dtype=torch.int32)
+        if checked is not None:
+            _hash_on(self._hashes, checked)
+            _hash_on(self._older, indexes)
         for b, stream in enumerate(self._streams):
-            index = _flat(indexes[b])
-            if hashed:
-                self._hashes[b] = crc32c(index.tobytes(), self._hashes[b])
-            values = stream.get(index, tables)
+            values = stream.get(_flat(indexes[b]), tables)
             out[b] = torch.from_numpy(values).view(out.shape[1:])
         return out
 
-    def get_prior(
-        self, prior: Prior, shape: tuple[int, ...], *, hashed: bool
-    ) -> Tensor:
-        """The next pass of `put_prior`, int32 of ``shape`` (B, ...)."""
+    def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor:
+        """See :meth:`Reader.get_prior`; on the CPU."""
         rows = []
         each = zip(self._streams, prior.distributions(), strict=True)
         for b, (stream, own) in enumerate(each):
-            if hashed:
+            if prior.hashed:
                 self._hashes[b] = own.checksum(self._hashes[b])
+                self._older[b] = own.checksum(self._older[b])
             rows.append(torch.from_numpy(stream.get_prior(own)))
         return torch.stack(rows).view(shape)
 
     def finish(self) -> None:
-        """Check hashes and ends."""
-        _check_hashes(self._hashes, self._expected)
+        """See :meth:`Reader.finish`."""
+        _check_hashes(self._hashes, self._older, self._expected)
         for stream in self._streams:
             stream.finish()
 
 
-class DeviceWriter:
-    """Codes all streams at once, on a device."""
+class DeviceWriter(Writer):
+    """Codes all streams at once, on a device; only `finish` waits for it."""
 
     def __init__(self, batch: int, runtime: Runtime) -> None:
         self._encoder = BatchEncoder(batch, runtime)
         self._hash = BatchChecksum(batch, runtime)
 
     def put(
-        self, symbols: Tensor, indexes: Tensor, tables: TableSet, *, hashed: bool
+        self,
+        symbols: Tensor,
+        indexes: Tensor,
+        tables: TableSet,
+        checked: Tensor | None,
     ) -> None:
-        """Append a pass; does not wait for the device."""
-        planes = indexes.flatten(1)
-        if hashed:
-            self._hash.update(_octets(planes))
-        self._encoder.put(symbols.flatten(1), planes, tables)
+        """See :meth:`Writer.put`."""
+        if checked is not None:
+            self._hash.update(_octets(checked.flatten(1)))
+        self._encoder.put(symbols.flatten(1), indexes.flatten(1), tables)
 
-    def put_prior(self, symbols: Tensor, prior: Prior, *, hashed: bool) -> None:
-        """Append a pass of symbols with a distribution each; does not wait."""
+    def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None:
+        """See :meth:`Writer.put_prior`."""
         own = prior.on_device()
-        if hashed:
+        if prior.hashed:
             _update(self._hash, own)
         self._encoder.put_prior(symbols.flatten(1), own)
 
     def finish(self) -> list[bytes]:
-        """Hash and stream of each; waits for the device."""
+        """See :meth:`Writer.finish`; waits for the device."""
         return _join(self._hash.values(), self._encoder.finish())
 
 
-class DeviceReader:
-    """Reads all streams at once, on a device."""
+class DeviceReader(Reader):
+    """Reads all streams at once, on a device; only `finish` waits for it."""
 
     def __init__(
         self, data: Sequence[bytes], runtime: Runtime, max_symbols: int | None
@@ -209,21 +228,22 @@ class DeviceReader:
         self._expected, streams = _split(data)
         self._decoder = BatchDecoder(streams, runtime, max_symbols=max_symbols)
         self._hash = BatchChecksum(len(data), runtime)
+        self._older = BatchChecksum(len(data), runtime)
 
-    def get(self, indexes: Tensor, tables: TableSet, *, hashed: bool) -> Tensor:
-        """The next pass, on the device; does not wait for it."""
+    def get(self, indexes: Tensor, tables: TableSet, checked: Tensor | None) -> Tensor:
+        """See :meth:`Reader.get`; on the device."""
         planes = indexes.flatten(1)
-        if hashed:
-            self._hash.update(_octets(planes))
+        if checked is not None:
+            self._hash.update(_octets(checked.flatten(1)))
+            self._older.update(_octets(planes))
         return torch.as_tensor(self._decoder.get(planes, tables)).view(indexes.shape)
 
-    def get_prior(
-        self, prior: Prior, shape: tuple[int, ...], *, hashed: bool
-    ) -> Tensor:
-        """The next pass of `put_prior`, on the device; does not wait for it."""
+    def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor:
+        """See :meth:`Reader.get_prior`; on the device."""
         own = prior.on_device()
-        if hashed:
+        if prior.hashed:
             _update(self._hash, own)
+            _update(self._older, own)
         return torch.as_tensor(self._decoder.get_prior(own)).view(shape)
 
     def finish(self) -> None:
@@ -237,9 +257,21 @@ class DeviceReader:
         except TruncatedError:
             raise
         except BitstreamError:
-            _check_hashes(self._hash.values(), self._expected)
+            self._check()
             raise
-        _check_hashes(self._hash.values(), self._expected)
+        self._check()
+
+    def _check(self) -> None:
+        hashes, older = self._hash.values(), self._older.values()
+        _check_hashes(hashes, older, self._expected)
+
+
+def _hash_on(hashes: list[int], planes: Tensor) -> None:
+    """Go on with each stream's hash over its plane of (B, ...)."""
+    for b, plane in enumerate(planes):
+        flat = _flat(plane)
+        octets = flat.astype(flat.dtype.newbyteorder("<"), copy=False)
+        hashes[b] = crc32c(octets.tobytes(), hashes[b])
 
 
 def _update(checksum: BatchChecksum, prior: BatchMixture) -> None:
@@ -280,16 +312,15 @@ def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
     return torch.clamp(values, low.to(values.dtype), high.to(values.dtype))
 
 
-def ideal_bits(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
-    """Bits of each item's codable values (B, ...) by their tables, (B,) float64."""
+def symbol_bits(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
+    """Bits of codable values by their tables, float64 of their shape."""
     near, at = _near(tables, values.device), indexes.reshape(-1).int()
     first, minimum, sizes = (
         near[name].index_select(0, at) for name in ("first", "minimum", "sizes")
     )
     slot = values.reshape(-1).int() - minimum + 1
     slot = torch.where((slot < 1) | (slot >= sizes), 0, slot)  # 0: an escape
-    bits = near["ideal"].index_select(0, first + slot)
-    return bits.view(len(values), -1).sum(1)
+    return near["ideal"].index_select(0, first + slot).view(values.shape)
 
 
 def _split(data: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
@@ -303,13 +334,20 @@ def _join(hashes: Sequence[int], streams: Sequence[bytes]) -> list[bytes]:
     return [value.to_bytes(HASH_BYTES, "little") + data for value, data in pairs]
 
 
-def _check_hashes(found: Sequence[int], expected: Sequence[int]) -> None:
-    for b, (one, wanted) in enumerate(zip(found, expected, strict=True)):
-        if one != wanted:
+def _check_hashes(
+    found: Sequence[int], older: Sequence[int], expected: Sequence[int]
+) -> None:
+    """DeterminismError unless each stream has today's hash, or version 1's.
+
+    Version 1 hashed the indexes only. Its streams are still read; a stream of today
+    that was coded with other means has neither.
+    """
+    for b, wanted in enumerate(expected):
+        if wanted not in (found[b], older[b]):
             raise DeterminismError(
                 f"entropy parameters of stream {b} differ from the encoder's; "
-                f"expected hash {wanted:08x}, found {one:08x}; the weights are not "
-                "those of the encoder, or this machine's arithmetic is not exact: "
+                f"expected hash {wanted:08x}, found {found[b]:08x}; the weights are "
+                "not those of the encoder, or this machine's arithmetic is not exact: "
                 "please report it"
             )
 

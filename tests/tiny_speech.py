@@ -17,25 +17,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polycodec.codecs.families.token import TokenCodec
+from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.registry import build, register
 
 LEVELS, CODES = 4, 16
 
 
 @register("transform/test-means")
-class Means(nn.Module):
+class Means(SpeechTransform):
     """g_a: smoothed means (B, 1, F) of (B, 1, 40 F); g_s: straight lines between."""
 
-    kind, hop = "speech", 40
-    context_a = context_s = (1, 1)
-
     def __init__(self, channels: int = 1) -> None:
-        super().__init__()
-        self.channels = channels
+        super().__init__(channels, 40)
         self.smooth = nn.Parameter(torch.tensor([[[0.1, 0.8, 0.1]]]))
         steps = torch.arange(2 * self.hop) + 0.5
         triangle = 1 - (steps - self.hop).abs() / self.hop
         self.lines = nn.Parameter(triangle[None, None])
+
+    def contexts(self) -> tuple[Context, Context]:
+        """One frame on either side, both ways."""
+        return (1, 1), (1, 1)
 
     def g_a(self, x: Tensor) -> Tensor:
         """Latents (B, 1, F) of x (B, 1, 40 F)."""

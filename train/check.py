@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from polycodec.entropy_models.exact.convolution import without_onednn
+from polycodec.entropy_models.exact.carrier import without_onednn
 from polycodec.errors import ModelError
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from polycodec.atomic import atomic_path, atomic_write, check_target
 from polycodec.codecs.base import digest_of
-from polycodec.entropy_models.exact.convolution import Certificate
+from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import VARIABLE, build
 from polycodec.train.checkpoint import read_checkpoint

@@ -237,7 +237,8 @@ class Trainer:
                 f"the checkpoint in {self.out} does not fit this config; {reason}; "
                 "resume with the config it was made with"
             ) from error
-        self.ema = {k: self.fabric.to_device(v) for k, v in state["ema"].items()}
+        ema = self._module.with_new_names(state["ema"])
+        self.ema = {k: self.fabric.to_device(v) for k, v in ema.items()}
 
     @staticmethod
     def _init_from(codec: Any, path: str) -> int:
@@ -247,7 +248,7 @@ class Trainer:
         Of a run's folder its averaged weights. Returns how many tensors fitted.
         """
         if Path(path).is_dir():
-            known = read_checkpoint(Path(path))["ema"]
+            known = codec.with_new_names(read_checkpoint(Path(path))["ema"])
         else:
             known = load_codec(path).state_dict()
         wanted = codec.state_dict()

@@ -4,8 +4,8 @@
     x ── g_a ──► z ── quantizer ──► codes ──[ entropy: code(coder, codes) ]── codes
     x̂ ◄─ g_s ── ẑ ◄── vectors ────────────────────────────────────────────────┘
 
-A codec here is a composition: any `transform/*` with any `quantizer/*` of as many
-channels and any `entropy/tokens-*`. The first levels of a residual codebook are a
+A codec here is a composition: a signal, any transform of it with any quantizer of as
+many channels and any `entropy/tokens-*`. The first levels of a residual codebook are a
 coarser version of all, so one set of weights has as many rates as levels.
 """
 
@@ -17,14 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polycodec.codecs.signals.speech import SoundCodec, check_width
-from polycodec.codecs.signals.windows import BlockStream
-from polycodec.registry import build, register
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.parts import Options, grid_of, part_of, signal_of
+from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.transforms.base import Transform
+from polycodec.entropy_models.base import Coder, EntropyModel
+from polycodec.errors import UsageError
+from polycodec.registry import register
 
 
 @dataclass
 class TokenOutput:
-    """What training sees: x_hat (B, 1, T), z and z_hat (B, D, F), codes (B, L, F)
+    """What training sees: x_hat (B, C, *S), z and z_hat (B, D, *s), codes (B, L, *s)
     and the quantizer's own loss (B,)."""
 
     x_hat: Tensor
@@ -35,46 +39,46 @@ class TokenOutput:
 
 
 @register("codec/token")
-class TokenCodec(SoundCodec):
+class TokenCodec(Codec):
     """A transform, a codebook quantizer and an entropy model for its indexes.
 
-    ``rate``: samples a second. ``block``: frames that networks handle at once.
+    ``rate`` and ``block``: options of the speech signal, where configs have them here.
     Without ``entropy`` it can be trained and gives codes, but no bytes.
     """
+
+    family = "token"
 
     def __init__(
         self,
         *,
-        rate: int = 16000,
+        signal: Options | str | None = None,
+        rate: int | None = None,
         channels: int = 64,
-        transform: dict[str, Any] | None = None,
-        quantizer: dict[str, Any] | None = None,
-        entropy: dict[str, Any] | None = None,
-        block: int = 50,
+        transform: Options | None = None,
+        quantizer: Options | None = None,
+        entropy: Options | None = None,
+        block: int | None = None,
     ) -> None:
         super().__init__()
-        transform = {"name": "spectral", **(transform or {})}
-        quantizer = {"name": "residual", **(quantizer or {})}
-        names = (
-            f"transform/{transform.pop('name')}",
-            f"quantizer/{quantizer.pop('name')}",
+        self.signal = signal_of(signal, "speech", rate=rate, block=block)
+        self.channels = channels
+        shared: dict[str, Any] = {"signal": self.signal, "channels": channels}
+        self.transform = part_of(
+            Transform, "transform", transform, default="spectral", knots=1, **shared
         )
-        self.transform = build(names[0], **{"channels": channels, **transform})
-        self.quantizer = build(names[1], **{"channels": channels, **quantizer})
-        check_width(names[0], self.transform, channels)
-        check_width(names[1], self.quantizer, channels)
-        self.rate, self.channels = rate, channels
-        self.block, self.hop = block, self.transform.hop
-        self.entropy = None
+        self.quantizer: Quantizer = part_of(
+            Quantizer, "quantizer", quantizer, default="residual", **shared
+        )
+        self.entropy: EntropyModel | None = None
         if entropy is not None:
-            options = {k: v for k, v in entropy.items() if k != "name"}
-            sizes = {"sizes": self.quantizer.sizes}
-            self.entropy = build(f"entropy/{entropy['name']}", **{**sizes, **options})
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is an entropy model with tables: real bytes can be made."""
-        return self.entropy is not None and super().ready
+            self.entropy = part_of(
+                EntropyModel,
+                "entropy",
+                entropy,
+                default="tokens-adaptive",
+                signal=self.signal,
+                sizes=self.quantizer.sizes,
+            )
 
     @property
     def levels(self) -> int:
@@ -86,44 +90,74 @@ class TokenCodec(SoundCodec):
         """Codes of each level."""
         return self.quantizer.sizes
 
+    def level_of(self, quality: float) -> int:
+        """See :meth:`Codec.level_of`: how many levels of the codebook."""
+        self._check_quality(quality)
+        return 1 + round(quality / 100 * (self.levels - 1))
+
+    def check_level(self, level: float) -> int:
+        """See :meth:`Codec.check_level`."""
+        if not (1 <= level <= self.levels and level == int(level)):
+            raise UsageError(f"level is {level}; expected 1 to {self.levels}")
+        return int(level)
+
     def forward(
         self, x: Tensor, active: Tensor | None = None, *, quantize: bool = True
     ) -> TokenOutput:
-        """Train: x (B, 1, T), T a multiple of the hop, ``active`` levels (B,)."""
-        z = self.transform.g_a(x)
+        """Train: x (B, C, *S), S multiples of the stride, ``active`` levels (B,)."""
+        z = self.analyse(x, self.levels)
         if not quantize:
-            empty = torch.empty(x.shape[0], 0, z.shape[-1], dtype=torch.int64)
-            return TokenOutput(
-                self.transform.g_s(z), z, z, empty, z.new_zeros(x.shape[0]).float()
-            )
+            empty = torch.empty(len(x), 0, *z.shape[2:], dtype=torch.int64)
+            loss = z.new_zeros(len(x)).float()
+            return TokenOutput(self.synthesise(z, self.levels), z, z, empty, loss)
         q = self.quantizer(z, active)
-        return TokenOutput(self.transform.g_s(q.z_hat), z, q.z_hat, q.codes, q.loss)
+        x_hat = self.synthesise(q.z_hat, self.levels)
+        return TokenOutput(x_hat, z, q.z_hat, q.codes, q.loss)
 
-    def codes_of(self, z: Tensor, levels: int) -> Tensor:
-        """Codes (B, levels, F) of latents z (B, D, F)."""
-        return self.quantizer.encode(z, levels)
+    def analyse(self, x: Tensor, level: float) -> Tensor:
+        """See :meth:`Codec.analyse`."""
+        return self.transform.analyse(self.signal.prepared(x), self._one_rate(x))
 
-    def latents_of(self, codes: Tensor, levels: int) -> Tensor:
-        """Latents (B, D, F) of codes (B, levels, F)."""
+    def quantize(self, z: Tensor, level: float) -> Tensor:
+        """See :meth:`Codec.quantize`: codes (B, levels, *S)."""
+        return self.quantizer.encode(z.float(), int(level))
+
+    def code(
+        self,
+        coder: Coder,
+        codes: Tensor | None,
+        level: float,
+        size: tuple[int, ...] | None = None,
+        *,
+        side: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`Codec.code`."""
+        size = grid_of(codes, size)
+        levels = int(level) if codes is None else codes.shape[1]
+        assert self.entropy is not None
+        return self.entropy.code(coder, codes, (size[0], levels, *size[1:]))
+
+    def dequantize(self, codes: Tensor, level: float) -> Tensor:
+        """See :meth:`Codec.dequantize`."""
         return self.quantizer.decode(codes)
+
+    def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
+        """See :meth:`Codec.synthesise`."""
+        x_hat = self.transform.synthesise(z_hat, self._one_rate(z_hat))
+        return self.signal.restored(x_hat)
 
     def check_codes(self, codes: Tensor) -> None:
         """InputError that names a code outside its codebook, or a level too many."""
         self.quantizer.check_codes(codes)
 
-    def any_rate_stream(self) -> BlockStream:
+    def finest(self, z: Tensor) -> Tensor:
         """Codes of all levels: the first ones are those of fewer."""
-        return self.analysis_stream()
+        return self.quantize(z, self.levels)
 
-    def at_rate(self, kept: Tensor, levels: int) -> Tensor:
-        """The first ``levels`` of codes (B, L, F)."""
-        return kept[:, : self._check_levels(levels)]
+    def coarsened(self, kept: Tensor, level: float) -> Tensor:
+        """The first ``level`` of codes (B, L, *S)."""
+        return kept[:, : self.check_level(level)]
 
-    def _levels_of(self, codes: Tensor, levels: int | None) -> int:
-        return codes.shape[1]
-
-    def _code(
-        self, coder: Any, codes: Tensor | None, levels: int, size: tuple[int, int]
-    ) -> Tensor:
-        batch, frames = size
-        return self.entropy.code(coder, codes, (batch, levels, frames))
+    @staticmethod
+    def _one_rate(like: Tensor) -> Tensor:
+        return torch.zeros(len(like), device=like.device)

@@ -43,6 +43,7 @@ class Quantizer(nn.Module, abc.ABC):
     `decode`, and calls `check_codes` before it looks codes up.
     """
 
+    kind: str | None = None  # of signal, where a quantizer is made for one
     channels: int
     sizes: tuple[int, ...]
 

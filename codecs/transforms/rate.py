@@ -34,3 +34,15 @@ class RateScale(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         return x * self.factor(level).to(x.dtype)
+
+
+class _Unscaled(nn.Module):
+    """Takes a level, as RateScale does, and leaves the features as they are."""
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        return x
+
+
+def rate_scale(channels: int, knots: int) -> nn.Module:
+    """A `RateScale`, or nothing where there is one rate only (``knots`` 1)."""
+    return RateScale(channels, knots) if knots > 1 else _Unscaled()

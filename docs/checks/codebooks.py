@@ -93,7 +93,8 @@ def usage(run: Path, test: Path) -> dict[str, list]:
     codec = load_codec(run / zoo.EXPORTED)
     _, files = SPEECH.open("speech", data=test)
     codes = [
-        codec.encode_codes(torch.from_numpy(file.read())[None, None]) for file in files
+        codec.encode_codes(torch.from_numpy(file.read())[None, None], codec.levels)
+        for file in files
     ]
     found = codec.quantizer.usage(torch.cat(codes, dim=2))
     return {"sizes": list(codec.sizes), **found}

@@ -25,7 +25,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.files.api import encode
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.speech.chunks import unpack_chunk
-from polycodec.entropy_models.exact.convolution import without_onednn
+from polycodec.entropy_models.exact.carrier import without_onednn
 
 QUALITIES = (0, 14, 28, 42, 56, 70, 84, 100)
 
@@ -56,9 +56,9 @@ def payloads(path: Path) -> dict[str, tuple[bytes, tuple[int, int]]]:
 def decoded(codec, data: list[bytes], shape: tuple[int, int]) -> torch.Tensor:
     """What the entropy coder gives back for streams of one shape, (B, ...)."""
     if codec.kind == "image":
-        return codec.decode_latents(data, *codec.latent_size(*shape))
+        return codec.read(data, 0, codec.grid(shape))
     levels, samples = shape
-    return codec.decode_tokens(data, levels, -(-samples // codec.hop))
+    return codec.read(data, levels, (-(-samples // codec.stride),))
 
 
 def make(folder: Path, out: Path, codec) -> None:

@@ -81,19 +81,31 @@ def streamed(stream, signal: torch.Tensor, pieces: Iterator[slice]) -> torch.Ten
 
 def chunks(codec, x: np.ndarray) -> dict:
     """Differences between codes, and between samples, for several cuts."""
-    x = x[: 20 * codec.rate // codec.hop * codec.hop]
+    x = x[: 20 * codec.signal.rate // codec.stride * codec.stride]
     signal = torch.from_numpy(x)[None]
     rng = np.random.default_rng(0)
-    whole = streamed(codec.analysis_stream(), signal, cuts(len(x), len(x), rng))
+    whole = streamed(
+        codec.signal.analysis(codec, codec.levels), signal, cuts(len(x), len(x), rng)
+    )
     table = {"codes": list(whole.shape)}
-    lengths = {"20 ms": codec.rate // 50, "1 s": codec.rate, "random": 0}
+    lengths = {"20 ms": codec.signal.rate // 50, "1 s": codec.signal.rate, "random": 0}
     for name, length in lengths.items():
-        found = streamed(codec.analysis_stream(), signal, cuts(len(x), length, rng))
+        found = streamed(
+            codec.signal.analysis(codec, codec.levels),
+            signal,
+            cuts(len(x), length, rng),
+        )
         table[f"codes that differ, {name}"] = int((found != whole).sum())
     frames = whole.shape[1]
-    sound = streamed(codec.synthesis_stream(), whole, cuts(frames, frames, rng))
+    sound = streamed(
+        codec.signal.synthesis(codec, codec.levels), whole, cuts(frames, frames, rng)
+    )
     for length in (1, 50):
-        found = streamed(codec.synthesis_stream(), whole, cuts(frames, length, rng))
+        found = streamed(
+            codec.signal.synthesis(codec, codec.levels),
+            whole,
+            cuts(frames, length, rng),
+        )
         name = f"samples that differ, codes by {length}"
         table[name] = int((found != sound).sum())
     return table
@@ -103,7 +115,7 @@ def parts(codec, x: np.ndarray) -> dict:
     """Seconds of a file decoded alone, against the whole."""
     packed, seconds = coded(codec, x, 35.0)
     whole = samples_of(codec, packed)
-    table, rate = {}, codec.rate
+    table, rate = {}, codec.signal.rate
     for a, b in ((0, 3), (9.5, 10.5), (14.25, 27.5), (34, seconds)):
         found = samples_of(codec, packed, seconds=(a, b))
         expected = whole[round(a * rate) : round(b * rate)]
@@ -115,7 +127,7 @@ def parts(codec, x: np.ndarray) -> dict:
 def coded(codec, x: np.ndarray, seconds: float, **rate: float) -> tuple[bytes, float]:
     """The file of ``seconds`` of x."""
     source, target = io.BytesIO(), io.BytesIO()
-    write_wav(source, x, codec.rate, seconds)
+    write_wav(source, x, codec.signal.rate, seconds)
     source.seek(0)
     encode(source, target, codec=codec, **rate)
     return target.getvalue(), seconds
@@ -132,8 +144,11 @@ def samples_of(codec, packed: bytes, **options) -> np.ndarray:
 
 def latency(codec) -> dict:
     """How long the streams wait, in milliseconds of sound."""
-    frame = 1000 * codec.hop / codec.rate
-    ends = {"analysis": codec.analysis_stream(), "synthesis": codec.synthesis_stream()}
+    frame = 1000 * codec.stride / codec.signal.rate
+    ends = {
+        "analysis": codec.signal.analysis(codec, codec.levels),
+        "synthesis": codec.signal.synthesis(codec, codec.levels),
+    }
     table = {"frame": frame}
     for name, stream in ends.items():
         left, right = stream.context
@@ -223,8 +238,8 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     codec = zoo.load(args.model, "cpu", checkpoint=args.checkpoint)
-    x = joined(args.sounds, codec.rate)
-    x = np.resize(x, max(len(x), 25 * codec.rate))
+    x = joined(args.sounds, codec.signal.rate)
+    x = np.resize(x, max(len(x), 25 * codec.signal.rate))
     table = {
         "chunks": chunks(codec, x),
         "parts": parts(codec, x),
@@ -233,7 +248,7 @@ def main() -> None:
         "real-time factor": speed(codec, x, args.rounds),
     }
     if args.hours:
-        table["memory"] = memory(args, x, codec.rate)
+        table["memory"] = memory(args, x, codec.signal.rate)
     text = json.dumps({"torch": torch.__version__, **table}, indent=1)
     (args.out / "speech.json").write_text(text + "\n")
     print(text)

@@ -105,10 +105,10 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     codec = zoo.load(args.model, "cpu", checkpoint=args.checkpoint)
-    recordings = SpeechCache(args.speech, args.out, codec.rate)
-    options = {"length": codec.rate, "batch": 16, "seed": 0, "holdout": 20}
+    recordings = SpeechCache(args.speech, args.out, codec.signal.rate)
+    options = {"length": codec.signal.rate, "batch": 16, "seed": 0, "holdout": 20}
     source = SpeechSource(recordings, **options)
-    inputs = {"latents": codec.transform.g_a, "log-mel": log_mel(codec.rate)}
+    inputs = {"latents": codec.transform.g_a, "log-mel": log_mel(codec.signal.rate)}
     table: dict[str, list[dict]] = {}
     for kind in args.of:
         z = collect(inputs[kind], source, max(args.frames), 0).numpy()

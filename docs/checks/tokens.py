@@ -83,8 +83,8 @@ def codes_of(codec, paths: Sequence[Path], kept: Path) -> list[np.ndarray]:
             return [arrays[name] for name in arrays.files]
     codes = []
     for path in paths:
-        x = torch.from_numpy(joined([path], codec.rate))[None, None]
-        codes.append(codec.encode_codes(x)[0].numpy().astype(np.int16))
+        x = torch.from_numpy(joined([path], codec.signal.rate))[None, None]
+        codes.append(codec.encode_codes(x, codec.levels)[0].numpy().astype(np.int16))
     np.savez(kept, *codes)
     return codes
 
@@ -202,7 +202,7 @@ def baselines(codec, levels: int) -> dict[str, dict[str, float]]:
     table = {}
     for name, whole in (("fixed width", True), ("log2 of sizes", False)):
         bits = fixed(codec.sizes[:levels], whole)
-        kbps = bits * codec.frame_rate / 1000
+        kbps = bits * (codec.signal.rate / codec.stride) / 1000
         table[name] = {"bits a token": bits / levels, "kbit/s": kbps}
     return table
 
@@ -213,7 +213,7 @@ def row(got: Count, levels: int, codec) -> dict[str, float]:
     real = 8 * size / got.tokens
     return {
         "bits a token": real,
-        "kbit/s": real * levels * codec.frame_rate / 1000,
+        "kbit/s": real * levels * (codec.signal.rate / codec.stride) / 1000,
         "saved": 1 - real * levels / fixed(codec.sizes[:levels], True),
         "estimated": got.bits / got.tokens,
         "bytes over estimate a stream": (size - got.bits / 8) / streams,

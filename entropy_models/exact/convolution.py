@@ -1,80 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions whose result is the same bits on every machine.
 
-    floats that carry integers:   x = i · 2^-e  (|i| < 2^(a-1)),   w = k · 2^(e-s)
-    then                           Σ w·x = 2^-s · Σ k·i  exactly,
-    whatever the order of summation, if   Σ |k|·2^(a-1) + |b| <= 2^24   (float32)
-                                                         or <= 2^53   (float64).
+    Σ w·x over a window, in the carrier that the layer's certificate names
+    at(x, where)     the same at some positions only: half the positions cost half
 
-Everything between decoded integers and the next table index goes through these
-layers. While training they are ordinary convolutions. `freeze` puts weights and
-inputs on dyadic grids (per output and per input channel, from the largest input
-seen in calibration) and picks the smallest carrier whose bound holds: that is the
-layer's certificate. Each layer snaps its own input, so the bound needs no
-knowledge of the layer before it.
-
-Method: Ballé, Johnston, Minnen, "Integer networks for data compression with
-latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
+On a device, and wherever float64 is needed, no library may use Winograd or FFT: those
+transform their inputs through fractions. See `layer` for grids and bounds.
 """
 
 from __future__ import annotations
-
-import contextlib
-import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.entropy_models.exact.carrier import conv_by_matmul
+from polycodec.entropy_models.exact.layer import (
+    FLOAT32_LIMIT,
+    FLOAT64_LIMIT,
+    Certificate,
+    ExactLayer,
+    snapped,
+)
 from polycodec.entropy_models.exact.positions import Positions, gather
 from polycodec.errors import ModelError
 
-FLOAT32_LIMIT = 2**24
-FLOAT64_LIMIT = 2**53
 PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
 
 
-def snap(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
-    """Round ``x`` to multiples of the power of two ``step``, halves upwards.
-
-    ``low`` and ``high`` bound the multiple. Adding, flooring and scaling by a power
-    of two are correctly rounded everywhere, so the result is the same everywhere.
-    """
-    return torch.floor(x * step.reciprocal() + 0.5).clamp_(low, high).mul_(step)
-
-
-class _Snap(torch.autograd.Function):
-    """`snap` whose gradient is that of the identity, for refining latents."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
-        return snap(x, step, low, high)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return grad, None, None, None
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Why a layer is exact: the largest possible sum against its carrier's limit."""
-
-    layer: str
-    bound: float
-    carrier: str
-    limit: float
-    weight_bits: int
-    input_bits: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether no partial sum can leave the carrier's exact integers."""
-        return self.bound <= self.limit
-
-
-class ExactConv2d(nn.Conv2d):
+class ExactConv2d(ExactLayer, nn.Conv2d):
     """A convolution that can be frozen to exact arithmetic.
 
     Shapes as nn.Conv2d. ``input_bits`` counts the sign; ``weight_bits`` too.
@@ -97,9 +51,7 @@ class ExactConv2d(nn.Conv2d):
         # BITSTREAM: the input grid, a power of two per channel; 0 while not frozen.
         self.register_buffer("input_step", torch.zeros(in_channels))
         self.register_buffer("peak", torch.zeros(in_channels), persistent=False)
-        self.observing = False
         self._integers: dict[str, Tensor] = {}
-        self._carrier: torch.dtype | None = None
 
     @property
     def frozen(self) -> bool:
@@ -124,7 +76,7 @@ class ExactConv2d(nn.Conv2d):
         if not self.frozen:
             return gather(self(x), where)
         with torch.autocast(x.device.type, enabled=False):
-            dtype = carrier_of(self, x.device)
+            dtype = self.carrier(x.device)
             rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
             # (O, I, k, k) -> (k k I, O): one row of neighbours times one matrix.
             weight = self.weight.to(dtype).permute(2, 3, 1, 0).flatten(0, 2)
@@ -133,7 +85,7 @@ class ExactConv2d(nn.Conv2d):
 
     def _snapped(self, x: Tensor) -> Tensor:
         top = self._input_top
-        return _Snap.apply(x.float(), self.input_step.view(-1, 1, 1), -top, top)
+        return snapped(x.float(), self.input_step.view(-1, 1, 1), -top, top)
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -231,26 +183,12 @@ def _power(exponent: Tensor) -> Tensor:
 
 def exact_conv(x: Tensor, layer: ExactConv2d) -> Tensor:
     """Convolve grid values in the certified carrier; returns float32 or float64."""
-    dtype = carrier_of(layer, x.device)
+    dtype = layer.carrier(x.device)
     x, weight = x.to(dtype), layer.weight.to(dtype)
     bias = layer.bias.to(dtype)
     if x.device.type == "cpu":
         return F.conv2d(x, weight, bias, layer.stride, layer.padding)
     return conv_by_matmul(x, weight, bias, layer.stride[0], layer.padding[0])
-
-
-def conv_by_matmul(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
-) -> Tensor:
-    """A convolution that no library may replace by Winograd or FFT.
-
-    Those transform their inputs through fractions and are not exact on integers.
-    """
-    k = weight.shape[-1]
-    h = (x.shape[2] + 2 * padding - k) // stride + 1
-    columns = F.unfold(x, k, padding=padding, stride=stride)  # (B, C k k, h w)
-    out = _matmul(columns, weight, bias)
-    return out.view(x.shape[0], -1, h, out.shape[-1] // h)
 
 
 def neighbours(x: Tensor, where: Positions, k: int) -> Tensor:
@@ -267,100 +205,3 @@ def neighbours(x: Tensor, where: Positions, k: int) -> Tensor:
     rows = (row[:, None, None] + shift[:, None]) * (w + 2 * r)
     index = (rows + column[:, None, None] + shift).flatten()
     return padded.index_select(1, index).view(b, len(where), k * k * c)
-
-
-def _matmul(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, I k k, n) columns -> (B, O, n)."""
-    return weight.flatten(1) @ columns + bias[:, None]
-
-
-def carrier_of(layer: ExactConv2d, device: torch.device) -> torch.dtype:
-    """Choose float32 only where it is certified and the backend keeps it whole."""
-    if layer._carrier is None:
-        certificate = layer.certificate()
-        if not certificate.holds:
-            raise ModelError(
-                f"an exact layer may sum to {certificate.bound:.3g}; expected at most "
-                "2^53; its weights file is damaged or was not made by an export"
-            )
-        layer._carrier = getattr(torch, certificate.carrier)
-    if device.type != "cpu":
-        return torch.float64
-    if layer._carrier == torch.float32 and not _float32_is_whole(_settings()):
-        return torch.float64
-    return layer._carrier
-
-
-def _settings() -> tuple:
-    """What may change how this process convolves in float32."""
-    mkldnn = torch.backends.mkldnn
-    parts = (getattr(mkldnn, name, None) for name in ("conv", "matmul"))
-    precisions = [getattr(part, "fp32_precision", None) for part in parts]
-    try:
-        precisions.append(torch.get_float32_matmul_precision())
-    except RuntimeError:  # old and new settings were mixed: the new ones hold
-        precisions.append(None)
-    return mkldnn.enabled, *precisions
-
-
-@contextlib.contextmanager
-def without_onednn() -> Iterator[None]:
-    """Compute without oneDNN; mkldnn.flags would set TF32 as well, and warn of it."""
-    mkldnn = torch.backends.mkldnn
-    before = mkldnn.enabled
-    mkldnn.enabled = False
-    try:
-        yield
-    finally:
-        mkldnn.enabled = before
-
-
-@functools.lru_cache
-def _float32_is_whole(settings: tuple) -> bool:
-    """Try whether float32 sums keep integers below 2^24, once per setting.
-
-    They do not everywhere. Measured with torch 2.11 on x86: without oneDNN a batch of
-    16 goes to NNPACK, which uses Winograd; ONEDNN_DEFAULT_FPMATH_MODE=BF16 or
-    mkldnn.conv.fp32_precision = "bf16" rounds the inputs. float64 is spared.
-    """
-    count = torch.arange(16 * 32 * 12 * 12, dtype=torch.float64)
-    x = (count * 7919 % 4095 - 2047).view(16, 32, 12, 12)
-    bias = torch.zeros(32, dtype=torch.float64)
-    for kernel in (1, 3, 5):
-        taps = count[: 32 * 32 * kernel * kernel]
-        weight = (taps * 104729 % 15 - 7).view(32, 32, kernel, kernel)
-        truth = conv_by_matmul(x, weight, bias, 1, kernel // 2)
-        for batch in (16, 2, 1):
-            tried = F.conv2d(x[:batch].float(), weight.float(), None, 1, kernel // 2)
-            columns = F.unfold(x[:batch].float(), kernel, padding=kernel // 2)
-            product = _matmul(columns, weight.float(), bias.float()).view(tried.shape)
-            for result in (tried, product):
-                if not torch.equal(result.double(), truth[:batch]):
-                    return False
-    return True
-
-
-def exact_layers(model: nn.Module) -> dict[str, ExactConv2d]:
-    """All exact layers of a model by name."""
-    return {n: m for n, m in model.named_modules() if isinstance(m, ExactConv2d)}
-
-
-def observe(model: nn.Module, on: bool) -> None:
-    """Start or stop recording the largest inputs of every exact layer."""
-    for layer in exact_layers(model).values():
-        layer.observing = on
-
-
-def freeze(model: nn.Module) -> list[Certificate]:
-    """Freeze every exact layer; return the certificates, or say which one fails."""
-    certificates = []
-    for name, layer in exact_layers(model).items():
-        layer.freeze()
-        certificates.append(layer.certificate(name))
-    broken = [c.layer for c in certificates if not c.holds]
-    if broken:
-        raise ModelError(
-            f"layers {broken} exceed 2^53 and cannot be exact; reduce their input "
-            "or weight bits"
-        )
-    return certificates

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.cuda import TableSet
+from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Shape
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.models.walk import Walk
 from polycodec.entropy_models.priors.shifted import (
@@ -35,6 +35,7 @@ from polycodec.entropy_models.priors.shifted import (
     STEP,
     Placed,
     Shifted,
+    ShiftedCounter,
     place,
     shifted_tables,
 )
@@ -56,7 +57,7 @@ class Scales:
 
 
 @register("entropy/autoregressive")
-class AutoregressiveModel(nn.Module):
+class AutoregressiveModel(EntropyModel):
     """``frames``: K, of context; ``groups``: parts that a frame's channels are coded
     in; ``hidden``: width of the trunk, ``width``: of a group's net."""
 
@@ -96,17 +97,28 @@ class AutoregressiveModel(nn.Module):
             layer.weight.data *= 0.1
         # Scale indexes of each rate, to which the nets add theirs.
         self.level_index = nn.Parameter(torch.full((levels, channels), 10.0))
-        self.tables: dict[str, TableSet] = {}
 
     def code(
-        self, coder, y: Tensor | None, size: tuple[int, int], scales: Scales
+        self,
+        coder: Coder,
+        y: Tensor | None,
+        size: Shape,
+        *,
+        rate: Scales | None = None,
+        z: Tensor | None = None,
     ) -> Tensor:
-        """Code y (B, D, 1, F), or decode it when None. ``size`` is (B, F)."""
+        """Code y (B, D, 1, F), or decode it when None. ``size`` is (B, 1, F)."""
+        if rate is None:
+            raise ModelError(
+                "entropy/autoregressive needs the rate's scales; found none; it codes "
+                "speech latents (codec/latent with signal speech)"
+            )
+        scales = rate
         if y is None:
-            return self._walk(coder, size, scales)
+            return self._walk(coder, (size[0], size[-1]), scales)
         rounded = y + (torch.round(y) - y).detach()
         priors = self._priors(rounded * _wide(scales.inverse), scales)
-        if getattr(coder, "serial", False):
+        if coder.serial:
             self._record(coder, rounded, priors)
             return rounded
         values = [y[:, part] for part in self.parts]
@@ -116,7 +128,7 @@ class AutoregressiveModel(nn.Module):
         ]
         return torch.cat(done, dim=1)
 
-    def _record(self, coder, values: Tensor, priors: list[Shifted]) -> None:
+    def _record(self, coder: Coder, values: Tensor, priors: list[Shifted]) -> None:
         """Write all in the order in which a decoder can read: frames, then channels."""
         placed = [place(prior.mean, prior.index) for prior in priors]
         whole, table = (torch.cat(p, dim=1) for p in zip(*placed, strict=True))
@@ -140,7 +152,7 @@ class AutoregressiveModel(nn.Module):
             priors.append(Shifted(mean, index, self.tables.get("y")))
         return priors
 
-    def _walk(self, coder, size: tuple[int, int], scales: Scales) -> Tensor:
+    def _walk(self, coder: Coder, size: tuple[int, int], scales: Scales) -> Tensor:
         batch, length = size
         walk = Walk(self, scales)
         values = np.zeros((batch, self.channels, 1, length), np.float32)
@@ -164,9 +176,14 @@ class AutoregressiveModel(nn.Module):
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": shifted_tables()}
 
-    def refit(self, counts: np.ndarray) -> None:
-        """Fit the tables to what was seen (`priors_shifted.ShiftedCounter`)."""
-        self.tables = {"y": shifted_tables(counts)}
+    def counter(self) -> ShiftedCounter:
+        """See :meth:`EntropyModel.counter`."""
+        return ShiftedCounter()
+
+    def refit(self, counter: Counter) -> None:
+        """See :meth:`EntropyModel.refit`."""
+        assert isinstance(counter, ShiftedCounter)
+        self.tables = {"y": shifted_tables(counter.counts)}
 
 
 def _wide(x: Tensor) -> Tensor:

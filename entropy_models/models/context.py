@@ -21,22 +21,19 @@ plus means on a grid of 1/16, never floats.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.cuda import TableSet
+from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Shape
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
-from polycodec.entropy_models.priors.factorized import FactorizedPrior
-from polycodec.entropy_models.priors.gaussian import (
-    LOG_STEP,
-    SCALE_MIN,
-    Factorized,
-    Gaussian,
-)
+from polycodec.entropy_models.priors.factorized import Factorized, FactorizedPrior
+from polycodec.entropy_models.priors.gaussian import Gaussian
+from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_MIN
+from polycodec.entropy_models.priors.statistics import SymbolCounter
 from polycodec.entropy_models.priors.tables import gaussian_tables
 from polycodec.errors import ModelError
 from polycodec.registry import register
@@ -103,7 +100,7 @@ class SliceParameters(nn.Module):
 
 
 @register("entropy/context")
-class ContextModel(nn.Module):
+class ContextModel(EntropyModel):
     """Hyperprior with channel slices and checkerboard passes.
 
     ``channels``: M of the latent; ``hyper``: N of z; ``features``: width of φ;
@@ -131,17 +128,25 @@ class ContextModel(nn.Module):
         self.h_a = HyperAnalysis(channels, hyper)
         self.h_s = HyperSynthesis(hyper, features)
         self.prior_z = FactorizedPrior(hyper)
-        self.tables: dict[str, TableSet] = {}
         starts = [sum(slices[:i]) for i in range(len(slices))]
         self.nets = nn.ModuleList(
             SliceParameters(features, start, size, kernel, hidden)
             for start, size, kernel in zip(starts, slices, kernels, strict=True)
         )
 
-    def code(self, coder, y: Tensor | None, size: tuple[int, int, int]) -> Tensor:
-        """Code y (B, M, h, w), or decode it when None. ``size`` is (B, h, w)."""
+    def code(
+        self,
+        coder: Coder,
+        y: Tensor | None,
+        size: Shape,
+        *,
+        rate: Any = None,
+        z: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`EntropyModel.code`; size: (B, h, w)."""
         batch, h, w = size
-        z = None if y is None else self.h_a(y)
+        if z is None and y is not None:
+            z = self.h_a(y)
         z_shape = (batch, self.hyper, -(-h // 4), -(-w // 4))
         z_hat = coder.code(z, Factorized(self.prior_z, self.tables.get("z")), z_shape)
         phi = self.h_s(z_hat, (h, w))
@@ -159,9 +164,20 @@ class ContextModel(nn.Module):
             decoded.append(current)
         return torch.cat(decoded, dim=1)
 
-    def _prior(self, net, phi, known, mask, where) -> Gaussian:
+    def _prior(
+        self,
+        net: nn.Module,
+        phi: Tensor,
+        known: Sequence[Tensor],
+        mask: Tensor,
+        where: Positions,
+    ) -> Gaussian:
         means, index = net(phi, known, mask, where)
         return Gaussian(means, index, self.tables.get("y"))
+
+    def side(self, y: Tensor) -> Tensor:
+        """See :meth:`EntropyModel.side`: z (B, N, ceil(h/4), ceil(w/4))."""
+        return self.h_a(y)
 
     @torch.no_grad()
     def initialise(self, deviation: Tensor) -> None:
@@ -174,9 +190,14 @@ class ContextModel(nn.Module):
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": gaussian_tables(), "z": self.prior_z.freeze_tables()}
 
-    def refit(self, counts: np.ndarray) -> None:
-        """Fit the tables of y to what was seen (`statistics.SymbolCounter`)."""
-        self.tables["y"] = gaussian_tables(counts)
+    def counter(self) -> SymbolCounter:
+        """See :meth:`EntropyModel.counter`."""
+        return SymbolCounter()
+
+    def refit(self, counter: Counter) -> None:
+        """Fit the tables of y; see :meth:`EntropyModel.refit`."""
+        assert isinstance(counter, SymbolCounter)
+        self.tables["y"] = gaussian_tables(counter.counts)
 
     def _passes(self, h: int, w: int, device) -> list[Positions]:
         if self.passes == 1 or h * w == 1:  # one position leaves no second half

@@ -11,39 +11,46 @@ that hyperpriors are measured against. Ballé, Minnen, Singh, Hwang, Johnston 20
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from polycodec.cuda import TableSet
-from polycodec.entropy_models.priors.factorized import FactorizedPrior
-from polycodec.entropy_models.priors.gaussian import Factorized
+from polycodec.entropy_models.base import Coder, EntropyModel, Shape
+from polycodec.entropy_models.priors.factorized import (
+    FRESH_DEVIATION,
+    Factorized,
+    FactorizedPrior,
+)
 from polycodec.registry import register
 
-FRESH_DEVIATION = 18.0  # of a FactorizedPrior before training: a logistic of scale 10
 # One density serves every rate, and the finest has latents some 4 times as large as the
 # middle one. Too wide costs a fraction of a bit; outside the range a value costs 30.
 WIDER = 4.0
 
 
 @register("entropy/factorized")
-class FactorizedModel(nn.Module):
+class FactorizedModel(EntropyModel):
     """Independent latents; ``hidden``: widths of the small net of each density."""
-
-    stride = 1  # nothing coarser than y is coded
 
     def __init__(self, channels: int, *, hidden: Sequence[int] = (3, 3, 3)) -> None:
         super().__init__()
         self.channels = channels
         self.prior_y = FactorizedPrior(channels, tuple(hidden))
-        self.tables: dict[str, TableSet] = {}
 
-    def code(self, coder, y: Tensor | None, size: tuple[int, int, int]) -> Tensor:
-        """Code y (B, M, h, w), or decode it when None. ``size`` is (B, h, w)."""
-        batch, h, w = size
+    def code(
+        self,
+        coder: Coder,
+        y: Tensor | None,
+        size: Shape,
+        *,
+        rate: Any = None,
+        z: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`EntropyModel.code`; any number of trailing sizes."""
         prior = Factorized(self.prior_y, self.tables.get("y"))
-        return coder.code(y, prior, (batch, self.channels, h, w))
+        return coder.code(y, prior, (size[0], self.channels, *size[1:]))
 
     @torch.no_grad()
     def initialise(self, deviation: Tensor) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polycodec.entropy_models.exact.convolution import ExactConv2d, carrier_of
+from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.priors.shifted import MEAN_LIMIT, PLACES, SCALES
 from polycodec.errors import ModelError
 
@@ -35,7 +35,7 @@ class Layer:
     def __init__(self, layer: ExactConv2d) -> None:
         if not layer.frozen:
             raise ModelError("an exact layer is not frozen; export the run first")
-        carrier_of(layer, layer.weight.device)  # refuses what float64 cannot hold
+        layer.carrier(layer.weight.device)  # refuses what float64 cannot hold
         weight = layer.weight.detach().flatten(1).double().cpu().numpy()
         self.weight = np.ascontiguousarray(weight.T)
         self.bias = layer.bias.detach().double().cpu().numpy()

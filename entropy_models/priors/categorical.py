@@ -11,8 +11,6 @@ take a Gaussian one.
 
 from __future__ import annotations
 
-import weakref
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,13 +18,15 @@ from torch import Tensor
 from polycodec.cuda import TableSet
 from polycodec.cuda.priors import categorical
 from polycodec.cuda.priors.integer_cdf import PRECISION
+from polycodec.entropy_models.base import DistributionPrior, Shape, TablePrior
 
 
-class Indexed:
+class Indexed(TablePrior):
     """Tokens under table ``index`` (B, ...) of ``tables``, position by position."""
 
-    fixed = True  # nothing is rounded: an index follows from tokens by integers alone
-    means = offsets = 0.0
+    hashed = False  # an index follows from tokens by integers alone
+    thrifty = False  # nothing is rounded
+    tables: TableSet
 
     def __init__(self, tables: TableSet, index: Tensor) -> None:
         self.tables, self.index = tables, index
@@ -36,41 +36,24 @@ class Indexed:
         """Where decoded tokens are wanted."""
         return self.index.device
 
-    def indexes(self, shape: tuple[int, ...]) -> Tensor:
-        """The table of every position of ``shape``."""
+    def indexes(self, shape: Shape) -> Tensor:
+        """See :meth:`TablePrior.indexes`."""
         return self.index.expand(shape)
 
     def bits(self, v: Tensor) -> Tensor:
-        """Bits of tokens ``v`` under the integer tables, float32 of the same shape."""
-        first, costs = _costs(self.tables)
-        rows = (
-            first[self.indexes(tuple(v.shape)).long().cpu()] + v.detach().long().cpu()
-        )
-        return costs[rows].to(v.device)
+        """See :meth:`Prior.bits`; by the integer tables, no gradient."""
+        return self.table_bits(v.detach()).float()
 
 
-_COSTS: weakref.WeakKeyDictionary[TableSet, tuple] = weakref.WeakKeyDictionary()
-
-
-def _costs(tables: TableSet) -> tuple[Tensor, Tensor]:
-    """The row of symbol 0 of each table, and the bits of every row."""
-    if tables not in _COSTS:
-        first = tables.first[:-1] + 1 - tables.minimum
-        costs = torch.from_numpy(tables.ideal.astype(np.float32))
-        _COSTS[tables] = torch.from_numpy(first), costs
-    return _COSTS[tables]
-
-
-class Categorical:
+class Categorical(DistributionPrior):
     """Tokens 0 … K-1 under integer logits (B, ..., K) int16, log2 p in 1/32 bit.
 
     The range coder turns logits into frequencies, in integers
     (cuda/priors/categorical.py).
     """
 
-    fixed = True
-    means = offsets = 0.0
-    tables = None
+    hashed = False
+    thrifty = False
 
     def __init__(self, logits: np.ndarray) -> None:
         self.logits = logits

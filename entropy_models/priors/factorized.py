@@ -22,10 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polycodec.cuda import TableSet
+from polycodec.entropy_models.base import Shape, TablePrior
+from polycodec.entropy_models.priors.scales import LIKELIHOOD_FLOOR
 from polycodec.entropy_models.priors.tables import tables_of_pmfs
 
-LIKELIHOOD_FLOOR = 1e-9
 INIT_SCALE = 10.0
+# Deviation of a density before training: a logistic of scale INIT_SCALE.
+FRESH_DEVIATION = INIT_SCALE * math.pi / math.sqrt(3)
 
 
 class FactorizedPrior(nn.Module):
@@ -75,3 +78,27 @@ class FactorizedPrior(nn.Module):
         bits = self.bits(v.to(device).view(1, 1, 1, -1).expand(shape))
         pmf = torch.exp2(-bits.double())[0, :, 0].cpu().numpy()
         return tables_of_pmfs(pmf, -reach)
+
+
+class Factorized(TablePrior):
+    """One learned distribution for each channel of a (B, C, h, w) tensor."""
+
+    hashed = False  # indexes follow from the shape alone
+    thrifty = False
+
+    def __init__(self, model: FactorizedPrior, tables: TableSet | None = None) -> None:
+        self.model, self.tables = model, tables
+
+    @property
+    def device(self) -> torch.device:
+        """See :meth:`Prior.device`."""
+        return self.model.biases[0].device
+
+    def indexes(self, shape: Shape) -> Tensor:
+        """The channel number of every element of ``shape`` (B, C, h, w), int32."""
+        channels = torch.arange(shape[1], dtype=torch.int32, device=self.device)
+        return channels.view(1, -1, *[1] * (len(shape) - 2)).expand(shape)
+
+    def bits(self, v: Tensor) -> Tensor:
+        """See :meth:`Prior.bits`."""
+        return self.model.bits(v.float())

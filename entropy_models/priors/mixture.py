@@ -26,12 +26,15 @@ from polycodec import cuda
 from polycodec.cuda import BatchMixture, ScaleSet
 from polycodec.cuda.priors.categorical import LOGIT_UNIT, POWERS
 from polycodec.cuda.priors.mixture import MEAN_LIMIT, MEAN_UNIT, WEIGHT_UNIT
-from polycodec.entropy_models.priors.gaussian import (
+from polycodec.entropy_models.base import DistributionPrior
+from polycodec.entropy_models.priors.scales import (
     LIKELIHOOD_FLOOR,
     LOG_STEP,
     SCALE_BINS,
     SCALE_MIN,
-    soft_clamp,
+    bin_of,
+    normal_mass,
+    sigma_of,
 )
 
 LOGIT_LIMIT = 1 << 15  # in 1/32 bit
@@ -57,8 +60,8 @@ def weights_of(logits: Tensor) -> Tensor:
     return below.diff(dim=1, prepend=first) + 1
 
 
-@dataclass
-class Mixture:
+@dataclass(eq=False)
+class Mixture(DistributionPrior):
     """Mixtures of K Gaussians for (B, C, h, w) values.
 
     centres: (B, K, C, h, w) float, the components' means, in symbols
@@ -71,13 +74,12 @@ class Mixture:
     index: Tensor
     logits: Tensor
     scales: ScaleSet | None = None
-    fixed = False  # parameters are computed: their hash travels with the stream
-    means = offsets = 0.0  # nothing is subtracted
-    tables = None
+    hashed = True
+    thrifty = True
 
     @property
     def device(self) -> torch.device:
-        """Where decoded values are wanted."""
+        """See :meth:`Prior.device`."""
         return self.centres.device
 
     @cached_property
@@ -85,11 +87,11 @@ class Mixture:
         """Means int32, scale bins uint8, weights int16, (B, K, C·h·w) on the grids."""
         means = torch.floor(self.centres * MEAN_UNIT + 0.5)
         means = means.clamp(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int32)
-        bins = torch.floor(self.index + 0.5).clamp(0, SCALE_BINS - 1)
+        bins = bin_of(self.index)
         logits = torch.floor(self.logits * LOGIT_UNIT + 0.5)
         logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT - 1).to(torch.int64)
         weights = weights_of(logits).to(torch.int16)
-        parts = (means, bins.to(torch.uint8), weights)
+        parts = (means, bins, weights)
         return tuple(part.flatten(2).contiguous() for part in parts)
 
     @property
@@ -97,10 +99,6 @@ class Mixture:
         """The whole number next to the mean of each mixture, (B, C, h, w)."""
         weights = torch.softmax(self.logits * math.log(2), dim=1)
         return torch.round((weights * self.centres).sum(dim=1)).detach()
-
-    def codable(self, values: Tensor) -> Tensor:
-        """The nearest values that can be coded: those of 16 bits."""
-        return values.clamp(-(2**15), 2**15 - 1)
 
     def distributions(self) -> list[cuda.Mixture]:
         """What codes the values of each item of the batch, on the host."""
@@ -113,12 +111,8 @@ class Mixture:
 
     def bits(self, v: Tensor) -> Tensor:
         """Bits of values ``v`` (B, C, h, w) under the continuous densities."""
-        index = soft_clamp(self.index.float(), 0.0, SCALE_BINS - 1.0)
-        sigma = SCALE_MIN * torch.exp(index * LOG_STEP)
-        # On the far side of the mean both terms keep their digits.
         far = (v.float().unsqueeze(1) - self.centres.float()).abs()
-        upper = torch.special.ndtr((0.5 - far) / sigma)
-        lower = torch.special.ndtr((-0.5 - far) / sigma)
+        mass = normal_mass(far, sigma_of(self.index.float()))
         weights = torch.softmax(self.logits.float() * math.log(2), dim=1)
-        p = (weights * (upper - lower)).sum(dim=1)
+        p = (weights * mass).sum(dim=1)
         return -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))

@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polycodec.cuda import TableSet
-from polycodec.entropy_models.priors.gaussian import soft_clamp
+from polycodec.entropy_models.base import Counter, Prior, Shape, TablePrior
+from polycodec.entropy_models.priors.scales import normal_mass, soft_clamp
+from polycodec.entropy_models.priors.statistics import count_pairs
 
 PLACES = 8  # BITSTREAM: places of a mean between two integers
 SCALES, SIGMA_MIN, SIGMA_MAX = 32, 0.12, 20.0  # BITSTREAM
@@ -51,60 +54,83 @@ def place(means: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return whole, table.to(torch.uint8)
 
 
-@dataclass
-class Shifted:
-    """Normal distributions of plain integers, ``means`` and ``index`` (B, C, h, w)."""
+class _Whole(TablePrior):
+    """Plain integers, counted from whole numbers."""
+
+    hashed = True
+    thrifty = False  # rounded to the nearest, whatever that costs
+
+    def checked(self, indexes: Tensor) -> Tensor:
+        """See :meth:`TablePrior.checked`.  # BITSTREAM: 256 whole parts + index"""
+        return torch.as_tensor(self.offsets).to(torch.int32) * 256 + indexes
+
+    @property
+    def means(self) -> Tensor | float:
+        """The offsets: a whole number is subtracted, rounding does not notice."""
+        return self.offsets
+
+
+@dataclass(eq=False)
+class Shifted(_Whole):
+    """Normal distributions of plain integers, ``mean`` and ``index`` (B, C, h, w)."""
 
     mean: Tensor
     index: Tensor
     tables: TableSet | None = None
-    fixed = False  # computed: their hash travels with the stream
-    plain = True  # values are rounded to the nearest, whatever that costs
 
     @property
     def device(self) -> torch.device:
-        """Where decoded values are wanted."""
+        """See :meth:`Prior.device`."""
         return self.mean.device
+
+    @cached_property
+    def placed(self) -> tuple[Tensor, Tensor]:
+        """Whole parts of the means, float, and tables, uint8."""
+        return place(self.mean.detach(), self.index.detach())
 
     @property
     def offsets(self) -> Tensor:
         """Whole parts of the means: what the symbols are counted from."""
-        return place(self.mean.detach(), self.index.detach())[0]
+        return self.placed[0]
 
-    means = offsets  # a whole number is subtracted: rounding does not notice
-
-    def indexes(self, shape: tuple[int, ...]) -> Tensor:
-        """The table of every element, uint8 (B, C, h, w)."""
-        return place(self.mean, self.index)[1]
+    def indexes(self, shape: Shape) -> Tensor:
+        """See :meth:`TablePrior.indexes`."""
+        return self.placed[1]
 
     def bits(self, v: Tensor) -> Tensor:
-        """Bits of ``v``, values less their offsets, under the continuous density."""
+        """See :meth:`Prior.bits`; under the continuous densities."""
         far = (v.float() - (self.mean.float() - self.offsets)).abs()
-        sigma = sigma_of(self.index)
-        upper = torch.special.ndtr((0.5 - far) / sigma)
-        lower = torch.special.ndtr((-0.5 - far) / sigma)
         # What escapes cost; a floor instead would give outliers no gradient.
         rest = TAIL * torch.exp(-far / TAIL_REACH)
-        return -torch.log2((upper - lower) * (1 - RARE) + rest)
+        mass = normal_mass(far, sigma_of(self.index))
+        return -torch.log2(mass * (1 - RARE) + rest)
 
 
-@dataclass
-class Placed:
-    """`Shifted` on its grids: ``offsets`` float and ``table`` uint8, (B, C, h, w)."""
+@dataclass(eq=False)
+class Placed(_Whole):
+    """`Shifted` on its grids: ``whole`` float and ``table`` uint8, (B, C, h, w)."""
 
-    offsets: Tensor
+    whole: Tensor
     table: Tensor
-    tables: TableSet
-    fixed, plain = False, True
+    tables: TableSet | None
 
     @property
     def device(self) -> torch.device:
-        """Where decoded values are wanted."""
-        return self.offsets.device
+        """See :meth:`Prior.device`."""
+        return self.whole.device
 
-    def indexes(self, shape: tuple[int, ...]) -> Tensor:
-        """The table of every element."""
+    @property
+    def offsets(self) -> Tensor:
+        """See :meth:`Prior.offsets`."""
+        return self.whole
+
+    def indexes(self, shape: Shape) -> Tensor:
+        """See :meth:`TablePrior.indexes`."""
         return self.table
+
+    def bits(self, v: Tensor) -> Tensor:
+        """See :meth:`Prior.bits`; by the integer tables, no gradient."""
+        return self.table_bits(v.detach()).float()
 
 
 def shifted_tables(counts: np.ndarray | None = None) -> TableSet:
@@ -141,17 +167,21 @@ def _pmf(table: int) -> np.ndarray:
     return np.concatenate([[below[0]], inner, [above[-1]]])
 
 
-class ShiftedCounter:
-    """A coder that codes nothing: it counts which symbols meet which table."""
+class ShiftedCounter(Counter):
+    """Counts which symbols meet which table."""
 
     def __init__(self) -> None:
         self.counts = np.zeros((SCALES * PLACES, 2 * REACH + 3), np.int64)
 
-    def code(self, value: Tensor, prior: Shifted, shape: tuple[int, ...]) -> Tensor:
+    @property
+    def total(self) -> int:
+        """See :meth:`Counter.total`."""
+        return int(self.counts.sum())
+
+    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Count ``value`` of ``shape`` (B, C, h, w); return it rounded."""
+        assert value is not None and isinstance(prior, _Whole)
         rounded = torch.round(value.float())
         symbol = (rounded - prior.offsets).clamp(-REACH - 1, REACH + 1).long()
-        slot = symbol + REACH + 1 + self.counts.shape[1] * prior.indexes(shape).long()
-        found = torch.bincount(slot.flatten(), minlength=self.counts.size)
-        self.counts += found.cpu().numpy().reshape(self.counts.shape)
+        count_pairs(self.counts, prior.indexes(shape), symbol + REACH + 1)
         return rounded

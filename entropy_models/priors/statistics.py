@@ -12,13 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.entropy_models.base import Counter, Prior, Shape
 from polycodec.entropy_models.coders import quantize
-from polycodec.entropy_models.priors.gaussian import SCALE_BINS, Gaussian
+from polycodec.entropy_models.priors.gaussian import Gaussian
+from polycodec.entropy_models.priors.scales import SCALE_BINS
 from polycodec.entropy_models.priors.tables import LARGEST
 
 
-class SymbolCounter:
-    """A coder that codes nothing: it rounds as an encoder does, and counts.
+def count_pairs(counts: np.ndarray, rows: Tensor, columns: Tensor) -> None:
+    """Add 1 to counts[row, column] for each element of two integer tensors."""
+    place = columns.long() + counts.shape[1] * rows.long()
+    found = torch.bincount(place.flatten(), minlength=counts.size)
+    counts += found.cpu().numpy().reshape(counts.shape)
+
+
+class SymbolCounter(Counter):
+    """Counts which symbols meet which table of Gaussian priors.
 
     counts: (64, 2 LARGEST + 3) int64, symbols -LARGEST-1 … LARGEST+1 of each table;
     what lies beyond counts at the ends.
@@ -27,14 +36,17 @@ class SymbolCounter:
     def __init__(self) -> None:
         self.counts = np.zeros((SCALE_BINS, 2 * LARGEST + 3), np.int64)
 
-    def code(self, value: Tensor, prior, shape: tuple[int, ...]) -> Tensor:
+    @property
+    def total(self) -> int:
+        """See :meth:`Counter.total`."""
+        return int(self.counts.sum())
+
+    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Count ``value`` of ``shape`` (B, C, h, w); return it rounded."""
+        assert value is not None
         offsets = prior.offsets
         rounded = quantize((value - offsets).float(), prior)
         if isinstance(prior, Gaussian):
-            width = self.counts.shape[1]
             place = rounded.clamp(-LARGEST - 1, LARGEST + 1).long() + LARGEST + 1
-            place += width * prior.indexes(shape).to(place)
-            found = torch.bincount(place.flatten(), minlength=self.counts.size)
-            self.counts += found.cpu().numpy().reshape(self.counts.shape)
+            count_pairs(self.counts, prior.indexes(shape), place)
         return rounded + offsets

@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from polycodec.cuda import TableSet
-from polycodec.entropy_models.priors.gaussian import LOG_STEP, SCALE_BINS, SCALE_MIN
+from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_BINS, SCALE_MIN
 
 GAUSSIAN_PRECISION = 12  # BITSTREAM: one packed 32-bit word per slot and state
 FACTORIZED_PRECISION = 14  # BITSTREAM

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from polycodec.cuda import TableSet
+from polycodec.entropy_models.base import Coder, EntropyModel, Shape
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.errors import InputError, ModelError
 
@@ -30,7 +32,7 @@ LARGEST = 1 << 13  # with more tokens, frequencies of at least 1 in 2^15 cost to
 UNSEEN = 0.5  # counts that a token has before any was seen
 
 
-class TokenModel(nn.Module, abc.ABC):
+class TokenModel(EntropyModel):
     """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level."""
 
     largest = LARGEST
@@ -44,7 +46,6 @@ class TokenModel(nn.Module, abc.ABC):
                 f"codebooks of {list(self.sizes)} tokens; expected one level or more "
                 f"of 1 to {self.largest} tokens: split larger ones into levels"
             )
-        self.tables: dict[str, TableSet] = {}
 
     def update(self) -> None:
         """Build uniform tables if the model was not fitted: log2 K bits a token."""
@@ -99,8 +100,20 @@ class TokenModel(nn.Module, abc.ABC):
                 "levels, positions)"
             )
 
-    def code(self, coder, codes: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-        """Code tokens (B, l, F), or decode them when None; returns them, int64."""
+    def code(
+        self,
+        coder: Coder,
+        y: Tensor | None,
+        size: Shape,
+        *,
+        rate: Any = None,
+        z: Tensor | None = None,
+    ) -> Tensor:
+        """Code tokens y (B, l, *S), or decode them when None; returns them, int64.
+
+        size: (B, l, *S), since the number of levels l is the rate.
+        """
+        codes, shape = y, size
         self.check_shape(shape)
         if codes is not None:
             self.check(codes)
@@ -112,7 +125,7 @@ class TokenModel(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def code_sequence(
-        self, coder, codes: Tensor | None, shape: tuple[int, int, int]
+        self, coder: Coder, codes: Tensor | None, shape: tuple[int, int, int]
     ) -> Tensor:
         """The procedure itself, for checked codes (B, l, F)."""
 
@@ -121,7 +134,7 @@ class TokenModel(nn.Module, abc.ABC):
         """Bits of each item of codes (B, l, F) by the integer tables, (B,) float32."""
         coder = RateEstimator(codes.shape[0], noise=False)
         self.code(coder, codes, tuple(codes.shape))
-        return coder.bits if coder.parts else torch.zeros(codes.shape[0])
+        return coder.bits
 
 
 def _order0(counts: Sequence[np.ndarray]) -> TableSet:

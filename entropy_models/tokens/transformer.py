@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens under a small causal transformer, exact on every device.
 
-Two layers over the last 64 columns of tokens (attention.py) give g; what
+Two layers over the last 64 columns of tokens (trunk.py) give g; what
 walk.py makes of it, adapting, is the same as in `tokens-adaptive`.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from polycodec.entropy_models.exact import convolution as exact
-from polycodec.entropy_models.tokens.attention import Transformer
+from polycodec.entropy_models.exact import layer as exact
 from polycodec.entropy_models.tokens.learned import LearnedTokens, unit_of
+from polycodec.entropy_models.tokens.trunk import Transformer
 from polycodec.entropy_models.tokens.walk import G_TOP
 from polycodec.registry import register
 

@@ -15,35 +15,24 @@ order; all else is int64. Every machine has the same logits.  # BITSTREAM, all o
 
 from __future__ import annotations
 
-import functools
 from typing import Protocol
 
 import numpy as np
 
+from polycodec.entropy_models.exact.functions import (
+    LOG_SIZE,
+    UNIT,
+    log_table,
+    power_table,
+)
 from polycodec.entropy_models.tokens.steps import delayed
 
-UNIT = 32  # logits count in 1/32 bit
-POWER_BITS = 18  # the most likely token's weight, when p is wanted
 NEVER = -(1 << 15)  # logit of a token that its level has not
 LEAST = 1 - (1 << 15)  # logit of all others, at least
 G_TOP = 127
 R_SHIFT = 6  # r is kept in 1/64 of g's unit
 R_LIMIT = 64  # of |r|
 COUNT_UNIT = 16  # of one token in A and n
-LOG_SIZE = 1 << 16
-
-
-@functools.cache
-def log_table() -> np.ndarray:
-    """32 log2 i, rounded, for i = 0 (as 1) … 65535, int64."""
-    return np.rint(UNIT * np.log2(np.maximum(np.arange(LOG_SIZE), 1))).astype(np.int64)
-
-
-@functools.cache
-def power_table() -> np.ndarray:
-    """2^18 · 2^(-i / 32), rounded, for i = 0 … 608, int64: 2^18 … 1, 0."""
-    steps = np.arange(UNIT * (POWER_BITS + 1) + 1)
-    return np.rint(2.0 ** (POWER_BITS - steps / UNIT)).astype(np.int64)
 
 
 class Context(Protocol):

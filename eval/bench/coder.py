@@ -29,7 +29,7 @@ import numpy as np
 from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
 from polycodec.cuda.host import library as native
 from polycodec.cuda.host import threads
-from polycodec.entropy_models.priors.gaussian import LOG_STEP, SCALE_BINS, SCALE_MIN
+from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_BINS, SCALE_MIN
 from polycodec.entropy_models.priors.tables import gaussian_tables
 from polycodec.errors import UsageError
 from polycodec.eval.bench.clock import BETTER, environment, machine, until_calm

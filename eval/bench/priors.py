@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from polycodec.cuda import Categorical, Mixture, ScaleSet, shares
-from polycodec.entropy_models.priors.gaussian import LOG_STEP, SCALE_BINS, SCALE_MIN
+from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_BINS, SCALE_MIN
 from polycodec.eval.bench.others import Coder, range_coder
 
 SCALE = 1.93  # median, as the tables' load of 3 bits

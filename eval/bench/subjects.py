@@ -44,19 +44,17 @@ def own(name: str, device: torch.device, quality: float) -> Timed:
     """One of our codecs, NAME or NAME@RUN; ModelError for one that is not there."""
     model, _, run = name.partition("@")
     codec = zoo.load(model, str(device), checkpoint=run or None)
-    if codec.kind == "image":
-        option, rate, setting = {"quality": quality}, 0, f"quality {quality:g}"
-    else:
-        levels = codec.levels_of(quality)
-        option, rate = {"levels": levels}, codec.rate
-        setting = f"quality {quality:g}, level {levels} of {codec.levels}"
+    rate, setting = 0, f"quality {quality:g}"
+    if codec.kind == "speech":
+        rate = codec.signal.rate
+        setting += f", level {codec.level_of(quality)} of {codec.levels}"
     return Timed(
         name,
         codec.kind,
         codec.digest.hex(),
         rate,
         setting,
-        functools.partial(codec.compress, **option),
+        functools.partial(codec.compress, quality=quality),
         codec.decompress,
         lambda data: len(data[0]),
     )

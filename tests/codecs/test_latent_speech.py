@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from polycodec.codecs.base import load_codec
-from polycodec.codecs.families.latent_speech import LIMIT
+from polycodec.codecs.families.rates import LIMIT
 from polycodec.entropy_models.coders import RangeEncoder, RateEstimator
-from polycodec.entropy_models.exact.convolution import without_onednn
+from polycodec.entropy_models.exact.carrier import without_onednn
 from polycodec.entropy_models.priors.shifted import (
     PLACES,
     SCALES,
@@ -45,7 +45,7 @@ def make():
     codec = build("codec/latent-speech", **options)
     x = signal(3)
     with torch.no_grad():
-        codec.initialise(codec.transform.g_a(x).transpose(1, 2).flatten(0, 1))
+        codec.initialise_steps(codec.transform.g_a(x).transpose(1, 2).flatten(0, 1))
         for layer in codec.entropy.out:
             layer.weight.normal_(0, 0.2)
     return codec
@@ -78,8 +78,8 @@ def test_codes_do_not_depend_on_pieces(codec, piece, levels):
     x = signal(1, 6543)
     whole = codec.encode_codes(x, levels)[0]
     assert whole.shape == (8, 21) and whole.unique().numel() > 2
-    stream, parts = codec.analysis_stream(levels), []
-    padded = codec.pad(x)[0]
+    stream, parts = codec.signal.analysis(codec, levels), []
+    padded = codec.padded(x)[0]
     for start in range(0, padded.shape[1], piece):
         parts += stream.push(padded[:, start : start + piece])
     assert torch.equal(torch.cat([*parts, *stream.flush()], dim=1), whole)
@@ -87,27 +87,29 @@ def test_codes_do_not_depend_on_pieces(codec, piece, levels):
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 def test_codes_of_any_rate_follow_from_what_is_kept(codec, levels):
-    x = codec.pad(signal(1))[0]
-    stream = codec.any_rate_stream()
+    x = codec.padded(signal(1))[0]
+    stream = codec.signal.analysis(codec)
     kept = torch.cat([*stream.push(x), *stream.flush()], dim=1)[None]
-    assert torch.equal(codec.at_rate(kept, levels), codec.encode_codes(x[None], levels))
+    assert torch.equal(
+        codec.coarsened(kept, levels), codec.encode_codes(x[None], levels)
+    )
 
 
 @pytest.mark.parametrize("levels", [1, 4])
 def test_bytes_give_the_codes_back_on_any_machine(codec, levels):
     codes = codec.encode_codes(signal(3), levels)
-    coded = codec.code_tokens(codes, levels)
+    coded = codec.write(codes, levels)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(before + 1)
-        assert torch.equal(codec.decode_tokens(coded.data, levels, 30), codes)
+        assert torch.equal(codec.read(coded.data, levels, (30,)), codes)
         with without_onednn():
-            assert codec.encode_tokens(codes, levels) == coded.data
+            assert codec.write(codes, levels).data == coded.data
     finally:
         torch.set_num_threads(before)
     for one, item, bits in zip(codes, coded.data, coded.estimated_bits, strict=True):
-        assert torch.equal(codec.decode_tokens([item], levels, 30)[0], one)
-        assert codec.encode_tokens(one[None], levels) == [item]
+        assert torch.equal(codec.read([item], levels, (30,))[0], one)
+        assert codec.write(one[None], levels).data == [item]
         assert bits - 8 < 8 * len(item) <= 1.01 * bits + 8 * 8
 
 
@@ -117,8 +119,8 @@ def test_any_integers_that_are_allowed_can_be_coded(codec):
     codes[0, :, 3] = LIMIT
     codes[1, :, 4] = -LIMIT
     for levels in (1, 4):
-        data = codec.encode_tokens(codes, levels)
-        assert torch.equal(codec.decode_tokens(data, levels, 6), codes)
+        data = codec.write(codes, levels).data
+        assert torch.equal(codec.read(data, levels, (6,)), codes)
 
 
 def test_higher_rates_are_finer_and_larger(codec):
@@ -126,11 +128,11 @@ def test_higher_rates_are_finer_and_larger(codec):
         z = codec.transform.g_a(signal(2)).float()
     errors, sizes = [], []
     for levels in range(1, 5):
-        codes = codec.codes_of(z, levels)
+        codes = codec.quantize(z, levels)
         with torch.no_grad():
-            z_hat = codec.latents_of(codes, levels)
+            z_hat = codec.dequantize(codes, levels)
         errors.append(float((z_hat - z).abs().mean()))
-        sizes.append(sum(map(len, codec.encode_tokens(codes, levels))))
+        sizes.append(sum(map(len, codec.write(codes, levels).data)))
     assert errors == sorted(errors, reverse=True) and errors[0] > 2 * errors[-1]
     assert sizes == sorted(sizes) and sizes[-1] > 1.5 * sizes[0]
 
@@ -155,9 +157,9 @@ def test_saved_and_loaded_it_writes_the_same(codec, tmp_path):
 def test_what_is_not_possible_is_named(codec):
     codes = torch.zeros(1, 8, 5, dtype=torch.int64)
     with pytest.raises(UsageError, match="1 to 4"):
-        codec.encode_tokens(codes, 5)
-    with pytest.raises(InputError, match="8, frames"):
-        codec.encode_tokens(codes[:, :7], 1)
+        codec.write(codes, 5)
+    with pytest.raises(InputError, match="8, positions"):
+        codec.write(codes[:, :7], 1)
     with pytest.raises(InputError, match="5000"):
         codec.decode_codes(codes + 5000, 1)
     with pytest.raises(InputError, match="NaN"):
@@ -204,8 +206,8 @@ def test_a_rate_without_noise_is_what_files_have(codec):
     codes = codec.encode_codes(signal(3), 4)
     coder = RateEstimator(3, noise=False)
     with torch.no_grad():
-        codec.code_with(coder, codes, 4)
-    real = sum(codec.code_tokens(codes, 4).estimated_bits)
+        codec.code(coder, codes, 4, (len(codes), *codes.shape[2:]))
+    real = sum(codec.write(codes, 4).estimated_bits)
     assert float(coder.bits.sum()) == pytest.approx(real, rel=0.02)
 
 

@@ -33,18 +33,18 @@ def spread(changed: torch.Tensor, at: int) -> tuple[int, int]:
 def test_codes_do_not_depend_on_pieces(codec, piece):
     x = torch.randn(1, 1, 12345) * 0.2
     whole = codec.encode_codes(x, 3)[0]
-    stream, parts = codec.analysis_stream(3), []
-    padded = codec.pad(x)[0]
+    stream, parts = codec.signal.analysis(codec, 3), []
+    padded = codec.padded(x)[0]
     for start in range(0, padded.shape[1], piece):
         parts += stream.push(padded[:, start : start + piece])
     assert torch.equal(torch.cat([*parts, *stream.flush()], dim=1), whole)
-    assert whole.shape == (3, codec.frames_of(12345))
+    assert whole.shape == (3, codec.grid((12345,))[0])
 
 
 def test_samples_do_not_depend_on_pieces(codec):
     codes = torch.randint(0, 256, (1, 8, 30))
-    whole = codec.decode_codes(codes)[0]
-    stream, parts = codec.synthesis_stream(), []
+    whole = codec.decode_codes(codes, codec.levels)[0]
+    stream, parts = codec.signal.synthesis(codec, codec.levels), []
     for start in range(0, 30, 7):
         parts += stream.push(codes[0, :, start : start + 7])
     assert torch.equal(torch.cat([*parts, *stream.flush()], dim=1), whole)
@@ -52,22 +52,22 @@ def test_samples_do_not_depend_on_pieces(codec):
 
 @torch.no_grad()
 def test_declared_contexts_are_the_true_ones(codec):
-    t, hop, at = codec.transform, codec.hop, 30
+    t, hop, at = codec.transform, codec.stride, 30
     x = torch.randn(1, 1, 60 * hop)
     z = t.g_a(x)
     x[..., at * hop : (at + 1) * hop] += 1
     first, last = spread((t.g_a(x) - z).abs().amax((0, 1)) > 0, at)
-    assert -first <= t.context_a[1] and last <= t.context_a[0]
+    assert -first <= t.contexts()[0][1] and last <= t.contexts()[0][0]
     y = t.g_s(z)
     z[..., at] += 1
     moved = (t.g_s(z) - y).abs().view(-1, hop).amax(1) > 0
     first, last = spread(moved, at)
-    assert -first <= t.context_s[1] and last <= t.context_s[0]
-    assert t.context_s[0] <= last + 2  # and not much more than needed
+    assert -first <= t.contexts()[1][1] and last <= t.contexts()[1][0]
+    assert t.contexts()[1][0] <= last + 2  # and not much more than needed
 
 
 def test_causal_analysis_looks_at_no_sample_ahead():
-    assert make(causal=True).transform.context_a[1] == 0
+    assert make(causal=True).transform.contexts()[0][1] == 0
 
 
 @torch.no_grad()
@@ -91,9 +91,9 @@ def test_gradients_reach_every_weight():
 
 def test_bad_input_is_named(codec):
     with pytest.raises(InputError, match="NaN"):
-        codec.encode_codes(torch.full((1, 1, 400), torch.nan))
+        codec.encode_codes(torch.full((1, 1, 400), torch.nan), codec.levels)
     with pytest.raises(InputError, match=r"0\.\.255"):
-        codec.decode_codes(torch.full((1, 2, 5), 256))
+        codec.decode_codes(torch.full((1, 2, 5), 256), codec.levels)
     with pytest.raises(UsageError, match="1 to 8"):
         codec.encode_codes(torch.zeros(1, 1, 400), 9)
     with pytest.raises(ModelError, match="no tables"):

@@ -8,12 +8,10 @@ import torch
 
 from polycodec.codecs.transforms.image.conv import GDN
 from polycodec.codecs.transforms.rate import RateScale
-from polycodec.registry import _ENTRIES, build, names
+from polycodec.registry import build, find, names
 
 # Transforms of images have a stride; those of speech (a hop) have their own tests.
-TRANSFORMS = [
-    n.split("/")[1] for n in names("transform/*") if hasattr(_ENTRIES[n], "stride")
-]
+TRANSFORMS = [n.split("/")[1] for n in names("transform/*") if find(n).kind == "image"]
 M, KNOTS = 6, 3
 
 
@@ -50,7 +48,7 @@ def test_sizes(transform):
 
 @torch.inference_mode()
 def test_no_latent_looks_further_than_the_reach(transform):
-    stride, reach = transform.stride, transform.analysis_reach
+    stride, reach = transform.stride, transform.halo[0]
     side = stride * (4 + 2 * -(-reach // stride))
     x = torch.rand(1, 3, side, stride, generator=torch.Generator().manual_seed(2))
     before = transform.g_a(x, LEVEL)
@@ -69,7 +67,7 @@ def test_no_latent_looks_further_than_the_reach(transform):
 
 @torch.inference_mode()
 def test_no_pixel_looks_further_than_the_reach(transform):
-    stride, reach = transform.stride, transform.synthesis_reach
+    stride, reach = transform.stride, transform.halo[1]
     middle = reach + 1
     y = torch.randn(1, M, 2 * middle + 1, 2, generator=torch.Generator().manual_seed(3))
     before = transform.g_s(y, LEVEL)

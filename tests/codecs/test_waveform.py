@@ -11,7 +11,7 @@ import torch
 from polycodec.codecs.transforms.speech.pqmf import FilterBank
 from polycodec.codecs.transforms.speech.waveform import Conv, Up
 from polycodec.errors import ModelError
-from polycodec.registry import _ENTRIES, build, names
+from polycodec.registry import build, find, names
 
 D = 6
 # Small enough for a test; a transform that is not listed is built as it comes.
@@ -21,9 +21,7 @@ TINY = {
     "pqmf": {"widths": (8, 16, 16)},
 }
 # Speech transforms have a hop, image transforms a stride.
-SPEECH = [
-    n.split("/")[1] for n in names("transform/*") if not hasattr(_ENTRIES[n], "stride")
-]
+SPEECH = [n.split("/")[1] for n in names("transform/*") if find(n).kind == "speech"]
 CASES = [(name, TINY.get(name, {})) for name in SPEECH]
 CASES += [("seanet", {"width": 4, "causal": False})]
 CASES += [("spectral", {**TINY["spectral"], "causal": True})]
@@ -68,7 +66,7 @@ def furthest(before: torch.Tensor, after: torch.Tensor, at: int) -> tuple[int, i
 @torch.inference_mode()
 def test_the_declared_contexts_are_true(transform):
     """Changing frame k changes only frames that have k in their context."""
-    hop, (left, right) = transform.hop, transform.context_a
+    hop, (left, right) = transform.hop, transform.contexts()[0]
     k, frames = right + 2, left + right + 5
     x = noise(1, 1, frames * hop)
     other = x.clone()
@@ -78,7 +76,7 @@ def test_the_declared_contexts_are_true(transform):
     # A context that is much too large would pass, and make every block slow.
     assert behind >= right - 1 and ahead >= left - 1
 
-    left, right = transform.context_s
+    left, right = transform.contexts()[1]
     k, frames = right + 2, left + right + 5
     z = noise(1, D, frames)
     other = z.clone()
@@ -107,7 +105,7 @@ def test_a_causal_seanet_does_not_know_the_future(lstm):
 @torch.inference_mode()
 def test_an_lstm_has_no_end_to_its_memory():
     part = made("seanet", {"width": 4, "lstm": 2})
-    assert part.context_a is None and part.context_s is None
+    assert part.contexts()[0] is None and part.contexts()[1] is None
     x = noise(1, 1, 40 * part.hop)
     other = x.clone()
     other[..., : part.hop] += 1.0
@@ -116,7 +114,7 @@ def test_an_lstm_has_no_end_to_its_memory():
 
 def test_a_pqmf_with_statistics_over_time_declares_no_context():
     part = made("pqmf", {**TINY["pqmf"], "norm": "group"})
-    assert part.context_a is None and part.context_s is None
+    assert part.contexts()[0] is None and part.contexts()[1] is None
 
 
 def test_every_parameter_learns(transform):

@@ -54,7 +54,7 @@ def frozen(section: dict) -> Codec:
             if name.endswith("weight"):
                 value.mul_(3)
     x = torch.rand(2, 3, 64, 48)
-    codec.freeze(lambda c: [c(x, c.level_of(q, 2)) for q in (0, 50, 100)])
+    codec.freeze(lambda c: [c(x, c.level_of(q)) for q in (0, 50, 100)])
     return codec
 
 

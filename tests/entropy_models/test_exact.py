@@ -12,14 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polycodec.entropy_models.exact import convolution as exact
-from polycodec.entropy_models.exact.convolution import (
-    ExactConv2d,
-    conv_by_matmul,
-    exact_conv,
-    freeze,
-    observe,
-)
+from polycodec.entropy_models.exact import carrier as carrier_module
+from polycodec.entropy_models.exact.carrier import conv_by_matmul
+from polycodec.entropy_models.exact.convolution import ExactConv2d, exact_conv
+from polycodec.entropy_models.exact.layer import freeze, observe
 from polycodec.entropy_models.exact.positions import Positions
 from polycodec.errors import ModelError
 
@@ -104,7 +100,7 @@ def test_every_way_of_computing_gives_the_same_bits(layer, batch):
     expected = integer_truth(layer, x)
     ways = {
         "plain": contextlib.nullcontext,
-        "oneDNN off": exact.without_onednn,
+        "oneDNN off": carrier_module.without_onednn,
         "1 thread": lambda: threads(1),
         "2 threads": lambda: threads(2),
         "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
@@ -150,20 +146,20 @@ def test_float32_is_left_where_the_library_rounds(monkeypatch):
     """
     layer = layer_of(3, bits=(9, 7))
     assert layer.certificate().carrier == "float32"
-    with exact.without_onednn():
-        whole = exact._float32_is_whole(exact._settings())
-        carrier = exact.carrier_of(layer, torch.device("cpu"))
+    with carrier_module.without_onednn():
+        whole = carrier_module.float32_is_whole()
+        carrier = layer.carrier(torch.device("cpu"))
     assert carrier == (torch.float32 if whole else torch.float64)
     plain = F.conv2d
 
     def rounding(*args):
         return plain(*args).bfloat16().float()
 
-    exact._float32_is_whole.cache_clear()
-    monkeypatch.setattr(exact.F, "conv2d", rounding)
-    assert exact.carrier_of(layer, torch.device("cpu")) == torch.float64
+    carrier_module._float32_is_whole.cache_clear()
+    monkeypatch.setattr(carrier_module.F, "conv2d", rounding)
+    assert layer.carrier(torch.device("cpu")) == torch.float64
     monkeypatch.undo()
-    exact._float32_is_whole.cache_clear()
+    carrier_module._float32_is_whole.cache_clear()
 
 
 @torch.inference_mode()
@@ -222,7 +218,7 @@ def test_a_dead_channel_with_a_bias_still_freezes():
 def test_damaged_integers_are_refused_and_new_ones_get_a_new_carrier():
     layer = layer_of(3)
     good = layer.integers()
-    assert exact.carrier_of(layer, torch.device("cpu")) == torch.float64
+    assert layer.carrier(torch.device("cpu")) == torch.float64
     for key, value in (("weight_int", 40000), ("input_exp", 65), ("weight_exp", -65)):
         bad = {k: v.long() for k, v in good.items()}
         bad[key].view(-1)[0] = value
@@ -231,8 +227,8 @@ def test_damaged_integers_are_refused_and_new_ones_get_a_new_carrier():
     layer.load_integers({**good, "weight_int": good["weight_int"].clamp(-1, 1),
                          "bias_int": good["bias_int"] * 0})  # fmt: skip
     assert layer.certificate().carrier == "float32"
-    carrier = exact.carrier_of(layer, torch.device("cpu"))
-    assert carrier == torch.float32 or not exact._float32_is_whole(exact._settings())
+    carrier = layer.carrier(torch.device("cpu"))
+    assert carrier == torch.float32 or not carrier_module.float32_is_whole()
 
 
 def test_freezing_costs_little():

@@ -15,7 +15,7 @@ import torch
 
 from polycodec.entropy_models.models.factorized import FactorizedModel
 from polycodec.entropy_models.priors.factorized import FactorizedPrior
-from polycodec.entropy_models.priors.gaussian import gaussian_bits
+from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.tables import gaussian_tables, tables_of_pmfs
 
 SCALES = [0.11 * (64 / 0.11) ** (k / 63) for k in range(64)]
@@ -81,7 +81,8 @@ def test_training_counts_what_the_tables_cost(gaussian):
     """The bits of the loss are those of the exact density, at every bin centre."""
     for k in (0, 10, 30, 50, 63):
         values = np.arange(-3, 4)
-        found = gaussian_bits(torch.tensor(values).float(), torch.tensor(float(k)))
+        prior = Gaussian(torch.tensor(0.0), torch.tensor(float(k)))
+        found = prior.bits(torch.tensor(values))
         exact = -np.log2(np.maximum(normal_pmf(SCALES[k], 3), 1e-9))
         # float32 cannot see a tail below 2^-24 beside 1.
         seen = exact < 20

@@ -21,11 +21,11 @@ from polycodec.codecs.base import load_codec
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.image.alpha import decode_alpha
-from polycodec.codecs.files.image.chunks import Grid
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.speech.chunks import unpack_chunk
 from polycodec.codecs.files.tokens import convert
 from polycodec.codecs.files.tokens.file import read_tokens
+from polycodec.codecs.signals.tiles import Grid
 
 V1 = pathlib.Path(__file__).parents[1] / "golden" / "v1"
 INDEX = json.loads((V1 / "index.json").read_text())
@@ -59,7 +59,7 @@ def sha(arrays: list[np.ndarray]) -> str:
 
 def latents(codec, stream: bytes, height: int, width: int) -> np.ndarray:
     """Decoded latents in sixteenths, on which they must lie."""
-    y_hat = codec.decode_latents([stream], *codec.latent_size(height, width))
+    y_hat = codec.read([stream], 0.0, codec.grid((height, width)))
     scaled = (y_hat.double() * GRID).numpy()
     assert np.array_equal(scaled, np.rint(scaled))
     return scaled
@@ -124,12 +124,15 @@ def test_images_decode_to_files(name, tmp_path):
 def test_speech_has_its_codes(name):
     codec, reader = codec_of(name), opened(name)
     geometry = reader.header.geometry
-    frames, span = -(-geometry.coded_samples // codec.hop), geometry.span // codec.hop
+    frames, span = (
+        -(-geometry.coded_samples // codec.stride),
+        geometry.span // codec.stride,
+    )
     chunks = []
     for k in range(reader.n_chunks):
         levels, streams = unpack_chunk(reader.chunk(k), geometry.channels)
         count = min(span, frames - k * span)
-        chunks.append(codec.decode_tokens(streams, levels, count).numpy())
+        chunks.append(codec.read(streams, levels, (count,)).numpy())
     assert sha(chunks) == INDEX[name]["integers"]
 
 

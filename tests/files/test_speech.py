@@ -340,7 +340,7 @@ from polycodec.codecs.files import api
 
 torch.set_num_threads(1)
 codec = tiny_speech_codec()
-codec.block = 2000  # few blocks: this is not about speed
+codec.signal.block = 2000  # few blocks: this is not about speed
 second = 0.1 * np.sin(np.arange(16000) / 50)[:, None]
 
 def peak(minutes):

@@ -79,22 +79,22 @@ def test_the_same_checkpoint_gives_the_same_codec(trained, tmp_path):
 def breaks_latents(monkeypatch):
     from polycodec.codecs.families.latent import LatentCodec
 
-    decode = LatentCodec.decode_latents
-    monkeypatch.setattr(LatentCodec, "decode_latents", lambda *a: decode(*a) + 1)
+    read = LatentCodec.read
+    monkeypatch.setattr(LatentCodec, "read", lambda *a: read(*a) + 1)
 
 
 def breaks_bytes(monkeypatch):
     from polycodec.codecs.families.latent import LatentCodec
 
-    encode = LatentCodec.encode_latents
+    write = LatentCodec.write
 
-    def longer(self, y):
-        coded = encode(self, y)
+    def longer(self, codes, level):
+        coded = write(self, codes, level)
         coded.data = [item + bytes(2000) for item in coded.data]
         return coded
 
-    monkeypatch.setattr(LatentCodec, "encode_latents", longer)
-    monkeypatch.setattr("polycodec.train.image.check._decoded", lambda *a: 0)
+    monkeypatch.setattr(LatentCodec, "write", longer)
+    monkeypatch.setattr("polycodec.train.image.check._decoded", lambda *a: a[3])
     monkeypatch.setattr("polycodec.train.image.check._same", lambda *a: None)
 
 

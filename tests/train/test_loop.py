@@ -129,7 +129,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(run_config, monkeypa
     trainer._step()
     trainer.step = 1
     with torch.no_grad():
-        trainer._module.gain.log_scale.fill_(float("nan"))
+        trainer._module.rates.gain.log_scale.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"step 1: .*nan"):
         trainer._step()
 

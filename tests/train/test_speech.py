@@ -227,7 +227,7 @@ def test_a_codebook_that_grew_in_training_is_exported_as_it_is(speech_config, tm
 
 @pytest.mark.parametrize(
     ("method", "word"),
-    [("decode_tokens", "'tokens'"), ("encode_codes", "'codes'")],
+    [("read", "'tokens'"), ("encode_codes", "'codes'")],
 )
 def test_a_checkpoint_that_fails_is_not_a_codec(
     speech_config, tmp_path, monkeypatch, method, word

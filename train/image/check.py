@@ -57,14 +57,14 @@ def self_check(
 def _measure(codec: Codec, x: Tensor, quality: float) -> dict[str, float]:
     count, total, estimated, psnr = x.shape[0], 0, 0.0, 0.0
     for part in x.split(BATCH):
-        level = codec.level_of(quality, len(part))
-        coded = codec.encode_latents(codec.analyse(part, level))
-        y_hat = _decoded(codec, coded.data, part, f"quality {quality:g}")
-        _same(y_hat, coded.y_hat, f"latents at quality {quality:g}")
+        level = codec.level_of(quality)
+        coded = codec.write(codec.quantize(codec.analyse(part, level), level), level)
+        found = _decoded(codec, coded.data, level, part, f"quality {quality:g}")
+        _same(found, coded.codes, f"latents at quality {quality:g}")
         for data, bits in zip(coded.data, coded.estimated_bits, strict=True):
             check_bytes(len(data), bits, f"quality {quality:g}")
             total, estimated = total + 8 * len(data), estimated + bits
-        x_hat = codec.synthesise(y_hat, level).clamp(0, 1)
+        x_hat = codec.signal.decode(codec, found, level).clamp(0, 1)
         mse = ((x_hat * 255).round() / 255 - part).square().mean(dim=(1, 2, 3))
         psnr += float(psnr_of_mse(mse).sum()) / count
     pixels = count * x.shape[-1] * x.shape[-2]
@@ -86,26 +86,29 @@ def _check_size(codec: Codec, x: Tensor) -> None:
 @torch.inference_mode()
 def _check_machines(codec: Codec, x: Tensor, quality: float) -> Iterator[str]:
     """Decode what one way of computing wrote in all others; yields their names."""
-    y = codec.analyse(x, codec.level_of(quality, len(x)))
-    coded = codec.encode_latents(y)
+    level = codec.level_of(quality)
+    codes = codec.quantize(codec.analyse(x, level), level)
+    coded = codec.write(codes, level)
     for name, setting in MACHINES.items():
         with setting():
-            y_hat = _decoded(codec, coded.data, x, name)
-        _same(y_hat, coded.y_hat, name)
+            found = _decoded(codec, coded.data, level, x, name)
+        _same(found, coded.codes, name)
         yield name
     for i, data in enumerate(coded.data):
-        one = _decoded(codec, [data], x, "one image at a time")
-        _same(one[0], coded.y_hat[i], "one image at a time")
+        one = _decoded(codec, [data], level, x, "one image at a time")
+        _same(one[0], coded.codes[i], "one image at a time")
     yield "one image at a time"
-    last = y.contiguous(memory_format=torch.channels_last)
-    if codec.encode_latents(last).data != coded.data:
+    last = codes.contiguous(memory_format=torch.channels_last)
+    if codec.write(last, level).data != coded.data:
         raise failed("exact", "channels_last latents give other bytes")
     yield "channels_last"
 
 
-def _decoded(codec: Codec, data: list[bytes], x: Tensor, where: str) -> Tensor:
+def _decoded(
+    codec: Codec, data: list[bytes], level: float, x: Tensor, where: str
+) -> Tensor:
     try:
-        return codec.decode_latents(data, *codec.latent_size(*x.shape[-2:]))
+        return codec.read(data, level, codec.grid(x.shape[-2:]))
     except CodecError as error:
         raise failed("latents", f"{where}: {error}") from error
 

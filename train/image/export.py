@@ -12,7 +12,6 @@ from torch import Tensor
 
 from polycodec.codecs.base import load_codec
 from polycodec.entropy_models.coders import RateEstimator
-from polycodec.entropy_models.priors.statistics import SymbolCounter
 from polycodec.errors import InputError
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
@@ -43,9 +42,8 @@ class ImageRecipe(Recipe):
         self.say(f"calibrating on {sum(len(c) for c in crops)} crops")
         certificates = codec.freeze(lambda codec: calibrate(codec, crops, config))
         self.say(certificate_table(certificates))
-        if hasattr(codec.entropy, "refit"):
-            crops_to_fit = fitting_crops(config, images)
-            counted = fit_tables(codec, crops_to_fit, section.qualities)
+        counted = fit_tables(codec, fitting_crops(config, images), section.qualities)
+        if counted:
             self.say(f"tables fitted to {counted / 1e6:.1f} M symbols")
         codec.save(part, self.stored)
         codec = load_codec(part)
@@ -88,15 +86,19 @@ def fit_tables(codec: Any, crops: Iterable[Tensor], qualities: Sequence[float]) 
     """Fit tables to what the frozen codec sends of crops (B, 3, H, W).
 
     Costs nothing in files or decoders: tables are data of the weights. Every quality
-    counts alike. Returns how many symbols were seen.
+    counts alike. Returns how many symbols were seen,
+    0 for an entropy model that has no tables to fit.
     """
-    counter = SymbolCounter()
+    counter = codec.entropy.counter()
+    if counter is None:
+        return 0
     for x in crops:
         for quality in qualities:
-            y = codec.analyse(x, codec.level_of(quality, len(x)))
-            codec.entropy.code(counter, y.float(), (len(x), *y.shape[2:]))
-    codec.entropy.refit(counter.counts)
-    return int(counter.counts.sum())
+            level = codec.level_of(quality)
+            codes = codec.quantize(codec.analyse(x, level), level)
+            codec.code(counter, codes, level)
+    codec.entropy.refit(counter)
+    return counter.total
 
 
 @torch.no_grad()
@@ -112,9 +114,9 @@ def estimate(codec: Any, x: Tensor, quality: float) -> float:
     """Estimated bits of images x at a quality, without noise."""
     bits = 0.0
     for part in x.split(4):
-        y = codec.analyse(part, codec.level_of(quality, len(part)))
+        level = codec.level_of(quality)
         coder = RateEstimator(len(part), noise=False)
-        codec.entropy.code(coder, y.float(), (len(part), *y.shape[2:]))
+        codec.code(coder, codec.quantize(codec.analyse(part, level), level), level)
         bits += float(coder.bits.sum())
     return bits
 

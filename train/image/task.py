@@ -49,7 +49,7 @@ class ImageTask(Task):
         """Return the rate-distortion of a batch; each item has a level of its own."""
         x, rng = self.source.batch_at(step, self.fabric.global_rank)
         torch.manual_seed(int(rng.integers(2**62)))  # the noise of this step
-        level = draw_levels(x.shape[0], self.codec.knots - 1)
+        level = draw_levels(x.shape[0], self.codec.levels - 1)
         to_device = self.fabric.to_device
         x = to_device(x.contiguous(memory_format=torch.channels_last))
         level = to_device(level)
@@ -68,7 +68,7 @@ class ImageTask(Task):
         x = self.fabric.to_device(x)
         rows = []
         for quality in section.qualities:
-            level = x.new_full((x.shape[0],), quality / 100 * (self.codec.knots - 1))
+            level = x.new_full((x.shape[0],), self.codec.level_of(quality))
             with self.precision():
                 out = self.model(x, level)
             mse = (out.x_hat.float().clamp(0, 1) - x).square().mean(dim=(1, 2, 3))

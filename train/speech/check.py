@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.measures.speech import mean_scores
-from polycodec.codecs.signals.speech import SoundCodec
 from polycodec.errors import CodecError
 from polycodec.train.check import MACHINES, check_bytes, failed
 
@@ -29,7 +30,7 @@ PIECE = 4321  # samples; a cut that falls on no frame
 
 
 def self_check(
-    codec: SoundCodec,
+    codec: Codec,
     signals: Sequence[Tensor],
     before: Sequence[Tensor],
     levels: Sequence[int],
@@ -55,31 +56,31 @@ def self_check(
     return points
 
 
-def _check_codes(codec: SoundCodec, x: Tensor, expected: Tensor) -> None:
-    if not torch.equal(codec.encode_codes(x), expected):
+def _check_codes(codec: Codec, x: Tensor, expected: Tensor) -> None:
+    if not torch.equal(codec.encode_codes(x, codec.levels), expected):
         raise failed("codes", "they differ after saving and loading")
-    stream = codec.analysis_stream()
+    stream = codec.signal.analysis(codec, codec.levels)
     pieces = [
-        p for piece in codec.pad(x)[0].split(PIECE, 1) for p in stream.push(piece)
+        p for piece in codec.padded(x)[0].split(PIECE, 1) for p in stream.push(piece)
     ]
     if not torch.equal(torch.cat([*pieces, *stream.flush()], 1)[None], expected):
         raise failed("codes", f"they differ for pieces of {PIECE} samples")
 
 
-def _check_machines(codec: SoundCodec, codes: Tensor, levels: int) -> None:
-    data = codec.encode_tokens(codes, levels)
+def _check_machines(codec: Codec, codes: Tensor, levels: int) -> None:
+    data = codec.write(codes, levels).data
     for name, setting in MACHINES.items():
         with setting():
-            if codec.encode_tokens(codes, levels) != data:
+            if codec.write(codes, levels).data != data:
                 raise failed("tokens", f"{name}: other bytes")
             _check_tokens(codec, data, codes, levels, name)
 
 
 def _check_tokens(
-    codec: SoundCodec, data: list[bytes], codes: Tensor, levels: int, where: str
+    codec: Codec, data: list[bytes], codes: Tensor, levels: int, where: str
 ) -> None:
     try:
-        found = codec.decode_tokens(data, levels, codes.shape[2])
+        found = codec.read(data, levels, (codes.shape[2],))
     except CodecError as error:
         raise failed("tokens", f"{where}: {error}") from error
     if not torch.equal(found, codes):
@@ -87,7 +88,7 @@ def _check_tokens(
         raise failed("tokens", f"{where}: {share:.2f} % of them differ")
 
 
-def _check_sizes(codec: SoundCodec) -> None:
+def _check_sizes(codec: Codec) -> None:
     for samples in ODD_SAMPLES:
         x = torch.linspace(-0.5, 0.5, samples)[None, None]
         try:
@@ -98,23 +99,21 @@ def _check_sizes(codec: SoundCodec) -> None:
             raise failed("sizes", f"{samples} samples came back as {back.shape}")
 
 
-def _point(
-    codec: SoundCodec, signals: Sequence[Tensor], levels: int
-) -> dict[str, float]:
+def _point(codec: Codec, signals: Sequence[Tensor], levels: int) -> dict[str, float]:
     """Real and estimated kbps, and measures, of signals (1, 1, T) at some rate."""
     total, bits, samples = 0, 0.0, 0
     rows: list[dict[str, float]] = []
     for x in signals:
         codes = codec.encode_codes(x, levels)
-        coded = codec.code_tokens(codes, levels)
+        coded = codec.write(codes, levels)
         size, estimate = len(coded.data[0]), coded.estimated_bits[0]
         check_bytes(size, estimate, f"{levels} levels")
         _check_tokens(codec, coded.data, codes, levels, f"{levels} levels")
         x_hat = codec.decode_codes(codes, levels)[..., : x.shape[-1]]
-        rows.append(mean_scores([(x[0, 0], x_hat[0, 0])], codec.rate))
+        rows.append(mean_scores([(x[0, 0], x_hat[0, 0])], codec.signal.rate))
         total, bits = total + 8 * size, bits + estimate
         samples += x.shape[-1]
-    seconds = samples / codec.rate
+    seconds = samples / codec.signal.rate
     names = [n for n in rows[0] if all(n in row for row in rows)]
     return {
         "levels": levels,
@@ -125,9 +124,9 @@ def _point(
     }
 
 
-def _fixed(codec: SoundCodec, levels: int) -> dict[str, float]:
+def _fixed(codec: Codec, levels: int) -> dict[str, float]:
     """What codes of fixed width would cost, where there are codebooks."""
-    if not hasattr(codec, "sizes"):
+    if not isinstance(codec, TokenCodec):
         return {}
     width = sum(math.log2(k) for k in codec.sizes[:levels])
-    return {"fixed_kbps": codec.frame_rate * width / 1000}
+    return {"fixed_kbps": codec.signal.rate / codec.stride * width / 1000}

@@ -41,27 +41,28 @@ class TokenRecipe(Recipe):
     def write(self, codec: Any, part: Path) -> dict[str, Any]:
         """See `Recipe.write`."""
         config = self.config
-        recordings = SpeechCache(config.data.train, config.data.cache, codec.rate)
-        source = speech_source(config, recordings, codec.rate, codec.hop)
+        rate = codec.signal.rate
+        recordings = SpeechCache(config.data.train, config.data.cache, rate)
+        source = speech_source(config, recordings, rate, codec.stride)
         codec, stored = with_entropy(codec, self.stored)
         codec.entropy.update()
         codec.save(part, stored)
         codec = load_codec(part)  # weights are rounded now: these codes are final
-        chosen = some(recordings, source.train, FITTED_SECONDS * codec.rate)
+        chosen = some(recordings, source.train, FITTED_SECONDS * rate)
         codes = [_codes(codec, recordings[i]) for i in chosen]
-        seconds = sum(one.shape[1] for one in codes) / codec.frame_rate
+        seconds = sum(one.shape[1] for one in codes) * codec.stride / rate
         self.say(f"fitting to the tokens of {len(codes)} recordings, {seconds:.0f} s")
         _fit(codec.entropy, codes, self.say)
         codec.entropy.update()
         held_out = [signal(recordings[i]) for i in source.held_out]
         held_out = held_out[: config.eval.utterances]
-        before = [codec.encode_codes(x) for x in held_out]
+        before = [codec.encode_codes(x, codec.levels) for x in held_out]
         codec.save(part, stored)
         codec = load_codec(part)
         levels = validation_levels(config.eval.levels, codec.levels)
         points = self_check(codec, held_out, before, levels, self.say)
         return {
-            "rate": codec.rate,
+            "rate": codec.signal.rate,
             "codes": list(codec.sizes),
             "recordings": f"{len(recordings)} in {Path(config.data.train).name}",
             "validation": points,
@@ -74,8 +75,7 @@ def with_entropy(codec: Any, stored: dict[str, Any]) -> tuple[Any, dict[str, Any
     """Return the trained codec with an entropy model, and the config of both."""
     options = {k: v for k, v in stored.items() if k != "name"}
     quantizer = dict(options.get("quantizer") or {})
-    if hasattr(codec.quantizer, "config_after_build"):
-        quantizer |= codec.quantizer.config_after_build()
+    quantizer |= codec.quantizer.config_after_build()
     options = {**options, "entropy": options.get("entropy") or ENTROPY}
     if quantizer:
         options["quantizer"] = quantizer
@@ -117,4 +117,4 @@ def signal(samples: np.ndarray) -> Tensor:
 
 def _codes(codec: Any, samples: np.ndarray) -> np.ndarray:
     """Tokens (L, F) of a recording (T,) int16."""
-    return codec.encode_codes(signal(samples))[0].cpu().numpy()
+    return codec.encode_codes(signal(samples), codec.levels)[0].cpu().numpy()

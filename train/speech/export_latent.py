@@ -18,7 +18,6 @@ from torch import Tensor
 from polycodec.codecs.base import load_codec
 from polycodec.codecs.measures.speech import VALIDATION, rules
 from polycodec.entropy_models.coders import RateEstimator
-from polycodec.entropy_models.priors.shifted import ShiftedCounter
 from polycodec.registry import register
 from polycodec.train.export import Recipe, as_row, certificate_table
 from polycodec.train.speech.check import self_check
@@ -38,8 +37,9 @@ class LatentSpeechRecipe(Recipe):
     def write(self, codec: Any, part: Path) -> dict[str, Any]:
         """See `Recipe.write`."""
         config, say = self.config, self.say
-        recordings = SpeechCache(config.data.train, config.data.cache, codec.rate)
-        source = speech_source(config, recordings, codec.rate, codec.hop)
+        rate = codec.signal.rate
+        recordings = SpeechCache(config.data.train, config.data.cache, rate)
+        source = speech_source(config, recordings, rate, codec.stride)
         held_out = [signal(recordings[i]) for i in source.held_out]
         held_out = held_out[: config.eval.utterances]
         crops = [source.batch_at(step)[0] for step in range(CALIBRATION_BATCHES)]
@@ -51,17 +51,17 @@ class LatentSpeechRecipe(Recipe):
         codec.save(part, self.stored)
         codec = load_codec(part)  # weights are rounded now: these integers are final
         plain = coded(codec, held_out)
-        chosen = some(recordings, source.train, FITTED_SECONDS * codec.rate)
+        chosen = some(recordings, source.train, FITTED_SECONDS * codec.signal.rate)
         counted = fit_tables(codec, [signal(recordings[i]) for i in chosen])
         say(f"tables fitted to {counted / 1e6:.1f} M integers of {len(chosen)} files")
         fitted = coded(codec, held_out)
-        codes = [codec.encode_codes(x) for x in held_out]
+        codes = [codec.encode_codes(x, codec.levels) for x in held_out]
         codec.save(part, self.stored)
         codec = load_codec(part)
         levels = validation_levels(config.eval.levels, codec.levels)
         points = self_check(codec, held_out, codes, levels, say)
         return {
-            "rate": codec.rate,
+            "rate": codec.signal.rate,
             "rates": codec.levels,
             "freezing": f"{100 * (after / before - 1):+.3f} % rate",
             "tables": f"{100 * (fitted / plain - 1):+.3f} % rate by fitting them",
@@ -77,10 +77,10 @@ def estimated(codec: Any, signals: Sequence[Tensor]) -> float:
     """Estimated bits of signals (B, 1, T) at every rate together, without noise."""
     bits = 0.0
     for x in signals:
-        z = codec.transform.g_a(codec.pad(x)).float()
-        for levels in range(1, codec.levels + 1):
+        z = codec.analyse(codec.padded(x), codec.levels).float()
+        for level in range(1, codec.levels + 1):
             coder = RateEstimator(len(x), noise=False)
-            codec.code_with(coder, codec.codes_of(z, levels), levels)
+            codec.code(coder, codec.quantize(z, level), level)
             bits += float(coder.bits.sum())
     return bits
 
@@ -89,17 +89,17 @@ def coded(codec: Any, signals: Sequence[Tensor]) -> float:
     """Bits of signals (1, 1, T) at the middle rate by the integer tables."""
     levels = (codec.levels + 1) // 2
     codes = [codec.encode_codes(x, levels) for x in signals]
-    return sum(codec.code_tokens(one, levels).estimated_bits[0] for one in codes)
+    return sum(codec.write(one, levels).estimated_bits[0] for one in codes)
 
 
 @torch.no_grad()
 def fit_tables(codec: Any, signals: Sequence[Tensor]) -> int:
     """Count integers of signals at every rate and refit; returns how many were seen."""
-    counter = ShiftedCounter()
+    counter = codec.entropy.counter()
     for x in signals:
-        stream = codec.any_rate_stream()
-        z = torch.cat([*stream.push(codec.pad(x)[0]), *stream.flush()], dim=1)[None]
-        for levels in range(1, codec.levels + 1):
-            codec.code_with(counter, codec.at_rate(z, levels), levels)
-    codec.entropy.refit(counter.counts)
-    return int(counter.counts.sum())
+        stream = codec.signal.analysis(codec)
+        z = torch.cat([*stream.push(codec.padded(x)[0]), *stream.flush()], dim=1)[None]
+        for level in range(1, codec.levels + 1):
+            codec.code(counter, codec.coarsened(z, level), level)
+    codec.entropy.refit(counter)
+    return counter.total

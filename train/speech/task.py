@@ -38,7 +38,7 @@ class SpeechTask(Task):
     ) -> None:
         super().__init__(codec, config, fabric, log)
         data = config.data
-        self.rate, self.hop = codec.rate, codec.hop
+        self.rate, self.hop = codec.signal.rate, codec.stride
         with fabric.rank_zero_first(local=True):  # one process fills the cache
             recordings = SpeechCache(data.train, data.cache, self.rate, log.decoding)
         self.source = speech_source(config, recordings, self.rate, self.hop)

@@ -54,10 +54,10 @@ class LatentSpeechTask(SpeechTask):
         if step != self.config.stages.unquantized:
             return ()
         started = time.monotonic()
-        self.codec.initialise(self.fabric.to_device(self._latents(step)))
+        self.codec.initialise_steps(self.fabric.to_device(self._latents(step)))
         spent = time.monotonic() - started
         self.log.event("steps", step, seconds=round(spent, 2))
-        return ("steps.", "entropy.level_index")
+        return ("rates.", "entropy.level_index")
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Distance of a batch, and the cost of its bits."""

@@ -15,7 +15,6 @@ import numpy as np
 
 from polycodec.codecs.files.container.file import ImageGeometry, Reader
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
-from polycodec.codecs.files.image import chunks as tiles
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.write import write_image
@@ -23,6 +22,7 @@ from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.rate import quality_of
 from polycodec.codecs.files.results import ImageDecoded
 from polycodec.codecs.files.sources import name_of
+from polycodec.codecs.signals import tiles
 from polycodec.errors import BitstreamError, InputError, UsageError
 
 
@@ -60,7 +60,7 @@ def read_plc(
     span = _region(options.region, geometry)
     quality = quality_of(header.params)
     codec = codec_of(header, options, codec)
-    decoder = tiles.TileDecoder(codec, grid, quality, reader.chunk)
+    decoder = codec.image_decoder(grid, quality, reader.chunk)
     peak = (1 << geometry.depth) - 1
     channels = 1 if geometry.colour == "gray" else 3
     pixels = decoder.render(span, peak, channels, progress)
@@ -82,7 +82,7 @@ def _alpha(data: bytes, geometry: ImageGeometry, codec: Any) -> np.ndarray:
     if data[:1] != bytes([CODED_ALPHA]):
         return decode_alpha(data, geometry.width, geometry.height)
     peak = 65535 if data[1:2] == b"\1" else 255
-    expected = codec.size_of(data[2:])
+    expected, _ = codec.signal.parse(data[2:])
     if expected != (geometry.height, geometry.width):
         raise BitstreamError(
             f"the alpha plane is {expected}; expected "

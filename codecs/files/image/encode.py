@@ -23,7 +23,6 @@ from polycodec.codecs.files.container.file import (
     write_plc,
 )
 from polycodec.codecs.files.ends import Ends, Progress, codec_for, counted
-from polycodec.codecs.files.image import chunks as tiles
 from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha
 from polycodec.codecs.files.image.data import ImageData
@@ -40,6 +39,7 @@ from polycodec.codecs.files.rate import (
 )
 from polycodec.codecs.files.results import ImageEncoded
 from polycodec.codecs.measures import image as measures
+from polycodec.codecs.signals import tiles
 
 
 def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
@@ -67,13 +67,10 @@ class _Job:
 
     def __init__(self, codec: Any, image: ImageData, options: ImageEncode) -> None:
         self.codec, self.image, self.options = codec, image, options
-        self.tile = tiles.choose_tile(
-            image.height, image.width, options.tile, options.effort
-        )
+        size, effort = (image.height, image.width), options.effort
+        self.tile = tiles.choose_tile(codec.transform, *size, options.tile, effort)
         self.peak = (1 << image.depth) - 1
-        self.encoder = tiles.TileEncoder(
-            codec, image.pixels, self.peak, self.tile, options.effort
-        )
+        self.encoder = codec.image_encoder(image.pixels, self.peak, self.tile, effort)
         self._last: tuple[float, bytes] | None = None
         self._lossless: bytes | None = None  # the alpha plane, the same at any quality
 
@@ -127,6 +124,6 @@ class _Job:
             self._lossless = self._lossless or encode_alpha(plane)
             return self._lossless
         peak = int(np.iinfo(plane.dtype).max)
-        x = tiles.to_tensor(plane[..., None], peak, tiles.device_of(self.codec))
+        x = tiles.to_tensor(plane[..., None], peak, self.codec.device)
         deep = b"\1" if peak > 255 else b"\0"
         return bytes([CODED_ALPHA]) + deep + self.codec.compress(x, quality)[0]

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.fields import Cursor, Varint
 from polycodec.codecs.files.container.layout import MAX_CHUNK
-from polycodec.codecs.signals.windows import window_of
+from polycodec.codecs.signals.speech import speech_signal
+from polycodec.codecs.signals.windows import BlockStream
 from polycodec.errors import BitstreamError, InputError
 
 _SIZE = Varint(0, MAX_CHUNK)
@@ -53,37 +54,38 @@ def unpack_chunk(data: bytes, channels: int) -> tuple[int, list[bytes]]:
 
 
 def code_chunks(
-    codec: Any, blocks: Iterable[np.ndarray], frames: int, levels: int | None = None
+    codec: Codec, blocks: Iterable[np.ndarray], frames: int, levels: int | None = None
 ) -> Iterator[Tensor]:
     """Codes (channels, C, frames) of each chunk; blocks (n, channels) float32.
 
-    Without ``levels``, what codes of any rate follow from (`SoundCodec.at_rate`).
+    Without ``levels``, what codes of any rate follow from (`Codec.finest`).
     """
 
-    def stream() -> Any:
-        return codec.analysis_stream(levels) if levels else codec.any_rate_stream()
-
-    streams: list[Any] = []
+    signal, device = speech_signal(codec), codec.device
+    streams: list[BlockStream] = []
     held: list[Tensor] = []
     samples = 0
     for block in blocks:
         if not streams:
-            streams = [stream() for _ in range(block.shape[1])]
+            count = block.shape[1]
+            streams = [signal.analysis(codec, levels) for _ in range(count)]
         samples += len(block)
-        held += _pushed(streams, block, _device(codec))
+        held += _pushed(streams, block, device)
         while sum(codes.shape[2] for codes in held) >= frames:
             codes = torch.cat(held, dim=2)
             held = [codes[..., frames:]]
             yield codes[..., :frames]
-    silence = np.zeros((-samples % codec.hop, len(streams)), np.float32)
-    held += _pushed(streams, silence, _device(codec))
+    silence = np.zeros((-samples % codec.stride, len(streams)), np.float32)
+    held += _pushed(streams, silence, device)
     held += _stacked([stream.flush() for stream in streams])
     codes = torch.cat(held, dim=2)
     for first in range(0, codes.shape[2], frames):
         yield codes[..., first : first + frames]
 
 
-def _pushed(streams: list[Any], block: np.ndarray, device: Any) -> list[Tensor]:
+def _pushed(
+    streams: list[BlockStream], block: np.ndarray, device: torch.device
+) -> list[Tensor]:
     x = torch.from_numpy(np.ascontiguousarray(block.T)).to(device)
     return _stacked([s.push(x[c : c + 1]) for c, s in enumerate(streams)])
 
@@ -133,7 +135,7 @@ class ChunkDecoder:
 
     def __init__(
         self,
-        codec: Any,
+        codec: Codec,
         read: Callable[[int], bytes],
         *,
         samples: int,
@@ -141,22 +143,22 @@ class ChunkDecoder:
         channels: int,
         salvage: bool = False,
     ) -> None:
-        if span % codec.hop:
+        self.signal, self.hop = speech_signal(codec), codec.stride
+        if span % self.hop:
             raise BitstreamError(
-                f"chunks of {span} samples; expected a multiple of {codec.hop}, the "
+                f"chunks of {span} samples; expected a multiple of {self.hop}, the "
                 f"hop of '{codec.name}'"
             )
         self.codec, self.read, self.salvage = codec, read, salvage
         self.samples, self.channels = samples, channels
-        self.frames = -(-samples // codec.hop)
-        self.span = span // codec.hop  # frames in a chunk
+        self.frames = -(-samples // self.hop)
+        self.span = span // self.hop  # frames in a chunk
         self.damaged: dict[int, BitstreamError] = {}
-        self._stream = codec.synthesis_stream()
         self._known: dict[int, Tensor] = {}
 
     def blocks(self, first: int = 0) -> Iterator[np.ndarray]:
         """Yield samples (n, channels) float32 in [-1, 1] from sample ``first`` on."""
-        hop, block = self.codec.hop, self._stream.block
+        hop, block = self.hop, self.signal.block
         for k in range(first // hop // block, -(-self.frames // block)):
             x = self._block(k)
             at = k * block * hop
@@ -166,15 +168,11 @@ class ChunkDecoder:
     @torch.inference_mode()
     def _block(self, k: int) -> np.ndarray:
         """All samples (n, channels) of block k."""
-        stream, hop = self._stream, self.codec.hop
-        window = window_of(k, stream.block, stream.context, self.frames)
-        z_hat = self._latents(window.start, window.stop)
-        kept = window.kept
-        x = self.codec.transform.g_s(z_hat)[:, 0, kept.start * hop : kept.stop * hop]
+        x = self.signal.synthesised(self.codec, self._latents, k, self.frames)
         x = x.float().clamp(-1, 1).T.cpu().numpy()
         for bad in self.damaged:
-            begin = (bad * self.span - window.first) * hop
-            x[max(0, begin) : max(0, begin + self.span * hop)] = 0
+            begin = (bad * self.span - k * self.signal.block) * self.hop
+            x[max(0, begin) : max(0, begin + self.span * self.hop)] = 0
         return x
 
     def _latents(self, start: int, stop: int) -> Tensor:
@@ -197,7 +195,7 @@ class ChunkDecoder:
                     raise
                 self.damaged[k] = error
                 shape = (self.channels, self.codec.channels, frames)
-                self._known[k] = torch.zeros(shape, device=_device(self.codec))
+                self._known[k] = torch.zeros(shape, device=self.codec.device)
         return self._known[k]
 
     def _decoded(self, k: int, frames: int) -> Tensor:
@@ -206,13 +204,9 @@ class ChunkDecoder:
             raise BitstreamError(
                 f"chunk {k} has {levels} levels; expected 1 to {self.codec.levels}"
             )
-        codes = self.codec.decode_tokens(streams, levels, frames)
+        codes = self.codec.read(streams, levels, (frames,))
         try:
             self.codec.check_codes(codes)
         except InputError as error:
             raise BitstreamError(f"chunk {k} is damaged; {error}") from error
-        return self.codec.latents_of(codes.to(_device(self.codec)), levels)
-
-
-def _device(codec: Any) -> torch.device:
-    return next(codec.parameters()).device
+        return self.codec.dequantize(codes.to(self.codec.device), levels)

@@ -91,10 +91,10 @@ def _at_rate(first: int, last: int, rate: int, wanted: int) -> tuple[int, int]:
 def chunk_decoder(codec: Any, reader: Reader, *, salvage: bool = False) -> ChunkDecoder:
     """The decoder of an opened file's coded samples; ModelError on another rate."""
     geometry = geometry_of(reader)
-    if geometry.codec_rate != codec.rate:
+    if geometry.codec_rate != codec.signal.rate:
         raise ModelError(
             f"the file is coded at {geometry.codec_rate} Hz, the model "
-            f"'{codec.name}' at {codec.rate} Hz; name the model it was made with"
+            f"'{codec.name}' at {codec.signal.rate} Hz; name the model it was made with"
         )
     return ChunkDecoder(
         codec,
@@ -117,7 +117,7 @@ def speech_blocks(
 
     Equal to that part of the whole, and made of the chunks it needs only.
     """
-    resampler = Resampler(decoder.codec.rate, rate or geometry.rate, start=first)
+    resampler = Resampler(decoder.codec.signal.rate, rate or geometry.rate, start=first)
     left = last - first
     for block in decoder.blocks(resampler.first_input):
         out = resampler.push(block)[:left]

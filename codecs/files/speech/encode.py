@@ -70,7 +70,8 @@ class _Job:
         self.codec, self.speech, self.progress = codec, speech, ends.progress
         self.options = options = ends.options
         self.channels = speech.info.channels if options.channels == "keep" else 1
-        self.frames = max(1, CHUNK_SECONDS * codec.rate // codec.hop)  # in a chunk
+        # Of a chunk.
+        self.frames = max(1, CHUNK_SECONDS * codec.signal.rate // codec.stride)
         self.estimated_bits = 0.0
         self._done = 0
 
@@ -85,7 +86,7 @@ class _Job:
             return self._within(writer, request)
         quality = self.options.quality
         quality = DEFAULT_QUALITY if quality is None else quality
-        levels = self.codec.levels_of(quality)
+        levels = self.codec.level_of(quality)
         for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
             self._add(writer, codes, levels)
         return rounded(quality)
@@ -99,8 +100,8 @@ class _Job:
         amounts = {"target_bpp": self.duration, "target_kbps": 1000 * self.duration}
 
         def size_of(k: int, count: int) -> int:
-            codes = self.codec.at_rate(spool.get(k), count)
-            return len(pack_chunk(count, self.codec.encode_tokens(codes, count)))
+            codes = self.codec.coarsened(spool.get(k), count)
+            return len(pack_chunk(count, self.codec.write(codes, count).data))
 
         header = self.header(0.0)
         chosen = mix_levels(
@@ -113,12 +114,12 @@ class _Job:
         )
         self._done = 0
         for k, count in enumerate(chosen):
-            self._add(writer, self.codec.at_rate(spool.get(k), count), count)
+            self._add(writer, self.codec.coarsened(spool.get(k), count), count)
         return mean_quality(chosen, levels)
 
     def header(self, quality: float) -> Header:
         """The file's header, once all samples have been read."""
-        info, rate = self.speech.info, self.codec.rate
+        info, rate = self.speech.info, self.codec.signal.rate
         tags = json.dumps(info.tags, ensure_ascii=False, separators=(",", ":"))
         return Header(
             model=self.codec.name,
@@ -127,7 +128,7 @@ class _Job:
             geometry=SpeechGeometry(
                 rate=info.rate,
                 samples=self.speech.samples,
-                span=self.frames * self.codec.hop,
+                span=self.frames * self.codec.stride,
                 channels=self.channels,
                 sample=info.sample,
                 coded_rate=0 if info.rate == rate else rate,
@@ -145,11 +146,11 @@ class _Job:
                 f"{info.channels} channels are mixed into one; --channels keep codes "
                 "each"
             )
-        if info.rate != self.codec.rate:
-            half = min(info.rate, self.codec.rate) // 2
+        rate = self.codec.signal.rate
+        if info.rate != rate:
             notes.append(
-                f"{info.rate} Hz are coded at {self.codec.rate} Hz: sound up to {half} "
-                "Hz is kept"
+                f"{info.rate} Hz are coded at {rate} Hz: sound up to "
+                f"{min(info.rate, rate) // 2} Hz is kept"
             )
         if self.speech.clipped:
             notes.append(f"{self.speech.clipped} values beyond full scale are clipped")
@@ -158,17 +159,17 @@ class _Job:
     def _blocks(self) -> Iterator[np.ndarray]:
         """Samples (n, channels) at the codec's rate."""
         rate = self.speech.info.rate
-        resampler = Resampler(rate, self.codec.rate)
+        resampler = Resampler(rate, self.codec.signal.rate)
         for block in self.speech.blocks():
             if self.channels < block.shape[1]:
                 block = block.mean(axis=1, keepdims=True, dtype=np.float32)
             yield resampler.push(block)
-        rest = resampler.flush(-(-self.speech.samples * self.codec.rate // rate))
+        rest = resampler.flush(-(-self.speech.samples * self.codec.signal.rate // rate))
         if len(rest):
             yield rest
 
     def _add(self, writer: Writer, codes: Any, levels: int) -> None:
-        coded = self.codec.code_tokens(codes, levels)
+        coded = self.codec.write(codes, levels)
         writer.add(pack_chunk(levels, coded.data))
         self.estimated_bits += sum(coded.estimated_bits)
         self._done += 1

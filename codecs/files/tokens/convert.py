@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from polycodec.codecs import zoo
+from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry, Writer
 from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
 from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
@@ -124,7 +125,7 @@ def write_plc(tokens: Tokens, file: BinaryIO, codec: Any) -> None:
             codes = torch.from_numpy(
                 tokens.codes[:, : chosen[-1], part].astype(np.int64)
             )
-            writer.add(pack_chunk(chosen[-1], codec.encode_tokens(codes)))
+            writer.add(pack_chunk(chosen[-1], codec.write(codes, codec.levels).data))
         quality = mean_quality(chosen, codec.levels)
         writer.finish(file, _header(tokens, quality))
 
@@ -161,10 +162,10 @@ def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
     """Tokens to .plc, or on to an audio format."""
     codec = codec_of(_header(tokens, 0.0), ends.options, ends.codec)
     _require_codebooks(codec)
-    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.hop:
+    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.stride:
         raise ModelError(
             f"the tokens are of codebooks {tokens.sizes.tolist()} every {tokens.hop} "
-            f"samples, '{codec.name}' has {list(codec.sizes)} every {codec.hop}"
+            f"samples, '{codec.name}' has {list(codec.sizes)} every {codec.stride}"
         )
     if suffix == ".plc":
         with ends.writing() as file:
@@ -179,7 +180,7 @@ def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
 
 def _require_codebooks(codec: Any) -> None:
     """Tokens are indexes of codebooks; scalar latents have none."""
-    if not hasattr(codec, "sizes"):
+    if not isinstance(codec, TokenCodec):
         raise ModelError(
             f"the weights at hand ('{codec.name}') code scalar latents; tokens are "
             "indexes of codebooks; use a codec of the token family"
@@ -203,7 +204,7 @@ def _read(reader: Reader, options: TokenOptions, codec: Any) -> Tokens:
     _require_codebooks(codec)
     # Checks the rate and the span on the way.
     frames = chunk_decoder(codec, reader).frames
-    span = geometry.span // codec.hop
+    span = geometry.span // codec.stride
     parts = [
         _chunk(reader, codec, k, min(span, frames - k * span))
         for k in range(reader.n_chunks)
@@ -219,7 +220,7 @@ def _read(reader: Reader, options: TokenOptions, codec: Any) -> Tokens:
         rate=geometry.rate,
         samples=geometry.samples,
         coded_rate=geometry.codec_rate,
-        hop=codec.hop,
+        hop=codec.stride,
         span=geometry.span,
         sample=geometry.sample,
         source_channels=geometry.source_channels or geometry.channels,
@@ -233,4 +234,4 @@ def _chunk(reader: Reader, codec: Any, k: int, frames: int) -> np.ndarray:
         raise BitstreamError(
             f"chunk {k} has {levels} levels; expected 1 to {codec.levels}"
         )
-    return codec.decode_tokens(streams, levels, frames).cpu().numpy()
+    return codec.read(streams, levels, (frames,)).cpu().numpy()

@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.rate import RateScale
-from polycodec.entropy_models.priors.gaussian import soft_clamp
+from polycodec.codecs.transforms.base import ImageTransform
+from polycodec.codecs.transforms.rate import rate_scale
+from polycodec.entropy_models.priors.scales import soft_clamp
 from polycodec.registry import register
 
 # Parameters v stand for max(v, bound)² - PEDESTAL. The square root makes small values
@@ -70,9 +71,7 @@ class Stack(nn.Module):
             for a, b in pairs
         )
         self.norms = nn.ModuleList(GDN(width, inverse=up) for width in inner)
-        self.scales = nn.ModuleList(
-            RateScale(width, knots) if knots else _Unscaled() for width in inner
-        )
+        self.scales = nn.ModuleList(rate_scale(width, knots) for width in inner)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         steps = zip(self.convs, self.norms, self.scales, strict=False)
@@ -81,30 +80,23 @@ class Stack(nn.Module):
         return self.convs[-1](x)
 
 
-class _Unscaled(nn.Module):
-    """Takes a level, as RateScale does, and leaves the features as they are."""
-
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        return x
-
-
 @register("transform/conv")
-class ConvTransform(nn.Module):
+class ConvTransform(ImageTransform):
     """The pair g_a, g_s. ``width``: N of the papers; ``scaled``: level scales."""
-
-    stride = 16
-    # How far a result looks to each side, the halo of a tile. A conv5 of stride 2
-    # reaches 2 positions of its input, 1, 2, 4 and 8 pixels wide; an up5 reaches 1
-    # of its input, 1, 1/2, 1/4 and 1/8 latents wide.
-    analysis_reach = 2 * (1 + 2 + 4 + 8)  # pixels
-    synthesis_reach = 2  # latents, 1.875 rounded up
 
     def __init__(
         self, channels: int, *, width: int = 128, scaled: bool = True, knots: int = 8
     ) -> None:
-        super().__init__()
-        self.channels, self.knots = channels, knots
+        super().__init__(channels, 16)
         inner = [width] * 3
-        levels = knots if scaled else 0
+        levels = knots if scaled else 1
         self.g_a = Stack([3, *inner, channels], levels, up=False)
         self.g_s = Stack([channels, *inner, 3], levels, up=True)
+
+    def reach(self) -> tuple[int, int]:
+        """See :meth:`ImageTransform.reach`.
+
+        A conv5 of stride 2 reaches 2 positions of its input, 1, 2, 4 and 8 pixels wide;
+        an up5 reaches 1 of its input, 1, 1/2, 1/4 and 1/8 latents wide.
+        """
+        return 2 * (1 + 2 + 4 + 8), 2

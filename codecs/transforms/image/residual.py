@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.klt import principal_axes, take_pairs
-from polycodec.codecs.transforms.rate import RateScale
+from polycodec.codecs.transforms.rate import rate_scale
 from polycodec.registry import register
 
 
@@ -62,9 +63,9 @@ class Analysis(nn.Module):
         super().__init__()
         a, b = widths
         self.stem = nn.Conv2d(48, a, 3, padding=1)
-        self.stage1, self.scale1 = blocks(a, depths[0]), RateScale(a, knots)
+        self.stage1, self.scale1 = blocks(a, depths[0]), rate_scale(a, knots)
         self.down1 = nn.Conv2d(a, b, 3, 2, 1)
-        self.stage2, self.scale2 = blocks(b, depths[1]), RateScale(b, knots)
+        self.stage2, self.scale2 = blocks(b, depths[1]), rate_scale(b, knots)
         self.down2 = nn.Conv2d(b, M, 3, 2, 1)
         self.stage3 = blocks(M, depths[2])
 
@@ -85,9 +86,9 @@ class Synthesis(nn.Module):
         a, b = widths
         self.stage3 = blocks(M, depths[2])
         self.up2 = nn.Conv2d(M, 4 * b, 1)
-        self.scale2, self.stage2 = RateScale(b, knots), blocks(b, depths[1])
+        self.scale2, self.stage2 = rate_scale(b, knots), blocks(b, depths[1])
         self.up1 = nn.Conv2d(b, 4 * a, 1)
-        self.scale1, self.stage1 = RateScale(a, knots), blocks(a, depths[0])
+        self.scale1, self.stage1 = rate_scale(a, knots), blocks(a, depths[0])
         self.head = nn.Conv2d(a, 48, 3, padding=1)
 
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
@@ -99,10 +100,8 @@ class Synthesis(nn.Module):
 
 
 @register("transform/residual")
-class ResidualTransform(nn.Module):
+class ResidualTransform(ImageTransform):
     """The pair g_a, g_s. ``depths``: blocks at H/4, H/8, H/16, g_a then g_s."""
-
-    stride = 16
 
     def __init__(
         self,
@@ -113,19 +112,23 @@ class ResidualTransform(nn.Module):
         synthesis_depths: Sequence[int] = (2, 4, 2),
         knots: int = 8,
     ) -> None:
-        super().__init__()
-        self.channels, self.knots = channels, knots
+        super().__init__(channels, 16)
+        self.depths = tuple(analysis_depths), tuple(synthesis_depths)
         self.g_a = Analysis(channels, widths, analysis_depths, knots)
         self.g_s = Synthesis(channels, widths, synthesis_depths, knots)
-        # How far a result looks to each side, the halo of a tile. A conv3 reaches one
-        # position of its own resolution: 4, 8 or 16 pixels, 1/4, 1/2 or 1 latent.
-        e1, e2, e3 = analysis_depths
-        self.analysis_reach = 4 * (e1 + 2) + 8 * (e2 + 1) + 16 * e3  # pixels
-        d1, d2, d3 = synthesis_depths
-        self.synthesis_reach = d3 + -(-(2 * d2 + d1 + 1) // 4)  # latents
+
+    def reach(self) -> tuple[int, int]:
+        """See :meth:`ImageTransform.reach`.
+
+        A conv3 reaches one position of its own resolution: 4, 8 or 16 pixels, 1/4, 1/2
+        or 1 latent.
+        """
+        (e1, e2, e3), (d1, d2, d3) = self.depths
+        analysis = 4 * (e1 + 2) + 8 * (e2 + 1) + 16 * e3
+        return analysis, d3 + -(-(2 * d2 + d1 + 1) // 4)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
+    def initialise(self, x: Tensor) -> bool:
         """Make g_a the Karhunen-Loève transform of x (B, 3, H, W), g_s its inverse.
 
         The stages hold 48 (4 x 4 pixels), 192 (8 x 8) and M (16 x 16) axes, each stage
@@ -133,7 +136,7 @@ class ResidualTransform(nn.Module):
         """
         a, b = self.g_a.stem.out_channels, self.g_a.down1.out_channels
         if a < 48 or b < 192 or self.channels > 768:
-            return
+            return False
         g_a, g_s = self.g_a, self.g_s
         u = F.pixel_unshuffle(x, 4)  # (B, 48, H/4, W/4)
         first = principal_axes(u, 48)
@@ -154,6 +157,7 @@ class ResidualTransform(nn.Module):
         g_s.head.weight[:, 48:] *= 0.1
         for layer in (g_a.stem, g_a.down1, g_a.down2, g_s.up1, g_s.up2, g_s.head):
             layer.bias.zero_()
+        return True
 
 
 def _set_down(layer: nn.Conv2d, axes: Tensor, channels: int) -> None:

@@ -28,9 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.codecs.transforms.speech.waveform import (
     Chain,
     Conv,
+    Reaching,
     Up,
     check_sizes,
     contexts,
@@ -99,7 +101,7 @@ class FilterBank(nn.Module):
         return u * sign.repeat(1, -(-u.shape[-1] // 2))[:, : u.shape[-1]]
 
 
-class Analysis(nn.Module):
+class Analysis(Reaching):
     """g_a: (B, 1, T) -> (B, D, T/hop)."""
 
     def __init__(self, bank: FilterBank, layers: Sequence[nn.Module]) -> None:
@@ -117,7 +119,7 @@ class Analysis(nn.Module):
         )
 
 
-class Synthesis(nn.Module):
+class Synthesis(Reaching):
     """g_s: (B, D, F) -> (B, 1, F·hop): a wave in each band and its loudness."""
 
     def __init__(
@@ -141,15 +143,13 @@ class Synthesis(nn.Module):
 
 
 @register("transform/pqmf")
-class PqmfTransform(nn.Module):
+class PqmfTransform(SpeechTransform):
     """The pair g_a, g_s on (B, 1, T), T a multiple of ``hop`` = bands x strides.
 
     ``widths``: channels from the bands inwards, one more than there are strides.
     ``norm``: "weight", or "group" for GroupNorm over time, which learns more steadily
     but leaves the contexts (frames beside a frame, see SEANet's) without an end.
     """
-
-    kind = "speech"
 
     def __init__(
         self,
@@ -160,12 +160,11 @@ class PqmfTransform(nn.Module):
         widths: Sequence[int] = (96, 192, 384),
         norm: str = "weight",
     ) -> None:
-        super().__init__()
         check_sizes(
             "pqmf", channels=channels, bands=bands, strides=strides, widths=widths
         )
         _check(bands, strides, widths, norm)
-        self.channels, self.hop = channels, bands * math.prod(strides)
+        super().__init__(channels, bands * math.prod(strides))
         bank = FilterBank(bands)
 
         def after(width: int) -> list[nn.Module]:
@@ -183,7 +182,10 @@ class PqmfTransform(nn.Module):
         # The last layer is plain: an activation there would squash half of the range.
         self.g_a = Analysis(bank, [*down, Conv(widths[-1], channels, 1)])
         self.g_s = Synthesis(bank, up, widths[0])
-        self.context_a, self.context_s = contexts(self.g_a, self.g_s, self.hop)
+
+    def contexts(self) -> tuple[Context | None, Context | None]:
+        """See :meth:`SpeechTransform.contexts`."""
+        return contexts(self.g_a, self.g_s, self.hop)
 
 
 def _check(

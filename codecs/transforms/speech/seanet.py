@@ -21,9 +21,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.codecs.transforms.speech.waveform import (
     Chain,
     Conv,
+    Reaching,
     Up,
     check_sizes,
     contexts,
@@ -31,7 +33,7 @@ from polycodec.codecs.transforms.speech.waveform import (
 from polycodec.registry import register
 
 
-class Residual(nn.Module):
+class Residual(Reaching):
     """1x1(x) + 1x1(ELU(conv3(ELU(x)))) on (B, C, T); the shortcut is learned too."""
 
     def __init__(self, width: int, *, causal: bool) -> None:
@@ -53,7 +55,7 @@ class Residual(nn.Module):
         return self.branch.reach(lo, hi)  # the shortcut looks at lo..hi itself
 
 
-class Recurrent(nn.Module):
+class Recurrent(Reaching):
     """x + LSTM(x) on (B, C, F), forwards in time."""
 
     def __init__(self, width: int, layers: int) -> None:
@@ -99,17 +101,13 @@ def synthesis(
 
 
 @register("transform/seanet")
-class SeanetTransform(nn.Module):
+class SeanetTransform(SpeechTransform):
     """The pair g_a, g_s on (B, 1, T), T a multiple of ``hop``.
 
     ``width``: C of the picture (32 with 128 channels are EnCodec's 15 M parameters, 16
     with 64 a quarter of them); ``ratios``: strides from the waveform inwards, whose
-    product is the hop; ``lstm``: layers of each LSTM, 0 for none. ``context_a`` and
-    ``context_s``: frames (left, right) that analysis and synthesis need beside a
-    frame, None with an LSTM.
+    product is the hop; ``lstm``: layers of each LSTM, 0 for none.
     """
-
-    kind = "speech"
 
     def __init__(
         self,
@@ -120,10 +118,12 @@ class SeanetTransform(nn.Module):
         causal: bool = True,
         lstm: int = 0,
     ) -> None:
-        super().__init__()
         check_sizes("seanet", channels=channels, width=width, ratios=ratios)
-        self.channels, self.causal = channels, causal
-        self.hop = math.prod(ratios)
+        super().__init__(channels, math.prod(ratios))
+        self.causal = causal
         parts = (channels, width, tuple(ratios), lstm, causal)
         self.g_a, self.g_s = analysis(*parts), synthesis(*parts)
-        self.context_a, self.context_s = contexts(self.g_a, self.g_s, self.hop)
+
+    def contexts(self) -> tuple[Context | None, Context | None]:
+        """See :meth:`SpeechTransform.contexts`."""
+        return contexts(self.g_a, self.g_s, self.hop)

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.registry import register
 
 WINDOW, HOP = 400, 160  # samples; two hops are one frame of the latent
@@ -61,14 +62,12 @@ class ConvNeXt(nn.Module):
 
 
 @register("transform/spectral")
-class SpectralTransform(nn.Module):
+class SpectralTransform(SpeechTransform):
     """g_a: (B, 1, T) -> (B, D, T/320); g_s: (B, D, F) -> (B, 1, 320 F).
 
     ``widths``: channels of analysis and synthesis; ``depths``: their blocks;
     ``expansion``: width inside a block over its width.
     """
-
-    hop = 2 * HOP
 
     def __init__(
         self,
@@ -79,8 +78,8 @@ class SpectralTransform(nn.Module):
         expansion: float = 2.5,
         causal: bool = False,
     ) -> None:
-        super().__init__()
-        self.channels, self.causal = channels, causal
+        super().__init__(channels, 2 * HOP)
+        self.causal, self.depths = causal, depths
         a, s = widths
         seven, three = ((6, 0), (2, 0)) if causal else ((3, 3), (1, 1))
 
@@ -104,10 +103,13 @@ class SpectralTransform(nn.Module):
             nn.Conv2d(s, 2 * BINS, 1),
         )
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
-        self.context_a, self.context_s = _contexts(depths, causal)
         # Samples that the first and the last window reach over a hop's edges.
         reach = WINDOW - HOP
         self.reach = (reach, 0) if causal else (reach // 2, reach // 2)
+
+    def contexts(self) -> tuple[Context, Context]:
+        """See :meth:`SpeechTransform.contexts`."""
+        return _contexts(self.depths, self.causal)
 
     def g_a(self, x: Tensor) -> Tensor:
         """Latents (B, D, T/320) of x (B, 1, T), T divisible by 320."""

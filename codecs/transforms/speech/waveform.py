@@ -14,6 +14,7 @@ blocks of a signal whose surroundings are given, where reflection would mean not
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Iterable
 
@@ -24,7 +25,15 @@ from torch.nn.utils.parametrizations import weight_norm
 from polycodec.errors import ModelError
 
 
-class Conv(nn.Module):
+class Reaching(nn.Module, abc.ABC):
+    """A layer that knows how far it looks; others work point by point."""
+
+    @abc.abstractmethod
+    def reach(self, lo: float, hi: float) -> tuple[float, float]:
+        """First and last input position that outputs lo..hi depend on."""
+
+
+class Conv(Reaching):
     """Convolution (B, C, T) -> (B, C', T/stride) with weight norm, zeros around."""
 
     def __init__(
@@ -52,7 +61,7 @@ class Conv(nn.Module):
         return first, hi * self.stride - self.left + self.kernel - 1
 
 
-class Up(nn.Module):
+class Up(Reaching):
     """Transposed convolution (B, C, T) -> (B, C', T·stride), kernel 2·stride."""
 
     def __init__(
@@ -77,21 +86,21 @@ class Up(nn.Module):
         return first, (hi + self.left) // self.stride
 
 
-class Chain(nn.Sequential):
-    """Layers one after the other; a layer without `reach` works point by point."""
+class Chain(Reaching, nn.Sequential):
+    """Layers one after the other."""
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
         """Input positions that outputs lo..hi depend on."""
         for layer in reversed(self):
             if isinstance(layer, nn.GroupNorm):  # its statistics are of all time
                 return -math.inf, math.inf
-            if hasattr(layer, "reach"):
+            if isinstance(layer, Reaching):
                 lo, hi = layer.reach(lo, hi)
         return lo, hi
 
 
 def contexts(
-    g_a: nn.Module, g_s: nn.Module, hop: int
+    g_a: Reaching, g_s: Reaching, hop: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Frames (left, right) that analysis and synthesis need beside a frame.
 

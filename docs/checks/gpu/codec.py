@@ -25,6 +25,7 @@ from torch import Tensor
 
 from polycodec.codecs.base import Codec
 from polycodec.entropy_models import streams
+from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.coders import RangeDecoder
 
 QUALITIES = (10.0, 50.0, 90.0)
@@ -56,15 +57,18 @@ def coded_by(runtime) -> Iterator[None]:
 class Recorder(RangeDecoder):
     """A decoder that keeps the integers of every pass."""
 
+    def __init__(self, data: list[bytes], **options) -> None:
+        super().__init__(data, **options)
+        self.passes: list[Tensor] = []
+
     def code(self, value: None, prior, shape: tuple[int, ...]) -> Tensor:
         """Read the next values; see RangeDecoder."""
-        indexes = prior.indexes(shape)
-        coded = self.streams.get(indexes, prior.tables, hashed=not prior.fixed)
-        self.passes = [*getattr(self, "passes", []), coded.to(prior.device)]
+        coded = prior.read(self.streams, shape)
+        self.passes.append(coded.to(prior.device))
         return self.passes[-1] + prior.offsets
 
 
-class Replay:
+class Replay(Coder):
     """An encoder of integers that are known already."""
 
     def __init__(self, passes: list[Tensor], device: torch.device) -> None:
@@ -72,8 +76,8 @@ class Replay:
 
     def code(self, value: None, prior, shape: tuple[int, ...]) -> Tensor:
         """Code the next pass."""
-        coded, indexes = self.passes.pop(0), prior.indexes(shape)
-        self.streams.put(coded, indexes, prior.tables, hashed=not prior.fixed)
+        coded = self.passes.pop(0)
+        prior.write(self.streams, coded)
         return coded + prior.offsets
 
 
@@ -127,9 +131,9 @@ def encode(side: Side, x: Tensor, quality: float) -> tuple[list, Tensor, tuple]:
     codec = side.codec
     with side.using():
         level = codec.level_of(quality)
-        y = codec.analyse(codec.pad(x.to(side.device)), level)
-        coded = codec.encode_latents(y)
-    return coded.data, coded.y_hat.cpu(), (1, *y.shape[2:])
+        y = codec.analyse(codec.padded(x.to(side.device)), level)
+        coded = codec.write(codec.quantize(y, level), level)
+    return coded.data, coded.codes.cpu(), (1, *y.shape[2:])
 
 
 @torch.inference_mode()

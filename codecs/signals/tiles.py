@@ -14,19 +14,24 @@ A region needs the tiles it touches and those its halo touches, no others.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.families.latent import LatentCodec
-from polycodec.errors import UsageError
+from polycodec.codecs.signals.base import Signal
+from polycodec.codecs.transforms.base import ImageTransform
+from polycodec.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
 
 AUTO_PIXELS = 2048 * 2048  # larger images are tiled unless the user says otherwise
 AUTO_TILE = 512
-TILE_GRID = 64  # the hyper latents' stride: tiles are multiples of it
 
 Progress = Callable[[int, int], None]
 
@@ -58,6 +63,15 @@ class Span:
             -(-self.right // down),
         )
 
+    def common(self, other: Span) -> Span:
+        """What lies in both boxes."""
+        return Span(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
     @property
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices."""
@@ -73,17 +87,32 @@ class Span:
         )
 
 
-def choose_tile(height: int, width: int, tile: int | None, effort: int = 0) -> int:
+def choose_tile(
+    transform: ImageTransform,
+    height: int,
+    width: int,
+    tile: int | None,
+    effort: int = 0,
+) -> int:
     """Tile side in pixels, 0 for one chunk; UsageError when it is off the grid.
 
     Refining (``effort``) keeps every activation, so it tiles smaller images already.
+    A transform without reach, whose every sample depends on every other, has no tiles.
     """
+    grid = transform.grid
+    if transform.reach() is None:
+        if tile:
+            raise UsageError(
+                f"tile is {tile}; every pixel of this codec depends on all others, so "
+                "there are no tiles; leave it out"
+            )
+        return 0
     if tile is None:
         limit = AUTO_PIXELS // 4 if effort else AUTO_PIXELS
         tile = AUTO_TILE if height * width > limit else 0
-    if tile < 0 or tile % TILE_GRID:
+    if tile < 0 or tile % grid:
         raise UsageError(
-            f"tile is {tile}; expected a multiple of {TILE_GRID}, or 0 for none"
+            f"tile is {tile}; expected a multiple of {grid}, or 0 for none"
         )
     return 0 if tile >= max(height, width) else tile
 
@@ -128,63 +157,91 @@ def to_pixels(x: Tensor, peak: int, channels: int) -> np.ndarray:
     return out.astype(np.uint8 if peak < 256 else np.uint16)
 
 
-class TileEncoder:
+class ImageEncoder(abc.ABC):
+    """Turns one image into the chunks of a file, at any quality.
+
+    ``estimated_bits``: of the last coding. ``grid``: what its chunks are of.
+    """
+
+    estimated_bits: float
+    grid: Grid
+
+    @abc.abstractmethod
+    def chunks(self, quality: float) -> Iterator[bytes]:
+        """Yield the bytes of each chunk."""
+
+
+class ImageDecoder(abc.ABC):
+    """Turns the chunks of a file into pixels."""
+
+    @abc.abstractmethod
+    def render(
+        self, region: Span, peak: int, channels: int, progress: Progress | None = None
+    ) -> np.ndarray:
+        """Pixels of ``region``, (h, w, channels) integers."""
+
+
+class TileEncoder(ImageEncoder):
     """Codes the tiles of one image, (H, W, 1 or 3) integers with the given peak."""
 
     def __init__(
         self,
-        codec: LatentCodec,
+        codec: Codec,
+        signal: Signal,
         pixels: np.ndarray,
         peak: int,
         tile: int,
         effort: int = 0,
     ) -> None:
-        self.codec, self.pixels, self.peak = codec, pixels, peak
+        self.codec, self.signal, self.pixels, self.peak = codec, signal, pixels, peak
         self.effort = effort
         self.grid = Grid(*pixels.shape[:2], tile)
         self.estimated_bits = 0.0
 
-    def chunks(self, quality: float, keep: dict | None = None) -> Iterator[bytes]:
-        """Yield the bytes of each tile; ``keep`` collects its latents by number."""
+    def chunks(self, quality: float) -> Iterator[bytes]:
+        """Yield the bytes of each tile."""
         self.estimated_bits = 0.0
+        level = self.codec.level_of(quality)
         for k in range(len(self.grid)):
-            y = self._latents(k, quality)
+            codes, side = self._codes(k, level), None
             if self.effort:
-                y = self._refined(k, y, quality)
-            coded = self.codec.encode_latents(y)
+                x = self._tensor(self.grid.span(k), codes.device)
+                x = self.signal.pad(x, self.codec.transform.stride)
+                codes, side = self.codec.refine(x, codes, level, self.effort)
+            coded = self.codec.write(codes, level, side=side)
             self.estimated_bits += coded.estimated_bits[0]
-            if keep is not None:
-                keep[k] = coded.y_hat
             yield coded.data[0]
 
-    def _refined(self, k: int, y: Tensor, quality: float) -> Tensor:
-        pixels = self.pixels[self.grid.span(k).slices]
-        x = self.codec.pad(to_tensor(pixels, self.peak, y.device))
-        return self.codec.refine(x, y, self.codec.level_of(quality), self.effort)
-
     @torch.inference_mode()
-    def _latents(self, k: int, quality: float) -> Tensor:
-        stride = self.codec.transform.stride
-        halo = -(-self.codec.transform.analysis_reach // stride) * stride
-        core = self.grid.span(k)
-        window = core.grown(halo, self.grid.height, self.grid.width)
-        x = to_tensor(self.pixels[window.slices], self.peak, device_of(self.codec))
-        y = self.codec.analyse(self.codec.pad(x), self.codec.level_of(quality))
+    def _codes(self, k: int, level: float) -> Tensor:
+        transform = image_transform(self.codec)
+        stride, core = transform.stride, self.grid.span(k)
+        window = core
+        if len(self.grid) > 1:
+            halo = -(-transform.halo[0] // stride) * stride
+            window = core.grown(halo, self.grid.height, self.grid.width)
+        x = self.signal.pad(self._tensor(window, self.codec.device), stride)
+        z = self.codec.analyse(x, level)
         rows, columns = core.inside(window).scaled(stride).slices
-        return y[:, :, rows, columns].contiguous()
+        return self.codec.quantize(z[:, :, rows, columns].contiguous(), level)
+
+    def _tensor(self, span: Span, device: torch.device) -> Tensor:
+        return to_tensor(self.pixels[span.slices], self.peak, device)
 
 
-class TileDecoder:
+class TileDecoder(ImageDecoder):
     """Decodes tiles as they are asked for; keeps latents only where still needed."""
 
     def __init__(
         self,
-        codec: LatentCodec,
+        codec: Codec,
+        signal: Signal,
         grid: Grid,
         quality: float,
         read_chunk: Callable[[int], bytes],
     ) -> None:
-        self.codec, self.grid, self.quality = codec, grid, quality
+        self.codec, self.signal, self.grid = codec, signal, grid
+        self.level = codec.level_of(quality)
         self.read_chunk = read_chunk
         self.known: dict[int, Tensor] = {}
 
@@ -197,13 +254,7 @@ class TileDecoder:
         out = np.empty(shape, dtype)
         wanted = self.grid.touching(region)
         for done, k in enumerate(wanted):
-            tile = self.grid.span(k)
-            part = Span(
-                max(tile.top, region.top),
-                max(tile.left, region.left),
-                min(tile.bottom, region.bottom),
-                min(tile.right, region.right),
-            )
+            part = self.grid.span(k).common(region)
             pixels = to_pixels(self._synthesise(part), peak, channels)
             out[part.inside(region).slices] = pixels
             if progress:
@@ -213,45 +264,43 @@ class TileDecoder:
     @torch.inference_mode()
     def _synthesise(self, part: Span) -> Tensor:
         """Image (1, 3, h, w) of the pixels of ``part``, which lie in one tile."""
-        transform = self.codec.transform
+        transform = image_transform(self.codec)
         stride = transform.stride
-        h, w = self.codec.latent_size(self.grid.height, self.grid.width)
-        window = part.scaled(stride).grown(transform.synthesis_reach, h, w)
-        level = self.codec.level_of(self.quality)
-        x = self.codec.synthesise(self._gather(window, stride), level)
+        h, w = self.codec.grid((self.grid.height, self.grid.width))
+        window = Span(0, 0, h, w)
+        if transform.reach() is not None:
+            window = part.scaled(stride).grown(transform.halo[1], h, w)
+        x = self.codec.synthesise(self._gather(window, stride), self.level)
         shift = Span(window.top * stride, window.left * stride, 0, 0)
         rows, columns = part.inside(shift).slices
         return x[:, :, rows, columns]
 
     def _gather(self, window: Span, stride: int) -> Tensor:
-        """Latents (1, M, h, w) of ``window`` from the tiles it touches."""
+        """Latents (1, D, h, w) of ``window`` from the tiles it touches."""
         pixels = Span(*(stride * v for v in vars(window).values()))
         pixels = pixels.grown(0, self.grid.height, self.grid.width)
         numbers = self.grid.touching(pixels)
         self._forget(numbers[0])
-        out = None
+        size = (window.bottom - window.top, window.right - window.left)
+        out: Tensor | None = None
         for k in numbers:
-            y_hat = self._latents(k, stride)
-            place = self.grid.span(k).scaled(stride)
+            z_hat = self._latents(k, stride)
             if out is None:
-                size = (window.bottom - window.top, window.right - window.left)
-                out = y_hat.new_zeros((1, y_hat.shape[1], *size))
-            both = Span(
-                max(place.top, window.top),
-                max(place.left, window.left),
-                min(place.bottom, window.bottom),
-                min(place.right, window.right),
-            )
+                out = z_hat.new_zeros((1, z_hat.shape[1], *size))
+            place = self.grid.span(k).scaled(stride)
+            both = place.common(window)
             rows, columns = both.inside(window).slices
             from_rows, from_columns = both.inside(place).slices
-            out[:, :, rows, columns] = y_hat[:, :, from_rows, from_columns]
+            out[:, :, rows, columns] = z_hat[:, :, from_rows, from_columns]
+        assert out is not None
         return out
 
     def _latents(self, k: int, stride: int) -> Tensor:
         if k not in self.known:
             span = self.grid.span(k).scaled(stride)
             size = (span.bottom - span.top, span.right - span.left)
-            self.known[k] = self.codec.decode_latents([self.read_chunk(k)], *size)
+            codes = self.codec.read([self.read_chunk(k)], self.level, size)
+            self.known[k] = self.codec.dequantize(codes, self.level)
         return self.known[k]
 
     def _forget(self, first: int) -> None:
@@ -261,6 +310,8 @@ class TileDecoder:
             del self.known[k]
 
 
-def device_of(codec: LatentCodec) -> torch.device:
-    """The device of a codec's weights."""
-    return next(codec.parameters()).device
+def image_transform(codec: Codec) -> ImageTransform:
+    """The transform of a codec for images; ModelError for another."""
+    if not isinstance(codec.transform, ImageTransform):
+        raise ModelError(f"'{codec.name}' has no transform of images")
+    return codec.transform

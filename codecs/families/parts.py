@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a family is filled: parts by name, checked against one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.signals.base import Signal
+from polycodec.codecs.transforms.base import Transform
+from polycodec.entropy_models.base import EntropyModel
+from polycodec.errors import ModelError
+from polycodec.registry import build, options_of
+
+T = TypeVar("T", Transform, Quantizer, EntropyModel)
+Options = Mapping[str, Any]
+_WORDS = {"image": "images", "speech": "speech", "video": "video"}
+
+
+def grid_of(codes: Tensor | None, size: tuple[int, ...] | None) -> tuple[int, ...]:
+    """(B, *S) of codes (B, C, *S), or ``size`` when they are still to be decoded."""
+    if codes is not None:
+        return len(codes), *codes.shape[2:]
+    assert size is not None, "decoding needs the size of the grid"
+    return size
+
+
+def signal_of(options: Options | str | None, default: str, **more: Any) -> Signal:
+    """The signal that a config names, or ``default``.
+
+    more: its options where configs have them beside the signal; None: not given.
+    """
+    given = {"name": options} if isinstance(options, str) else dict(options or {})
+    given = {"name": default, **given}
+    given |= {k: v for k, v in more.items() if v is not None}
+    return build(f"signal/{given.pop('name')}", **given)
+
+
+def part_of(
+    base: type[T],
+    kind: str,
+    options: Options | None,
+    *,
+    default: str,
+    signal: Signal,
+    **shared: Any,
+) -> T:
+    """Build ``kind``/name of options with what the codec shares with its parts.
+
+    shared: options that the part is given where it knows them. ModelError for a part
+    of another kind of signal or class, and for a config that gives a shared option
+    another value, naming both sides.
+    """
+    given = {"name": default, **(options or {})}
+    name = f"{kind}/{given.pop('name')}"
+    known = options_of(name)
+    passed = {k: v for k, v in shared.items() if k in known}
+    part = build(name, **{**passed, **given})
+    if not isinstance(part, base):
+        raise ModelError(
+            f"{name} is a {type(part).__name__}; expected a {base.__name__} "
+            f"({base.__module__}); derive it from that class"
+        )
+    if part.kind not in (None, signal.kind):
+        raise ModelError(
+            f"{name} is a part for {_WORDS[part.kind]}, the codec around it codes "
+            f"{_WORDS[signal.kind]}; take another part, or another signal"
+        )
+    for key, value in shared.items():
+        if given.get(key, value) != value:
+            raise ModelError(
+                f"{name} has {given[key]} {key}, the codec around it {value}; leave "
+                f"'{key}' to the codec"
+            )
+    return part

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a signal is to a codec: shapes, padding, pieces with their surroundings, bytes.
+
+    checked(x)     samples that are fit to be coded, float32
+    pad, cut       to whole positions of the latents' grid, and back
+    encode, decode whole signals through a codec, in the pieces that files use
+    head, parse    what stands before a compressed signal's stream
+
+Signals know no family: they call a codec's alphabet (`codecs/base.py`) only.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
+
+Size = tuple[int, ...]
+
+
+class Signal(abc.ABC):
+    """Base of `signal/*`; S are the sizes of a signal, (H, W) or (T,).
+
+    ``kind``: what files call it. ``low`` and ``high``: the range of samples.
+    ``head_size``: bytes of `head`.
+    """
+
+    kind: ClassVar[str]
+    low: ClassVar[float]
+    high: ClassVar[float]
+    head_size: ClassVar[int]
+
+    @abc.abstractmethod
+    def checked(self, x: Tensor) -> Tensor:
+        """The signal (B, C, *S), float32; InputError for another shape, and for NaN."""
+
+    @abc.abstractmethod
+    def pad(self, x: Tensor, stride: int) -> Tensor:
+        """The signal, longer at its ends: all sizes are multiples of ``stride``."""
+
+    def cut(self, x_hat: Tensor, size: Sequence[int]) -> Tensor:
+        """The first ``size`` samples along each axis, clamped to the range."""
+        return x_hat[(..., *(slice(n) for n in size))].clamp(self.low, self.high)
+
+    @abc.abstractmethod
+    def prepared(self, x: Tensor) -> Tensor:
+        """Samples as transforms want them."""
+
+    @abc.abstractmethod
+    def restored(self, x_hat: Tensor) -> Tensor:
+        """The reverse of :meth:`prepared`."""
+
+    @abc.abstractmethod
+    def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
+        """Codes of checked signals x, as files hold them."""
+
+    @abc.abstractmethod
+    def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
+        """Signals of codes, not cut."""
+
+    @abc.abstractmethod
+    def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
+        """What a compressed signal begins with: its size and its rate.  # BITSTREAM"""
+
+    @abc.abstractmethod
+    def parse(self, data: bytes) -> tuple[Size, int]:
+        """Size and stored rate of a compressed signal; BitstreamError for others."""
+
+    @abc.abstractmethod
+    def level_in(self, codec: Codec, stored: int) -> float:
+        """The level that a stored rate stands for; BitstreamError if there is none."""

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images: (B, 3, H, W) in [0, 1], coded whole or in tiles (`tiles.py`)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from polycodec.codecs.signals.base import Signal, Size
+from polycodec.codecs.signals.tiles import Grid, TileDecoder, TileEncoder
+from polycodec.errors import BitstreamError, InputError, TruncatedError
+from polycodec.registry import register
+
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
+
+RAW = struct.Struct("<IIH")  # BITSTREAM: height, width, 100 x quality
+MAX_PIXELS = 1 << 28
+
+
+@register("signal/image")
+class ImageSignal(Signal):
+    """RGB images; gray ones are three equal channels."""
+
+    kind = "image"
+    low, high = 0.0, 1.0
+    head_size = RAW.size
+
+    def checked(self, x: Tensor) -> Tensor:
+        """See :meth:`Signal.checked`."""
+        if x.ndim != 4 or x.shape[1] != 3 or x.numel() == 0:
+            raise InputError(
+                f"an image has shape {tuple(x.shape)}; expected (batch, 3, height, "
+                "width)"
+            )
+        if not bool(x.isfinite().all()):
+            raise InputError(
+                "the image has samples that are NaN or infinite; expected numbers in "
+                "0 … 1"
+            )
+        return x.float()
+
+    def pad(self, x: Tensor, stride: int) -> Tensor:
+        """Repeat the last row and column up to a multiple of the stride."""
+        h, w = x.shape[-2:]
+        return F.pad(x, (0, -w % stride, 0, -h % stride), mode="replicate")
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Around zero, channels last."""
+        return (x - 0.5).contiguous(memory_format=torch.channels_last)
+
+    def restored(self, x_hat: Tensor) -> Tensor:
+        """See :meth:`Signal.restored`."""
+        return x_hat + 0.5
+
+    def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
+        """See :meth:`Signal.encode`; whole images."""
+        z = codec.analyse(self.pad(x, codec.transform.stride), level)
+        return codec.quantize(z, level)
+
+    def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
+        """See :meth:`Signal.decode`."""
+        return codec.synthesise(codec.dequantize(codes, level), level)
+
+    def encoder(
+        self, codec: Codec, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
+    ) -> TileEncoder:
+        """What makes a file's chunks of one image: `Codec.image_encoder`'s default."""
+        return TileEncoder(codec, self, pixels, peak, tile, effort)
+
+    def decoder(
+        self,
+        codec: Codec,
+        grid: Grid,
+        quality: float,
+        read_chunk: Callable[[int], bytes],
+    ) -> TileDecoder:
+        """What makes pixels of a file's chunks: `Codec.image_decoder`'s default."""
+        return TileDecoder(codec, self, grid, quality, read_chunk)
+
+    def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
+        """See :meth:`Signal.head`."""
+        return RAW.pack(*size, round(100 * quality))
+
+    def parse(self, data: bytes) -> tuple[Size, int]:
+        """See :meth:`Signal.parse`."""
+        if len(data) < RAW.size:
+            raise TruncatedError(
+                f"a compressed image has {len(data)} bytes; expected at least "
+                f"{RAW.size}"
+            )
+        height, width, quality = RAW.unpack_from(data)
+        if not 0 < height * width <= MAX_PIXELS or quality > 10000:
+            raise BitstreamError(
+                f"the header asks for {width}x{height} at quality {quality / 100}; "
+                f"expected at most {MAX_PIXELS} pixels and quality 100"
+            )
+        return (height, width), quality
+
+    def level_in(self, codec: Codec, stored: int) -> float:
+        """See :meth:`Signal.level_in`: stored are 100 x quality."""
+        return codec.level_of(stored / 100)
+
+
+def image_signal(codec: Codec) -> ImageSignal:
+    """The signal of a codec for images; InputError for another."""
+    if not isinstance(codec.signal, ImageSignal):
+        raise InputError(f"'{codec.name}' codes {codec.kind}; expected images")
+    return codec.signal

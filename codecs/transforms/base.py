@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What transforms promise: sizes, and how far a result looks.
+
+    x (B, C, *S) ── g_a ──► z (B, D, *S / stride) ── g_s ──► x̂ (B, C, *S)
+
+A file is coded in pieces, and a piece must come out as it would from the whole signal.
+So a transform says how far each result looks to its sides: as a number, or None where
+every result depends on everything, and there are no pieces then.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from polycodec.errors import ModelError
+
+
+class Transform(nn.Module, abc.ABC):
+    """Base of `transform/*`. A part sets g_a and g_s: modules or methods.
+
+    ``kind``: the kind of signal; ``channels``: D of the latents; ``stride``: samples
+    of the signal, along each axis, that a latent stands for.
+    """
+
+    kind: ClassVar[str]
+    g_a: Callable[..., Tensor]
+    g_s: Callable[..., Tensor]
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    @abc.abstractmethod
+    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+        """Latents z (B, D, *S / stride) of x (B, C, *S), S multiples of the stride.
+
+        level: (B,) float, for transforms that know the rate.
+        """
+
+    @abc.abstractmethod
+    def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """Signals (B, C, *S) of latents (B, D, *S / stride)."""
+
+    def latent_size(self, *size: int) -> tuple[int, ...]:
+        """Sizes of the latents' grid of a signal of ``size``."""
+        return tuple(-(-n // self.stride) for n in size)
+
+    def initialise(self, x: Tensor) -> bool:
+        """Start from prepared signals x (B, C, *S); say whether there was a way to."""
+        return False
+
+
+class ImageTransform(Transform):
+    """Transforms of images; g_a and g_s are called with (tensor, level).
+
+    ``grid``: tiles begin at multiples of so many pixels: 4 strides, as hyper latents
+    have them, or a multiple where windows of a network do.
+    """
+
+    kind = "image"
+    grid: int = 64
+
+    @abc.abstractmethod
+    def reach(self) -> tuple[int, int] | None:
+        """How far results look to each side, the halo of a tile; None: everywhere.
+
+        In pixels for a latent, beyond the pixels that it stands for, and in latents for
+        a pixel, beyond the latent that it belongs to.
+        """
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """The reach; ModelError where it has no end."""
+        reach = self.reach()
+        if reach is None:
+            raise ModelError(
+                f"{type(self).__name__} looks everywhere: it has no tiles; expected an "
+                "image coded in one piece; encode it again without tiles"
+            )
+        return reach
+
+    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+        """See :meth:`Transform.analyse`."""
+        return self.g_a(x, level)
+
+    def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """See :meth:`Transform.synthesise`."""
+        z_hat = z_hat.contiguous(memory_format=torch.channels_last)
+        return self.g_s(z_hat, level)
+
+
+Context = tuple[int, int]
+
+
+class SpeechTransform(Transform):
+    """Transforms of speech; g_a and g_s are called with a tensor, (B, C, T)."""
+
+    kind = "speech"
+
+    @abc.abstractmethod
+    def contexts(self) -> tuple[Context | None, Context | None]:
+        """Frames (left, right) that analysis and synthesis need beside a frame.
+
+        None where a layer's memory has no end.
+        """
+
+    @property
+    def hop(self) -> int:
+        """Samples of a frame of latents: the stride."""
+        return self.stride
+
+    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+        """See :meth:`Transform.analyse`."""
+        return self.g_a(x)
+
+    def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """See :meth:`Transform.synthesise`."""
+        return self.g_s(z_hat)

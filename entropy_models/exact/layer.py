@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers whose result is the same bits on every machine: what all of them promise.
+
+    train        an ordinary layer on floats
+    observe      remembers the largest inputs of calibration
+    freeze       weights and inputs go on dyadic grids;  certificate: why sums are exact
+    integers     what is stored with the weights;        load_integers: the reverse
+
+    floats that carry integers:   x = i · 2^-e  (|i| < 2^(a-1)),   w = k · 2^(e-s)
+    then                           Σ w·x = 2^-s · Σ k·i  exactly,
+    whatever the order of summation, if   Σ |k|·2^(a-1) + |b| <= 2^24   (float32)
+                                                         or <= 2^53   (float64).
+
+Everything between decoded integers and the next table index goes through such layers.
+Each snaps its own input, so a bound needs no knowledge of the layer before it.
+
+Method: Ballé, Johnston, Minnen, "Integer networks for data compression with
+latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from polycodec.entropy_models.exact.carrier import float32_is_whole
+from polycodec.errors import ModelError
+
+FLOAT32_LIMIT = 2**24
+FLOAT64_LIMIT = 2**53
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why a layer is exact: the largest possible sum against its carrier's limit."""
+
+    layer: str
+    bound: float
+    carrier: str
+    limit: float
+    weight_bits: int
+    input_bits: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether no partial sum can leave the carrier's exact integers."""
+        return self.bound <= self.limit
+
+
+class ExactLayer(nn.Module, abc.ABC):
+    """Base of exact layers. ``observing``: it records the largest inputs."""
+
+    observing: bool = False
+    _carrier: torch.dtype | None = None  # of the certificate; None: not asked yet
+
+    @property
+    @abc.abstractmethod
+    def frozen(self) -> bool:
+        """Whether this layer computes on its grids."""
+
+    @abc.abstractmethod
+    def freeze(self) -> None:
+        """Fix the grids of input, weight and bias from the observed inputs."""
+
+    @abc.abstractmethod
+    def integers(self) -> dict[str, Tensor]:
+        """The frozen layer as integer tensors, by the names they are stored under."""
+
+    @abc.abstractmethod
+    def load_integers(self, integers: dict[str, Tensor]) -> None:
+        """Take over stored integers; the layer is frozen afterwards.
+
+        Raises ModelError for integers outside their widths.
+        """
+
+    @abc.abstractmethod
+    def certificate(self, name: str = "") -> Certificate:
+        """Bound every partial sum of every output of the frozen layer."""
+
+    def carrier(self, device: torch.device) -> torch.dtype:
+        """Choose float32 only where it is certified and the backend keeps it whole.
+
+        Raises ModelError when no carrier holds the layer's sums.
+        """
+        if self._carrier is None:
+            certificate = self.certificate()
+            if not certificate.holds:
+                raise ModelError(
+                    f"an exact layer may sum to {certificate.bound:.3g}; expected at "
+                    "most 2^53; its weights file is damaged or was not made by an "
+                    "export"
+                )
+            self._carrier = getattr(torch, certificate.carrier)
+        if device.type != "cpu":
+            return torch.float64
+        if self._carrier == torch.float32 and not float32_is_whole():
+            return torch.float64
+        return self._carrier
+
+
+def exact_layers(model: nn.Module) -> dict[str, ExactLayer]:
+    """All exact layers of a model by name."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, ExactLayer)}
+
+
+def observe(model: nn.Module, on: bool) -> None:
+    """Start or stop recording the largest inputs of every exact layer."""
+    for layer in exact_layers(model).values():
+        layer.observing = on
+
+
+def freeze(model: nn.Module) -> list[Certificate]:
+    """Freeze every exact layer; return the certificates, or say which one fails."""
+    certificates = []
+    for name, layer in exact_layers(model).items():
+        layer.freeze()
+        certificates.append(layer.certificate(name))
+    broken = [c.layer for c in certificates if not c.holds]
+    if broken:
+        raise ModelError(
+            f"layers {broken} exceed 2^53 and cannot be exact; reduce their input "
+            "or weight bits"
+        )
+    return certificates
+
+
+def snap(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+    """Round ``x`` to multiples of the power of two ``step``, halves upwards.
+
+    ``low`` and ``high`` bound the multiple. Adding, flooring and scaling by a power
+    of two are correctly rounded everywhere, so the result is the same everywhere.
+    """
+    return torch.floor(x * step.reciprocal() + 0.5).clamp_(low, high).mul_(step)
+
+
+def snapped(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+    """`snap` with the gradient of the identity, for refining latents."""
+    return _Snap.apply(x, step, low, high)
+
+
+class _Snap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+        return snap(x, step, low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None, None, None

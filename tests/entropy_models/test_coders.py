@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coders' promises: what the hash covers, where gradients go, what is returned."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from polycodec.cuda import crc32c
+from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
+from polycodec.entropy_models.priors.gaussian import Gaussian
+from polycodec.entropy_models.priors.shifted import (
+    Placed,
+    Shifted,
+    place,
+    shifted_tables,
+)
+from polycodec.entropy_models.priors.tables import gaussian_tables
+from polycodec.entropy_models.streams import HASH_BYTES
+from polycodec.errors import DeterminismError
+
+SHAPE = (2, 3, 4, 5)
+TABLES, SHIFTED = gaussian_tables(), shifted_tables()
+
+
+def drawn(seed: int, scale: float, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(shape, generator=generator)
+
+
+def gaussian(means: Tensor) -> Gaussian:
+    return Gaussian(means, 30 + drawn(2, 3), TABLES)
+
+
+def shifted(means: Tensor) -> Shifted:
+    return Shifted(means, 12 + drawn(2, 3), SHIFTED)
+
+
+@pytest.mark.parametrize("prior", [gaussian, shifted])
+def test_other_means_under_equal_indexes_are_refused(prior):
+    means, y = drawn(1, 3), drawn(3, 5)
+    encoder = RangeEncoder(2)
+    coded = encoder.code(y, prior(means), SHAPE)
+    data = encoder.finish()
+    decoder = RangeDecoder(data)
+    assert torch.equal(decoder.code(None, prior(means), SHAPE), coded)
+    decoder.finish()
+
+    moved = means.clone()
+    moved[1, 2, 3, 4] += 1.0  # of the second item; a whole step: the same table
+    decoder = RangeDecoder(data)
+    assert torch.equal(prior(moved).indexes(SHAPE), prior(means).indexes(SHAPE))
+    decoder.code(None, prior(moved), SHAPE)
+    with pytest.raises(DeterminismError, match="stream 1"):
+        decoder.finish()
+
+
+def test_streams_of_version_1_hashed_indexes_only_and_are_read():
+    prior, encoder = gaussian(drawn(1, 3)), RangeEncoder(2)
+    coded = encoder.code(drawn(3, 5), prior, SHAPE)
+    older = []
+    for item, index in zip(encoder.finish(), prior.indexes(SHAPE), strict=True):
+        value = crc32c(index.numpy().tobytes())
+        assert item[:HASH_BYTES] != value.to_bytes(HASH_BYTES, "little")
+        older.append(value.to_bytes(HASH_BYTES, "little") + item[HASH_BYTES:])
+    decoder = RangeDecoder(older)
+    assert torch.equal(decoder.code(None, prior, SHAPE), coded)
+    decoder.finish()
+
+
+def test_how_passes_are_cut_does_not_change_the_hash():
+    """A serial encoder writes in one pass what a decoder reads in many."""
+    shape = (1, 7, 1, 6)
+    whole, table = place(drawn(1, 9, shape), 12 + drawn(2, 3, shape))
+    encoder = RangeEncoder(1, serial=True)
+    coded = encoder.code(
+        whole + drawn(3, 2, shape), Placed(whole, table, SHIFTED), shape
+    )
+    decoder = RangeDecoder(encoder.finish())
+    for k in range(7):
+        prior = Placed(whole[:, k : k + 1], table[:, k : k + 1], SHIFTED)
+        part = decoder.code(None, prior, (1, 1, 1, 6))
+        assert torch.equal(part, coded[:, k : k + 1])
+    decoder.finish()
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_the_gradient_of_the_bits_reaches_values_means_and_scales(noise):
+    torch.manual_seed(0)
+    leaves = [drawn(1, 3), 30 + drawn(2, 3), drawn(3, 5)]
+    means, index, y = (leaf.requires_grad_() for leaf in leaves)
+    coder = RateEstimator(2, noise=noise)
+    y_hat = coder.code(y, Gaussian(means, index, TABLES), SHAPE)
+    coder.bits.sum().backward()
+    assert all(leaf.grad is not None and bool(leaf.grad.any()) for leaf in leaves)
+    # Bits depend on the difference only.
+    assert torch.allclose(means.grad, -y.grad, atol=1e-5)
+    (to_means,) = torch.autograd.grad(
+        RateEstimator(2, noise=noise).code(y, Gaussian(means, index), SHAPE).sum(),
+        [means],
+    )
+    assert not to_means.any()  # a latent that is kept exactly does not follow its mean
+    assert y_hat.shape == SHAPE
+
+
+def test_without_noise_the_estimator_returns_what_the_encoder_does():
+    means, y = 40 * drawn(1, 3), 40 * drawn(3, 5)
+    with torch.no_grad():
+        estimated = RateEstimator(2, noise=False).code(y, gaussian(means), SHAPE)
+    assert torch.equal(estimated, RangeEncoder(2).code(y, gaussian(means), SHAPE))
