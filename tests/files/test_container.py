@@ -50,11 +50,12 @@ def image_header(**changes: object) -> Header:
     return Header("image/default", b"\xde\xad\xbe\xef", "image", geometry, b"\x3c")
 
 
-# The worked example of FORMAT.md. Format version 1 must be read and written like
-# this for ever; computed when the version was frozen, CRCs by polycodec.cuda.
+# The worked example of FORMAT.md. Format version 2 must be read and written like
+# this for ever; computed when the version was frozen, CRCs by polycodec.cuda. Files of
+# version 1 are read: the same but for the version and the header's CRC.
 GOLDEN = bytes.fromhex(
-    "93 50 4c 43 01 1d 00 81 de ad be ef 03 02 17 00 01 3c 01 06 "
-    "02 00 c2 d9 9d f5 03 b7 3f 4b 36 7f f6 b5 a0 68 69 61 62 63 "
+    "93 50 4c 43 02 1d 00 81 de ad be ef 03 02 17 00 01 3c 01 06 "
+    "02 00 c2 d9 9d f5 03 b7 3f 4b 36 9f 41 f6 42 68 69 61 62 63 "
 )
 GOLDEN_HEADER = Header(
     "image/default",
@@ -147,10 +148,18 @@ def test_chunks_that_changed_places_are_noticed() -> None:
         Reader(io.BytesIO(bytes(data))).chunk(0)
 
 
+def test_the_first_version_is_read() -> None:
+    older = bytearray(GOLDEN)
+    older[4], older[31:35] = 1, bytes.fromhex("7ff6b5a0")
+    reader = Reader(io.BytesIO(older))
+    assert reader.header == GOLDEN_HEADER and reader.version == 1
+    assert reader.chunk(0) == b"abc"
+
+
 def test_versions_and_other_files_are_refused_by_name() -> None:
     future = bytearray(GOLDEN)
-    future[4] = 2
-    with pytest.raises(VersionError, match=r"version 2.*reads version 1"):
+    future[4] = 3
+    with pytest.raises(VersionError, match=r"version 3.*reads versions 1 and 2"):
         Reader(io.BytesIO(bytes(future)))
     with pytest.raises(BitstreamError, match=r"not a \.plc file"):
         Reader(io.BytesIO(b"\x89PNG\r\n\x1a\n"))

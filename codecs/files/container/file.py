@@ -130,7 +130,7 @@ class Reader:
     """Read a file; opening it reads the header only.
 
     ``header``; ``n_chunks``; ``sizes`` (bytes of each chunk); ``file_size``;
-    ``header_size``; ``directory`` (type, bytes stored and inflated of each
+    ``header_size``; ``version``; ``directory`` (type, bytes stored and inflated of each
     record); ``bytes_read`` so far; ``warnings`` so far, one line each.
     ``tolerant``: a cut file, or one with a tail, is opened for what is there.
     """
@@ -201,6 +201,7 @@ class Reader:
         """Return the header between prefix and CRC, both checked."""
         start = self._read(0, min(_PREFIX_MAX, self.file_size))
         self.header_size = check_prefix(start, self.file_size)
+        self.version = start[4]
         data = start[: self.header_size]
         data += self._read(len(data), self.header_size - len(data))
         found, expected = crc32c(data[:-4]), int.from_bytes(data[-4:], "little")
@@ -275,10 +276,10 @@ def check_prefix(start: bytes, file_size: int) -> int:
             f"not a .plc file; expected it to start with {layout.MAGIC.hex(' ')}, "
             f"found {start[:4].hex(' ')}"
         )
-    if len(start) > 4 and start[4] != layout.VERSION:
+    if len(start) > 4 and start[4] not in layout.READABLE:
         raise VersionError(
-            f"the file has format version {start[4]}; this build reads version "
-            f"{layout.VERSION}; update polycodec"
+            f"the file has format version {start[4]}; this build reads versions "
+            f"{' and '.join(map(str, layout.READABLE))}; update polycodec"
         )
     cursor = Cursor(start)
     size = get_rows(cursor, layout.PREFIX)["header size"]

@@ -27,7 +27,7 @@ def info(source: Source) -> dict[str, Any]:
         header = reader.header
         return {
             "input": name_of(source),
-            "version": layout.VERSION,
+            "version": reader.version,
             "kind": header.kind,
             "model": header.model,
             "digest": header.digest.hex(),

@@ -31,7 +31,8 @@ from polycodec.codecs.files.container.fields import (
 )
 
 MAGIC = b"\x93PLC"  # BITSTREAM: the high bit shows a transfer that cut it
-VERSION = 1  # BITSTREAM
+VERSION = 2  # BITSTREAM: 2 since the hash of streams covers means
+READABLE = (1, 2)  # BITSTREAM
 MAX_SIDE = 1 << 20  # pixels
 MAX_PIXELS = 1 << 29  # of one image or frame: 512 Mi
 MAX_CHUNKS = 1 << 20
@@ -144,7 +145,7 @@ CRITICAL_RECORDS = frozenset({"alpha"})  # pixels: their damage is an error
 
 PREFIX = (
     Row("magic", Fixed(4), "`93 50 4c 43`"),
-    Row("version", Varint(0, 127), "1"),
+    Row("version", Varint(0, 127), "2"),
     Row(
         "header size", Varint(1, MAX_HEADER), "bytes from here to the header CRC's end"
     ),
