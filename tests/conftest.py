@@ -18,36 +18,16 @@ from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# Options that make a part tiny. A part that is not listed here is built as it comes,
-# so a newly registered one meets the contract without a new test.
-TINY = {
-    "residual": {
-        "widths": [8, 12],
-        "analysis_depths": [1, 1, 1],
-        "synthesis_depths": [1, 1, 1],
-    },
-    "conv": {"width": 8},
-    "factorized": {},
-    "hyperprior": {"hyper": 8, "features": 8, "hidden": 8},
-    "checkerboard": {"hyper": 8, "features": 8, "hidden": 8},
-    "channel": {"hyper": 8, "features": 8, "hidden": 8, "groups": 3},
-    "context": {
-        "hyper": 8,
-        "features": 8,
-        "hidden": 8,
-        "slices": [2, 4, 6],
-        "kernels": [5, 3, 3],
-    },
-}
-
 
 def _tiny_codec(transform: str = "residual", entropy: str = "context") -> dict:
+    from tiny_parts import section
+
     return {
         "name": "latent",
         "channels": 12,
         "knots": 3,
-        "transform": {"name": transform, **TINY.get(transform, {})},
-        "entropy": {"name": entropy, **TINY.get(entropy, {})},
+        "transform": section("transform", transform),
+        "entropy": section("entropy", entropy),
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transforms of speech: exact lengths, true contexts, causality, the filter bank."""
+"""Transforms of speech: causality, memory, the filter bank; beside the contracts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,9 @@ import torch
 from polycodec.codecs.transforms.speech.pqmf import FilterBank
 from polycodec.codecs.transforms.speech.waveform import Conv, Up
 from polycodec.errors import ModelError
-from polycodec.registry import build, find, names
+from polycodec.registry import build
 
 D = 6
-# Small enough for a test; a transform that is not listed is built as it comes.
-TINY = {
-    "spectral": {"widths": (16, 16), "depths": (1, 2)},
-    "seanet": {"width": 4},
-    "pqmf": {"widths": (8, 16, 16)},
-}
-# Speech transforms have a hop, image transforms a stride.
-SPEECH = [n.split("/")[1] for n in names("transform/*") if find(n).kind == "speech"]
-CASES = [(name, TINY.get(name, {})) for name in SPEECH]
-CASES += [("seanet", {"width": 4, "causal": False})]
-CASES += [("spectral", {**TINY["spectral"], "causal": True})]
-CASES += [("seanet", {"width": 4, "ratios": (3, 5, 7), "causal": True})]
 
 
 def made(name: str, options: dict) -> torch.nn.Module:
@@ -40,51 +28,8 @@ def made(name: str, options: dict) -> torch.nn.Module:
     return part.eval()
 
 
-@pytest.fixture(params=CASES, ids=[f"{n}-{len(o)}" for n, o in CASES])
-def transform(request):
-    return made(*request.param)
-
-
 def noise(*shape: int, seed: int = 2) -> torch.Tensor:
     return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("frames", [1, 2, 7])
-def test_lengths_are_exact(transform, frames):
-    z = transform.g_a(noise(2, 1, frames * transform.hop))
-    assert z.shape == (2, D, frames)
-    assert transform.g_s(z).shape == (2, 1, frames * transform.hop)
-
-
-def furthest(before: torch.Tensor, after: torch.Tensor, at: int) -> tuple[int, int]:
-    """How many frames before and after ``at`` differ, in (1, C, F)."""
-    changed = (before != after).any(dim=1)[0].nonzero().flatten()
-    return at - int(changed.min()), int(changed.max()) - at
-
-
-@torch.inference_mode()
-def test_the_declared_contexts_are_true(transform):
-    """Changing frame k changes only frames that have k in their context."""
-    hop, (left, right) = transform.hop, transform.contexts()[0]
-    k, frames = right + 2, left + right + 5
-    x = noise(1, 1, frames * hop)
-    other = x.clone()
-    other[..., k * hop : (k + 1) * hop] += noise(1, 1, hop, seed=3)
-    behind, ahead = furthest(transform.g_a(x), transform.g_a(other), k)
-    assert behind <= right and ahead <= left
-    # A context that is much too large would pass, and make every block slow.
-    assert behind >= right - 1 and ahead >= left - 1
-
-    left, right = transform.contexts()[1]
-    k, frames = right + 2, left + right + 5
-    z = noise(1, D, frames)
-    other = z.clone()
-    other[..., k] += 1.0
-    before, after = (transform.g_s(v).view(1, frames, hop).mT for v in (z, other))
-    behind, ahead = furthest(before, after, k)
-    assert behind <= right and ahead <= left
-    assert behind >= right - 1 and ahead >= left - 1
 
 
 @torch.inference_mode()
@@ -113,18 +58,8 @@ def test_an_lstm_has_no_end_to_its_memory():
 
 
 def test_a_pqmf_with_statistics_over_time_declares_no_context():
-    part = made("pqmf", {**TINY["pqmf"], "norm": "group"})
+    part = made("pqmf", {"widths": (8, 16, 16), "norm": "group"})
     assert part.contexts()[0] is None and part.contexts()[1] is None
-
-
-def test_every_parameter_learns(transform):
-    transform.train()
-    x = noise(2, 1, 12 * transform.hop)
-    loss = (transform.g_s(transform.g_a(x)) - x).square().mean()
-    loss.backward()
-    for name, value in transform.named_parameters():
-        assert value.grad is not None and value.grad.isfinite().all(), name
-        assert value.grad.abs().max() > 0, name
 
 
 def test_the_published_size_of_seanet():
