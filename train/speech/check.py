@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.measures.speech import mean_scores
+from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.errors import CodecError
 from polycodec.train.check import MACHINES, check_bytes, failed
 
@@ -59,7 +61,7 @@ def self_check(
 def _check_codes(codec: Codec, x: Tensor, expected: Tensor) -> None:
     if not torch.equal(codec.encode_codes(x, codec.levels), expected):
         raise failed("codes", "they differ after saving and loading")
-    stream = codec.signal.analysis(codec, codec.levels)
+    stream = _signal(codec).analysis(codec, codec.levels)
     pieces = [
         p for piece in codec.padded(x)[0].split(PIECE, 1) for p in stream.push(piece)
     ]
@@ -101,6 +103,7 @@ def _check_sizes(codec: Codec) -> None:
 
 def _point(codec: Codec, signals: Sequence[Tensor], levels: int) -> dict[str, float]:
     """Real and estimated kbps, and measures, of signals (1, 1, T) at some rate."""
+    rate = _signal(codec).rate
     total, bits, samples = 0, 0.0, 0
     rows: list[dict[str, float]] = []
     for x in signals:
@@ -110,10 +113,10 @@ def _point(codec: Codec, signals: Sequence[Tensor], levels: int) -> dict[str, fl
         check_bytes(size, estimate, f"{levels} levels")
         _check_tokens(codec, coded.data, codes, levels, f"{levels} levels")
         x_hat = codec.decode_codes(codes, levels)[..., : x.shape[-1]]
-        rows.append(mean_scores([(x[0, 0], x_hat[0, 0])], codec.signal.rate))
+        rows.append(mean_scores([(x[0, 0], x_hat[0, 0])], rate))
         total, bits = total + 8 * size, bits + estimate
         samples += x.shape[-1]
-    seconds = samples / codec.signal.rate
+    seconds = samples / rate
     names = [n for n in rows[0] if all(n in row for row in rows)]
     return {
         "levels": levels,
@@ -129,4 +132,9 @@ def _fixed(codec: Codec, levels: int) -> dict[str, float]:
     if not isinstance(codec, TokenCodec):
         return {}
     width = sum(math.log2(k) for k in codec.sizes[:levels])
-    return {"fixed_kbps": codec.signal.rate / codec.stride * width / 1000}
+    return {"fixed_kbps": _signal(codec).rate / codec.stride * width / 1000}
+
+
+def _signal(codec: Codec) -> SpeechSignal:
+    """Return the signal of a codec that only recipes for speech hand in."""
+    return cast(SpeechSignal, codec.signal)
