@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rate that was asked for, and the quality as it is stored in a file's header.
 
-asked(options)                   ("target_bpp", 0.5), or None: a quality
-limit_of(request, amounts)       so many bytes at most
-stored_quality(62.5)             two bytes, 100 x quality
+limit_of(options)            Limit("target_bpp", 0.5), or None: a quality is asked
+    .bytes(amounts)          so many bytes at most
+quality_asked(options)       62.5
+stored_quality(62.5)         two bytes, 100 x quality
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from polycodec.codecs.files.options import EncodeOptions
 from polycodec.errors import BitstreamError
@@ -16,25 +18,32 @@ from polycodec.errors import BitstreamError
 DEFAULT_QUALITY = 50.0
 
 
-def asked(options: EncodeOptions) -> tuple[str, float] | None:
-    """The option that limits the size and its value; None: a quality is asked."""
-    given = ((n, v) for n, v in vars(options).items() if n.startswith("target_"))
-    return next(((name, value) for name, value in given if value is not None), None)
+@dataclass(frozen=True)
+class Limit:
+    """The option that limits a file's size, and its value."""
+
+    option: str
+    value: float
+
+    def bytes(self, amounts: Mapping[str, float]) -> int:
+        """Bytes at most; ``amounts``: bits for one of each option's unit."""
+        return int(self.value * {"target_size": 8, **amounts}[self.option] / 8)
+
+    def __str__(self) -> str:
+        """As on the command line."""
+        return f"--{self.option.replace('_', '-')} {self.value:.10g}"
 
 
-def limit_of(request: tuple[str, float], amounts: Mapping[str, float]) -> int:
-    """Bytes of the file at most, for what `asked` returns.
-
-    ``amounts``: of each option, bits for one of its unit, such as pixels of the image.
-    """
-    name, value = request
-    return int(value * {"target_size": 8, **amounts}[name] / 8)
+def limit_of(options: EncodeOptions) -> Limit | None:
+    """The limit that the options set, None when they ask for a quality."""
+    given = (Limit(n, v) for n, v in vars(options).items() if n.startswith("target_"))
+    return next((limit for limit in given if limit.value is not None), None)
 
 
-def written(request: tuple[str, float]) -> str:
-    """The request as it is given on the command line, for messages."""
-    name, value = request
-    return f"--{name.replace('_', '-')} {value:.10g}"
+def quality_asked(options: EncodeOptions) -> float:
+    """The quality that the options ask for, as a header can hold it."""
+    quality = DEFAULT_QUALITY if options.quality is None else options.quality
+    return round(100 * quality) / 100
 
 
 def stored_quality(quality: float) -> bytes:
@@ -50,8 +59,3 @@ def quality_of(params: bytes) -> float:
             f"codec parameters are {params.hex()}; expected 2 bytes, 100 x quality"
         )
     return value / 100
-
-
-def rounded(quality: float) -> float:
-    """The quality as a header can hold it."""
-    return round(100 * quality) / 100

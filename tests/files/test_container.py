@@ -14,6 +14,7 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plc_files import image_header, pack
 
 from polycodec.codecs.files.container import inspect, layout
 from polycodec.codecs.files.container.fields import Cursor, Varint
@@ -36,18 +37,6 @@ from polycodec.errors import (
 )
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def pack(header: Header, chunks: list[bytes]) -> bytes:
-    out = io.BytesIO()
-    size = write_plc(out, header, iter(chunks))
-    assert size == len(out.getvalue())
-    return out.getvalue()
-
-
-def image_header(**changes: object) -> Header:
-    geometry = ImageGeometry(**{"width": 3, "height": 2, **changes})  # type: ignore[arg-type]
-    return Header("image/default", b"\xde\xad\xbe\xef", "image", geometry, b"\x3c")
 
 
 # The worked example of FORMAT.md. Format version 2 must be read and written like

@@ -10,6 +10,7 @@ import random
 import tracemalloc
 
 import pytest
+from plc_files import image_header, pack
 
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Varint
@@ -18,22 +19,9 @@ from polycodec.codecs.files.container.file import (
     ImageGeometry,
     Reader,
     Record,
-    write_plc,
 )
 from polycodec.cuda import crc32c
 from polycodec.errors import BitstreamError, CodecError, TruncatedError
-
-
-def pack(header: Header, chunks: list[bytes]) -> bytes:
-    out = io.BytesIO()
-    size = write_plc(out, header, iter(chunks))
-    assert size == len(out.getvalue())
-    return out.getvalue()
-
-
-def image_header(**changes: object) -> Header:
-    geometry = ImageGeometry(**{"width": 3, "height": 2, **changes})  # type: ignore[arg-type]
-    return Header("image/default", b"\xde\xad\xbe\xef", "image", geometry, b"\x3c")
 
 
 def small_file() -> bytes:

@@ -29,14 +29,7 @@ from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.options import ImageEncode
-from polycodec.codecs.files.rate import (
-    DEFAULT_QUALITY,
-    asked,
-    limit_of,
-    rounded,
-    stored_quality,
-    written,
-)
+from polycodec.codecs.files.rate import limit_of, quality_asked, stored_quality
 from polycodec.codecs.files.results import ImageEncoded
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.signals import tiles
@@ -96,12 +89,10 @@ class _Job:
         options, area = self.options, self.image.width * self.image.height
         if options.min_psnr is not None:
             return rate.smallest_reaching(self.psnr, options.min_psnr)[0]
-        if request := asked(options):
-            limit = limit_of(request, {"target_bpp": area})
-            size_of = lambda q: len(self.file(q))  # noqa: E731
-            return rate.largest_within(size_of, limit, written(request))[0]
-        quality = options.quality
-        return rounded(DEFAULT_QUALITY if quality is None else quality)
+        if limit := limit_of(options):
+            most = limit.bytes({"target_bpp": area})
+            return rate.largest_within(lambda q: len(self.file(q)), most, str(limit))[0]
+        return quality_asked(options)
 
     def _header(self, quality: float) -> Header:
         image = self.image

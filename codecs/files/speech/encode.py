@@ -24,14 +24,7 @@ from polycodec.codecs.files.container.file import (
 )
 from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import SpeechEncode
-from polycodec.codecs.files.rate import (
-    DEFAULT_QUALITY,
-    asked,
-    limit_of,
-    rounded,
-    stored_quality,
-    written,
-)
+from polycodec.codecs.files.rate import Limit, limit_of, quality_asked, stored_quality
 from polycodec.codecs.files.results import SpeechEncoded
 from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
@@ -82,16 +75,15 @@ class _Job:
 
     def write(self, writer: Writer) -> float:
         """Add every chunk as the options ask; return the quality that was used."""
-        if request := asked(self.options):
-            return self._within(writer, request)
-        quality = self.options.quality
-        quality = DEFAULT_QUALITY if quality is None else quality
+        if limit := limit_of(self.options):
+            return self._within(writer, limit)
+        quality = quality_asked(self.options)
         levels = self.codec.level_of(quality)
         for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
             self._add(writer, codes, levels)
-        return rounded(quality)
+        return quality
 
-    def _within(self, writer: Writer, request: tuple[str, float]) -> float:
+    def _within(self, writer: Writer, limit: Limit) -> float:
         """Code with the most levels that fit the size, chunk by chunk."""
         spool, levels = CodeSpool(), self.codec.levels
         for kept in code_chunks(self.codec, self._blocks(), self.frames):
@@ -109,8 +101,8 @@ class _Job:
             lambda sizes: file_size(header, sizes),
             chunks=len(spool),
             levels=levels,
-            limit=limit_of(request, amounts),
-            what=written(request),
+            limit=limit.bytes(amounts),
+            what=str(limit),
         )
         self._done = 0
         for k, count in enumerate(chosen):
