@@ -142,7 +142,7 @@ def test_other_weights(cli, plc, tiny_checkpoint, tmp_path):
     file.write_bytes(plc)
     with safe_open(tiny_checkpoint, "pt") as weights:
         tensors = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
-        tensors["gain.log_scale"] = tensors["gain.log_scale"] + 0.25
+        tensors["rates.gain.log_scale"] += 0.25
         save_file(tensors, other, weights.metadata())
     load_codec(other)  # weights of another digest, but weights
     refused(cli("decode", file, "--checkpoint", other), 5, "digest")

@@ -168,8 +168,8 @@ class ChunkDecoder:
     @torch.inference_mode()
     def _block(self, k: int) -> np.ndarray:
         """All samples (n, channels) of block k."""
-        x = self.signal.synthesised(self.codec, self._latents, k, self.frames)
-        x = x.float().clamp(-1, 1).T.cpu().numpy()
+        made = self.signal.synthesised(self.codec, self._latents, k, self.frames)
+        x: np.ndarray = made.float().clamp(-1, 1).T.cpu().numpy()
         for bad in self.damaged:
             begin = (bad * self.span - k * self.signal.block) * self.hop
             x[max(0, begin) : max(0, begin + self.span * self.hop)] = 0

@@ -117,7 +117,7 @@ def speech_blocks(
 
     Equal to that part of the whole, and made of the chunks it needs only.
     """
-    resampler = Resampler(decoder.codec.signal.rate, rate or geometry.rate, start=first)
+    resampler = Resampler(decoder.signal.rate, rate or geometry.rate, start=first)
     left = last - first
     for block in decoder.blocks(resampler.first_input):
         out = resampler.push(block)[:left]
