@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("typer")
-
 
 @pytest.fixture
 def tree(tmp_path, photo) -> pathlib.Path:

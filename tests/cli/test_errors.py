@@ -10,8 +10,6 @@ import sys
 import pytest
 from PIL import Image
 
-pytest.importorskip("typer")
-
 from polycodec.cli.failure import explain
 from polycodec.errors import InputError
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("torch")
-
 # A kind that codes nothing: its encoder writes down what it was asked.
 NEW_KIND = """
 import dataclasses, re, sys, types

@@ -9,9 +9,6 @@ import shutil
 
 import pytest
 
-pytest.importorskip("typer")
-pytest.importorskip("torch")
-
 from polycodec.cli.export import optional_name
 from polycodec.codecs import zoo
 from polycodec.errors import InputError, ModelError

@@ -15,7 +15,6 @@ import shutil
 import numpy as np
 import pytest
 
-pytest.importorskip("typer")
 soundfile = pytest.importorskip("soundfile")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("typer")
 pytest.importorskip("lightning")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

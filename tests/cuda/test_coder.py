@@ -260,7 +260,8 @@ def test_the_arrays_are_copied_and_a_finished_encoder_refuses():
 
 
 def test_torch_tensors_are_taken():
-    torch = pytest.importorskip("torch")
+    import torch
+
     tables, symbols, indexes = gaussian_pass(np.random.default_rng(2), 99)
     data = encode([(tables, torch.from_numpy(symbols), torch.from_numpy(indexes))])
     assert data == encode([(tables, symbols.reshape(3, 33), indexes.astype(np.int64))])

@@ -248,7 +248,8 @@ def test_checksums_of_planes_go_on_from_pass_to_pass():
 
 
 def test_a_machine_without_a_device_says_so():
-    torch = pytest.importorskip("torch")
+    import torch
+
     if torch.cuda.is_available():
         assert driver.on("cuda").processors > 0
     else:
@@ -281,7 +282,8 @@ class FakeDriver:
 
 @pytest.fixture
 def fake_device(monkeypatch):
-    torch = pytest.importorskip("torch")
+    import torch
+
     fake = FakeDriver()
     monkeypatch.setattr(driver, "_driver", lambda: fake)
     monkeypatch.setattr(torch.cuda, "device", lambda d: contextlib.nullcontext())

@@ -9,9 +9,6 @@ import time
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-
 import torch
 
 from polycodec.codecs import zoo

@@ -7,8 +7,6 @@ import inspect
 
 import pytest
 
-pytest.importorskip("torch")
-
 import polycodec
 from polycodec.codecs.files.kinds import KINDS
 from polycodec.codecs.files.options import ImageEncode, SpeechEncode, merged
