@@ -16,8 +16,6 @@ from polycodec.train.image.data import CropSource, ImageCache
 from polycodec.train.optim import Muon, learning_rate, orthogonalise
 from polycodec.train.schema import json_schema
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 def written(path: pathlib.Path, values: dict) -> pathlib.Path:
     path.write_text(yaml.safe_dump(values))
@@ -152,7 +150,7 @@ def test_the_schema_knows_every_section_and_refuses_others():
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_config_of_the_project_loads_and_builds(name):
-    path = ROOT / "configs" / f"{name}.yaml"
+    path = shipped()[name]
     config = load_config(path)
     assert config == load_config(name)
     codec = build(f"codec/{config.codec.name}", **config.codec.options())
