@@ -110,7 +110,7 @@ class Codec(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def analyse(self, x: Tensor, level: float) -> Tensor:
-        """Latents z (B, D, *S) of a padded signal x (B, C, *S)."""
+        """Latents z (B, D, *S) of x (B, C, *S), padded and prepared by the signal."""
 
     @abc.abstractmethod
     def quantize(self, z: Tensor, level: float) -> Tensor:
@@ -138,7 +138,7 @@ class Codec(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
-        """The signal (B, C, *S), not clamped, of latents."""
+        """Signals (B, C, *S) of latents, for the signal to restore."""
 
     @abc.abstractmethod
     def check_codes(self, codes: Tensor) -> None:

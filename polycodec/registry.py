@@ -26,6 +26,7 @@ import inspect
 import os
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -213,7 +214,12 @@ def _load_outside() -> None:
                 f"{type(error).__name__}: {error}; update or remove {point.value}"
             ) from error
     import_parts(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
-    import_parts(item for item in _remembered() if _is_there(item))
+    for item in _remembered():
+        # Of some earlier training: what became of it must not stop other work.
+        try:
+            import_parts([item] if _is_there(item) else [])
+        except (InputError, ModelError) as error:
+            warnings.warn(f"remembered parts are left out: {error}", stacklevel=2)
 
 
 def _is_there(item: str) -> bool:

@@ -107,7 +107,8 @@ class LatentCodec(Codec):
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Start from signals x (B, C, *S): a linear transform and its scales."""
-        if self.transform.initialise(self.signal.prepared(x).contiguous()):
+        x = self.signal.prepared(x)
+        if self.transform.initialise(x.contiguous()):
             level = self.level_of(50)
             y = self.quantize(self.analyse(x, level), level)
             self.entropy.initialise(y.std(dim=(0, *range(2, y.ndim))))
@@ -120,7 +121,7 @@ class LatentCodec(Codec):
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.analyse`."""
-        return self.transform.analyse(self.signal.prepared(x), self._levels(x, level))
+        return self.transform.analyse(x, self._levels(x, level))
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.quantize`: in steps; rounded if that needs no means."""
@@ -132,8 +133,7 @@ class LatentCodec(Codec):
 
     def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.synthesise`."""
-        level_of_each = self._levels(z_hat, level)
-        return self.signal.restored(self.transform.synthesise(z_hat, level_of_each))
+        return self.transform.synthesise(z_hat, self._levels(z_hat, level))
 
     def code(
         self,

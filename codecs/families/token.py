@@ -105,18 +105,19 @@ class TokenCodec(Codec):
         self, x: Tensor, active: Tensor | None = None, *, quantize: bool = True
     ) -> TokenOutput:
         """Train: x (B, C, *S), S multiples of the stride, ``active`` levels (B,)."""
-        z = self.analyse(x, self.levels)
+        z = self.analyse(self.signal.prepared(x), self.levels)
         if not quantize:
             empty = torch.empty(len(x), 0, *z.shape[2:], dtype=torch.int64)
             loss = z.new_zeros(len(x)).float()
-            return TokenOutput(self.synthesise(z, self.levels), z, z, empty, loss)
+            x_hat = self.signal.restored(self.synthesise(z, self.levels))
+            return TokenOutput(x_hat, z, z, empty, loss)
         q = self.quantizer(z, active)
-        x_hat = self.synthesise(q.z_hat, self.levels)
+        x_hat = self.signal.restored(self.synthesise(q.z_hat, self.levels))
         return TokenOutput(x_hat, z, q.z_hat, q.codes, q.loss)
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.analyse`."""
-        return self.transform.analyse(self.signal.prepared(x), self._one_rate(x))
+        return self.transform.analyse(x, self._one_rate(x))
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.quantize`: codes (B, levels, *S)."""
@@ -143,8 +144,7 @@ class TokenCodec(Codec):
 
     def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.synthesise`."""
-        x_hat = self.transform.synthesise(z_hat, self._one_rate(z_hat))
-        return self.signal.restored(x_hat)
+        return self.transform.synthesise(z_hat, self._one_rate(z_hat))
 
     def check_codes(self, codes: Tensor) -> None:
         """InputError that names a code outside its codebook, or a level too many."""

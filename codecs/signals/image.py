@@ -61,12 +61,13 @@ class ImageSignal(Signal):
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
         """See :meth:`Signal.encode`; whole images."""
-        z = codec.analyse(self.pad(x, codec.transform.stride), level)
+        z = codec.analyse(self.prepared(codec.padded(x)), level)
         return codec.quantize(z, level)
 
     def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
         """See :meth:`Signal.decode`."""
-        return codec.synthesise(codec.dequantize(codes, level), level)
+        z_hat = codec.dequantize(codes, level)
+        return self.restored(codec.synthesise(z_hat, level))
 
     def encoder(
         self, codec: Codec, pixels: np.ndarray, peak: int, tile: int, effort: int = 0

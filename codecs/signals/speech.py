@@ -82,7 +82,8 @@ class SpeechSignal(Signal):
 
         @torch.inference_mode()
         def run(samples: Tensor) -> Tensor:
-            z = codec.analyse(samples[None], codec.levels if level is None else level)
+            x = self.prepared(samples[None])
+            z = codec.analyse(x, codec.levels if level is None else level)
             return finish(z.float())[0]
 
         transform = speech_transform(codec)
@@ -95,7 +96,7 @@ class SpeechSignal(Signal):
         @torch.inference_mode()
         def run(codes: Tensor) -> Tensor:
             z_hat = codec.dequantize(codes[None], level)
-            return codec.synthesise(z_hat, level)[0]
+            return self.restored(codec.synthesise(z_hat, level))[0]
 
         hop = speech_transform(codec).hop
         return BlockStream(run, block=self.block, context=self._behind(codec), out=hop)
@@ -114,7 +115,8 @@ class SpeechSignal(Signal):
         """
         window = window_of(k, self.block, self._behind(codec), frames)
         hop, kept = speech_transform(codec).hop, window.kept
-        x = codec.synthesise(latents(window.start, window.stop), codec.levels)
+        z_hat = latents(window.start, window.stop)
+        x = self.restored(codec.synthesise(z_hat, codec.levels))
         return x[:, 0, kept.start * hop : kept.stop * hop]
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:

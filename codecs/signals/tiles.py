@@ -221,7 +221,7 @@ class TileEncoder(ImageEncoder):
             halo = -(-transform.halo[0] // stride) * stride
             window = core.grown(halo, self.grid.height, self.grid.width)
         x = self.signal.pad(self._tensor(window, self.codec.device), stride)
-        z = self.codec.analyse(x, level)
+        z = self.codec.analyse(self.signal.prepared(x), level)
         rows, columns = core.inside(window).scaled(stride).slices
         return self.codec.quantize(z[:, :, rows, columns].contiguous(), level)
 
@@ -270,7 +270,8 @@ class TileDecoder(ImageDecoder):
         window = Span(0, 0, h, w)
         if transform.reach() is not None:
             window = part.scaled(stride).grown(transform.halo[1], h, w)
-        x = self.codec.synthesise(self._gather(window, stride), self.level)
+        z_hat = self._gather(window, stride)
+        x = self.signal.restored(self.codec.synthesise(z_hat, self.level))
         shift = Span(window.top * stride, window.left * stride, 0, 0)
         rows, columns = part.inside(shift).slices
         return x[:, :, rows, columns]

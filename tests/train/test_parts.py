@@ -114,3 +114,15 @@ def test_a_codec_that_no_task_trains_says_what_to_register(config):
     config.write_text(config.read_text() + "task: image/nothing\n")
     with pytest.raises(ModelError, match=r"'image/nothing'.*'task/image/latent'"):
         Trainer(load_config(config))
+
+
+def test_remembered_parts_that_broke_are_left_out_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    for name in ("broken.py", "gone.py"):
+        (tmp_path / name).write_text("1 / 0\n")
+    registry.remember_parts(["broken.py", "gone.py"], tmp_path)
+    (tmp_path / "gone.py").unlink()
+    as_new()
+    with pytest.warns(UserWarning, match="broken.py.*ZeroDivisionError"):
+        assert "transform/conv" in registry.names("transform/*")
+    as_new()

@@ -58,7 +58,7 @@ def _measure(codec: Codec, x: Tensor, quality: float) -> dict[str, float]:
     count, total, estimated, psnr = x.shape[0], 0, 0.0, 0.0
     for part in x.split(BATCH):
         level = codec.level_of(quality)
-        coded = codec.write(codec.quantize(codec.analyse(part, level), level), level)
+        coded = codec.write(codec.encode_codes(part, level), level)
         found = _decoded(codec, coded.data, level, part, f"quality {quality:g}")
         _same(found, coded.codes, f"latents at quality {quality:g}")
         for data, bits in zip(coded.data, coded.estimated_bits, strict=True):
@@ -87,7 +87,7 @@ def _check_size(codec: Codec, x: Tensor) -> None:
 def _check_machines(codec: Codec, x: Tensor, quality: float) -> Iterator[str]:
     """Decode what one way of computing wrote in all others; yields their names."""
     level = codec.level_of(quality)
-    codes = codec.quantize(codec.analyse(x, level), level)
+    codes = codec.encode_codes(x, level)
     coded = codec.write(codes, level)
     for name, setting in MACHINES.items():
         with setting():

@@ -95,8 +95,7 @@ def fit_tables(codec: Any, crops: Iterable[Tensor], qualities: Sequence[float]) 
     for x in crops:
         for quality in qualities:
             level = codec.level_of(quality)
-            codes = codec.quantize(codec.analyse(x, level), level)
-            codec.code(counter, codes, level)
+            codec.code(counter, codec.encode_codes(x, level), level)
     codec.entropy.refit(counter)
     return counter.total
 
@@ -116,7 +115,7 @@ def estimate(codec: Any, x: Tensor, quality: float) -> float:
     for part in x.split(4):
         level = codec.level_of(quality)
         coder = RateEstimator(len(part), noise=False)
-        codec.code(coder, codec.quantize(codec.analyse(part, level), level), level)
+        codec.code(coder, codec.encode_codes(part, level), level)
         bits += float(coder.bits.sum())
     return bits
 

@@ -131,8 +131,8 @@ def encode(side: Side, x: Tensor, quality: float) -> tuple[list, Tensor, tuple]:
     codec = side.codec
     with side.using():
         level = codec.level_of(quality)
-        y = codec.analyse(codec.padded(x.to(side.device)), level)
-        coded = codec.write(codec.quantize(y, level), level)
+        y = codec.encode_codes(x.to(side.device), level)
+        coded = codec.write(y, level)
     return coded.data, coded.codes.cpu(), (1, *y.shape[2:])
 
 
