@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole registry: every part is of its kind's class, documented, and listed.
+
+A newly registered part takes part without a line here. What is built, coded and trained
+of each kind: codecs of images `test_codecs.py`, transforms `test_transforms.py`,
+quantizers `codecs/test_quantizers.py`, models of tokens `entropy_models/test_tokens.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from polycodec.codecs.base import Codec
+from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.signals.base import Signal
+from polycodec.codecs.transforms.base import Transform
+from polycodec.entropy_models.base import EntropyModel
+from polycodec.registry import KINDS, build, find, names, options_of
+from polycodec.train.export import Recipe
+from polycodec.train.task import Task
+
+BASES: dict[str, type] = {
+    "codec": Codec,
+    "signal": Signal,
+    "transform": Transform,
+    "quantizer": Quantizer,
+    "entropy": EntropyModel,
+    "optimizer": torch.optim.Optimizer,
+    "task": Task,
+    "recipe": Recipe,
+}
+# Builders, not classes, and what they need to be built: several names of one class.
+BUILDERS: dict[str, dict] = {
+    "codec/latent-speech": {"transform": {"width": 4} | {"name": "seanet"}},
+    "entropy/hyperprior": {"channels": 8},
+    "entropy/checkerboard": {"channels": 8},
+    "entropy/channel": {"channels": 8},
+    "optimizer/adam": {},
+    "optimizer/muon": {},
+}
+# Options that whoever builds a part gives it.
+GIVEN = {
+    "transform": {"channels"},
+    "quantizer": {"channels"},
+    "entropy": {"channels", "sizes"},
+    "optimizer": {"params", "lr", "matrices"},
+    "task": {"codec", "config", "fabric", "log"},
+    "recipe": {"config", "say"},
+}
+EVERY = [
+    name
+    for kind in KINDS
+    for name in names(f"{kind}/*")
+    if not name.split("/")[1].startswith("test-")  # of other tests, in this process
+]
+
+
+def test_every_kind_has_a_base_and_parts():
+    assert set(BASES) == set(KINDS)
+    assert {name.split("/")[0] for name in EVERY} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_part_is_of_its_kinds_class(name):
+    kind, part = name.split("/")[0], find(name)
+    if not inspect.isclass(part):
+        weight = torch.nn.Parameter(torch.zeros(2, 2))
+        given = BUILDERS[name]
+        if kind == "optimizer":
+            given = {"params": [weight], "lr": 1e-3, "matrices": [weight]}
+        part = type(build(name, **given))
+    assert issubclass(part, BASES[kind]) and not inspect.isabstract(part)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_part_is_documented_and_its_options_have_defaults(name):
+    part, given = find(name), GIVEN.get(name.split("/")[0], set())
+    assert inspect.getdoc(part) and part.__module__
+    for option, parameter in options_of(name).items():
+        open_ended = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        has_default = parameter.default is not parameter.empty
+        assert has_default or open_ended or option in given, option
