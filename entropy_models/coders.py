@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One procedure, three coders.
+"""One procedure, several coders.
 
 An entropy model states its order of coding once, `y_hat = model.code(coder, y)`.
 What `coder.code(value, prior)` does depends only on the coder handed in:
 
     RateEstimator   adds prior.bits(value + noise), returns the rounded value with
                     a straight-through gradient                       (training)
+    Annealer        the same, rounded at random        (search at encoding)
     RangeEncoder    rounds, records symbols and table indexes          (compress)
     RangeDecoder    reads the symbols back                           (decompress)
 
@@ -87,6 +88,42 @@ class RateEstimator(Coder):
     def count(self, v: Tensor, prior: Prior) -> None:
         """Add the cost of values ``v`` (B, C, h, w), their means subtracted."""
         self.parts.append(prior.bits(v).flatten(1).sum(1))
+
+
+class Annealer(RateEstimator):
+    """Rounds at random, the surer the colder: search for latents while encoding.
+
+    r between n and n + 1 is n with logit -atanh(r - n) / τ, n + 1 with
+    -atanh(n + 1 - r) / τ; a Gumbel-softmax sample mixes the two, differentiable. Where
+    rounding itself has no gradient, descent with a straight-through one makes latents
+    worse; this one finds which of them are better rounded the other way. Yang, Bamler,
+    Mandt 2020, "Improving inference for neural image compression" (arXiv 2006.04240).
+
+    ``temperature``: τ. ``generator``: of the samples, on the device of the latents.
+    """
+
+    def __init__(
+        self, batch: int, temperature: float, generator: torch.Generator
+    ) -> None:
+        super().__init__(batch, noise=False)
+        self.temperature, self.generator = temperature, generator
+
+    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
+        """Add the cost of ``value`` of ``shape``; return it softly rounded."""
+        assert value is not None, "there is nothing to search"
+        means = prior.means
+        if isinstance(means, Tensor):
+            means = straight_through(torch.as_tensor(prior.offsets), means)
+        residual = (value - means).float()
+        low = torch.floor(residual.detach())
+        up = (residual - low).clamp(1e-4, 1 - 1e-4)
+        logits = torch.stack([-torch.atanh(up), -torch.atanh(1 - up)])
+        uniform = torch.empty_like(logits).uniform_(generator=self.generator)
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
+        share = torch.softmax((logits / self.temperature) + gumbel, dim=0)[1]
+        soft = low + share
+        self.count(soft, prior)
+        return soft + means
 
 
 class RangeEncoder(Coder):

@@ -3,7 +3,7 @@
 
 A newly registered part takes part without a line here. What is built, coded and trained
 of each kind: codecs of images `test_codecs.py`, transforms `test_transforms.py`,
-quantizers `codecs/test_quantizers.py`, models of tokens `entropy_models/test_tokens.py`.
+quantizers `test_quantizers.py`, models of tokens `test_tokens.py`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from polycodec.cuda import TableSet
 from polycodec.cuda.device import driver
 from polycodec.cuda.device.emulation import Emulator, missing
 from polycodec.entropy_models import streams
+from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.coders import RangeDecoder
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
 from polycodec.errors import (
@@ -54,7 +55,9 @@ def frozen(section: dict) -> Codec:
             if name.endswith("weight"):
                 value.mul_(3)
     x = torch.rand(2, 3, 64, 48)
-    codec.freeze(lambda c: [c(x, c.level_of(q)) for q in (0, 50, 100)])
+    codec.freeze(
+        lambda c: [c(x, torch.full((2,), c.level_of(q))) for q in (0, 50, 100)]
+    )
     return codec
 
 
@@ -110,12 +113,12 @@ def test_ideal_bits_are_those_of_the_tables():
     tables = TableSet(8, [3, 3, 2], [0, -5, 7], [0, 128, 128, 1, 128, 127, 0, 256])
     indexes = torch.tensor([[1, 1, 1, 0], [2, 0, 1, 0]], dtype=torch.uint8)
     values = torch.tensor([[-5, 900, -4, 1], [7, 0, -900, 1]], dtype=torch.int32)
-    found = streams.ideal_bits(values, indexes, tables)
+    found = streams.symbol_bits(values, indexes, tables).sum(1)
     for row, index, bits in zip(values, indexes, found.tolist(), strict=True):
         assert bits == pytest.approx(tables.bits(row.numpy(), index.numpy()))
 
 
-class Zeros:
+class Zeros(Coder):
     """A decoder of zeros that never looks at a value."""
 
     def code(self, value, prior, shape):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from polycodec.codecs import zoo
+from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.cuda import StreamDecoder, StreamEncoder
 from polycodec.entropy_models.priors.tables import gaussian_tables
 from polycodec.eval.bench import clock as bench_clock
@@ -53,13 +54,14 @@ def test_bench_of_a_run_from_the_command_line(cli, photo, tiny_checkpoint, alone
 class Toy:
     """A codec for sound that takes its time: compresses to 125 bytes."""
 
-    kind, digest, rate, levels = "speech", b"toys", 8000, 4
+    kind, digest, levels = "speech", b"toys", 4
+    signal = SpeechSignal(rate=8000)
 
-    def levels_of(self, quality: float) -> int:
+    def level_of(self, quality: float) -> int:
         return 3
 
-    def compress(self, x, levels):
-        assert levels == 3
+    def compress(self, x, quality):
+        assert quality == 50
         self.samples = x
         time.sleep(0.02)
         return [bytes(125)]
