@@ -15,10 +15,15 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polycodec.atomic import atomic_write
 from polycodec.errors import DigestMismatchError, ModelError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+
+    from polycodec.codecs.base import Codec
 
 WEIGHTS = Path(__file__).parent / "weights"
 EXPORTED = "codec.safetensors"
@@ -114,7 +119,7 @@ def load(
     *,
     checkpoint: str | Path | None = None,
     digest: bytes | None = None,
-):
+) -> Codec:
     """Load a codec, ready to compress, on ``device`` (cpu, cuda or auto).
 
     ``checkpoint``: a run's folder or weights file instead of the shipped weights.
@@ -134,7 +139,7 @@ def load(
     return load_codec(path, name=name).to(resolve_device(device))
 
 
-def resolve_device(device: str):
+def resolve_device(device: str) -> torch.device:
     """'auto' is CUDA where there is one; ModelError for a device that is not here."""
     import torch
 

@@ -214,6 +214,13 @@ class EntropyModel(nn.Module, abc.ABC):
     def update(self) -> None:
         """Build the integer tables; afterwards the model can code."""
 
+    def table(self, name: str) -> TableSet | None:
+        """The integer tables of ``name``; None until the model is frozen."""
+        table = self.tables.get(name)
+        if isinstance(table, ScaleSet):
+            raise TypeError(f"'{name}' are scales of mixtures; expected tables")
+        return table
+
     def side(self, y: Tensor) -> Tensor | None:
         """Side information z of y that an encoder may refine; None: there is none."""
         return None

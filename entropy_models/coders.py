@@ -16,6 +16,7 @@ so training, encoding and decoding cannot disagree about the maths.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,11 +35,11 @@ class _StraightThrough(torch.autograd.Function):
     """The first argument's value, bit for bit, with the second one's gradient."""
 
     @staticmethod
-    def forward(ctx, value: Tensor, source: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, source: Tensor) -> Tensor:
         return value.clone()
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         return None, grad
 
 

@@ -28,6 +28,7 @@ from polycodec.cuda import (
     BatchDecoder,
     BatchEncoder,
     BatchMixture,
+    Mixture,
     StreamDecoder,
     StreamEncoder,
     TableSet,
@@ -37,6 +38,7 @@ from polycodec.cuda import (
 from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
+    from polycodec.cuda import Categorical
     from polycodec.cuda.device.batch import Runtime
     from polycodec.entropy_models.base import DistributionPrior
 
@@ -143,7 +145,7 @@ class HostWriter(Writer):
         for b, (stream, item, own) in enumerate(each):
             stream.put_prior(_flat(item), own)
             if prior.hashed:
-                self._hashes[b] = own.checksum(self._hashes[b])
+                self._hashes[b] = _checksum(own, self._hashes[b])
 
     def finish(self) -> list[bytes]:
         """See :meth:`Writer.finish`."""
@@ -176,8 +178,8 @@ class HostReader(Reader):
         each = zip(self._streams, prior.distributions(), strict=True)
         for b, (stream, own) in enumerate(each):
             if prior.hashed:
-                self._hashes[b] = own.checksum(self._hashes[b])
-                self._older[b] = own.checksum(self._older[b])
+                self._hashes[b] = _checksum(own, self._hashes[b])
+                self._older[b] = _checksum(own, self._older[b])
             rows.append(torch.from_numpy(stream.get_prior(own)))
         return torch.stack(rows).view(shape)
 
@@ -321,6 +323,15 @@ def symbol_bits(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
     slot = values.reshape(-1).int() - minimum + 1
     slot = torch.where((slot < 1) | (slot >= sizes), 0, slot)  # 0: an escape
     return near["ideal"].index_select(0, first + slot).view(values.shape)
+
+
+def _checksum(own: Mixture | Categorical, value: int) -> int:
+    """The hash ``value`` taken on over a distribution that is computed."""
+    if not isinstance(own, Mixture):
+        raise TypeError(
+            f"{type(own).__name__} has no checksum; its prior is not hashed"
+        )
+    return own.checksum(value)
 
 
 def _split(data: Sequence[bytes]) -> tuple[list[int], list[bytes]]:

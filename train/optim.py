@@ -89,7 +89,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([g for g in groups if g["params"]], {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             ready = [p for p in group["params"] if p.grad is not None]

@@ -82,12 +82,12 @@ class LatentCodec(Codec):
             Gains(channels, knots, ends) if levels is None else Steps(levels, channels)
         )
         shared: dict[str, Any] = {"signal": self.signal, "channels": channels}
-        knobs = {"knots": knots} if levels is None else {"levels": levels}
+        shared |= {"knots": knots} if levels is None else {"levels": levels}
         self.transform = part_of(
-            Transform, "transform", transform, default="residual", **shared, **knobs
+            Transform, "transform", transform, default="residual", **shared
         )
         self.entropy: EntropyModel = part_of(
-            EntropyModel, "entropy", entropy, default="context", **shared, **knobs
+            EntropyModel, "entropy", entropy, default="context", **shared
         )
         self.rates = rates
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -204,7 +205,8 @@ class Steps(Rates):
 
 def _wide(factors: Tensor, like: Tensor) -> Tensor:
     """Factors (B, D) or (D,) for latents (B, D, *S)."""
-    return factors[(..., *([None] * (like.ndim - 2)))]
+    spread: tuple[Any, ...] = (..., *([None] * (like.ndim - 2)))
+    return factors[spread]
 
 
 def _check_rates(knots: int, lmbda: Sequence[float]) -> None:

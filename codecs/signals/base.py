@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -45,7 +45,8 @@ class Signal(abc.ABC):
 
     def cut(self, x_hat: Tensor, size: Sequence[int]) -> Tensor:
         """The first ``size`` samples along each axis, clamped to the range."""
-        return x_hat[(..., *(slice(n) for n in size))].clamp(self.low, self.high)
+        first: tuple[Any, ...] = (..., *(slice(n) for n in size))
+        return x_hat[first].clamp(self.low, self.high)
 
     @abc.abstractmethod
     def prepared(self, x: Tensor) -> Tensor:

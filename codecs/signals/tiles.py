@@ -195,7 +195,8 @@ class TileEncoder(ImageEncoder):
     ) -> None:
         self.codec, self.signal, self.pixels, self.peak = codec, signal, pixels, peak
         self.effort = effort
-        self.grid = Grid(*pixels.shape[:2], tile)
+        height, width = pixels.shape[:2]
+        self.grid = Grid(height, width, tile)
         self.estimated_bits = 0.0
 
     def chunks(self, quality: float) -> Iterator[bytes]:

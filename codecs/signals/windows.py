@@ -102,12 +102,14 @@ class BlockStream:
     def _compute(self, frames: int) -> Tensor:
         window = window_of(self._next, self.block, self.context, frames)
         a, b = window.start - self._start, window.stop - self._start
-        given = self._held[:, a * self.step : b * self.step]
+        held = self._held
+        assert held is not None, "a window of nothing: push comes first"
+        given = held[:, a * self.step : b * self.step]
         kept = window.kept
         result = self.run(given)[:, kept.start * self.out : kept.stop * self.out]
         self._next += 1
         keep = max(self._next * self.block - self.context[0], 0)
         if keep > self._start:
-            self._held = self._held[:, (keep - self._start) * self.step :].clone()
+            self._held = held[:, (keep - self._start) * self.step :].clone()
             self._start = keep
         return result

@@ -25,6 +25,8 @@ QK_STEP, QK_TOP = 2.0**-5, 127  # BITSTREAM
 V_STEP, V_TOP = 2.0**-7, 2047  # BITSTREAM
 BIAS_STEP, BIAS_TOP = 2.0**-10, 2**14  # BITSTREAM
 
+Past = tuple[Tensor, Tensor]  # keys and values of the last columns
+
 
 def on_grid(x: Tensor, step: float, top: int) -> Tensor:
     """Nearest multiples of the power of two ``step``, at most ``top`` of them."""
@@ -43,7 +45,7 @@ class CausalAttention(nn.Module):
         slope = 4.0 * 0.25 ** torch.arange(heads)
         self.bias = nn.Parameter(-slope[:, None] * torch.arange(window))
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None):
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """Returns (B, C, 1, S) and the keys and values to go on from."""
         b, c, _, s = x.shape
         qkv = self.qkv(x).view(b, 3, self.heads, c // self.heads, s).mT

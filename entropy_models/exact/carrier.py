@@ -39,7 +39,8 @@ def without_onednn() -> Iterator[None]:
     """Compute without oneDNN; mkldnn.flags would set TF32 as well, and warn of it."""
     mkldnn = torch.backends.mkldnn
     before = mkldnn.enabled
-    mkldnn.enabled = False
+    # torch's stub shows the descriptor behind the property, not the bool it takes.
+    mkldnn.enabled = False  # type: ignore[assignment]
     try:
         yield
     finally:

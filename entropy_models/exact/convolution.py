@@ -34,6 +34,11 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
     Shapes as nn.Conv2d. ``input_bits`` counts the sign; ``weight_bits`` too.
     """
 
+    bias: Tensor
+    padding: tuple[int, int]
+    input_step: Tensor
+    peak: Tensor
+
     def __init__(
         self,
         in_channels: int,

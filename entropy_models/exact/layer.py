@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,9 +144,9 @@ def snapped(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
 
 class _Snap(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
         return snap(x, step, low, high)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return grad, None, None, None

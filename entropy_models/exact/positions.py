@@ -32,13 +32,17 @@ class Positions:
         return cls(mask, mask.flatten().nonzero().squeeze(1))
 
     @classmethod
-    def everywhere(cls, height: int, width: int, device=None) -> Positions:
+    def everywhere(
+        cls, height: int, width: int, device: torch.device | None = None
+    ) -> Positions:
         """All positions."""
         mask = torch.ones(height, width, dtype=torch.bool, device=device)
         return cls(mask, torch.arange(height * width, device=device))
 
     @classmethod
-    def checkerboard(cls, height: int, width: int, half: int, device=None) -> Positions:
+    def checkerboard(
+        cls, height: int, width: int, half: int, device: torch.device | None = None
+    ) -> Positions:
         """Positions whose row + column is even (``half`` 0) or odd (1).  # BITSTREAM"""
         rows = torch.arange(height, device=device).view(-1, 1)
         cols = torch.arange(width, device=device).view(1, -1)

@@ -89,12 +89,11 @@ class AutoregressiveModel(EntropyModel):
         self.join = nn.ModuleList(
             ExactConv2d(hidden + part.start, width) for part in self.parts
         )
-        self.out = nn.ModuleList(
-            ExactConv2d(width, 2 * (part.stop - part.start)) for part in self.parts
-        )
-        for layer in self.out:
+        outs = [ExactConv2d(width, 2 * (p.stop - p.start)) for p in self.parts]
+        for layer in outs:
             nn.init.zeros_(layer.bias)
             layer.weight.data *= 0.1
+        self.out = nn.ModuleList(outs)
         # Scale indexes of each rate, to which the nets add theirs.
         self.level_index = nn.Parameter(torch.full((levels, channels), 10.0))
 
@@ -133,7 +132,7 @@ class AutoregressiveModel(EntropyModel):
         placed = [place(prior.mean, prior.index) for prior in priors]
         whole, table = (torch.cat(p, dim=1) for p in zip(*placed, strict=True))
         whole, table, values = (p.transpose(1, 3) for p in (whole, table, values))
-        prior = Placed(whole, table, self.tables["y"])
+        prior = Placed(whole, table, self.table("y"))
         coder.code(values, prior, tuple(values.shape))  # (B, F, 1, D)
 
     def _priors(self, known: Tensor, scales: Scales) -> list[Shifted]:
@@ -149,7 +148,7 @@ class AutoregressiveModel(EntropyModel):
             h = F.relu(join(torch.cat([phi, known[:, : part.start]], dim=1)))
             mean, index = out(h).float().chunk(2, dim=1)
             mean, index = mean * gain[:, part], index + level_index[:, part]
-            priors.append(Shifted(mean, index, self.tables.get("y")))
+            priors.append(Shifted(mean, index, self.table("y")))
         return priors
 
     def _walk(self, coder: Coder, size: tuple[int, int], scales: Scales) -> Tensor:
@@ -160,7 +159,7 @@ class AutoregressiveModel(EntropyModel):
             walk.begin()
             for g, part in enumerate(self.parts):
                 whole, table = (torch.from_numpy(a)[..., None] for a in walk.place(g))
-                prior = Placed(whole[..., None], table[..., None], self.tables["y"])
+                prior = Placed(whole[..., None], table[..., None], self.table("y"))
                 coded = coder.code(None, prior, (*whole.shape, 1))[..., 0, 0].numpy()
                 walk.take(g, coded)
                 values[:, part, 0, t] = coded

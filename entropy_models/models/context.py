@@ -20,8 +20,8 @@ plus means on a grid of 1/16, never floats.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -148,7 +148,7 @@ class ContextModel(EntropyModel):
         if z is None and y is not None:
             z = self.h_a(y)
         z_shape = (batch, self.hyper, -(-h // 4), -(-w // 4))
-        z_hat = coder.code(z, Factorized(self.prior_z, self.tables.get("z")), z_shape)
+        z_hat = coder.code(z, Factorized(self.prior_z, self.table("z")), z_shape)
         phi = self.h_s(z_hat, (h, w))
         parts = (None,) * len(self.slices) if y is None else y.split(self.slices, 1)
         decoded: list[Tensor] = []
@@ -173,7 +173,7 @@ class ContextModel(EntropyModel):
         where: Positions,
     ) -> Gaussian:
         means, index = net(phi, known, mask, where)
-        return Gaussian(means, index, self.tables.get("y"))
+        return Gaussian(means, index, self.table("y"))
 
     def side(self, y: Tensor) -> Tensor:
         """See :meth:`EntropyModel.side`: z (B, N, ceil(h/4), ceil(w/4))."""
@@ -183,7 +183,8 @@ class ContextModel(EntropyModel):
     def initialise(self, deviation: Tensor) -> None:
         """Start the table indexes at those of the channels' deviations, (M,)."""
         index = torch.log(deviation.clamp_min(SCALE_MIN) / SCALE_MIN) / LOG_STEP
-        for net, start in zip(self.nets, index.split(self.slices), strict=True):
+        nets = cast("Iterable[SliceParameters]", self.nets)
+        for net, start in zip(nets, index.split(self.slices), strict=True):
             net.out.bias[len(start) :] = start
 
     def update(self) -> None:
@@ -199,7 +200,7 @@ class ContextModel(EntropyModel):
         assert isinstance(counter, SymbolCounter)
         self.tables["y"] = gaussian_tables(counter.counts)
 
-    def _passes(self, h: int, w: int, device) -> list[Positions]:
+    def _passes(self, h: int, w: int, device: torch.device) -> list[Positions]:
         if self.passes == 1 or h * w == 1:  # one position leaves no second half
             return [Positions.everywhere(h, w, device)]
         return [Positions.checkerboard(h, w, half, device) for half in (0, 1)]

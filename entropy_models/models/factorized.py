@@ -49,7 +49,7 @@ class FactorizedModel(EntropyModel):
         z: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`EntropyModel.code`; any number of trailing sizes."""
-        prior = Factorized(self.prior_y, self.tables.get("y"))
+        prior = Factorized(self.prior_y, self.table("y"))
         return coder.code(y, prior, (size[0], self.channels, *size[1:]))
 
     @torch.no_grad()

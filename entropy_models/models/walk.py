@@ -12,9 +12,11 @@ float64; sums are exact in any order, so the results are those of `exact.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from torch import Tensor, nn
 
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.priors.shifted import MEAN_LIMIT, PLACES, SCALES
@@ -54,13 +56,15 @@ class Walk:
     """State of B sequences that are decoded side by side."""
 
     def __init__(self, model: AutoregressiveModel, scales: Scales) -> None:
-        def host(x) -> np.ndarray:
+        def host(x: Tensor) -> np.ndarray:
             return x.detach().float().cpu().numpy()
 
         self.parts = model.parts
         self.past, self.trunk = Layer(model.past), Layer(model.trunk)
-        self.join = [Layer(layer) for layer in model.join]
-        self.out = [Layer(layer) for layer in model.out]
+        self.join = [
+            Layer(layer) for layer in cast("Iterable[ExactConv2d]", model.join)
+        ]
+        self.out = [Layer(layer) for layer in cast("Iterable[ExactConv2d]", model.out)]
         self.gain, self.inverse = host(scales.gain), host(scales.inverse)
         self.level_index = host(model.level_index[scales.level])
         batch, channels = self.gain.shape
@@ -100,3 +104,7 @@ class Walk:
             past = self.past_frames
             past[:, : -self.channels] = past[:, self.channels :].copy()
             past[:, -self.channels :] = self.now
+
+
+def _layers(group: nn.ModuleList) -> list[Layer]:
+    return [Layer(layer) for layer in cast("Iterable[ExactConv2d]", group)]

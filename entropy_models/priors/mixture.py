@@ -91,8 +91,8 @@ class Mixture(DistributionPrior):
         logits = torch.floor(self.logits * LOGIT_UNIT + 0.5)
         logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT - 1).to(torch.int64)
         weights = weights_of(logits).to(torch.int16)
-        parts = (means, bins, weights)
-        return tuple(part.flatten(2).contiguous() for part in parts)
+        means, bins = means.flatten(2).contiguous(), bins.flatten(2).contiguous()
+        return means, bins, weights.flatten(2).contiguous()
 
     @property
     def centre(self) -> Tensor:
@@ -103,11 +103,11 @@ class Mixture(DistributionPrior):
     def distributions(self) -> list[cuda.Mixture]:
         """What codes the values of each item of the batch, on the host."""
         rows = zip(*(part.cpu().numpy() for part in self.parameters), strict=True)
-        return [cuda.Mixture(self.scales, *row) for row in rows]
+        return [cuda.Mixture(self._frozen, *row) for row in rows]
 
     def on_device(self) -> BatchMixture:
         """What codes the values of all items where they lie."""
-        return BatchMixture(self.scales, *self.parameters)
+        return BatchMixture(self._frozen, *self.parameters)
 
     def bits(self, v: Tensor) -> Tensor:
         """Bits of values ``v`` (B, C, h, w) under the continuous densities."""
@@ -116,3 +116,8 @@ class Mixture(DistributionPrior):
         weights = torch.softmax(self.logits.float() * math.log(2), dim=1)
         p = (weights * mass).sum(dim=1)
         return -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))
+
+    @property
+    def _frozen(self) -> ScaleSet:
+        assert self.scales is not None, "the model has no scales yet"
+        return self.scales

@@ -10,6 +10,7 @@ of floats stands between it and the range coder.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +24,13 @@ class _Clamp(torch.autograd.Function):
     """Clamp whose gradient still passes when it points back into the range."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.range = (low, high)
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         low, high = ctx.range
         blocked = ((x < low) & (grad > 0)) | ((x > high) & (grad < 0))

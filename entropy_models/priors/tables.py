@@ -84,13 +84,14 @@ def _best_alphabet(pmf: np.ndarray, largest: int) -> tuple[np.ndarray, float | N
     middle = LARGEST + 1
     if 1 - pmf[middle] < unit / 2:
         return np.ones(1), None
-    best, choice = math.inf, None
-    for reach in range(largest + 1):
+
+    def alphabet(reach: int) -> tuple[np.ndarray, float]:
         inside = pmf[middle - reach : middle + reach + 1]
-        tail = max(1.0 - float(inside.sum()), 1e-12)
-        sizes = np.maximum(np.append(inside, tail), unit)
-        cost = -(np.append(inside, tail) * np.log2(sizes / sizes.sum())).sum()
-        cost += tail * ESCAPE_BITS
-        if cost < best:
-            best, choice = cost, (inside, tail)
-    return choice
+        return inside, max(1.0 - float(inside.sum()), 1e-12)
+
+    def cost(choice: tuple[np.ndarray, float]) -> float:
+        both, tail = np.append(*choice), choice[1]
+        sizes = np.maximum(both, unit)
+        return -(both * np.log2(sizes / sizes.sum())).sum() + tail * ESCAPE_BITS
+
+    return min(map(alphabet, range(largest + 1)), key=cost)

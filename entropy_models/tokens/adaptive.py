@@ -30,7 +30,7 @@ BIASES = ("up_bias", "down_bias")
 
 
 @register("entropy/tokens-adaptive")
-class AdaptiveTokens(LearnedTokens):
+class AdaptiveTokens(LearnedTokens[Perceptron]):
     """``sizes``: tokens of each level; ``width``: numbers that stand for a token;
     ``columns``: how far back it looks; ``hidden``: width of the network."""
 
@@ -77,7 +77,11 @@ class AdaptiveTokens(LearnedTokens):
         return unit_g
 
     def _keep_layer(
-        self, name: str, layer: torch.nn.Linear, unit_in, unit_out: np.ndarray
+        self,
+        name: str,
+        layer: torch.nn.Linear,
+        unit_in: np.ndarray,
+        unit_out: np.ndarray,
     ) -> None:
         """Rows as int8, each with its shift; half a unit is in the bias, to round."""
         weight = layer.weight.double().numpy() * unit_in / unit_out[:, None]

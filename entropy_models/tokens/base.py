@@ -15,7 +15,7 @@ Images have codes (B, l, H, W); positions are then taken row by row.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from polycodec.errors import InputError, ModelError
 PRECISION = 15  # BITSTREAM: of order-0 tables
 LARGEST = 1 << 13  # with more tokens, frequencies of at least 1 in 2^15 cost too much
 UNSEEN = 0.5  # counts that a token has before any was seen
+UNFITTED = "this token model has no tables; fit it, or call update()"
 
 
 class TokenModel(EntropyModel):
@@ -52,8 +53,24 @@ class TokenModel(EntropyModel):
         if not self.tables:
             self.tables = {"order0": _order0([np.ones(size) for size in self.sizes])}
 
-    def fit(self, codes: Sequence[np.ndarray]) -> None:
-        """Count tokens of training sequences, (L, F) integers each."""
+    @property
+    def order0(self) -> TableSet:
+        """How often each token was seen, a table for each level."""
+        table = self.table("order0")
+        if table is None:
+            raise ModelError(UNFITTED)
+        return table
+
+    def fit(
+        self,
+        codes: Sequence[np.ndarray],
+        *,
+        progress: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Count tokens of training sequences, (L, F) integers each.
+
+        ``progress(step, bits a token)``: told by models that learn in steps.
+        """
         self.tables = {"order0": _order0(self.counts(codes))}
 
     def counts(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -118,7 +135,7 @@ class TokenModel(EntropyModel):
         if codes is not None:
             self.check(codes)
         if not self.tables:
-            raise ModelError("this token model has no tables; fit it, or call update()")
+            raise ModelError(UNFITTED)
         flat = (shape[0], shape[1], int(np.prod(shape[2:])))
         given = None if codes is None else codes.detach().cpu().reshape(flat)
         return self.code_sequence(coder, given, flat).to(torch.int64).reshape(shape)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polycodec.entropy_models.tokens.network import (
     WINDOW,
@@ -34,11 +36,16 @@ COUNTS = ((10, 0), (6, 16), (7, 16), (8, 16), (9, 16), (10, 16))  # log2 tokens,
 TYPICAL = 40  # windows that fix the grids
 WEIGHT_TOP = 127
 
+AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)
 
-class LearnedTokens(StepTokens):
+
+class LearnedTokens(StepTokens, Generic[AnyTrunk]):
     """``sizes``: tokens of each level; ``width``: D, numbers that stand for one."""
 
     rate = 4e-3  # of learning
+    out: Tensor
+    out_shift: Tensor
+    adapt: Tensor
 
     def __init__(self, sizes: Sequence[int], width: int) -> None:
         super().__init__(sizes)
@@ -51,11 +58,11 @@ class LearnedTokens(StepTokens):
         self.register_buffer("adapt", start.repeat(levels, 1))
 
     @abc.abstractmethod
-    def _trunk(self) -> Trunk:
+    def _trunk(self) -> AnyTrunk:
         """A new trunk, in floating point."""
 
     @abc.abstractmethod
-    def _freeze(self, trunk: Trunk, typical: torch.Tensor) -> np.ndarray:
+    def _freeze(self, trunk: AnyTrunk, typical: Tensor) -> np.ndarray:
         """Keep the trunk in integers; returns what one unit of g is, (L D,) float.
 
         typical: columns (N, L, lead + S) that fix the grids.
@@ -80,14 +87,21 @@ class LearnedTokens(StepTokens):
         super().fit(learned)
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(seed)
-            network = TokenNetwork(self.sizes, self._trunk(), self.out.shape[2])
+            trunk = self._trunk()
+            network = TokenNetwork(self.sizes, trunk, self.out.shape[2])
             share = np.maximum(self._frequencies(), 2.0**-16) / 2.0**15
             network.order0.copy_(torch.from_numpy(np.log(share)))
-            options = {"steps": steps, "rate": self.rate, "seed": seed}
             with torch.enable_grad():
-                train(network, learned, progress=progress, **options)
+                train(
+                    network,
+                    learned,
+                    steps=steps,
+                    rate=self.rate,
+                    seed=seed,
+                    progress=progress,
+                )
         with torch.no_grad():
-            self._keep(network, learned)
+            self._keep(network, trunk, learned)
         self.adapt.copy_(torch.from_numpy(self._choose_speed(kept or learned)))
 
     def start(self, batch: int, levels: int) -> Walk:
@@ -99,8 +113,10 @@ class LearnedTokens(StepTokens):
         tail = Tail(out, shift, self._frequencies())
         return Walk(self._context(batch), tail, batch, levels, adapt)
 
-    def _keep(self, network: TokenNetwork, sequences: list[np.ndarray]) -> None:
-        """Turn the trained network into integers."""
+    def _keep(
+        self, network: TokenNetwork, trunk: AnyTrunk, sequences: list[np.ndarray]
+    ) -> None:
+        """Turn the trained network, whose trunk it is, into integers."""
         fill, levels = max(self.sizes), len(self.sizes)
         columns = np.concatenate([delayed(one, fill) for one in sequences], axis=1)
         columns = columns[:, : WINDOW * TYPICAL]
@@ -108,7 +124,7 @@ class LearnedTokens(StepTokens):
         columns = np.pad(columns, ((0, 0), (0, short)), constant_values=fill)
         windows = columns.reshape(levels, -1, WINDOW).swapaxes(0, 1)
         typical = led(torch.from_numpy(windows.copy()), network)
-        unit = self._freeze(network.trunk, typical)
+        unit = self._freeze(trunk, typical)
         out = network.out.double().numpy() * UNIT / np.log(2)
         out = out * unit.reshape(len(out), 1, -1)
         shift = shift_for(np.abs(out).max(axis=(1, 2)))
@@ -118,7 +134,7 @@ class LearnedTokens(StepTokens):
 
     def _frequencies(self) -> np.ndarray:
         """Order-0 frequencies (L, K) int64, 0 where a level has no such token."""
-        tables = self.tables["order0"]
+        tables = self.order0
         out = np.zeros((len(self.sizes), max(self.sizes)), np.int64)
         for level, size in enumerate(self.sizes):
             first = tables.first[level] + 1
@@ -146,7 +162,7 @@ def shift_for(largest: np.ndarray) -> np.ndarray:
     return np.clip(shift, -6, 20).astype(np.int8)
 
 
-def unit_of(values: torch.Tensor, top: int = G_TOP, quantile: float = 0.9995):
+def unit_of(values: Tensor, top: int = G_TOP, quantile: float = 0.9995) -> np.ndarray:
     """What one of ``top`` units of each column of values (n, C) is, (C,) float64."""
     rows = values.abs().double().numpy()
     return (np.quantile(rows, quantile, axis=0) + 1e-3) / top

@@ -59,6 +59,8 @@ class Perceptron(Trunk):
 class TokenNetwork(nn.Module):
     """Predicts each level of a column from the columns before it."""
 
+    order0: Tensor
+
     def __init__(self, sizes: Sequence[int], trunk: Trunk, width: int) -> None:
         super().__init__()
         self.sizes, self.trunk = tuple(sizes), trunk

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.priors.categorical import Indexed
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.registry import register
@@ -27,9 +28,9 @@ class StaticTokens(TokenModel):
         super().__init__(sizes)
 
     def code_sequence(
-        self, coder, codes: Tensor | None, shape: tuple[int, int, int]
+        self, coder: Coder, codes: Tensor | None, shape: tuple[int, int, int]
     ) -> Tensor:
         """All levels and positions in one pass, level by level."""
         level = torch.arange(shape[1], dtype=torch.int32).view(1, -1, 1)
-        prior = Indexed(self.tables["order0"], level)
+        prior = Indexed(self.order0, level)
         return coder.code(codes, prior, shape)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.priors.categorical import Categorical
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import BitstreamError
@@ -53,7 +54,7 @@ class StepTokens(TokenModel):
         """A walk over ``batch`` new sequences of ``levels`` levels."""
 
     def code_sequence(
-        self, coder, codes: Tensor | None, shape: tuple[int, int, int]
+        self, coder: Coder, codes: Tensor | None, shape: tuple[int, int, int]
     ) -> Tensor:
         """Code column after column, as the picture says."""
         batch, levels, frames = shape

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from polycodec.entropy_models.exact import layer as exact
+from polycodec.entropy_models.exact.attention import Past
 from polycodec.entropy_models.tokens.learned import LearnedTokens, unit_of
 from polycodec.entropy_models.tokens.trunk import Transformer
 from polycodec.entropy_models.tokens.walk import G_TOP
@@ -20,7 +21,7 @@ from polycodec.registry import register
 
 
 @register("entropy/tokens-transformer")
-class TransformerTokens(LearnedTokens):
+class TransformerTokens(LearnedTokens[Transformer]):
     """``sizes``: tokens of each level; ``width``: numbers that stand for a token in the
     output; ``channels``, ``layers``, ``heads``, ``window``: of the transformer.
 
@@ -81,7 +82,8 @@ class TransformerContext:
     """Keys and values of the last columns of B sequences. See `Context`."""
 
     def __init__(self, trunk: Transformer, batch: int, sizes: tuple[int, ...]) -> None:
-        self.trunk, self.past = trunk, [None] * len(trunk.layers)
+        self.trunk = trunk
+        self.past: Sequence[Past | None] = trunk.nothing()
         self.shape = (batch, len(sizes), -1)
         self.column = torch.full((batch, len(sizes), 1), max(sizes))
 

@@ -10,7 +10,8 @@ difference, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from polycodec.entropy_models.exact.attention import (
     BIAS_STEP,
     BIAS_TOP,
     CausalAttention,
+    Past,
     on_grid,
 )
 from polycodec.entropy_models.exact.convolution import ExactConv2d
@@ -36,11 +38,11 @@ class Layer(nn.Module):
         self.up = ExactConv2d(channels, 2 * channels)
         self.down = ExactConv2d(2 * channels, channels)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None):
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """Returns x' and what to go on from."""
-        out, past = self.attention(x, past)
+        out, ahead = self.attention(x, past)
         x = x + out
-        return x + self.down(torch.relu(self.up(x))), past
+        return x + self.down(torch.relu(self.up(x))), ahead
 
 
 class Transformer(Trunk):
@@ -67,12 +69,18 @@ class Transformer(Trunk):
         self.head = ExactConv2d(channels, len(sizes) * width)
 
     def forward(self, columns: Tensor) -> Tensor:
-        return self.go_on(columns[..., :-1], [None] * len(self.layers))[0]
+        return self.go_on(columns[..., :-1], self.nothing())[0]
 
-    def go_on(self, columns: Tensor, past: list) -> tuple[Tensor, list]:
+    def nothing(self) -> list[Past | None]:
+        """What to go on from before the first column."""
+        return [None] * len(self.layers)
+
+    def go_on(
+        self, columns: Tensor, past: Sequence[Past | None]
+    ) -> tuple[Tensor, list[Past]]:
         """g (B, S, L D) after each of columns (B, L, S), and what to go on from."""
-        x = sum(self.embed[i][plane] for i, plane in enumerate(columns.unbind(1)))
-        x, ahead = x.mT.unsqueeze(2), []
+        parts = (self.embed[i][plane] for i, plane in enumerate(columns.unbind(1)))
+        x, ahead = sum(parts, self.embed.new_zeros(())).mT.unsqueeze(2), []
         for layer, before in zip(self.layers, past, strict=True):
             x, after = layer(x, before)
             ahead.append(after)
@@ -82,6 +90,6 @@ class Transformer(Trunk):
     def snap(self) -> None:
         """Put on their grids what no exact layer holds."""
         self.embed.copy_(on_grid(self.embed, EMBED_STEP, EMBED_TOP))
-        for layer in self.layers:
+        for layer in cast("Iterable[Layer]", self.layers):
             bias = layer.attention.bias
             bias.copy_(on_grid(bias, BIAS_STEP, BIAS_TOP))

@@ -108,6 +108,7 @@ class Walk:
         self._adapt_counts(np.arange(low, high), tokens)
 
     def _adapt_hidden(self, low: int, high: int, tokens: np.ndarray) -> None:
+        assert self.below is not None, "logits come before push"
         powers, level = power_table(), np.arange(low, high)
         p = powers[np.minimum(-self.below, len(powers) - 1)]
         # At most 2^18 · 2^12 · 2^7: whole in float64.

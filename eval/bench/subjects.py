@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polycodec.codecs import zoo
+from polycodec.codecs.signals.speech import speech_signal
 
 _PEERS = ("mbt2018_mean", "cheng2020_anchor")
 _PEER_QUALITY = 4
@@ -46,7 +47,7 @@ def own(name: str, device: torch.device, quality: float) -> Timed:
     codec = zoo.load(model, str(device), checkpoint=run or None)
     rate, setting = 0, f"quality {quality:g}"
     if codec.kind == "speech":
-        rate = codec.signal.rate
+        rate = speech_signal(codec).rate
         setting += f", level {codec.level_of(quality)} of {codec.levels}"
     return Timed(
         name,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import io
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     return np.concatenate([part.to_ndarray()[0] for part in parts])
 
 
-def frame(samples: np.ndarray, rate: int = RATE):
+def frame(samples: np.ndarray, rate: int = RATE) -> Any:
     """A frame of PyAV with 16-bit samples."""
     import av
 

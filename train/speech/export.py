@@ -9,7 +9,6 @@ Rates and measures on the card are those of real bytes on speakers never trained
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from polycodec.codecs.base import load_codec
 from polycodec.codecs.measures.speech import VALIDATION, rules
+from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import ModelError
 from polycodec.registry import build, register
 from polycodec.train.export import Recipe
@@ -90,7 +90,9 @@ def with_entropy(codec: Any, stored: dict[str, Any]) -> tuple[Any, dict[str, Any
     return whole.eval(), {"name": stored["name"], **options}
 
 
-def _fit(model: Any, codes: list[np.ndarray], say: Callable[[str], None]) -> None:
+def _fit(
+    model: TokenModel, codes: list[np.ndarray], say: Callable[[str], None]
+) -> None:
     """Fit a token model; one that takes minutes says now and then how far it is."""
     last = time.monotonic()
 
@@ -100,8 +102,7 @@ def _fit(model: Any, codes: list[np.ndarray], say: Callable[[str], None]) -> Non
             last = time.monotonic()
             say(f"fitting: step {step}, {bits:.3f} bits a token")
 
-    known = inspect.signature(model.fit).parameters
-    model.fit(codes, **({"progress": report} if "progress" in known else {}))
+    model.fit(codes, progress=report)
 
 
 def some(recordings: SpeechCache, every: list[int], samples: int) -> list[int]:

@@ -14,6 +14,7 @@ tensors and the generic rules the same losses took four times as long on one cor
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class _Planes(torch.autograd.Function):
     """x (B, T) -> real and imaginary parts (B, frames, size/2 + 1) of its frames."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, window: Tensor, hop: int) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(window)
         ctx.hop, ctx.shape = hop, x.shape
         spectra = torch.fft.rfft(x.unfold(-1, len(window), hop) * window)
@@ -38,7 +39,7 @@ class _Planes(torch.autograd.Function):
         return parts[..., 0].contiguous(), parts[..., 1].contiguous()
 
     @staticmethod
-    def backward(ctx, real: Tensor, imag: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, real: Tensor, imag: Tensor) -> tuple[Tensor, None, None]:
         (window,) = ctx.saved_tensors
         spectra = torch.complex(real, imag)
         # The inverse transform counts inner bins twice, once for each sign.
@@ -58,14 +59,14 @@ class _Magnitude(torch.autograd.Function):
     """√(re² + im² + ε²) of two planes."""
 
     @staticmethod
-    def forward(ctx, real: Tensor, imag: Tensor, floor: float) -> Tensor:
+    def forward(ctx: Any, real: Tensor, imag: Tensor, floor: float) -> Tensor:
         power = torch.addcmul(real * real, imag, imag)
         value = power.add_(floor**2).sqrt_()
         ctx.save_for_backward(real, imag, value)
         return value
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         real, imag, value = ctx.saved_tensors
         ratio = grad / value
         return real * ratio, imag * ratio, None

@@ -41,6 +41,7 @@ class ResidualBottleneck(nn.Module):
         self.expand = nn.Conv2d(inner, channels, 1)
         # Blocks start as small corrections: a deep stack then trains from step 1.
         nn.init.normal_(self.expand.weight, std=0.02 * inner**-0.5)
+        assert self.expand.bias is not None
         nn.init.zeros_(self.expand.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,6 +104,9 @@ class Synthesis(nn.Module):
 class ResidualTransform(ImageTransform):
     """The pair g_a, g_s. ``depths``: blocks at H/4, H/8, H/16, g_a then g_s."""
 
+    g_a: Analysis
+    g_s: Synthesis
+
     def __init__(
         self,
         channels: int,
@@ -156,6 +160,7 @@ class ResidualTransform(ImageTransform):
         g_a.stem.weight[48:] *= 0.1
         g_s.head.weight[:, 48:] *= 0.1
         for layer in (g_a.stem, g_a.down1, g_a.down2, g_s.up1, g_s.up2, g_s.head):
+            assert layer.bias is not None
             layer.bias.zero_()
         return True
 

@@ -71,11 +71,13 @@ class FilterBank(nn.Module):
     samples turns them, and a cut must therefore lie on an even sample.
     """
 
+    filters: Tensor
+
     def __init__(self, bands: int) -> None:
         super().__init__()
         h = prototype(bands)
-        self.bands, self.half = bands, len(h) // 2
-        k, n = np.arange(bands)[:, None], np.arange(len(h)) - self.half
+        self.bands, self.middle = bands, len(h) // 2
+        k, n = np.arange(bands)[:, None], np.arange(len(h)) - self.middle
         phase = (2 * k + 1) * np.pi * n / (2 * bands) + (-1.0) ** k * np.pi / 4
         filters = torch.from_numpy(2 * h * np.cos(phase)).float()[:, None]
         # Not stored: a weights file keeps large floats in 16 bits, too few for 60 dB.
@@ -83,7 +85,7 @@ class FilterBank(nn.Module):
 
     def analyse(self, x: Tensor) -> Tensor:
         """Sub-bands (B, M, T/M) of x (B, 1, T)."""
-        pad = (self.half, self.half - self.bands + 1)
+        pad = (self.middle, self.middle - self.bands + 1)
         with torch.autocast(x.device.type, enabled=False):  # 16 bits hold no 60 dB
             x = F.pad(x.float(), pad)
             return self._turn(F.conv1d(x, self.filters, stride=self.bands))
@@ -93,7 +95,7 @@ class FilterBank(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             u, filters = self._turn(u.float()), self.bands * self.filters
             y = F.conv_transpose1d(u, filters, stride=self.bands)
-        return y[..., self.half : self.half + self.bands * u.shape[-1]]
+        return y[..., self.middle : self.middle + self.bands * u.shape[-1]]
 
     def _turn(self, u: Tensor) -> Tensor:
         sign = torch.ones(self.bands, 2, dtype=u.dtype, device=u.device)
@@ -114,9 +116,8 @@ class Analysis(Reaching):
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
         """Samples that latents lo..hi depend on."""
         lo, hi = self.net.reach(lo, hi)
-        return lo * self.bank.bands - self.bank.half, hi * self.bank.bands + (
-            self.bank.half
-        )
+        bands, middle = self.bank.bands, self.bank.middle
+        return lo * bands - middle, hi * bands + middle
 
 
 class Synthesis(Reaching):
@@ -137,8 +138,8 @@ class Synthesis(Reaching):
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
         """Latents that samples lo..hi depend on."""
-        bands, half = self.bank.bands, self.bank.half
-        lo, hi = math.ceil((lo - half) / bands), math.floor((hi + half) / bands)
+        bands, middle = self.bank.bands, self.bank.middle
+        lo, hi = math.ceil((lo - middle) / bands), math.floor((hi + middle) / bands)
         return self.net.reach(*self.wave.reach(lo, hi))
 
 
@@ -150,6 +151,9 @@ class PqmfTransform(SpeechTransform):
     ``norm``: "weight", or "group" for GroupNorm over time, which learns more steadily
     but leaves the contexts (frames beside a frame, see SEANet's) without an end.
     """
+
+    g_a: Analysis
+    g_s: Synthesis
 
     def __init__(
         self,

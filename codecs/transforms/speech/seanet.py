@@ -109,6 +109,9 @@ class SeanetTransform(SpeechTransform):
     product is the hop; ``lstm``: layers of each LSTM, 0 for none.
     """
 
+    g_a: Chain
+    g_s: Chain
+
     def __init__(
         self,
         channels: int = 64,

@@ -19,6 +19,7 @@ waits for one more frame, whose windows overlap.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,9 @@ FLOOR = 1e-5  # added to |X|²: 16-bit silence
 class Conv(nn.Conv2d):
     """Convolution over time of (B, C, 1, T), padded by (left, right) zeros."""
 
-    def __init__(self, a: int, b: int, k: int, pad: tuple[int, int], **options) -> None:
+    def __init__(
+        self, a: int, b: int, k: int, pad: tuple[int, int], **options: Any
+    ) -> None:
         super().__init__(a, b, (1, k), **options)
         self.pad = (*pad, 0, 0)
 
@@ -68,6 +71,8 @@ class SpectralTransform(SpeechTransform):
     ``widths``: channels of analysis and synthesis; ``depths``: their blocks;
     ``expansion``: width inside a block over its width.
     """
+
+    window: Tensor
 
     def __init__(
         self,
