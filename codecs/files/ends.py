@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import zoo
@@ -22,6 +22,9 @@ from polycodec.codecs.files.kinds import KINDS, words_of
 from polycodec.codecs.files.options import EncodeOptions, Options
 from polycodec.codecs.files.sources import Source, name_of
 from polycodec.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
 
 Target = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int, int], None]  # (parts done, parts in all)
@@ -39,7 +42,7 @@ class Ends(Generic[Asked]):
     source: Source
     target: Target
     options: Asked
-    codec: Any = None
+    codec: Codec | None = None
     progress: Progress | None = None
     started: float = field(default_factory=time.perf_counter)
 
@@ -58,7 +61,7 @@ class Ends(Generic[Asked]):
         return {**names, "model": model, "seconds": time.perf_counter() - self.started}
 
 
-def codec_for(kind: str, ends: Ends[EncodeOptions]) -> Any:
+def codec_for(kind: str, ends: Ends[EncodeOptions]) -> Codec:
     """The codec to encode with: a loaded one, the model asked for, or the default."""
     codec, options = ends.codec, ends.options
     if codec is None:
@@ -68,7 +71,7 @@ def codec_for(kind: str, ends: Ends[EncodeOptions]) -> Any:
     return codec
 
 
-def codec_of(header: Header, options: Options, codec: Any) -> Any:
+def codec_of(header: Header, options: Options, codec: Codec | None) -> Codec:
     """The codec that made a file: ``codec`` if it has the digest, else by its name."""
     if codec is None or codec.digest != header.digest:
         codec = zoo.load(
@@ -81,7 +84,7 @@ def codec_of(header: Header, options: Options, codec: Any) -> Any:
     return codec
 
 
-def check_kind(codec: Any, kind: str) -> None:
+def check_kind(codec: Codec, kind: str) -> None:
     """Refuse a codec that codes another kind of signal."""
     if codec.kind != kind:
         raise ModelError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.layout import Record
@@ -48,7 +48,7 @@ class LazyRecords(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._load())
 
-    def __getitem__(self, k):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, k: Any) -> Any:
         return self._load()[k]
 
     def __eq__(self, other: object) -> bool:

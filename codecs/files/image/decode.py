@@ -9,10 +9,10 @@ A region is made from the tiles it needs, and is equal to that part of the whole
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import ImageGeometry, Reader
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
@@ -48,7 +48,7 @@ def read_plc(
     reader: Reader,
     options: ImageDecode | None = None,
     *,
-    codec: Any = None,
+    codec: Codec | None = None,
     progress: Progress | None = None,
 ) -> tuple[ImageData, list[str]]:
     """Decode an opened image file to a ImageData, and say what was left out."""
@@ -77,7 +77,7 @@ def read_plc(
     return image, list(reader.warnings)
 
 
-def _alpha(data: bytes, geometry: ImageGeometry, codec: Any) -> np.ndarray:
+def _alpha(data: bytes, geometry: ImageGeometry, codec: Codec) -> np.ndarray:
     """The whole alpha plane (height, width), uint8 or uint16."""
     if data[:1] != bytes([CODED_ALPHA]):
         return decode_alpha(data, geometry.width, geometry.height)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
 
 import numpy as np
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import (
     Header,
     ImageGeometry,
@@ -58,10 +58,11 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
 class _Job:
     """One image on its way into a file: codings at any quality, and their sizes."""
 
-    def __init__(self, codec: Any, image: ImageData, options: ImageEncode) -> None:
+    def __init__(self, codec: Codec, image: ImageData, options: ImageEncode) -> None:
         self.codec, self.image, self.options = codec, image, options
         size, effort = (image.height, image.width), options.effort
-        self.tile = tiles.choose_tile(codec.transform, *size, options.tile, effort)
+        transform = tiles.image_transform(codec)
+        self.tile = tiles.choose_tile(transform, *size, options.tile, effort)
         self.peak = (1 << image.depth) - 1
         self.encoder = codec.image_encoder(image.pixels, self.peak, self.tile, effort)
         self._last: tuple[float, bytes] | None = None

@@ -112,7 +112,7 @@ def _open(stream: BinaryIO) -> ImageFile.ImageFile:
     """Open with Pillow; nothing is decoded yet."""
     stream.seek(0)
     try:
-        return Image.open(stream, formats=_READERS)  # type: ignore[return-value]
+        return Image.open(stream, formats=_READERS)
     except Image.UnidentifiedImageError:
         raise InputError(
             "this is no image of a supported kind, or its start is damaged; "

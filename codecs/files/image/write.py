@@ -73,7 +73,7 @@ def write_image(
     Raises InputError when the format is unknown, cannot hold the image's size or
     alpha, or the target cannot be written (then nothing is left behind).
     """
-    path = None if hasattr(target, "write") else os.fspath(target)  # type: ignore[arg-type]
+    path = None if hasattr(target, "write") else os.fspath(target)
     suffix = (suffix or os.path.splitext(path or "")[1]).lower()
     kind = FORMATS.get(suffix)
     if kind is None:

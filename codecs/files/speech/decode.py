@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader, SpeechGeometry
 from polycodec.codecs.files.ends import Ends, codec_of, counted
 from polycodec.codecs.files.options import SpeechDecode
@@ -25,6 +25,7 @@ from polycodec.codecs.files.speech.chunks import ChunkDecoder
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
+from polycodec.codecs.signals.speech import speech_signal
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
 
@@ -88,13 +89,15 @@ def _at_rate(first: int, last: int, rate: int, wanted: int) -> tuple[int, int]:
     return round(first * scale), max(1, round(last * scale))
 
 
-def chunk_decoder(codec: Any, reader: Reader, *, salvage: bool = False) -> ChunkDecoder:
+def chunk_decoder(
+    codec: Codec, reader: Reader, *, salvage: bool = False
+) -> ChunkDecoder:
     """The decoder of an opened file's coded samples; ModelError on another rate."""
-    geometry = geometry_of(reader)
-    if geometry.codec_rate != codec.signal.rate:
+    geometry, rate = geometry_of(reader), speech_signal(codec).rate
+    if geometry.codec_rate != rate:
         raise ModelError(
             f"the file is coded at {geometry.codec_rate} Hz, the model "
-            f"'{codec.name}' at {codec.signal.rate} Hz; name the model it was made with"
+            f"'{codec.name}' at {rate} Hz; name the model it was made with"
         )
     return ChunkDecoder(
         codec,

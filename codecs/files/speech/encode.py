@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import (
     Header,
     Record,
@@ -30,6 +31,7 @@ from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_ch
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
+from polycodec.codecs.signals.speech import speech_signal
 
 CHUNK_SECONDS = 10
 
@@ -58,13 +60,14 @@ class _Job:
     """One signal on its way into a file: its chunks at a quality, or within a size."""
 
     def __init__(
-        self, codec: Any, speech: OpenedSpeech, ends: Ends[SpeechEncode]
+        self, codec: Codec, speech: OpenedSpeech, ends: Ends[SpeechEncode]
     ) -> None:
         self.codec, self.speech, self.progress = codec, speech, ends.progress
+        self.rate = speech_signal(codec).rate
         self.options = options = ends.options
         self.channels = speech.info.channels if options.channels == "keep" else 1
         # Of a chunk.
-        self.frames = max(1, CHUNK_SECONDS * codec.signal.rate // codec.stride)
+        self.frames = max(1, CHUNK_SECONDS * self.rate // codec.stride)
         self.estimated_bits = 0.0
         self._done = 0
 
@@ -78,7 +81,7 @@ class _Job:
         if limit := limit_of(self.options):
             return self._within(writer, limit)
         quality = quality_asked(self.options)
-        levels = self.codec.level_of(quality)
+        levels = int(self.codec.level_of(quality))
         for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
             self._add(writer, codes, levels)
         return quality
@@ -111,7 +114,7 @@ class _Job:
 
     def header(self, quality: float) -> Header:
         """The file's header, once all samples have been read."""
-        info, rate = self.speech.info, self.codec.signal.rate
+        info, rate = self.speech.info, self.rate
         tags = json.dumps(info.tags, ensure_ascii=False, separators=(",", ":"))
         return Header(
             model=self.codec.name,
@@ -138,7 +141,7 @@ class _Job:
                 f"{info.channels} channels are mixed into one; --channels keep codes "
                 "each"
             )
-        rate = self.codec.signal.rate
+        rate = self.rate
         if info.rate != rate:
             notes.append(
                 f"{info.rate} Hz are coded at {rate} Hz: sound up to "
@@ -151,16 +154,16 @@ class _Job:
     def _blocks(self) -> Iterator[np.ndarray]:
         """Samples (n, channels) at the codec's rate."""
         rate = self.speech.info.rate
-        resampler = Resampler(rate, self.codec.signal.rate)
+        resampler = Resampler(rate, self.rate)
         for block in self.speech.blocks():
             if self.channels < block.shape[1]:
                 block = block.mean(axis=1, keepdims=True, dtype=np.float32)
             yield resampler.push(block)
-        rest = resampler.flush(-(-self.speech.samples * self.codec.signal.rate // rate))
+        rest = resampler.flush(-(-self.speech.samples * self.rate // rate))
         if len(rest):
             yield rest
 
-    def _add(self, writer: Writer, codes: Any, levels: int) -> None:
+    def _add(self, writer: Writer, codes: Tensor, levels: int) -> None:
         coded = self.codec.write(codes, levels)
         writer.add(pack_chunk(levels, coded.data))
         self.estimated_bits += sum(coded.estimated_bits)

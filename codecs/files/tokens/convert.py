@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from polycodec.codecs import zoo
+from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry, Writer
 from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
@@ -101,7 +102,7 @@ def tokens_of(
         options.device,
         checkpoint=options.checkpoint,
     )
-    _require_codebooks(codec)
+    codec = _with_codebooks(codec)
     asked = SpeechEncode(quality=options.quality, channels=options.channels)
     with tempfile.TemporaryFile() as plc:
         encode_speech(Ends(input, plc, asked, codec))
@@ -109,7 +110,7 @@ def tokens_of(
         return _read(Reader(plc), options, codec)
 
 
-def write_plc(tokens: Tokens, file: BinaryIO, codec: Any) -> None:
+def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
     levels = (tokens.codes >= 0).sum(axis=1).min(axis=0)  # of each frame
     chosen = []
@@ -160,8 +161,7 @@ def _holds_tokens(input: Source) -> bool:
 
 def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
     """Tokens to .plc, or on to an audio format."""
-    codec = codec_of(_header(tokens, 0.0), ends.options, ends.codec)
-    _require_codebooks(codec)
+    codec = _with_codebooks(codec_of(_header(tokens, 0.0), ends.options, ends.codec))
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.stride:
         raise ModelError(
             f"the tokens are of codebooks {tokens.sizes.tolist()} every {tokens.hop} "
@@ -178,13 +178,14 @@ def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
         decode_speech(Reader(plc), Ends(plc, ends.target, asked, codec))
 
 
-def _require_codebooks(codec: Any) -> None:
-    """Tokens are indexes of codebooks; scalar latents have none."""
+def _with_codebooks(codec: Codec) -> TokenCodec:
+    """The codec; ModelError for one of scalar latents, which have no codebooks."""
     if not isinstance(codec, TokenCodec):
         raise ModelError(
             f"the weights at hand ('{codec.name}') code scalar latents; tokens are "
             "indexes of codebooks; use a codec of the token family"
         )
+    return codec
 
 
 def _digest(tokens: Tokens) -> bytes:
@@ -197,11 +198,10 @@ def _digest(tokens: Tokens) -> bytes:
     return digest
 
 
-def _read(reader: Reader, options: TokenOptions, codec: Any) -> Tokens:
+def _read(reader: Reader, options: TokenOptions, given: Codec | None) -> Tokens:
     """Tokens of an opened .plc file, chunk by chunk."""
     header, geometry = reader.header, geometry_of(reader)
-    codec = codec_of(header, options, codec)
-    _require_codebooks(codec)
+    codec = _with_codebooks(codec_of(header, options, given))
     # Checks the rate and the span on the way.
     frames = chunk_decoder(codec, reader).frames
     span = geometry.span // codec.stride
@@ -227,7 +227,7 @@ def _read(reader: Reader, options: TokenOptions, codec: Any) -> Tokens:
     )
 
 
-def _chunk(reader: Reader, codec: Any, k: int, frames: int) -> np.ndarray:
+def _chunk(reader: Reader, codec: TokenCodec, k: int, frames: int) -> np.ndarray:
     """Codes (channels, levels, frames) of chunk k."""
     levels, streams = unpack_chunk(reader.chunk(k), geometry_of(reader).channels)
     if not 1 <= levels <= codec.levels:
