@@ -27,7 +27,7 @@ PACKED = PROJECT["tool"]["setuptools"]
 ROOMS = {name: ROOT / folder for name, folder in PACKED["package-dir"].items()}
 OURS = (*ROOMS.values(), ROOT / "docs", ROOT / "tests")
 # What a build, an editor or a run leaves behind.
-LITTER = re.compile(r"__pycache__|\.egg-info|\.hypothesis|/_rans\.|/\.")
+LITTER = re.compile(r"__pycache__|/build/|\.egg-info|\.hypothesis|/_rans\.|/\.")
 MOST = 3  # files of a folder that may share a prefix
 
 # Folders of data where more files share a prefix, and why they may.
