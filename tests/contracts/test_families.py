@@ -79,7 +79,8 @@ def test_files_and_regions_of_codecs_that_nobody_ships(config, png, tmp_path):
     x = torch.rand(2, 3, 37, 53)
     data = codec.compress(x, 80)
     assert codec.decompress(data).shape == x.shape
-    assert torch.equal(codec.decompress(data[:1])[0], codec.decompress(data)[0])
+    alone, both = codec.decompress(data[:1]), codec.decompress(data)
+    assert torch.allclose(alone[0], both[0], atol=1e-5)
     encode(png, tmp_path / "a.plc", codec=codec, tile=64, quality=100)
     decode(tmp_path / "a.plc", tmp_path / "whole.png", codec=codec)
     part = tmp_path / "part.png"

@@ -65,6 +65,11 @@ def test_every_transform_is_of_a_kind():
     assert {"transform/spectral", "transform/seanet"} <= {n for n, _ in SPEECH}
 
 
+def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Equal but for rounding: another batch or thread count sums in another order."""
+    return bool((found - expected).abs().max() <= 1e-5 * expected.abs().max() + 1e-6)
+
+
 @every
 @torch.inference_mode()
 def test_sizes_are_exact_and_items_independent(case):
@@ -79,9 +84,9 @@ def test_sizes_are_exact_and_items_independent(case):
         x_hat = part.synthesise(z, levels(2))
         assert x_hat.shape == x.shape
         alone = part.analyse(x[1:], levels(1))
-        assert torch.allclose(alone[0], z[1], atol=1e-4, rtol=1e-4)
+        assert alike(alone[0], z[1])
         alone = part.synthesise(z[1:], levels(1))
-        assert torch.allclose(alone[0], x_hat[1], atol=1e-4, rtol=1e-4)
+        assert alike(alone[0], x_hat[1])
 
 
 @every
