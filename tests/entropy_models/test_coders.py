@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from polycodec.cuda import crc32c
-from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
+from polycodec.entropy_models.coders import (
+    Annealer,
+    RangeDecoder,
+    RangeEncoder,
+    RateEstimator,
+)
 from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.shifted import (
     Placed,
@@ -109,3 +114,24 @@ def test_without_noise_the_estimator_returns_what_the_encoder_does():
     with torch.no_grad():
         estimated = RateEstimator(2, noise=False).code(y, gaussian(means), SHAPE)
     assert torch.equal(estimated, RangeEncoder(2).code(y, gaussian(means), SHAPE))
+
+
+def test_an_annealer_is_random_while_warm_and_rounds_to_the_nearest_when_cold():
+    means, index, y = drawn(1, 3), 30 + drawn(2, 3), drawn(3, 5)
+    prior = Gaussian(means, index, TABLES)
+    distance = ((y - prior.offsets) % 1 - 0.5).abs()
+    sure = distance > 0.05  # at the middle between two integers even ice is undecided
+
+    def softly(temperature, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        return Annealer(2, temperature, generator).code(y, prior, SHAPE)
+
+    nearest = torch.round(y - prior.offsets) + prior.offsets
+    assert torch.allclose(softly(1e-3)[sure], nearest[sure], atol=1e-3)
+    assert torch.equal(softly(0.5), softly(0.5))
+    assert not torch.equal(softly(0.5), softly(0.5, seed=1))
+    leaves = [leaf.requires_grad_() for leaf in (means, index, y)]
+    coder = Annealer(2, 0.5, torch.Generator().manual_seed(0))
+    coder.code(y, Gaussian(means, index, TABLES), SHAPE)
+    for grad in torch.autograd.grad(coder.bits.sum(), leaves):
+        assert bool(grad.any())
