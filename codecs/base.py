@@ -31,8 +31,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from polycodec.codecs.signals.base import Signal
-from polycodec.codecs.signals.image import image_signal
-from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
+from polycodec.codecs.signals.tiles import (
+    Grid,
+    ImageDecoder,
+    ImageEncoder,
+    TileDecoder,
+    TileEncoder,
+)
 from polycodec.codecs.transforms.base import Transform
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.base import Coder, EntropyModel
@@ -235,13 +240,13 @@ class Codec(nn.Module, abc.ABC):
         ``peak``: largest sample; ``tile``: side of tiles, 0 for none; ``effort``: steps
         of `refine`. A codec with a way of its own into chunks overrides this.
         """
-        return image_signal(self).encoder(self, pixels, peak, tile, effort)
+        return TileEncoder(self, pixels, peak, tile, effort)
 
     def image_decoder(
         self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
     ) -> ImageDecoder:
         """What makes pixels of the chunks of a file; see `image_encoder`."""
-        return image_signal(self).decoder(self, grid, quality, read_chunk)
+        return TileDecoder(self, grid, quality, read_chunk)
 
     def refine(
         self, x: Tensor, codes: Tensor, level: float, steps: int

@@ -65,7 +65,7 @@ def ms_ssim(
     Returns the value and None, or None and the reason why there is no value.
     """
     _check(original, decoded)
-    if original.dtype != np.uint8 or decoded.dtype != np.uint8 or original.ndim != 3:
+    if {original.dtype, decoded.dtype} != {np.dtype(np.uint8)} or original.ndim != 3:
         raise InputError(
             "MS-SSIM needs 8-bit colour images; expected (H, W, 3) uint8, found "
             f"{original.shape} {original.dtype} and {decoded.dtype}; convert them "
@@ -81,9 +81,9 @@ def ms_ssim(
         multiscale_structural_similarity_index_measure as measure,
     )
 
-    with torch.inference_mode():
-        value = measure(_tensor(decoded), _tensor(original), data_range=1.0)
-    return float(value), None
+    planes = np.stack([decoded, original]).transpose(0, 3, 1, 2).astype(np.float32)
+    pair = torch.from_numpy(planes / 255)  # (2, 3, H, W)
+    return float(measure(pair[:1], pair[1:], data_range=1.0)), None
 
 
 def decibel(similarity: float | None) -> float | None:
@@ -102,10 +102,3 @@ def _check(original: np.ndarray, decoded: np.ndarray) -> None:
             f"{original.shape}, found {decoded.shape}; the codec that decoded it is at "
             "fault"
         )
-
-
-def _tensor(image: np.ndarray) -> Tensor:
-    import torch
-
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
-    return torch.from_numpy(planes)[None] / 255.0  # (1, 3, H, W)

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from polycodec.codecs.signals.base import Signal, Size
-from polycodec.codecs.signals.tiles import Grid, TileDecoder, TileEncoder
 from polycodec.errors import BitstreamError, InputError, TruncatedError
 from polycodec.registry import register
 
@@ -33,7 +31,6 @@ class ImageSignal(Signal):
     head_size = RAW.size
 
     def checked(self, x: Tensor) -> Tensor:
-        """See :meth:`Signal.checked`."""
         if x.ndim != 4 or x.shape[1] != 3 or x.numel() == 0:
             raise InputError(
                 f"an image has shape {tuple(x.shape)}; expected (batch, 3, height, "
@@ -56,7 +53,6 @@ class ImageSignal(Signal):
         return (x - 0.5).contiguous(memory_format=torch.channels_last)
 
     def restored(self, x_hat: Tensor) -> Tensor:
-        """See :meth:`Signal.restored`."""
         return x_hat + 0.5
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
@@ -65,32 +61,13 @@ class ImageSignal(Signal):
         return codec.quantize(z, level)
 
     def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
-        """See :meth:`Signal.decode`."""
         z_hat = codec.dequantize(codes, level)
         return self.restored(codec.synthesise(z_hat, level))
 
-    def encoder(
-        self, codec: Codec, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
-    ) -> TileEncoder:
-        """What makes a file's chunks of one image: `Codec.image_encoder`'s default."""
-        return TileEncoder(codec, self, pixels, peak, tile, effort)
-
-    def decoder(
-        self,
-        codec: Codec,
-        grid: Grid,
-        quality: float,
-        read_chunk: Callable[[int], bytes],
-    ) -> TileDecoder:
-        """What makes pixels of a file's chunks: `Codec.image_decoder`'s default."""
-        return TileDecoder(codec, self, grid, quality, read_chunk)
-
     def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
-        """See :meth:`Signal.head`."""
         return RAW.pack(*size, round(100 * quality))
 
     def parse(self, data: bytes) -> tuple[Size, int]:
-        """See :meth:`Signal.parse`."""
         if len(data) < RAW.size:
             raise TruncatedError(
                 f"a compressed image has {len(data)} bytes; expected at least "
@@ -107,10 +84,3 @@ class ImageSignal(Signal):
     def level_in(self, codec: Codec, stored: int) -> float:
         """See :meth:`Signal.level_in`: stored are 100 x quality."""
         return codec.level_of(stored / 100)
-
-
-def image_signal(codec: Codec) -> ImageSignal:
-    """The signal of a codec for images; InputError for another."""
-    if not isinstance(codec.signal, ImageSignal):
-        raise InputError(f"'{codec.name}' codes {codec.kind}; expected images")
-    return codec.signal

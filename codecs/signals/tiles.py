@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.errors import ModelError, UsageError
 
@@ -47,21 +46,13 @@ class Span:
 
     def grown(self, by: int, height: int, width: int) -> Span:
         """This box with ``by`` more on every side, inside height x width."""
-        return Span(
-            max(0, self.top - by),
-            max(0, self.left - by),
-            min(height, self.bottom + by),
-            min(width, self.right + by),
-        )
+        wide = Span(self.top - by, self.left - by, self.bottom + by, self.right + by)
+        return wide.common(Span(0, 0, height, width))
 
     def scaled(self, down: int) -> Span:
         """The box in units ``down`` times larger, rounded outwards."""
-        return Span(
-            self.top // down,
-            self.left // down,
-            -(-self.bottom // down),
-            -(-self.right // down),
-        )
+        bottom, right = -(-self.bottom // down), -(-self.right // down)
+        return Span(self.top // down, self.left // down, bottom, right)
 
     def common(self, other: Span) -> Span:
         """What lies in both boxes."""
@@ -79,12 +70,15 @@ class Span:
 
     def inside(self, other: Span) -> Span:
         """This box in the coordinates of ``other``, which contains it."""
+        top, left = other.top, other.left
         return Span(
-            self.top - other.top,
-            self.left - other.left,
-            self.bottom - other.top,
-            self.right - other.left,
+            self.top - top, self.left - left, self.bottom - top, self.right - left
         )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
 
 
 def choose_tile(
@@ -187,27 +181,24 @@ class TileEncoder(ImageEncoder):
     def __init__(
         self,
         codec: Codec,
-        signal: Signal,
         pixels: np.ndarray,
         peak: int,
         tile: int,
         effort: int = 0,
     ) -> None:
-        self.codec, self.signal, self.pixels, self.peak = codec, signal, pixels, peak
-        self.effort = effort
+        self.codec, self.transform = codec, image_transform(codec)
+        self.pixels, self.peak, self.effort = pixels, peak, effort
         height, width = pixels.shape[:2]
         self.grid = Grid(height, width, tile)
         self.estimated_bits = 0.0
 
     def chunks(self, quality: float) -> Iterator[bytes]:
-        """Yield the bytes of each tile."""
         self.estimated_bits = 0.0
         level = self.codec.level_of(quality)
         for k in range(len(self.grid)):
             codes, side = self._codes(k, level), None
             if self.effort:
-                x = self._tensor(self.grid.span(k), codes.device)
-                x = self.signal.pad(x, self.codec.transform.stride)
+                x = self._tensor(self.grid.span(k))
                 codes, side = self.codec.refine(x, codes, level, self.effort)
             coded = self.codec.write(codes, level, side=side)
             self.estimated_bits += coded.estimated_bits[0]
@@ -215,19 +206,19 @@ class TileEncoder(ImageEncoder):
 
     @torch.inference_mode()
     def _codes(self, k: int, level: float) -> Tensor:
-        transform = image_transform(self.codec)
-        stride, core = transform.stride, self.grid.span(k)
+        stride, core = self.transform.stride, self.grid.span(k)
         window = core
         if len(self.grid) > 1:
-            halo = -(-transform.halo[0] // stride) * stride
+            halo = -(-self.transform.halo[0] // stride) * stride
             window = core.grown(halo, self.grid.height, self.grid.width)
-        x = self.signal.pad(self._tensor(window, self.codec.device), stride)
-        z = self.codec.analyse(self.signal.prepared(x), level)
+        z = self.codec.analyse(self.codec.signal.prepared(self._tensor(window)), level)
         rows, columns = core.inside(window).scaled(stride).slices
         return self.codec.quantize(z[:, :, rows, columns].contiguous(), level)
 
-    def _tensor(self, span: Span, device: torch.device) -> Tensor:
-        return to_tensor(self.pixels[span.slices], self.peak, device)
+    def _tensor(self, span: Span) -> Tensor:
+        """The pixels of a box, padded to whole latents."""
+        x = to_tensor(self.pixels[span.slices], self.peak, self.codec.device)
+        return self.codec.padded(x)
 
 
 class TileDecoder(ImageDecoder):
@@ -236,12 +227,11 @@ class TileDecoder(ImageDecoder):
     def __init__(
         self,
         codec: Codec,
-        signal: Signal,
         grid: Grid,
         quality: float,
         read_chunk: Callable[[int], bytes],
     ) -> None:
-        self.codec, self.signal, self.grid = codec, signal, grid
+        self.codec, self.transform, self.grid = codec, image_transform(codec), grid
         self.level = codec.level_of(quality)
         self.read_chunk = read_chunk
         self.known: dict[int, Tensor] = {}
@@ -249,10 +239,8 @@ class TileDecoder(ImageDecoder):
     def render(
         self, region: Span, peak: int, channels: int, progress: Progress | None = None
     ) -> np.ndarray:
-        """Pixels of ``region``, (h, w, channels) integers."""
         dtype = np.uint8 if peak < 256 else np.uint16
-        shape = (region.bottom - region.top, region.right - region.left, channels)
-        out = np.empty(shape, dtype)
+        out = np.empty((*region.size, channels), dtype)
         wanted = self.grid.touching(region)
         for done, k in enumerate(wanted):
             part = self.grid.span(k).common(region)
@@ -265,14 +253,13 @@ class TileDecoder(ImageDecoder):
     @torch.inference_mode()
     def _synthesise(self, part: Span) -> Tensor:
         """Image (1, 3, h, w) of the pixels of ``part``, which lie in one tile."""
-        transform = image_transform(self.codec)
-        stride = transform.stride
+        stride = self.transform.stride
         h, w = self.codec.grid((self.grid.height, self.grid.width))
         window = Span(0, 0, h, w)
-        if transform.reach() is not None:
-            window = part.scaled(stride).grown(transform.halo[1], h, w)
+        if self.transform.reach() is not None:
+            window = part.scaled(stride).grown(self.transform.halo[1], h, w)
         z_hat = self._gather(window, stride)
-        x = self.signal.restored(self.codec.synthesise(z_hat, self.level))
+        x = self.codec.signal.restored(self.codec.synthesise(z_hat, self.level))
         shift = Span(window.top * stride, window.left * stride, 0, 0)
         rows, columns = part.inside(shift).slices
         return x[:, :, rows, columns]
@@ -283,24 +270,20 @@ class TileDecoder(ImageDecoder):
         pixels = pixels.grown(0, self.grid.height, self.grid.width)
         numbers = self.grid.touching(pixels)
         self._forget(numbers[0])
-        size = (window.bottom - window.top, window.right - window.left)
-        out: Tensor | None = None
-        for k in numbers:
-            z_hat = self._latents(k, stride)
-            if out is None:
-                out = z_hat.new_zeros((1, z_hat.shape[1], *size))
+        tiles = {k: self._latents(k, stride) for k in numbers}
+        some = tiles[numbers[0]]
+        out = some.new_zeros((1, some.shape[1], *window.size))
+        for k, z_hat in tiles.items():
             place = self.grid.span(k).scaled(stride)
             both = place.common(window)
             rows, columns = both.inside(window).slices
             from_rows, from_columns = both.inside(place).slices
             out[:, :, rows, columns] = z_hat[:, :, from_rows, from_columns]
-        assert out is not None
         return out
 
     def _latents(self, k: int, stride: int) -> Tensor:
         if k not in self.known:
-            span = self.grid.span(k).scaled(stride)
-            size = (span.bottom - span.top, span.right - span.left)
+            size = self.grid.span(k).scaled(stride).size
             codes = self.codec.read([self.read_chunk(k)], self.level, size)
             self.known[k] = self.codec.dequantize(codes, self.level)
         return self.known[k]

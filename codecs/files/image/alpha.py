@@ -20,13 +20,12 @@ from __future__ import annotations
 
 import io
 import lzma
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, features
 
 from polycodec.codecs.files.container.fields import Cursor, Varint
-from polycodec.codecs.files.image.check import NoPillowLimit
+from polycodec.codecs.files.image.check import no_pillow_limit
 from polycodec.errors import BitstreamError, CodecError
 
 # BITSTREAM: the numbers of the forms
@@ -54,39 +53,31 @@ def decode_alpha(data: bytes, width: int, height: int) -> np.ndarray:
 
     Raises BitstreamError when ``data`` is damaged or of another size.
     """
+    cursor = Cursor(data)
     try:
-        return _decode(data, width, height)
-    except CodecError as error:
-        raise BitstreamError(f"the alpha plane is damaged; {error}") from error
+        form = cursor.take(1)[0]
+        if form == _SAME:
+            return _decode_8(data[1:], width, height).astype(np.uint16) * 257
+        if form == _SPLIT:
+            coded = cursor.take(_LENGTH.get(cursor))
+            high = _decode_8(coded, width, height).astype(np.uint16)
+            return high << 8 | _decode_8(cursor.take(cursor.left), width, height)
+        return _decode_8(data, width, height)
     except Exception as error:
         # Pillow's and lzma's readers meet damage with many kinds of exception.
-        raise BitstreamError(
-            f"the alpha plane is damaged; {type(error).__name__}: {error}"
-        ) from error
-
-
-def _decode(data: bytes, width: int, height: int) -> np.ndarray:
-    cursor = Cursor(data)
-    form = cursor.take(1)[0]
-    if form == _SAME:
-        return _decode_8(data[1:], width, height).astype(np.uint16) * 257
-    if form == _SPLIT:
-        coded = cursor.take(_LENGTH.get(cursor))
-        high = _decode_8(coded, width, height).astype(np.uint16)
-        return high << 8 | _decode_8(cursor.take(cursor.left), width, height)
-    return _decode_8(data, width, height)
+        known = isinstance(error, CodecError)
+        what = error if known else f"{type(error).__name__}: {error}"
+        raise BitstreamError(f"the alpha plane is damaged; {what}") from error
 
 
 def _encode_8(plane: np.ndarray) -> bytes:
     if plane.min() == plane.max():
         return bytes([_CONSTANT, int(plane.flat[0])])
-    forms: dict[int, Callable[[np.ndarray], bytes]] = {_PNG: _png}
-    webp = features.check("webp") and max(plane.shape) <= _WEBP_SIDE
-    if webp:
-        forms[_WEBP] = _webp
+    coded = [bytes([_PNG]) + _png(plane)]
+    if webp := features.check("webp") and max(plane.shape) <= _WEBP_SIDE:
+        coded.append(bytes([_WEBP]) + _webp(plane))
     if not webp or plane.size <= _LZMA_PIXELS:
-        forms[_LZMA] = _lzma
-    coded = (bytes([form]) + encode(plane) for form, encode in forms.items())
+        coded.append(bytes([_LZMA]) + _lzma(plane))
     return min(coded, key=len)
 
 
@@ -126,7 +117,7 @@ def _decode_8(data: bytes, width: int, height: int) -> np.ndarray:
     if form not in (_PNG, _WEBP):
         raise BitstreamError(f"its form {form} is unknown")
     name = "PNG" if form == _PNG else "WEBP"
-    with NoPillowLimit(), Image.open(io.BytesIO(body), formats=[name]) as image:
+    with no_pillow_limit(), Image.open(io.BytesIO(body), formats=[name]) as image:
         if image.size != (width, height) or getattr(image, "n_frames", 1) != 1:
             raise BitstreamError(
                 f"expected one plane of {width} x {height}, found {image.size}"

@@ -7,8 +7,10 @@ allocated for an image that is too large and nothing is cut to 8 bits unsaid.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -25,28 +27,24 @@ _REFUSED = {
 }
 
 
-class NoPillowLimit:
+_lock = threading.Lock()
+_limits: list[int | None] = []  # Pillow's own, then None for each further user
+
+
+@contextlib.contextmanager
+def no_pillow_limit() -> Iterator[None]:
     """Lift Pillow's limit on pixels where our own, stated one is checked instead.
 
-    Pillow's is global, so the first one in lifts it and the last one out restores it.
+    Pillow's is global: the first one in lifts it and the last one out restores it.
     """
-
-    lock = threading.Lock()
-    users = 0
-    limit: int | None = None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not NoPillowLimit.users:
-                NoPillowLimit.limit = Image.MAX_IMAGE_PIXELS
-                Image.MAX_IMAGE_PIXELS = None
-            NoPillowLimit.users += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            NoPillowLimit.users -= 1
-            if not NoPillowLimit.users:
-                Image.MAX_IMAGE_PIXELS = NoPillowLimit.limit
+    with _lock:
+        _limits.append(Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _lock:
+            Image.MAX_IMAGE_PIXELS = _limits.pop()
 
 
 def check(image: ImageFile.ImageFile, stream: BinaryIO, max_pixels: int) -> None:

@@ -89,10 +89,10 @@ class _Job:
         """The quality that meets the request, by real coded sizes."""
         options, area = self.options, self.image.width * self.image.height
         if options.min_psnr is not None:
-            return rate.smallest_reaching(self.psnr, options.min_psnr)[0]
+            return rate.smallest_reaching(self.psnr, options.min_psnr)
         if limit := limit_of(options):
             most = limit.bytes({"target_bpp": area})
-            return rate.largest_within(lambda q: len(self.file(q)), most, str(limit))[0]
+            return rate.largest_within(lambda q: len(self.file(q)), most, str(limit))
         return quality_asked(options)
 
     def _header(self, quality: float) -> Header:

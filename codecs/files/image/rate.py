@@ -3,23 +3,21 @@
 
 Qualities form a grid of quarters, 0 … 100. Size and PSNR grow with it, so the
 largest file that still fits, or the smallest that is good enough, is found by
-bisection: at most 9 trial codings, each one a real one.
+bisection: at most 11 trial codings, each one a real one.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
 from polycodec.errors import UsageError
 
-STEPS_PER_QUALITY = 4
-LAST = 100 * STEPS_PER_QUALITY
+_GRID = tuple(step / 4 for step in range(401))
 
 
-def largest_within(
-    size_of: Callable[[float], int], limit: int, what: str
-) -> tuple[float, int]:
-    """(quality, bytes) of the largest coding of at most ``limit`` bytes.
+def largest_within(size_of: Callable[[float], int], limit: int, what: str) -> float:
+    """The quality of the largest coding of at most ``limit`` bytes.
 
     UsageError when even quality 0 is larger: no file is better than a wrong one.
     """
@@ -29,25 +27,13 @@ def largest_within(
             f"{what} asks for at most {limit} bytes; quality 0 needs {smallest}; "
             "raise the target or make the image smaller"
         )
-    low, best = 0, smallest
-    top = size_of(100.0)
-    if top <= limit:
-        return 100.0, top
-    high = LAST
-    while high - low > 1:
-        middle = (low + high) // 2
-        size = size_of(middle / STEPS_PER_QUALITY)
-        if size <= limit:
-            low, best = middle, size
-        else:
-            high = middle
-    return low / STEPS_PER_QUALITY, best
+    if size_of(100.0) <= limit:
+        return 100.0
+    return _GRID[bisect_right(_GRID, limit, 1, len(_GRID) - 1, key=size_of) - 1]
 
 
-def smallest_reaching(
-    psnr_of: Callable[[float], float], target: float
-) -> tuple[float, float]:
-    """(quality, PSNR) of the smallest coding of at least ``target`` dB.
+def smallest_reaching(psnr_of: Callable[[float], float], target: float) -> float:
+    """The quality of the smallest coding of at least ``target`` dB.
 
     UsageError when quality 100 does not reach it.
     """
@@ -57,12 +43,4 @@ def smallest_reaching(
             f"--min-psnr asks for {target:g} dB; quality 100 reaches {best:.2f}; "
             "lower the target or keep this image in a lossless format"
         )
-    low, high = -1, LAST
-    while high - low > 1:
-        middle = (low + high) // 2
-        psnr = psnr_of(middle / STEPS_PER_QUALITY)
-        if psnr >= target:
-            high, best = middle, psnr
-        else:
-            low = middle
-    return high / STEPS_PER_QUALITY, best
+    return _GRID[bisect_left(_GRID, target, 0, len(_GRID) - 1, key=psnr_of)]

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from polycodec.codecs.files.container.layout import MAX_PIXELS
-from polycodec.codecs.files.image.check import NoPillowLimit, check, check_start
+from polycodec.codecs.files.image.check import check, check_start, no_pillow_limit
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.deep import is_deep_colour, load_as_stored, read_deep
 from polycodec.codecs.files.image.netpbm import is_netpbm, read_netpbm
@@ -58,7 +58,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
     name = name_of(source)
     if name == "-":
         name = str(getattr(source, "name", "the input"))
-    with opened(seekable(source)) as stream, NoPillowLimit():
+    with opened(seekable(source)) as stream, no_pillow_limit():
         try:
             # Pillow warns about odd tags; they become notes, not lines on stderr.
             with warnings.catch_warnings(record=True) as said:
