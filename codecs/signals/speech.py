@@ -44,7 +44,6 @@ class SpeechSignal(Signal):
         self.rate, self.block = rate, block
 
     def checked(self, x: Tensor) -> Tensor:
-        """See :meth:`Signal.checked`."""
         if x.ndim != 3 or x.shape[1] != 1 or x.numel() == 0:
             raise InputError(
                 f"a signal has shape {tuple(x.shape)}; expected (batch, 1, samples)"
@@ -61,11 +60,9 @@ class SpeechSignal(Signal):
         return F.pad(x, (0, -x.shape[-1] % stride))
 
     def prepared(self, x: Tensor) -> Tensor:
-        """See :meth:`Signal.prepared`."""
         return x
 
     def restored(self, x_hat: Tensor) -> Tensor:
-        """See :meth:`Signal.restored`."""
         return x_hat
 
     def analysis(self, codec: Codec, level: float | None = None) -> BlockStream:
@@ -86,9 +83,8 @@ class SpeechSignal(Signal):
             z = codec.analyse(x, codec.levels if level is None else level)
             return finish(z.float())[0]
 
-        transform = speech_transform(codec)
-        context = transform.contexts()[0] or (UNBOUNDED, 0)
-        return BlockStream(run, block=self.block, context=context, step=transform.hop)
+        context = speech_transform(codec).contexts()[0] or (UNBOUNDED, 0)
+        return BlockStream(run, block=self.block, context=context, step=codec.stride)
 
     def synthesis(self, codec: Codec, level: float) -> BlockStream:
         """A stream from codes (C, frames) to samples (1, n); see `windows.py`."""
@@ -98,8 +94,8 @@ class SpeechSignal(Signal):
             z_hat = codec.dequantize(codes[None], level)
             return self.restored(codec.synthesise(z_hat, level))[0]
 
-        hop = speech_transform(codec).hop
-        return BlockStream(run, block=self.block, context=self._behind(codec), out=hop)
+        context, hop = self._behind(codec), codec.stride
+        return BlockStream(run, block=self.block, context=context, out=hop)
 
     @torch.inference_mode()
     def synthesised(
@@ -114,33 +110,22 @@ class SpeechSignal(Signal):
         latents(start, stop) gives ẑ (B, D, stop - start) of these frames.
         """
         window = window_of(k, self.block, self._behind(codec), frames)
-        hop, kept = speech_transform(codec).hop, window.kept
         z_hat = latents(window.start, window.stop)
         x = self.restored(codec.synthesise(z_hat, codec.levels))
-        return x[:, 0, kept.start * hop : kept.stop * hop]
+        return x[:, 0, window.kept(codec.stride)]
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
-        """See :meth:`Signal.encode`."""
-        rows = []
-        for item in self.pad(x, codec.transform.stride):
-            stream = self.analysis(codec, level)
-            rows.append(torch.cat([*stream.push(item), *stream.flush()], dim=1))
-        return torch.stack(rows)
+        items = self.pad(x, codec.stride)
+        return torch.stack([self.analysis(codec, level).whole(item) for item in items])
 
     def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
-        """See :meth:`Signal.decode`."""
-        rows = []
-        for item in codes.to(codec.device):
-            stream = self.synthesis(codec, level)
-            rows.append(torch.cat([*stream.push(item), *stream.flush()], dim=1))
-        return torch.stack(rows)
+        items = codes.to(codec.device)
+        return torch.stack([self.synthesis(codec, level).whole(item) for item in items])
 
     def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
-        """See :meth:`Signal.head`."""
         return RAW.pack(size[0], int(level))
 
     def parse(self, data: bytes) -> tuple[Size, int]:
-        """See :meth:`Signal.parse`."""
         if len(data) < RAW.size:
             raise TruncatedError(
                 f"a compressed signal has {len(data)} bytes; expected at least "
@@ -154,7 +139,7 @@ class SpeechSignal(Signal):
         return (samples,), level
 
     def level_in(self, codec: Codec, stored: int) -> float:
-        """See :meth:`Signal.level_in`: stored is the level itself."""
+        """What is stored is the level itself."""
         if not 1 <= stored <= codec.levels:
             raise BitstreamError(
                 f"the header asks for {stored} levels; expected at most {codec.levels}"

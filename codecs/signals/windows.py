@@ -13,40 +13,32 @@ bounded by a window, and a part of a signal can be had from its windows alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Window:
-    """Frames [start, stop) go in; of the results [first, last) are kept."""
+class Window(NamedTuple):
+    """Frames [start, stop) go in; of the results those from ``first`` on are kept."""
 
     start: int
     stop: int
     first: int
     last: int
 
-    @property
-    def kept(self) -> slice:
-        """The kept frames, counted from ``start``."""
-        return slice(self.first - self.start, self.last - self.start)
+    def kept(self, step: int) -> slice:
+        """What is kept of results of ``step`` elements a frame."""
+        first, last = self.first - self.start, self.last - self.start
+        return slice(first * step, last * step)
 
 
 def window_of(k: int, block: int, context: tuple[int, int], frames: int) -> Window:
     """Window k of a signal of ``frames`` frames."""
-    first, last = k * block, min((k + 1) * block, frames)
-    left, right = context
-    stop = min((k + 1) * block + right, frames)
-    return Window(max(first - left, 0), stop, first, last)
-
-
-def windows(frames: int, block: int, context: tuple[int, int]) -> Iterator[Window]:
-    """All windows of a signal."""
-    for k in range(-(-frames // block)):
-        yield window_of(k, block, context, frames)
+    first, end = k * block, (k + 1) * block
+    start, stop = max(first - context[0], 0), min(end + context[1], frames)
+    return Window(start, stop, first, min(end, frames))
 
 
 class BlockStream:
@@ -71,17 +63,10 @@ class BlockStream:
         self._held: Tensor | None = None  # input from frame _start on
         self._start = 0
 
-    @property
-    def delay(self) -> int:
-        """Frames that must have arrived before the first result leaves."""
-        return self.block + self.context[1]
-
     def push(self, piece: Tensor) -> list[Tensor]:
         """Take (C, n) more elements; return the blocks (D, block·out) now fixed."""
-        if self._held is None:
-            self._held = piece
-        else:
-            self._held = torch.cat([self._held, piece], dim=1)
+        held = [piece] if self._held is None else [self._held, piece]
+        self._held = torch.cat(held, dim=1)
         results = []
         while self._have() >= (self._next + 1) * self.block + self.context[1]:
             results.append(self._compute(frames=1 << 62))
@@ -95,6 +80,10 @@ class BlockStream:
             results.append(self._compute(frames))
         return results
 
+    def whole(self, signal: Tensor) -> Tensor:
+        """All results (D, n·out) of a signal (C, n·step) that came in one piece."""
+        return torch.cat([*self.push(signal), *self.flush()], dim=1)
+
     def _have(self) -> int:
         held = 0 if self._held is None else self._held.shape[1]
         return self._start + held // self.step
@@ -104,9 +93,8 @@ class BlockStream:
         a, b = window.start - self._start, window.stop - self._start
         held = self._held
         assert held is not None, "a window of nothing: push comes first"
-        given = held[:, a * self.step : b * self.step]
-        kept = window.kept
-        result = self.run(given)[:, kept.start * self.out : kept.stop * self.out]
+        result = self.run(held[:, a * self.step : b * self.step])
+        result = result[:, window.kept(self.out)]
         self._next += 1
         keep = max(self._next * self.block - self.context[0], 0)
         if keep > self._start:

@@ -97,8 +97,7 @@ def fit_tables(codec: Any, signals: Sequence[Tensor]) -> int:
     """Count integers of signals at every rate and refit; returns how many were seen."""
     counter = codec.entropy.counter()
     for x in signals:
-        stream = codec.signal.analysis(codec)
-        z = torch.cat([*stream.push(codec.padded(x)[0]), *stream.flush()], dim=1)[None]
+        z = codec.signal.analysis(codec).whole(codec.padded(x)[0])[None]
         for level in range(1, codec.levels + 1):
             codec.code(counter, codec.coarsened(z, level), level)
     codec.entropy.refit(counter)

@@ -60,7 +60,6 @@ def code_chunks(
 
     Without ``levels``, what codes of any rate follow from (`Codec.finest`).
     """
-
     signal, device = speech_signal(codec), codec.device
     streams: list[BlockStream] = []
     held: list[Tensor] = []
@@ -96,34 +95,24 @@ def _stacked(results: list[list[Tensor]]) -> list[Tensor]:
 
 
 class CodeSpool:
-    """What all chunks' codes follow from, on disk when it is much: for trial codings.
-
-    Codes, small integers, or latents, float32.
-    """
+    """What all chunks' codes follow from, for trial codings; on disk if it is much."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115
-        self._places: list[tuple[int, tuple[int, ...]]] = []
-        self._whole = True  # codes, not latents
+        self._places: list[int] = []
 
     def __len__(self) -> int:
         return len(self._places)
 
     def add(self, kept: Tensor) -> None:
-        """Append (channels, K, frames) of the next chunk."""
-        self._places.append((self._file.tell(), tuple(kept.shape)))
-        self._whole = not kept.is_floating_point()
-        dtype = torch.int32 if self._whole else torch.float32
-        self._file.write(kept.to(dtype).numpy().tobytes())
+        """Append codes or latents (channels, K, frames) of the next chunk."""
+        self._places.append(self._file.tell())
+        np.save(self._file, kept.numpy(), allow_pickle=False)
 
     def get(self, k: int) -> Tensor:
-        """Chunk k: int64 or float32."""
-        at, shape = self._places[k]
-        self._file.seek(at)
-        data = self._file.read(4 * int(np.prod(shape)))
-        kept = np.frombuffer(data, np.int32 if self._whole else np.float32)
-        kept = kept.astype(np.int64 if self._whole else np.float32)
-        return torch.from_numpy(kept.reshape(shape))
+        """Return what was added as chunk k."""
+        self._file.seek(self._places[k])
+        return torch.from_numpy(np.load(self._file, allow_pickle=False))
 
 
 class ChunkDecoder:
@@ -160,10 +149,8 @@ class ChunkDecoder:
         """Yield samples (n, channels) float32 in [-1, 1] from sample ``first`` on."""
         hop, block = self.hop, self.signal.block
         for k in range(first // hop // block, -(-self.frames // block)):
-            x = self._block(k)
             at = k * block * hop
-            x = x[max(0, first - at) : self.samples - at]
-            yield x
+            yield self._block(k)[max(0, first - at) : self.samples - at]
 
     @torch.inference_mode()
     def _block(self, k: int) -> np.ndarray:
@@ -187,26 +174,31 @@ class ChunkDecoder:
     def _chunk(self, k: int) -> Tensor:
         """Latents of chunk k; zeros where it is damaged."""
         if k not in self._known:
-            frames = min(self.span, self.frames - k * self.span)
             try:
-                self._known[k] = self._decoded(k, frames)
+                codes, levels = self.codes(k)
+                codes = codes.to(self.codec.device)
+                self._known[k] = self.codec.dequantize(codes, levels)
             except BitstreamError as error:
                 if not self.salvage:
                     raise
                 self.damaged[k] = error
-                shape = (self.channels, self.codec.channels, frames)
+                shape = (self.channels, self.codec.channels, self._frames_of(k))
                 self._known[k] = torch.zeros(shape, device=self.codec.device)
         return self._known[k]
 
-    def _decoded(self, k: int, frames: int) -> Tensor:
+    def codes(self, k: int) -> tuple[Tensor, int]:
+        """Codes (channels, C, frames) of chunk k, and at how many levels they are."""
         levels, streams = unpack_chunk(self.read(k), self.channels)
         if not 1 <= levels <= self.codec.levels:
             raise BitstreamError(
                 f"chunk {k} has {levels} levels; expected 1 to {self.codec.levels}"
             )
-        codes = self.codec.read(streams, levels, (frames,))
+        codes = self.codec.read(streams, levels, (self._frames_of(k),))
         try:
             self.codec.check_codes(codes)
         except InputError as error:
             raise BitstreamError(f"chunk {k} is damaged; {error}") from error
-        return self.codec.dequantize(codes.to(self.codec.device), levels)
+        return codes, levels
+
+    def _frames_of(self, k: int) -> int:
+        return min(self.span, self.frames - k * self.span)

@@ -6,6 +6,7 @@ with_seconds(error, reader)     the same error, with the intact seconds in its m
 
 from __future__ import annotations
 
+import contextlib
 from typing import BinaryIO
 
 from polycodec.codecs.files.container.file import Reader, SpeechGeometry
@@ -14,39 +15,31 @@ from polycodec.errors import BitstreamError
 
 def with_seconds(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamError:
     """The error with the seconds that are still good, if it is about speech."""
-    if isinstance(source, Reader):
-        reader = source
-    else:
-        source.seek(0)
-        try:
+    try:
+        if isinstance(source, Reader):
+            reader = source
+        else:
+            source.seek(0)
             reader = Reader(source, tolerant=True)
-        except BitstreamError:
-            return error
+    except BitstreamError:
+        return error
     geometry = reader.header.geometry
     if not isinstance(geometry, SpeechGeometry):
         return error
-    ranges = _good_ranges(reader, geometry)
+    ranges: list[tuple[float, float]] = []  # whose chunks are whole, neighbours joined
+    for k in range(reader.n_chunks):
+        with contextlib.suppress(BitstreamError):
+            reader.chunk(k)
+            begin, end = times_of(geometry, k)
+            if ranges and abs(ranges[-1][1] - begin) < 1e-9:
+                begin = ranges.pop()[0]
+            ranges.append((begin, end))
     good = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in ranges) or "none"
     message = str(error).removesuffix("; get the file again")
     return type(error)(
         f"{message}; intact seconds: {good}; use --salvage to decode them with silence "
         "for the rest"
     )
-
-
-def _good_ranges(reader: Reader, geometry: SpeechGeometry) -> list[tuple[float, float]]:
-    """Seconds whose chunks are whole, neighbours joined."""
-    ranges: list[tuple[float, float]] = []
-    for k in range(reader.n_chunks):
-        try:
-            reader.chunk(k)
-        except BitstreamError:
-            continue
-        begin, end = times_of(geometry, k)
-        if ranges and abs(ranges[-1][1] - begin) < 1e-9:
-            begin = ranges.pop()[0]
-        ranges.append((begin, end))
-    return ranges
 
 
 def times_of(geometry: SpeechGeometry, k: int) -> tuple[float, float]:

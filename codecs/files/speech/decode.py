@@ -43,7 +43,9 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
         samples=last - first,
     )
     codec = codec_of(reader.header, options, ends.codec)
-    first, last = _at_rate(first, last, geometry.rate, plan.rate)
+    if plan.rate != geometry.rate:
+        scale = plan.rate / geometry.rate
+        first, last = round(first * scale), max(1, round(last * scale))
     decoder = chunk_decoder(codec, reader, salvage=options.salvage)
     blocks = speech_blocks(decoder, geometry, first, last, plan.rate)
     try:
@@ -79,14 +81,6 @@ def geometry_of(reader: Reader) -> SpeechGeometry:
     if not isinstance(geometry, SpeechGeometry):
         raise InputError(f"the file holds {reader.header.kind}; expected speech")
     return geometry
-
-
-def _at_rate(first: int, last: int, rate: int, wanted: int) -> tuple[int, int]:
-    """The same part in samples of another rate."""
-    if rate == wanted:
-        return first, last
-    scale = wanted / rate
-    return round(first * scale), max(1, round(last * scale))
 
 
 def chunk_decoder(

@@ -34,13 +34,13 @@ from polycodec.codecs.files.options import (
 from polycodec.codecs.files.rate import stored_quality
 from polycodec.codecs.files.results import TokenResult
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
-from polycodec.codecs.files.speech.chunks import pack_chunk, unpack_chunk
+from polycodec.codecs.files.speech.chunks import pack_chunk
 from polycodec.codecs.files.speech.decode import chunk_decoder, geometry_of
 from polycodec.codecs.files.speech.decode import decode as decode_speech
 from polycodec.codecs.files.speech.encode import encode as encode_speech
 from polycodec.codecs.files.speech.rate import mean_quality
 from polycodec.codecs.files.tokens.file import Tokens, read_tokens, write_tokens
-from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
+from polycodec.errors import InputError, ModelError, UsageError
 
 TOKEN_SUFFIXES = (".npz", ".npy")
 
@@ -113,20 +113,19 @@ def tokens_of(
 def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
     levels = (tokens.codes >= 0).sum(axis=1).min(axis=0)  # of each frame
-    chosen = []
+    chosen, span = [], tokens.span // tokens.hop
     with Writer() as writer:
-        for first in range(0, tokens.codes.shape[2], tokens.span // tokens.hop):
-            part = slice(first, first + tokens.span // tokens.hop)
-            if levels[part].min() != levels[part].max():
+        for first in range(0, tokens.codes.shape[2], span):
+            part = slice(first, first + span)
+            count = int(levels[first])
+            if (levels[part] != count).any():
                 raise InputError(
                     f"levels change inside the chunk at frame {first}; they may where "
-                    f"chunks of {tokens.span // tokens.hop} frames meet"
+                    f"chunks of {span} frames meet"
                 )
-            chosen.append(int(levels[first]))
-            codes = torch.from_numpy(
-                tokens.codes[:, : chosen[-1], part].astype(np.int64)
-            )
-            writer.add(pack_chunk(chosen[-1], codec.write(codes, codec.levels).data))
+            chosen.append(count)
+            codes = torch.from_numpy(tokens.codes[:, :count, part].astype(np.int64))
+            writer.add(pack_chunk(count, codec.write(codes, codec.levels).data))
         quality = mean_quality(chosen, codec.levels)
         writer.finish(file, _header(tokens, quality))
 
@@ -202,13 +201,8 @@ def _read(reader: Reader, options: TokenOptions, given: Codec | None) -> Tokens:
     """Tokens of an opened .plc file, chunk by chunk."""
     header, geometry = reader.header, geometry_of(reader)
     codec = _with_codebooks(codec_of(header, options, given))
-    # Checks the rate and the span on the way.
-    frames = chunk_decoder(codec, reader).frames
-    span = geometry.span // codec.stride
-    parts = [
-        _chunk(reader, codec, k, min(span, frames - k * span))
-        for k in range(reader.n_chunks)
-    ]
+    decoder = chunk_decoder(codec, reader)
+    parts = [decoder.codes(k)[0].cpu().numpy() for k in range(reader.n_chunks)]
     most = max(part.shape[1] for part in parts)
     pad = ((0, 0), (0, most), (0, 0))
     codes = [np.pad(p, pad, constant_values=-1)[:, :most] for p in parts]
@@ -225,13 +219,3 @@ def _read(reader: Reader, options: TokenOptions, given: Codec | None) -> Tokens:
         sample=geometry.sample,
         source_channels=geometry.source_channels or geometry.channels,
     )
-
-
-def _chunk(reader: Reader, codec: TokenCodec, k: int, frames: int) -> np.ndarray:
-    """Codes (channels, levels, frames) of chunk k."""
-    levels, streams = unpack_chunk(reader.chunk(k), geometry_of(reader).channels)
-    if not 1 <= levels <= codec.levels:
-        raise BitstreamError(
-            f"chunk {k} has {levels} levels; expected 1 to {codec.levels}"
-        )
-    return codec.read(streams, levels, (frames,)).cpu().numpy()

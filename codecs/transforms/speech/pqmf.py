@@ -28,14 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.codecs.transforms.speech.waveform import (
     Chain,
     Conv,
     Reaching,
     Up,
+    WaveformTransform,
     check_sizes,
-    contexts,
 )
 from polycodec.errors import ModelError
 from polycodec.registry import register
@@ -57,10 +56,10 @@ def prototype(bands: int) -> np.ndarray:
         return float(np.abs(np.convolve(h, h)[2 * half :: 2 * bands][1:]).max())
 
     low, high = 0.50 * np.pi / bands, 0.60 * np.pi / bands
-    golden = (math.sqrt(5) - 1) / 2
     while high - low > 1e-9:
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if leak(a) < leak(b) else (a, high)
+        cuts = np.linspace(low, high, 8)
+        best = int(np.argmin([leak(cut) for cut in cuts]))
+        low, high = cuts[max(0, best - 1)], cuts[min(best + 1, 7)]
     return low_pass((low + high) / 2)
 
 
@@ -114,7 +113,6 @@ class Analysis(Reaching):
         return self.net(self.bank.analyse(x))
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """Samples that latents lo..hi depend on."""
         lo, hi = self.net.reach(lo, hi)
         bands, middle = self.bank.bands, self.bank.middle
         return lo * bands - middle, hi * bands + middle
@@ -137,23 +135,19 @@ class Synthesis(Reaching):
         return self.bank.synthesise(torch.tanh(self.wave(u)) * loudness)
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """Latents that samples lo..hi depend on."""
         bands, middle = self.bank.bands, self.bank.middle
         lo, hi = math.ceil((lo - middle) / bands), math.floor((hi + middle) / bands)
         return self.net.reach(*self.wave.reach(lo, hi))
 
 
 @register("transform/pqmf")
-class PqmfTransform(SpeechTransform):
+class PqmfTransform(WaveformTransform):
     """The pair g_a, g_s on (B, 1, T), T a multiple of ``hop`` = bands x strides.
 
     ``widths``: channels from the bands inwards, one more than there are strides.
     ``norm``: "weight", or "group" for GroupNorm over time, which learns more steadily
     but leaves the contexts (frames beside a frame, see SEANet's) without an end.
     """
-
-    g_a: Analysis
-    g_s: Synthesis
 
     def __init__(
         self,
@@ -164,9 +158,8 @@ class PqmfTransform(SpeechTransform):
         widths: Sequence[int] = (96, 192, 384),
         norm: str = "weight",
     ) -> None:
-        check_sizes(
-            "pqmf", channels=channels, bands=bands, strides=strides, widths=widths
-        )
+        sizes = {"bands": bands, "strides": strides, "widths": widths}
+        check_sizes("pqmf", channels=channels, **sizes)
         _check(bands, strides, widths, norm)
         super().__init__(channels, bands * math.prod(strides))
         bank = FilterBank(bands)
@@ -177,39 +170,32 @@ class PqmfTransform(SpeechTransform):
 
         down: list[nn.Module] = [Conv(bands, widths[0], 7), *after(widths[0])]
         up: list[nn.Module] = [Conv(channels, widths[-1], 1), *after(widths[-1])]
-        for (a, b), s in zip(itertools.pairwise(widths), strides, strict=True):
+        steps = list(zip(itertools.pairwise(widths), strides, strict=True))
+        for (a, b), s in steps:
             down += [Conv(a, b, max(9, s), s), *after(b)]
-        for (b, a), s in zip(
-            itertools.pairwise(widths[::-1]), strides[::-1], strict=True
-        ):
+        for (a, b), s in reversed(steps):
             up += [Up(b, a, s), *after(a)]
         # The last layer is plain: an activation there would squash half of the range.
         self.g_a = Analysis(bank, [*down, Conv(widths[-1], channels, 1)])
         self.g_s = Synthesis(bank, up, widths[0])
 
-    def contexts(self) -> tuple[Context | None, Context | None]:
-        """See :meth:`SpeechTransform.contexts`."""
-        return contexts(self.g_a, self.g_s, self.hop)
-
 
 def _check(
     bands: int, strides: Sequence[int], widths: Sequence[int], norm: str
 ) -> None:
+    wrong = None
     if bands < 2 or bands & (bands - 1) or math.prod(strides) % 2:
-        raise ModelError(
-            f"pqmf: {bands} bands, strides {tuple(strides)}; expected a power of two "
-            "from 2 up, and strides whose product is even, so that frames begin on an "
-            "even sample of the sub-bands; correct the config"
+        wrong = (
+            f"{bands} bands, strides {tuple(strides)}; expected a power of two from 2 "
+            "up, and strides whose product is even, so that frames begin on an even "
+            "sample of the sub-bands"
         )
-    if len(widths) != len(strides) + 1:
-        raise ModelError(
-            f"pqmf: {len(widths)} widths for {len(strides)} strides; expected one more "
-            "width than strides; correct the config"
+    elif len(widths) != len(strides) + 1:
+        wrong = f"{len(widths)} widths for {len(strides)} strides; expected one more"
+    elif norm != "weight" and (norm != "group" or any(w % 8 for w in widths)):
+        wrong = (
+            f"norm '{norm}' with widths {tuple(widths)}; expected 'weight', or 'group' "
+            "with widths divisible by 8"
         )
-    if norm not in ("weight", "group") or (
-        norm == "group" and any(w % 8 for w in widths)
-    ):
-        raise ModelError(
-            f"pqmf: norm '{norm}' with widths {tuple(widths)}; expected 'weight', or "
-            "'group' with widths divisible by 8; correct the config"
-        )
+    if wrong:
+        raise ModelError(f"pqmf: {wrong}; correct the config")

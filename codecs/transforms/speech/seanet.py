@@ -21,14 +21,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.codecs.transforms.speech.waveform import (
     Chain,
     Conv,
     Reaching,
     Up,
+    WaveformTransform,
     check_sizes,
-    contexts,
 )
 from polycodec.registry import register
 
@@ -51,7 +50,6 @@ class Residual(Reaching):
         return self.shortcut(x) + self.branch(x)
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """Input positions that outputs lo..hi depend on."""
         return self.branch.reach(lo, hi)  # the shortcut looks at lo..hi itself
 
 
@@ -67,50 +65,17 @@ class Recurrent(Reaching):
         return x + y.transpose(1, 2)
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """All the past, nothing of the future."""
         return -math.inf, hi
 
 
-def analysis(
-    D: int, width: int, ratios: Sequence[int], lstm: int, causal: bool
-) -> Chain:
-    """g_a: (B, 1, T) -> (B, D, T/hop); ``ratios`` from the waveform inwards."""
-    layers: list[nn.Module] = [Conv(1, width, 7, causal=causal)]
-    for r in ratios:
-        layers += [Residual(width, causal=causal), nn.ELU()]
-        layers += [Conv(width, 2 * width, 2 * r, r, causal=causal)]
-        width *= 2
-    if lstm:
-        layers.append(Recurrent(width, lstm))
-    return Chain(*layers, nn.ELU(), Conv(width, D, 7, causal=causal))
-
-
-def synthesis(
-    D: int, width: int, ratios: Sequence[int], lstm: int, causal: bool
-) -> Chain:
-    """g_s: (B, D, F) -> (B, 1, F·hop); ``ratios`` from the waveform inwards."""
-    wide = width * 2 ** len(ratios)
-    layers: list[nn.Module] = [Conv(D, wide, 7, causal=causal)]
-    if lstm:
-        layers.append(Recurrent(wide, lstm))
-    for r in reversed(ratios):
-        layers += [nn.ELU(), Up(wide, wide // 2, r, causal=causal)]
-        wide //= 2
-        layers.append(Residual(wide, causal=causal))
-    return Chain(*layers, nn.ELU(), Conv(wide, 1, 7, causal=causal))
-
-
 @register("transform/seanet")
-class SeanetTransform(SpeechTransform):
+class SeanetTransform(WaveformTransform):
     """The pair g_a, g_s on (B, 1, T), T a multiple of ``hop``.
 
     ``width``: C of the picture (32 with 128 channels are EnCodec's 15 M parameters, 16
     with 64 a quarter of them); ``ratios``: strides from the waveform inwards, whose
     product is the hop; ``lstm``: layers of each LSTM, 0 for none.
     """
-
-    g_a: Chain
-    g_s: Chain
 
     def __init__(
         self,
@@ -123,10 +88,19 @@ class SeanetTransform(SpeechTransform):
     ) -> None:
         check_sizes("seanet", channels=channels, width=width, ratios=ratios)
         super().__init__(channels, math.prod(ratios))
-        self.causal = causal
-        parts = (channels, width, tuple(ratios), lstm, causal)
-        self.g_a, self.g_s = analysis(*parts), synthesis(*parts)
-
-    def contexts(self) -> tuple[Context | None, Context | None]:
-        """See :meth:`SpeechTransform.contexts`."""
-        return contexts(self.g_a, self.g_s, self.hop)
+        wide = width * 2 ** len(ratios)
+        down: list[nn.Module] = [Conv(1, width, 7, causal=causal)]
+        up: list[nn.Module] = []  # from the waveform inwards too
+        for r in ratios:
+            down += [Residual(width, causal=causal), nn.ELU()]
+            down += [Conv(width, 2 * width, 2 * r, r, causal=causal)]
+            up += [Residual(width, causal=causal)]
+            up += [Up(2 * width, width, r, causal=causal), nn.ELU()]
+            width *= 2
+        if lstm:
+            down.append(Recurrent(wide, lstm))
+            up.append(Recurrent(wide, lstm))
+        up.append(Conv(channels, wide, 7, causal=causal))
+        self.g_a = Chain(*down, nn.ELU(), Conv(wide, channels, 7, causal=causal))
+        last = Conv(wide // 2 ** len(ratios), 1, 7, causal=causal)
+        self.g_s = Chain(*reversed(up), nn.ELU(), last)

@@ -113,8 +113,15 @@ class SpectralTransform(SpeechTransform):
         self.reach = (reach, 0) if causal else (reach // 2, reach // 2)
 
     def contexts(self) -> tuple[Context, Context]:
-        """See :meth:`SpeechTransform.contexts`."""
-        return _contexts(self.depths, self.causal)
+        # In half frames: 2 for conv3 and 6 a block, all on the left if causal. The
+        # windows reach over 240 samples, which two half frames hold.
+        inner_a, inner_s = 2 + 6 * self.depths[0], 6 * self.depths[1]
+        if self.causal:
+            left = math.ceil((2 + inner_a + 2) / 2)
+            return (left, 0), (math.ceil((2 + inner_s) / 2) + 3, 1)
+        one = math.ceil((1 + inner_a / 2 + 1) / 2)
+        two = math.ceil((1 + inner_s / 2 + 1) / 2) + 1
+        return (one, one), (two, two)
 
     def g_a(self, x: Tensor) -> Tensor:
         """Latents (B, D, T/320) of x (B, 1, T), T divisible by 320."""
@@ -166,22 +173,3 @@ class _Up(nn.Module):
         left, right = self.cut
         y = self.conv(x)
         return y[..., left : y.shape[-1] - right]
-
-
-def _contexts(
-    depths: tuple[int, int], causal: bool
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Frames of 320 samples that analysis and synthesis see on the left and right.
-
-    Counted in half frames: 2 for conv3 and 6 a block, all on the left if causal. The
-    windows reach over 240 samples, which two half frames hold.
-    """
-    inner_a, inner_s = 2 + 6 * depths[0], 6 * depths[1]
-    if causal:
-        analysis = (math.ceil((2 + inner_a + 2) / 2), 0)
-        synthesis = (math.ceil((2 + inner_s) / 2) + 3, 1)
-    else:
-        one = math.ceil((1 + inner_a / 2 + 1) / 2)
-        two = math.ceil((1 + inner_s / 2 + 1) / 2) + 1
-        analysis, synthesis = (one, one), (two, two)
-    return analysis, synthesis

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.errors import ModelError
 
 
@@ -56,7 +57,6 @@ class Conv(Reaching):
         return self.conv(F.pad(x, (self.left, self.right)))
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """Input positions that outputs lo..hi depend on."""
         first = lo * self.stride - self.left
         return first, hi * self.stride - self.left + self.kernel - 1
 
@@ -79,7 +79,6 @@ class Up(Reaching):
         return y[..., self.left : y.shape[-1] - self.right]
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """Input positions that outputs lo..hi depend on."""
         if math.isinf(lo) or math.isinf(hi):
             return lo, hi
         first = -(-(lo + self.left - 2 * self.stride + 1) // self.stride)
@@ -90,7 +89,6 @@ class Chain(Reaching, nn.Sequential):
     """Layers one after the other."""
 
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
-        """Input positions that outputs lo..hi depend on."""
         for layer in reversed(self):
             if isinstance(layer, nn.GroupNorm):  # its statistics are of all time
                 return -math.inf, math.inf
@@ -99,20 +97,21 @@ class Chain(Reaching, nn.Sequential):
         return lo, hi
 
 
-def contexts(
-    g_a: Reaching, g_s: Reaching, hop: int
-) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Frames (left, right) that analysis and synthesis need beside a frame.
+class WaveformTransform(SpeechTransform):
+    """A pair of such layers, whose contexts follow from them."""
 
-    None where a layer's memory has no end (a recurrent one, or statistics over time).
-    """
-    lo, hi = g_a.reach(0, 0)  # samples that latent 0 looks at
-    analysis = _frames(-lo / hop, (hi - hop + 1) / hop)
-    lo, hi = g_s.reach(0, hop - 1)  # latents that its samples look at
-    return analysis, _frames(-lo, hi)
+    g_a: Reaching
+    g_s: Reaching
+
+    def contexts(self) -> tuple[Context | None, Context | None]:
+        hop = self.hop
+        lo, hi = self.g_a.reach(0, 0)  # samples that latent 0 looks at
+        analysis = _frames(-lo / hop, (hi - hop + 1) / hop)
+        lo, hi = self.g_s.reach(0, hop - 1)  # latents that its samples look at
+        return analysis, _frames(-lo, hi)
 
 
-def _frames(left: float, right: float) -> tuple[int, int] | None:
+def _frames(left: float, right: float) -> Context | None:
     if math.isinf(left) or math.isinf(right):
         return None
     return max(0, math.ceil(left)), max(0, math.ceil(right))
