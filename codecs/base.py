@@ -39,6 +39,7 @@ from polycodec.codecs.signals.tiles import (
     TileEncoder,
 )
 from polycodec.codecs.transforms.base import Transform
+from polycodec.codecs.transforms.rate import Levels
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
@@ -83,6 +84,7 @@ class Codec(nn.Module, abc.ABC):
 
     signal: Signal
     transform: Transform
+    rates: Levels
     entropy: EntropyModel | None
     channels: int
 
@@ -101,17 +103,19 @@ class Codec(nn.Module, abc.ABC):
         return self.entropy is not None and bool(self.entropy.tables)
 
     @property
-    @abc.abstractmethod
     def levels(self) -> int:
         """Number of levels; more of them are a finer rate."""
+        return self.rates.levels
 
-    @abc.abstractmethod
     def level_of(self, quality: float) -> float:
         """The level of a quality in 0 … 100; UsageError outside."""
+        if not 0 <= quality <= 100:
+            raise UsageError(f"quality is {quality}; expected 0 to 100")
+        return self.rates.level_of(quality)
 
-    @abc.abstractmethod
     def check_level(self, level: float) -> float:
         """The level; UsageError for one that this codec has not."""
+        return self.rates.check(level)
 
     @abc.abstractmethod
     def analyse(self, x: Tensor, level: float) -> Tensor:
@@ -329,11 +333,6 @@ class Codec(nn.Module, abc.ABC):
                 "weights"
             )
         return self.entropy
-
-    @staticmethod
-    def _check_quality(quality: float) -> None:
-        if not 0 <= quality <= 100:
-            raise UsageError(f"quality is {quality}; expected 0 to 100")
 
 
 def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:

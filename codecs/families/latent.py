@@ -91,20 +91,6 @@ class LatentCodec(Codec):
         )
         self.rates = rates
 
-    @property
-    def levels(self) -> int:
-        """See :meth:`Codec.levels`."""
-        return self.rates.levels
-
-    def level_of(self, quality: float) -> float:
-        """See :meth:`Codec.level_of`."""
-        self._check_quality(quality)
-        return self.rates.level_of(quality)
-
-    def check_level(self, level: float) -> float:
-        """See :meth:`Codec.check_level`."""
-        return self.rates.check(level)
-
     def lmbda_of(self, level: Tensor) -> Tensor:
         """λ of levels; ModelError for a codec whose levels have none."""
         if not isinstance(self.rates, Gains):
@@ -127,7 +113,6 @@ class LatentCodec(Codec):
         self.entropy.initialise(self.rates.start(z))
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
-        """See :meth:`Codec.analyse`."""
         return self.transform.analyse(x, self._levels(x, level))
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
@@ -135,11 +120,9 @@ class LatentCodec(Codec):
         return self.rates.whole(self.rates.scale(z, self._levels(z, level)))
 
     def dequantize(self, codes: Tensor, level: float) -> Tensor:
-        """See :meth:`Codec.dequantize`."""
         return self.rates.unscale(codes, self._levels(codes, level))
 
     def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
-        """See :meth:`Codec.synthesise`."""
         return self.transform.synthesise(z_hat, self._levels(z_hat, level))
 
     def code(
@@ -151,13 +134,11 @@ class LatentCodec(Codec):
         *,
         side: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`Codec.code`."""
         size = grid_of(codes, size)
         told = self.rates.told(torch.full((size[0],), level, device=self.device))
         return self.rates.whole(self._coded(coder, codes, size, told, side))
 
     def check_codes(self, codes: Tensor) -> None:
-        """See :meth:`Codec.check_codes`."""
         if codes.ndim < 3 or codes.shape[1] != self.channels:
             raise InputError(
                 f"codes have shape {tuple(codes.shape)}; expected (batch, "

@@ -13,13 +13,14 @@ compression" (arXiv 2003.02012).
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.rate import RateScale
+from polycodec.codecs.transforms.rate import Levels, RateScale
 from polycodec.entropy_models.models.autoregressive import Scales
 from polycodec.errors import ModelError, UsageError
 
@@ -29,21 +30,8 @@ LIMIT = 4096  # BITSTREAM: whole numbers lie in -LIMIT … LIMIT
 START = (0.33, 1.4)
 
 
-class Rates(nn.Module, abc.ABC):
-    """Base of what a rate does to latents z (B, D, *S).
-
-    ``levels``: how many there are.
-    """
-
-    levels: int
-
-    @abc.abstractmethod
-    def level_of(self, quality: float) -> float:
-        """The level of a quality in 0 … 100."""
-
-    @abc.abstractmethod
-    def check(self, level: float) -> float:
-        """The level; UsageError for one that does not exist."""
+class Rates(Levels, abc.ABC):
+    """Base of what a rate does to latents z (B, D, *S)."""
 
     @abc.abstractmethod
     def scale(self, z: Tensor, level: Tensor) -> Tensor:
@@ -74,13 +62,18 @@ class Gains(Rates):
     """
 
     def __init__(self, channels: int, knots: int, lmbda: Sequence[float]) -> None:
-        super().__init__()
-        _check_rates(knots, lmbda)
-        self.levels, self.lmbda = knots, (lmbda[0], lmbda[-1])
-        self.gain = self.inverse_gain = None
+        ends = tuple(lmbda)
+        rising = all(a < b for a, b in itertools.pairwise((0, *ends)))
+        if knots < 1 or len(ends) != min(knots, 2) or not rising:
+            raise ModelError(
+                f"knots is {knots} and lmbda {ends}; expected both ends of a range, "
+                "0 < low < high, with at least 2 knots; with 1 one number above 0"
+            )
+        super().__init__(knots)
+        self.lmbda = ends[0], ends[-1]
+        self.gain = RateScale(channels, knots)
+        self.inverse_gain = RateScale(channels, knots)
         if knots > 1:
-            self.gain = RateScale(channels, knots)
-            self.inverse_gain = RateScale(channels, knots)
             # The best uniform step is proportional to λ^-½ (high-rate theory).
             lmbdas = self.lmbda_of(torch.arange(float(knots)))
             start = 0.5 * torch.log(lmbdas / 0.0067)
@@ -93,22 +86,18 @@ class Gains(Rates):
         return low * (high / low) ** (level / max(self.levels - 1, 1))
 
     def level_of(self, quality: float) -> float:
-        """See :meth:`Rates.level_of`."""
         return quality / 100 * (self.levels - 1)
 
     def check(self, level: float) -> float:
-        """See :meth:`Rates.check`."""
         if not 0 <= level <= self.levels - 1:
             raise UsageError(f"level is {level}; expected 0 to {self.levels - 1}")
         return level
 
     def scale(self, z: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Rates.scale`."""
-        return z if self.gain is None else self.gain(z, level)
+        return self.gain(z, level)
 
     def unscale(self, y_hat: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Rates.unscale`."""
-        return y_hat if self.inverse_gain is None else self.inverse_gain(y_hat, level)
+        return self.inverse_gain(y_hat, level)
 
 
 class Steps(Rates):
@@ -121,10 +110,7 @@ class Steps(Rates):
     """
 
     def __init__(self, levels: int, channels: int) -> None:
-        super().__init__()
-        if not 1 <= levels <= 255:
-            raise ModelError(f"levels is {levels}; expected 1 to 255 rates")
-        self.levels = levels
+        super().__init__(levels)
         self.log_gain = nn.Parameter(torch.zeros(levels, channels))
         self.log_inverse = nn.Parameter(torch.zeros(levels, channels))
         self.shift = nn.Parameter(torch.zeros(levels, channels))
@@ -137,16 +123,6 @@ class Steps(Rates):
         self.inverse: Tensor
         self.register_buffer("gain", torch.zeros(levels, channels))
         self.register_buffer("inverse", torch.zeros(levels, channels))
-
-    def level_of(self, quality: float) -> int:
-        """See :meth:`Rates.level_of`."""
-        return 1 + round(quality / 100 * (self.levels - 1))
-
-    def check(self, level: float) -> int:
-        """See :meth:`Rates.check`."""
-        if not (1 <= level <= self.levels and level == int(level)):
-            raise UsageError(f"level is {level}; expected 1 to {self.levels}")
-        return int(level)
 
     @torch.no_grad()
     def start(self, z: Tensor) -> Tensor:
@@ -169,23 +145,19 @@ class Steps(Rates):
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """See :meth:`Rates.freeze`."""
         self.gain.copy_(self.log_gain.exp())
         self.inverse.copy_(self.log_inverse.exp())
 
     def scale(self, z: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Rates.scale`."""
         # What is kept for any level may lie elsewhere than the weights.
         gain = self._at(level).gain.to(z.device)
         return (z.float() - _wide(self.centre.to(z.device), z)) * _wide(gain, z)
 
     def unscale(self, y_hat: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Rates.unscale`."""
         inverse, shift = self._at(level).inverse, self.shift[level.long() - 1]
         return y_hat * _wide(inverse, y_hat) + _wide(shift, y_hat)
 
     def whole(self, y: Tensor) -> Tensor:
-        """See :meth:`Rates.whole`."""
         return torch.floor(y + 0.5).clamp(-LIMIT, LIMIT).to(torch.int64)
 
     def told(self, level: Tensor) -> Scales:
@@ -207,23 +179,3 @@ def _wide(factors: Tensor, like: Tensor) -> Tensor:
     """Factors (B, D) or (D,) for latents (B, D, *S)."""
     spread: tuple[Any, ...] = (..., *([None] * (like.ndim - 2)))
     return factors[spread]
-
-
-def _check_rates(knots: int, lmbda: Sequence[float]) -> None:
-    """Refuse a rate range that is none."""
-    if knots < 1:
-        raise ModelError(
-            f"knots is {knots}; expected at least 2 for a rate range, or 1 for one rate"
-        )
-    ends = tuple(lmbda)
-    if knots == 1:
-        if len(ends) != 1 or not ends[0] > 0:
-            raise ModelError(
-                f"lmbda is {ends} with knots 1; expected one number above 0, that of "
-                "the one rate"
-            )
-    elif len(ends) != 2 or not 0 < ends[0] < ends[1]:
-        raise ModelError(
-            f"lmbda is {ends}; expected two numbers, the ends of the rate range, "
-            "0 < low < high"
-        )

@@ -21,8 +21,8 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.families.parts import Options, grid_of, part_of, signal_of
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.transforms.base import Transform
+from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models.base import Coder, EntropyModel
-from polycodec.errors import UsageError
 from polycodec.registry import register
 
 
@@ -69,6 +69,7 @@ class TokenCodec(Codec):
         self.quantizer: Quantizer = part_of(
             Quantizer, "quantizer", quantizer, default="residual", **shared
         )
+        self.rates = Levels(self.quantizer.levels)
         self.entropy: EntropyModel | None = None
         if entropy is not None:
             self.entropy = part_of(
@@ -81,25 +82,9 @@ class TokenCodec(Codec):
             )
 
     @property
-    def levels(self) -> int:
-        """Levels of the codebook."""
-        return self.quantizer.levels
-
-    @property
     def sizes(self) -> tuple[int, ...]:
         """Codes of each level."""
         return self.quantizer.sizes
-
-    def level_of(self, quality: float) -> int:
-        """See :meth:`Codec.level_of`: how many levels of the codebook."""
-        self._check_quality(quality)
-        return 1 + round(quality / 100 * (self.levels - 1))
-
-    def check_level(self, level: float) -> int:
-        """See :meth:`Codec.check_level`."""
-        if not (1 <= level <= self.levels and level == int(level)):
-            raise UsageError(f"level is {level}; expected 1 to {self.levels}")
-        return int(level)
 
     def forward(
         self, x: Tensor, active: Tensor | None = None, *, quantize: bool = True
@@ -116,7 +101,6 @@ class TokenCodec(Codec):
         return TokenOutput(x_hat, z, q.z_hat, q.codes, q.loss)
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
-        """See :meth:`Codec.analyse`."""
         return self.transform.analyse(x, self._one_rate(x))
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
@@ -132,18 +116,15 @@ class TokenCodec(Codec):
         *,
         side: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`Codec.code`."""
         size = grid_of(codes, size)
         levels = int(level) if codes is None else codes.shape[1]
         assert self.entropy is not None
         return self.entropy.code(coder, codes, (size[0], levels, *size[1:]))
 
     def dequantize(self, codes: Tensor, level: float) -> Tensor:
-        """See :meth:`Codec.dequantize`."""
         return self.quantizer.decode(codes)
 
     def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
-        """See :meth:`Codec.synthesise`."""
         return self.transform.synthesise(z_hat, self._one_rate(z_hat))
 
     def check_codes(self, codes: Tensor) -> None:
@@ -156,7 +137,7 @@ class TokenCodec(Codec):
 
     def coarsened(self, kept: Tensor, level: float) -> Tensor:
         """The first ``level`` of codes (B, L, *S)."""
-        return kept[:, : self.check_level(level)]
+        return kept[:, : int(self.check_level(level))]
 
     @staticmethod
     def _one_rate(like: Tensor) -> Tensor:

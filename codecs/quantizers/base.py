@@ -11,7 +11,6 @@ codes, a straight-through ẑ, and the loss that ties encoder and codebook toget
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +50,6 @@ class Quantizer(nn.Module, abc.ABC):
     def levels(self) -> int:
         """L, the number of levels."""
         return len(self.sizes)
-
-    @property
-    def bits_per_position(self) -> float:
-        """Σ log₂ K over the levels: what codes of fixed width would cost, in bits."""
-        return sum(math.log2(k) for k in self.sizes)
 
     def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
         """Quantize z (B, D, *S) while training, in float32 under any autocast.

@@ -84,13 +84,11 @@ class LatentQuantizer(Quantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
-        """See :meth:`Quantizer.encode`."""
         index = self._choose(self._narrow(flatten(z)))
         return unflatten(index[:, : self.count_of(levels)], z)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """See :meth:`Quantizer.decode`."""
         self.check_codes(codes)
         index = codes.flatten(2).transpose(1, 2).reshape(-1, codes.shape[1])
         value = index.new_zeros(len(index), self.levels).to(self.values)

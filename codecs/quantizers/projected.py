@@ -130,7 +130,6 @@ class ProjectedQuantizer(Quantizer):
         return [cast(Stage, stage) for stage in self.stages]
 
     def quantized(self, z: Tensor, active: Tensor) -> Quantized:
-        """See :meth:`Quantizer.quantized`."""
         batch = z.shape[0]
         left = flatten(z)
         per_item = len(left) // batch
@@ -150,7 +149,6 @@ class ProjectedQuantizer(Quantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
-        """See :meth:`Quantizer.encode`."""
         left, planes = flatten(z), []
         for stage in self.chain[: self.count_of(levels)]:
             index = stage.choose(stage.bound(stage.inward(left)))
@@ -160,7 +158,6 @@ class ProjectedQuantizer(Quantizer):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """See :meth:`Quantizer.decode`."""
         self.check_codes(codes)
         planes = zip(self.chain, codes.unbind(1), strict=False)
         steps = [stage.decode(plane.reshape(-1)) for stage, plane in planes]

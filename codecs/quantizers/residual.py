@@ -52,10 +52,14 @@ class Codebook(nn.Module):
         """Whether another rule than the distance assigns codes."""
         return False
 
+    def distances(self, rows: Tensor) -> Tensor:
+        """|r - e|² - |r|² of (N, D) rows and the K vectors, (N, K)."""
+        norms = self.vectors.square().sum(1)
+        return torch.addmm(norms, rows, self.vectors.T, alpha=-2.0)
+
     def nearest(self, rows: Tensor) -> Tensor:
         """Index (N,) of the vector nearest to each of (N, D) rows."""
-        norms = self.vectors.square().sum(1)
-        return torch.addmm(norms, rows, self.vectors.T, alpha=-2.0).argmin(1)
+        return self.distances(rows).argmin(1)
 
     def forward(self, index: Tensor) -> Tensor:
         """Vectors (N, D) of indexes (N,)."""
@@ -88,7 +92,9 @@ class Codebook(nn.Module):
             self.mass[dead] = share
 
     @torch.no_grad()
-    def cluster(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def start(
+        self, rows: Tensor, generator: torch.Generator, progress: Progress | None
+    ) -> Tensor:
         """Start from k-means of ``rows`` (N, D); returns their indexes (N,)."""
         size = len(self.mass)
         order = torch.randperm(len(rows), generator=generator).to(rows.device)
@@ -99,10 +105,8 @@ class Codebook(nn.Module):
             sums = torch.zeros_like(self.vectors).index_add_(0, index, rows)
             means = sums / count.clamp_min(1)[:, None]
             empty = count == 0
-            other = torch.randint(
-                len(rows), (int(empty.sum()),), generator=generator
-            ).to(rows.device)
-            means[empty] = rows[other]
+            other = torch.randint(len(rows), (int(empty.sum()),), generator=generator)
+            means[empty] = rows[other.to(rows.device)]
             self.vectors.copy_(means)
         index = self.nearest(rows)
         count = torch.bincount(index, minlength=size).to(self.mass)
@@ -186,19 +190,15 @@ class ResidualQuantizer(Quantizer):
         if book.scored:
             index = book.nearest(left.reshape(-1, channels)).view(count, paths)
             return torch.arange(paths, device=left.device).expand(count, -1), index
-        norms = book.vectors.square().sum(1)
-        size = len(norms)
-        cost = torch.addmm(
-            norms, left.reshape(-1, channels), book.vectors.T, alpha=-2.0
-        ).view(count, paths, size)
+        cost = book.distances(left.reshape(-1, channels)).view(count, paths, -1)
         cost = cost + left.square().sum(2, keepdim=True)
+        size = cost.shape[2]
         kept = min(self.beam, paths * size)
         place = cost.view(count, -1).topk(kept, dim=1, largest=False).indices
         return place // size, place % size
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """See :meth:`Quantizer.decode`."""
         self.check_codes(codes)
         planes = zip(self.chain, codes.unbind(1), strict=False)
         steps = [book(plane.reshape(-1)) for book, plane in planes]
@@ -210,5 +210,5 @@ class ResidualQuantizer(Quantizer):
         generator = torch.Generator().manual_seed(0)
         left = z.float()
         for book in self.chain:
-            index = book.cluster(left, generator)
+            index = book.start(left, generator, progress)
             left = left - book(index)

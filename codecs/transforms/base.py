@@ -85,11 +85,9 @@ class ImageTransform(Transform):
         return reach
 
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Transform.analyse`."""
         return self.g_a(x, level)
 
     def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Transform.synthesise`."""
         z_hat = z_hat.contiguous(memory_format=torch.channels_last)
         return self.g_s(z_hat, level)
 
@@ -115,9 +113,7 @@ class SpeechTransform(Transform):
         return self.stride
 
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Transform.analyse`."""
         return self.g_a(x)
 
     def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
-        """See :meth:`Transform.synthesise`."""
         return self.g_s(z_hat)

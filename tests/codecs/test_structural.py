@@ -16,7 +16,6 @@ from polycodec.codecs.quantizers.structural.build import (
 from polycodec.codecs.quantizers.structural.entropy import Partition
 from polycodec.codecs.quantizers.structural.graph import (
     Graph,
-    greatest,
     neighbour_graph,
     sample_frames,
 )
@@ -118,7 +117,7 @@ def test_value_is_exact_after_each_of_a_thousand_operations() -> None:
         if kind == "merge":
             a, b = (int(v) for v in rng.choice(living, 2, replace=False))
             cut = partition.cut(a, b)
-            gain = partition.merge_gain(a, b, cut)
+            gain = partition.merge_gains(a, {b: cut})[b]
             partition.merge(a, b, cut)
         else:
             node, target = int(rng.integers(60)), int(rng.choice(living))
@@ -175,7 +174,7 @@ def test_merging_stops_where_no_pair_and_moving_where_no_node_gains() -> None:
     merge_greedily(partition)
     labels = sorted(set(partition.labels))
     gains = [
-        partition.merge_gain(a, b, partition.cut(a, b))
+        partition.merge_gains(a, {b: partition.cut(a, b)})[b]
         for a in labels
         for b in labels
         if a < b and partition.cut(a, b) > 0
@@ -192,7 +191,7 @@ def test_greedy_order_is_that_of_trying_all_pairs() -> None:
     while True:
         living = sorted(set(plain.labels))
         tried = [
-            (plain.merge_gain(a, b, plain.cut(a, b)), -a, -b)
+            (plain.merge_gains(a, {b: plain.cut(a, b)})[b], -a, -b)
             for a in living
             for b in living
             if a < b
@@ -222,13 +221,6 @@ def test_neighbour_graph_agrees_with_all_pairs() -> None:
     assert np.allclose(
         graph.weights, np.exp(-(apart[s, t] ** 2) / scales[s] / scales[t])
     )
-
-
-def test_greatest_of_long_rows() -> None:
-    values = np.random.default_rng(0).standard_normal((20, 1000))
-    columns, found = greatest(values, 5)
-    assert (columns == np.argsort(-values, axis=1)[:, :5]).all()
-    assert (found == np.take_along_axis(values, columns, 1)).all()
 
 
 def test_a_sample_keeps_repeats_once() -> None:
@@ -317,16 +309,13 @@ def test_anchors_are_near_the_mean_and_elsewhere() -> None:
     assert set(np.argsort(apart)[:5].tolist()) <= set(chosen.tolist())
 
 
-def test_scaling_keeps_proportions_and_reduces() -> None:
+def test_scaling_keeps_proportions() -> None:
     z = frames() * np.linspace(0.5, 3, 12)
     mean, basis = centre_and_scale(z)
     points = (z - mean) @ basis
     assert np.sqrt(np.mean(points.std(0) ** 2)) == pytest.approx(1)
     ratio = points.std(0) / z.std(0)
     assert np.allclose(ratio, ratio[0])
-    mean, basis = centre_and_scale(z, pca=5)
-    kept = np.linalg.eigvalsh(np.cov(points.T))[::-1][:5]
-    assert np.allclose(np.cov(((z - mean) @ basis).T), np.diag(kept))
 
 
 @pytest.mark.parametrize(

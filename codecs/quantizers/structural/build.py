@@ -8,7 +8,6 @@
 
 The frozen graph is what new frames are scored against; see `structural`. The
 anchors of a code are half its nodes nearest to their mean, half random others.
-No torch here.
 """
 
 from __future__ import annotations
@@ -34,15 +33,13 @@ if TYPE_CHECKING:
 class BuildOptions:
     """How a structural codebook is built; the number of codes is a result.
 
-    neighbours: k of the graph; fewer make more codes, as do more ``frames``. pca:
-    dimensions kept for the graph, 0 for all. gap: frames that close in time are never
-    linked. cap: the most codes, 0 for no limit. least: nodes of a code. anchors: the
-    most of a code.
+    neighbours: k of the graph; fewer make more codes, as do more ``frames``. gap:
+    frames that close in time are never linked. cap: the most codes, 0 for no limit.
+    least: nodes of a code. anchors: the most of a code.
     """
 
     neighbours: int = 4
     frames: int = 8000
-    pca: int = 0
     gap: int = 2
     cap: int = 0
     least: int = 3
@@ -52,10 +49,10 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Frozen:
-    """A built codebook: K codes, A anchors, D latent and G graph dimensions.
+    """A built codebook: K codes, A anchors, D dimensions.
 
     vectors (K, D); the graph's view of a latent x is (x - mean) @ basis, basis
-    (D, G); anchors (A, G) with owners (A,) their codes and scales (A,); volumes and
+    (D, D); anchors (A, D) with owners (A,) their codes and scales (A,); volumes and
     inners (K,); total, degree: the graph's volume and mean degree. All float64.
     """
 
@@ -86,7 +83,7 @@ def build_codebook(
     _check(latents, options)
     progress = _seldom(progress) if progress else None
     picked = sample_frames(latents, options.frames, options.seed)
-    mean, basis = centre_and_scale(latents[picked], options.pca)
+    mean, basis = centre_and_scale(latents[picked])
     points = (latents[picked] - mean) @ basis
     graph, scales = neighbour_graph(
         points, options.neighbours, picked, gap=options.gap, progress=progress
@@ -103,7 +100,7 @@ def build_codebook(
     anchors = choose_anchors(points, labels, options.anchors, options.seed)
     order = [partition.labels[int(np.argmax(labels == c))] for c in range(codes)]
     return Frozen(
-        vectors=_means(latents[rows], labels, codes),
+        vectors=tidy.means(latents[rows], labels, codes),
         mean=mean,
         basis=basis,
         anchors=points[anchors],
@@ -121,23 +118,13 @@ def build_codebook(
     )
 
 
-def centre_and_scale(
-    latents: np.ndarray, pca: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and basis (D, G): the graph's view of x is (x - mean) @ basis.
+def centre_and_scale(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and basis (D, D): the graph's view of x is (x - mean) @ basis.
 
-    One scale for all dimensions: their proportions are kept. pca > 0: only that many
-    directions of most variance are.
+    One scale for all dimensions: their proportions are kept.
     """
-    mean = latents.mean(axis=0)
     deviation = np.sqrt(np.mean(latents.std(axis=0) ** 2))
-    scale = 1.0 / max(deviation, 1e-9)
-    basis = np.diag(np.full(latents.shape[1], scale))
-    if 0 < pca < latents.shape[1]:
-        points = (latents - mean) * scale
-        _, directions = np.linalg.eigh(points.T @ points)
-        basis = basis @ directions[:, ::-1][:, :pca]
-    return mean, basis
+    return latents.mean(axis=0), np.eye(latents.shape[1]) / max(deviation, 1e-9)
 
 
 def choose_anchors(
@@ -166,12 +153,6 @@ def _tidy(
     if options.cap and partition.clusters > options.cap:
         tidy.cap(partition, points, options.cap)
     return {"found": found, "merged": merged, "dissolved": dissolved}
-
-
-def _means(vectors: np.ndarray, labels: np.ndarray, codes: int) -> np.ndarray:
-    sums = np.zeros((codes, vectors.shape[1]))
-    np.add.at(sums, labels, vectors)
-    return sums / np.bincount(labels, minlength=codes)[:, None]
 
 
 def _seldom(progress: Progress) -> Progress:

@@ -13,7 +13,7 @@ sums of I and I log V are kept, so every value is exact after each operation, in
 float64. Logs are base 2.
 
 A. Li, Y. Pan, "Structural Information and Dynamical Complexity of Networks", IEEE
-Transactions on Information Theory 62, 2016. No torch here.
+Transactions on Information Theory 62, 2016.
 """
 
 from __future__ import annotations
@@ -97,12 +97,8 @@ class Partition:
                 total += weight if other in inside else 0.0
         return total
 
-    def merge_gain(self, a: int, b: int, cut: float) -> float:
-        """H2 before minus after joining ``a`` and ``b``, in bits."""
-        return self.merge_gains(a, {b: cut})[b]
-
     def merge_gains(self, a: int, cuts: Mapping[int, float]) -> dict[int, float]:
-        """H2 before minus after joining ``a`` with each cluster in ``cuts``."""
+        """H2 before minus after joining ``a`` with each cluster in ``cuts``, bits."""
         volumes, inners, logs, total = self.volumes, self.inners, self.logs, self.total
         va, ia, whole = volumes[a], inners[a], log2(total)
         fa, gains = ia * (whole - logs[a]), {}

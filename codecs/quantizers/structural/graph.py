@@ -6,9 +6,7 @@
                     never: itself, neighbours in time, repeated silence
 
 Weights are exp(-d²/(s_i s_j)) with s the distance to the k-th neighbour (Zelnik-Manor
-and Perona, "Self-tuning spectral clustering", NIPS 2004). Distances come of blocked
-matrix products in float64; ties go to the lower index.
-No torch here.
+and Perona, "Self-tuning spectral clustering", NIPS 2004). Distances are float64.
 """
 
 from __future__ import annotations
@@ -17,14 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from polycodec.errors import InputError
 
 if TYPE_CHECKING:
     from polycodec.codecs.quantizers.base import Progress
 
-BLOCK = 512  # rows of similarities at a time: 512 × 20,000 float64 are 80 MB
-RUN = 64  # columns whose maximum is looked at first
+BLOCK = 512  # rows of distances at a time: 512 × 20,000 float64 are 80 MB
 
 
 @dataclass(frozen=True)
@@ -108,62 +106,30 @@ def neighbour_graph(
             f"{count - 1}; give more frames, or a smaller k"
         )
     points = np.asarray(points, np.float64)
-    near, values = _nearest(points, k, times, gap, progress)
-    # values are negative squared distances, the k-th neighbour last
-    farthest = np.where(np.isfinite(values), -values, 0.0).max(axis=1)
+    near, squares = _nearest(points, k, times, gap, progress)
+    farthest = np.where(np.isfinite(squares), squares, 0.0).max(axis=1)
     scales = np.sqrt(np.maximum(farthest, 1e-24))
     rows = np.repeat(np.arange(count), k)
-    columns, flat = near.ravel(), values.ravel()
-    on = np.isfinite(flat)  # fewer than k allowed neighbours: -inf
-    weights = np.exp(flat / (scales[rows] * scales[columns]))
+    columns, flat = near.ravel(), squares.ravel()
+    on = np.isfinite(flat)  # fewer than k allowed neighbours: inf
+    weights = np.exp(-flat / (scales[rows] * scales[columns]))
     return Graph.from_edges(count, rows[on], columns[on], weights[on]), scales
 
 
 def _nearest(
     points: np.ndarray, k: int, times: np.ndarray, gap: int, progress: Progress | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best columns of each row and minus their squared distances, best first."""
-    count = len(points)
-    near, values = np.empty((count, k), np.int64), np.empty((count, k))
-    squares = np.sum(points * points, axis=1)
+    """The k nearest columns of each row and their squared distances, nearest first."""
+    every, near, apart = torch.from_numpy(points), [], []
     first = np.searchsorted(times, times - gap, "left")
     last = np.searchsorted(times, times + gap, "right")
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        likeness = points[start:stop] @ points.T
-        likeness *= 2
-        likeness -= squares[start:stop, None]
-        likeness -= squares
-        np.minimum(likeness, 0.0, out=likeness)
-        for row in range(start, stop):  # itself and what is close in time
-            likeness[row - start, first[row] : last[row]] = -np.inf
-        near[start:stop], values[start:stop] = greatest(likeness, k)
+    for start in range(0, len(points), BLOCK):
+        squares = torch.cdist(every[start : start + BLOCK], every).square_()
+        for row, cells in enumerate(squares, start):  # itself and what is close in time
+            cells[first[row] : last[row]] = torch.inf
+        values, columns = squares.topk(k, largest=False)
+        near.append(columns)
+        apart.append(values)
         if progress:
-            progress("graph", stop, count)
-    return near, values
-
-
-def greatest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns (R, k) of the k greatest values of each row and these, best first.
-
-    They lie in the k runs of columns of greatest maxima, so only those are sorted:
-    five times faster than partitioning whole rows of 20,000.
-    """
-    rows, count = values.shape
-    runs = -(-count // RUN)
-    if runs > k:
-        padded = np.full((rows, runs * RUN), -np.inf)
-        padded[:, :count] = values
-        cells = padded.reshape(rows, runs, RUN)
-        chosen = np.argpartition(cells.max(axis=2), runs - k, axis=1)[:, runs - k :]
-        columns = (chosen[:, :, None] * RUN + np.arange(RUN)).reshape(rows, k * RUN)
-        values = np.take_along_axis(padded, columns, axis=1)
-    else:
-        columns = np.broadcast_to(np.arange(count), values.shape)
-    last = values.shape[1] - k
-    best = np.argpartition(values, last, axis=1)[:, last:]
-    values = np.take_along_axis(values, best, axis=1)
-    columns = np.take_along_axis(columns, best, axis=1)
-    order = np.lexsort((columns, -values), axis=1)
-    take = np.take_along_axis
-    return take(columns, order, axis=1), take(values, order, axis=1)
+            progress("graph", min(start + BLOCK, len(points)), len(points))
+    return torch.cat(near).numpy(), torch.cat(apart).numpy()

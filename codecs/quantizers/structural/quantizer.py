@@ -42,7 +42,7 @@ FLOOR = 1e-3  # of a uniform share: the least weight of a code's past
 class StructuralBook(Codebook):
     """One level: K vectors that follow their means, and the graph they come from.
 
-    ``votes``: anchors q that a frame is linked with. Before :meth:`build` there is
+    ``votes``: anchors q that a frame is linked with. Before :meth:`start` there is
     one code, the zero vector.
     """
 
@@ -62,7 +62,6 @@ class StructuralBook(Codebook):
         *,
         codes: int = 1,
         anchors: int = 1,
-        dimensions: int,
         assign: str,
         votes: int,
         options: BuildOptions,
@@ -71,8 +70,8 @@ class StructuralBook(Codebook):
         self.assign, self.votes, self.options = assign, votes, options
         self.vectors.zero_()
         self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("basis", torch.zeros(channels, dimensions))
-        self.register_buffer("anchors", torch.zeros(anchors, dimensions))
+        self.register_buffer("basis", torch.zeros(channels, channels))
+        self.register_buffer("anchors", torch.zeros(anchors, channels))
         self.register_buffer("owners", torch.zeros(anchors, dtype=torch.int32))
         self.register_buffer("scales", torch.ones(anchors))
         self.register_buffer("volumes", torch.ones(codes))
@@ -88,7 +87,10 @@ class StructuralBook(Codebook):
             old = getattr(self, name)
             setattr(self, name, old.new_zeros(anchors, *old.shape[1:]))
 
-    def build(self, rows: Tensor, progress: Progress | None) -> Tensor:
+    @torch.no_grad()
+    def start(
+        self, rows: Tensor, generator: torch.Generator, progress: Progress | None
+    ) -> Tensor:
         """Find the codes in rows (N, D); returns the code of each row, (N,) int64."""
         latents = rows.detach().cpu().double().numpy()
         found = build_codebook(latents, self.options, progress=progress)
@@ -170,7 +172,7 @@ class StructuralQuantizer(ResidualQuantizer):
     """``se_levels`` structural codebooks, then ``levels`` of ``codes`` behind them.
 
     ``assign``: "se" scores against the frozen graph, "nearest" takes the nearest
-    vector. ``neighbours`` k, ``frames``, ``pca``, ``cap`` and ``seed`` as in
+    vector. ``neighbours`` k, ``frames``, ``cap`` and ``seed`` as in
     `BuildOptions`; ``votes``: anchors a frame is linked with, 0 for 4k (fewer made more
     errors on spectra).
     ``found``: [codes, anchors] of each structural level once built, as
@@ -188,7 +190,6 @@ class StructuralQuantizer(ResidualQuantizer):
         votes: int = 0,
         neighbours: int = 4,
         frames: int = 8000,
-        pca: int = 0,
         cap: int = 0,
         seed: int = 0,
         decay: float = 0.99,
@@ -201,14 +202,13 @@ class StructuralQuantizer(ResidualQuantizer):
         super().__init__(
             channels, levels=len(sizes), codes=sizes, decay=decay, commitment=commitment
         )
-        options = BuildOptions(neighbours, frames, pca, cap=cap, seed=seed)
+        options = BuildOptions(neighbours, frames, cap=cap, seed=seed)
         for level, (size, anchors) in enumerate(found):
             self.books[level] = StructuralBook(
                 channels,
                 decay,
                 codes=size,
                 anchors=anchors,
-                dimensions=pca if 0 < pca < channels else channels,
                 assign=assign,
                 votes=votes or 4 * neighbours,
                 options=options,
@@ -217,18 +217,8 @@ class StructuralQuantizer(ResidualQuantizer):
 
     @torch.no_grad()
     def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
-        """Build the structural levels from z (N, D), k-means for those behind.
-
-        ``progress`` is called with (stage, done, total).
-        """
-        generator = torch.Generator().manual_seed(0)
-        left = z.float()
-        for book in self.chain:
-            if isinstance(book, StructuralBook):
-                index = book.build(left, progress)
-            else:
-                index = book.cluster(left, generator)
-            left = left - book(index)
+        """Build the structural levels from z (N, D), k-means for those behind."""
+        super().initialise(z, progress=progress)
         self._count()
 
     def config_after_build(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ once: a heap whose entries are dropped when a cluster in them has changed since
 ("lazy").
 
 Gains are compared as integers of 1e-12 bits and ties go to the lower index, so a
-build does not depend on the last bit of a logarithm. No torch here.
+build does not depend on the last bit of a logarithm.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@
     tiny codes       ─► dissolved   each member joins the code of best score
 
 Every step changes the partition through its exact operations, so that its entropy
-stays known. Ties go to the lower index. No torch here.
+stays known. Ties go to the lower index.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from polycodec.codecs.quantizers.structural.entropy import Partition
 from polycodec.codecs.quantizers.structural.search import merge_greedily
@@ -31,10 +32,11 @@ def disentangle(
     """Merge clusters whose means in ``points`` (N, G) are near-equal; how many."""
     merges, limit = 0, None
     while True:
-        living, means = centres(partition, points)
+        living, middles = centres(partition, points)
         if len(living) < 2:
             return merges
-        distances = distances_between(means, means)
+        each = torch.from_numpy(middles)
+        distances = torch.cdist(each, each).numpy()
         np.fill_diagonal(distances, np.inf)
         if limit is None:
             limit = close * float(np.median(distances.min(axis=1)))
@@ -59,7 +61,7 @@ def _merge_close(
         if a in touched or b in touched:
             continue
         cut = partition.cut(a, b)
-        if partition.merge_gain(a, b, cut) >= -slack:
+        if partition.merge_gains(a, {b: cut})[b] >= -slack:
             partition.merge(a, b, cut)
             touched |= {a, b}
     return len(touched) // 2
@@ -86,7 +88,7 @@ def dissolve_small(partition: Partition, points: np.ndarray, least: int) -> int:
 def dissolve(partition: Partition, points: np.ndarray, clusters: list[int]) -> None:
     """Give each member to the linked cluster of best score, else to the nearest."""
     going = set(clusters)
-    living, means = centres(partition, points)
+    living, middles = centres(partition, points)
     staying = [place for place, cluster in enumerate(living) if cluster not in going]
     for cluster in clusters:
         for node in sorted(partition.members[cluster]):
@@ -99,23 +101,19 @@ def dissolve(partition: Partition, points: np.ndarray, clusters: list[int]) -> N
             if gains:
                 target = -max(gains)[1]
             else:
-                apart = np.sum((means[staying] - points[node]) ** 2, axis=1)
+                apart = np.sum((middles[staying] - points[node]) ** 2, axis=1)
                 target = living[staying[int(np.argmin(apart))]]
             partition.move(node, target, links)
 
 
 def centres(partition: Partition, points: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Numbers of the clusters that have members, and their means (C, G)."""
-    count = len(partition.members)
-    labels = np.asarray(partition.labels)
-    sizes = np.bincount(labels, minlength=count)
-    sums = np.zeros((count, points.shape[1]))
-    np.add.at(sums, labels, points)
-    living = np.flatnonzero(sizes)
-    return living.tolist(), sums[living] / sizes[living, None]
+    living, labels = np.unique(partition.labels, return_inverse=True)
+    return living.tolist(), means(points, labels, len(living))
 
 
-def distances_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances (len a, len b)."""
-    squares = np.sum(a * a, 1)[:, None] + np.sum(b * b, 1) - 2 * (a @ b.T)
-    return np.sqrt(np.maximum(squares, 0.0))
+def means(rows: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Means (C, D) of the rows (N, D) of each label."""
+    sums = np.zeros((count, rows.shape[1]))
+    np.add.at(sums, labels, rows)
+    return sums / np.bincount(labels, minlength=count)[:, None]

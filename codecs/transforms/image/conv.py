@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polycodec.codecs.transforms.base import ImageTransform
-from polycodec.codecs.transforms.rate import rate_scale
+from polycodec.codecs.transforms.rate import RateScale
 from polycodec.entropy_models.priors.scales import soft_clamp
 from polycodec.registry import register
 
@@ -71,7 +71,7 @@ class Stack(nn.Module):
             for a, b in pairs
         )
         self.norms = nn.ModuleList(GDN(width, inverse=up) for width in inner)
-        self.scales = nn.ModuleList(rate_scale(width, knots) for width in inner)
+        self.scales = nn.ModuleList(RateScale(width, knots) for width in inner)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         steps = zip(self.convs, self.norms, self.scales, strict=False)
