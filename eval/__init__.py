@@ -4,11 +4,11 @@
     data set ──► run.evaluate ──► measure ──► results.jsonl   one line a coding
                      │              ▲
                      │       subjects (our codecs) and anchors (JPEG, Opus, ...)
-                     └──► result: curves, tables ──► report: plots, page
+                     └──► curves ──► result: tables ──► report: plots, page
 
-Every rate is the size of real bytes, every signal was decoded from them. What differs
-between kinds of signal stands in a folder each, under the same file names:
+Every rate is the size of real bytes, every signal was decoded from them. All of it is
+written once; what differs between kinds of signal stands in a folder each, under the
+same file names:
 
-    datasets  subjects  anchors  measure  curves  result  tables  plots  samples  report
-    kind      ties them together; kinds.py lists the kinds there are
+    datasets  subjects  anchors  result  samples      kind  ties them together
 """

@@ -1,30 +1,172 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A codec's points over all files, one for each setting; a kind adds its figures."""
+"""From rows to curves: quality over rate, with intervals; published ones beside them.
+
+    point = one setting: mean rate, mean scores and their 95 % intervals, mean seconds
+    curve = the points of one codec, sorted by rate
+
+The interval is the percentile bootstrap over files: 2,000 times as many are drawn with
+replacement, and the middle 95 % of the means is what is stated. It tells how far
+another choice of such files would move the mean.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import json
+import math
+import pathlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from polycodec.errors import InputError
 from polycodec.eval.measure import Row
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+if TYPE_CHECKING:
+    from polycodec.eval.kind import Run
+    from polycodec.eval.subjects import Subject
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over files, its 95 % interval, and how many had no value."""
+
+    value: float
+    low: float
+    high: float
+    without: int = 0
+
+    def through(self, function: Callable[[float], float]) -> Mean:
+        """Return a rising function of the mean and of both ends."""
+        value, low, high = map(function, (self.value, self.low, self.high))
+        return Mean(value, low, high, self.without)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One setting of one codec over all files; of published ones rate and scores.
+
+    Rates and seconds are of a pixel and an image, or of a second of speech.
+    """
+
+    rate: float
+    scores: dict[str, Mean | None]
+    setting: float = math.nan
+    file_rate: float = math.nan  # of everything written, containers too
+    estimated_rate: float | None = None
+    encode_seconds: float = math.nan
+    decode_seconds: float = math.nan
+    files: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A codec's points, sorted by rate. ``kind``: codec, anchor or published."""
+    """A codec's points, sorted by rate. ``kind``: codec, anchor or published.
+
+    ``note``: which bytes make the rate, or what published points were measured on.
+    """
 
     name: str
     label: str
     kind: str
-    points: tuple[Any, ...] = ()
+    points: tuple[Point, ...]
+    note: str = ""
+
+    @property
+    def rates(self) -> list[float]:
+        """The rates of all points."""
+        return [point.rate for point in self.points]
+
+    def against(self, metric: str) -> tuple[list[float], list[Mean]]:
+        """Rates and means where ``metric`` has values."""
+        known = [(p.rate, p.scores.get(metric)) for p in self.points]
+        pairs = [(rate, mean) for rate, mean in known if mean is not None]
+        return [rate for rate, _ in pairs], [mean for _, mean in pairs]
+
+    def values(self, metric: str) -> tuple[list[float], list[float]]:
+        """Rates and values where ``metric`` has values."""
+        rates, means = self.against(metric)
+        return rates, [mean.value for mean in means]
 
 
-def by_setting(rows: Iterable[AnyRow]) -> dict[float, list[AnyRow]]:
-    """Group the rows of one codec."""
-    groups: dict[float, list[AnyRow]] = {}
+def measured(run: Run, subject: Subject, rows: Sequence[Row]) -> Curve:
+    """Average the rows of one subject into its curve."""
+    groups: dict[float, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.setting, []).append(row)
-    return groups
+        if row.codec == subject.name:
+            groups.setdefault(row.setting, []).append(row)
+    points = [_point(run, setting, group) for setting, group in groups.items()]
+    return Curve(
+        name=subject.name,
+        label=subject.label,
+        kind=subject.kind,
+        points=tuple(sorted(points, key=lambda point: point.rate)),
+        note=subject.counts,
+    )
+
+
+def _point(run: Run, setting: float, rows: Sequence[Row]) -> Point:
+    kind = run.kind
+    shares = np.array([kind.share(row.amount) for row in rows])
+
+    def rate(sizes: Sequence[float]) -> float:
+        pairs = zip(sizes, rows, strict=True)
+        each = [kind.rate_of(size, row.amount) for size, row in pairs]
+        return float(shares @ each / shares.sum())
+
+    scores = {name: mean([row.scores.get(name) for row in rows]) for name in run.rules}
+    for measure in run.measures:
+        if measure.of_mean is not None:
+            source, function = measure.of_mean
+            found = scores[source]
+            scores[measure.name] = None if found is None else found.through(function)
+    estimates = [r.estimated_bits / 8 for r in rows if r.estimated_bits is not None]
+    return Point(
+        setting=setting,
+        rate=rate([row.bytes for row in rows]),
+        file_rate=rate([row.file_bytes for row in rows]),
+        estimated_rate=rate(estimates) if len(estimates) == len(rows) else None,
+        scores=scores,
+        encode_seconds=sum(row.encode_seconds for row in rows) / shares.sum(),
+        decode_seconds=sum(row.decode_seconds for row in rows) / shares.sum(),
+        files=len(rows),
+    )
+
+
+def mean(values: Sequence[float | None]) -> Mean | None:
+    """Mean and bootstrap interval of the values there are; None without any."""
+    known = np.array([v for v in values if v is not None], np.float64)
+    if not len(known):
+        return None
+    means = known[_draws(len(known))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Mean(float(known.mean()), float(low), float(high), len(values) - len(known))
+
+
+@functools.cache
+def _draws(count: int) -> np.ndarray:
+    """The same for every codec: their intervals differ by their scores alone."""
+    return np.random.default_rng(0).integers(0, count, (DRAWS, count))
+
+
+def published(
+    path: str | pathlib.Path, read: Callable[[Any], list[Curve]], expected: str
+) -> list[Curve]:
+    """Read curves of other people from a JSON file; InputError says what it lacks."""
+    try:
+        return read(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"cannot read published curves from {path}: {error!r}; expected JSON with "
+            f"{expected}; correct the path or the file"
+        ) from error
+
+
+def published_point(rate: float, scores: dict[str, float | None]) -> Point:
+    """Return a point that somebody stated; a score may be None."""
+    exact = {n: None if v is None else Mean(v, v, v) for n, v in scores.items()}
+    return Point(rate=rate, scores=exact)

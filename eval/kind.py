@@ -1,27 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an evaluation must know of a kind of signal, and one run at work.
 
-A kind is one object of one folder: it names its data sets, our codecs, the anchors and
-the row of a result, and turns rows into its own result and report.
+A kind is one object of one folder: it names its data sets, our codecs, the anchors, the
+measures and what a rate is. Measuring, curves, tables, plots and the page are written
+once, for all of them.
 """
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from polycodec.errors import UnknownNameError
-from polycodec.eval.datasets import Datasets, Item
-from polycodec.eval.measure import Row
+from polycodec.eval.datasets import Dataset, Datasets, Item
+from polycodec.eval.measure import Trip
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.subjects import OwnCodec, Subject
 
 if TYPE_CHECKING:
-    from polycodec.eval.report import Report
+    from polycodec.codecs.measures.base import Measure, Measures
+    from polycodec.eval.curves import Curve
     from polycodec.eval.result import Evaluation
+
+KINDS = ("image", "speech")  # a folder each
+
+
+def kinds() -> list[Kind]:
+    """Return every kind; the first is taken where a data set tells nothing."""
+    return [importlib.import_module(f"polycodec.eval.{k}.kind").KIND for k in KINDS]
+
+
+def kind_of(dataset: Dataset) -> Kind:
+    """Return the kind that most files of a data set are of."""
+    return max(kinds(), key=lambda kind: kind.datasets.count(dataset))
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,11 @@ class Run:
     skipped: dict[str, str]  # what could not run, and why
     rules: Mapping[str, str]  # by name of a measure
 
+    @property
+    def measures(self) -> list[Measure]:
+        """What is shown: the measures taken, and those made of their means."""
+        return self.kind.measures.shown(list(self.rules))
+
 
 class Kind(ABC):
     """A kind of signal as evaluations see it."""
@@ -47,11 +69,15 @@ class Kind(ABC):
     own: type[OwnCodec]
     anchors: Mapping[str, Any]
     default_anchors: tuple[str, ...]
-    rate: str  # the option that asks for rates, and our codecs' control for them
-    options: tuple[str, ...]  # of EvalOptions, those that not every kind has
-    row: type[Row]
+    measures: Measures
     result: type[Evaluation]
-    fixed_rules: Mapping[str, Any] = {}  # of measures that every row has
+    control: str  # the option that asks for rates, and our codecs' control for them
+    options: tuple[str, ...]  # of EvalOptions, those that not every kind has
+    rate: tuple[str, int]  # what rates are called, and their digits
+    pace: str  # what seconds of coding for a share are called
+    logarithmic: bool  # axis of rates, drawn over all of them then, not over ours
+    intervals: bool  # whether tables and plots show those of the means
+    method: str  # sentences for the page
 
     def anchor(self, name: str) -> Any:
         """Find an anchor by name; unknown names list the nearest ones."""
@@ -59,14 +85,22 @@ class Kind(ABC):
             raise UnknownNameError.of("anchor", name, self.anchors)
         return self.anchors[name]
 
-    def rules(self, options: EvalOptions) -> tuple[dict[str, str], dict[str, str]]:
-        """Return rules of the measures to take by name, and why others are not."""
-        return {}, {}
+    @abstractmethod
+    def amount(self, signal: np.ndarray) -> float:
+        """Return how much a signal is: pixels, seconds."""
 
     @abstractmethod
-    def published(self, run: Run) -> list[Any]:
+    def rate_of(self, size: float, amount: float) -> float:
+        """Return the rate of ``size`` bytes."""
+
+    def share(self, amount: float) -> float:
+        """Return how much a file counts in mean rates and times: alike unless told."""
+        return 1.0
+
+    def heard(self, trip: Trip) -> np.ndarray:
+        """Return what is compared with the signal."""
+        return trip.decoded.signal
+
+    @abstractmethod
+    def published(self, run: Run) -> list[Curve]:
         """Read what others published; refuse options that contradict each other."""
-
-    @abstractmethod
-    def report(self, run: Run, result: Any) -> Report:
-        """Return the report of a result, not yet drawn."""

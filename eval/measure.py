@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measuring loop and its log: one line of JSON per file, subject and setting.
 
-    key = (signal, subject, setting, what its bytes depend on, rules that never vary)
+    key = (signal, subject, setting, what its bytes depend on)
 
 A line is written and flushed as soon as it is known. When a run is started again, lines
 with an equal key are taken from the log and nothing is coded twice; a changed version,
-option, weight or sample changes the key. A row that lacks a score, or has it by another
-rule, is measured again for that score alone.
+option, weight or sample changes the key. A row keeps the rule of every score beside it:
+one that lacks a score, or has it by another rule, is measured again for that score.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import contextlib
 import hashlib
 import json
 import pathlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,38 +26,35 @@ from polycodec.eval.subjects import Coded, Decoded, Subject
 from polycodec.progress import bar
 
 if TYPE_CHECKING:
-    from polycodec.eval.kind import Run
+    from polycodec.eval.kind import Kind, Run
 
 RESULTS = "results.jsonl"  # the log's name in a run's folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(ABC):
+class Row:
     """What is known about one file, one subject and one setting."""
 
     key: str
+    file: str
     codec: str
     kind: str
     control: str
     setting: float
+    amount: float  # of signal: pixels of an image, seconds of speech
+    rate: float  # bits per pixel, kbit/s
     bytes: int  # that make the rate
+    file_bytes: int  # of everything that was written
+    estimated_bits: float | None  # the model's own estimate, where it has one
     encode_seconds: float
     decode_seconds: float
-
-    @classmethod
-    @abstractmethod
-    def of(
-        cls, trip: Trip, file: str, key: str, names: Sequence[str], known: Any
-    ) -> Row:
-        """Take the measures ``names`` of a trip; ``known``: an earlier row of it."""
-
-    @abstractmethod
-    def named(self, file: str) -> Row:
-        """Return the same row of a file by another name."""
+    scores: dict[str, float | None]
+    rules: dict[str, str]  # by which each score was taken
+    notes: dict[str, str]  # why a score is None
 
     def lacks(self, rules: Mapping[str, str]) -> list[str]:
         """Return names in ``rules`` (name: rule) of which there is no such score."""
-        return []
+        return [name for name, rule in rules.items() if self.rules.get(name) != rule]
 
 
 @dataclass(frozen=True)
@@ -77,29 +73,43 @@ class Trip:
         coded = subject.compress(signal, setting)
         return cls(subject, setting, signal, coded, subject.decompress(coded.data))
 
-    def figures(self) -> dict[str, Any]:
-        """Return what every kind's row says of it."""
-        return {
-            "codec": self.subject.name,
-            "kind": self.subject.kind,
-            "control": self.subject.control,
-            "setting": float(self.setting),
-            "bytes": self.coded.size,
-            "encode_seconds": self.coded.seconds,
-            "decode_seconds": self.decoded.seconds,
-        }
+    def row(
+        self, kind: Kind, file: str, key: str, names: Sequence[str], known: Row | None
+    ) -> Row:
+        """Take the measures ``names``; keep other scores of an earlier row."""
+        scores, notes = kind.measures.score(self.signal, kind.heard(self), names)
+        rules = kind.measures.rules(names)
+        if known is not None:
+            kept = {n: why for n, why in known.notes.items() if n not in names}
+            scores, notes = {**known.scores, **scores}, {**kept, **notes}
+            rules = {**known.rules, **rules}
+        amount = kind.amount(self.signal)
+        return Row(
+            key=key,
+            file=file,
+            codec=self.subject.name,
+            kind=self.subject.kind,
+            control=self.subject.control,
+            setting=float(self.setting),
+            amount=amount,
+            rate=kind.rate_of(self.coded.size, amount),
+            bytes=self.coded.size,
+            file_bytes=len(self.coded.data),
+            estimated_bits=self.coded.estimated_bits,
+            encode_seconds=self.coded.seconds,
+            decode_seconds=self.decoded.seconds,
+            scores=scores,
+            rules=rules,
+            notes=notes,
+        )
 
 
-def fingerprint(subject: Subject, rules: Mapping[str, Any]) -> str:
-    """Digest everything except signal and setting that decides a result.
-
-    ``rules``: what does beside name, control and versions of the subject.
-    """
+def fingerprint(subject: Subject) -> str:
+    """Digest everything except signal and setting that decides a subject's bytes."""
     about = {
         "name": subject.name,
         "control": subject.control,
         "versions": subject.versions(),
-        **rules,
     }
     text = json.dumps(about, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -121,22 +131,15 @@ def naming(subject: Subject, setting: float, file: str) -> Iterator[None]:
         ) from error
 
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+class Log:
+    """The results of a run on disk, and what earlier runs left there."""
 
-
-class Log(Generic[AnyRow]):
-    """The results of a run on disk, and what earlier runs left there.
-
-    ``kind``: the dataclass of a line.
-    """
-
-    def __init__(self, path: pathlib.Path, kind: type[AnyRow]) -> None:
-        self.path, self.kind = path, kind
-        self.rows: dict[str, AnyRow] = {}
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path, self.rows = path, dict[str, Row]()
         if path.is_file():
             self._read()
 
-    def add(self, row: AnyRow) -> None:
+    def add(self, row: Row) -> None:
         """Append one row, on disk before the call returns."""
         self.rows[row.key] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,20 +156,19 @@ class Log(Generic[AnyRow]):
         for number, line in enumerate(data[:whole].splitlines(), start=1):
             try:
                 fields: dict[str, Any] = json.loads(line)
-                row = self.kind(**fields)
+                row = Row(**fields)
             except (ValueError, TypeError) as error:
                 raise InputError(
                     f"{self.path}, line {number}, is not a result ({error}); expected "
-                    "one JSON object per line; remove the line or the file"
+                    "one JSON object per line, as this version writes it; remove the "
+                    "line or the file"
                 ) from error
             self.rows[row.key] = row
 
 
-def earlier(
-    folders: Sequence[str | pathlib.Path], kind: type[AnyRow]
-) -> dict[str, AnyRow]:
+def earlier(folders: Sequence[str | pathlib.Path]) -> dict[str, Row]:
     """Return rows by key that evaluations left in ``folders``; they must be there."""
-    known: dict[str, AnyRow] = {}
+    known: dict[str, Row] = {}
     for folder in folders:
         path = pathlib.Path(folder) / RESULTS
         if not path.is_file():
@@ -174,19 +176,17 @@ def earlier(
                 f"no results to reuse in {folder}; expected {RESULTS}; name the output "
                 "folder of an earlier evaluation"
             )
-        known.update(Log(path, kind).rows)
+        known.update(Log(path).rows)
     return known
 
 
-def measure_all(run: Run) -> list[Any]:
+def measure_all(run: Run) -> list[Row]:
     """Go through all files and settings; known results are not repeated."""
-    kind, options = run.kind, run.options
-    log = Log(run.out / RESULTS, kind.row)
-    known = earlier(options.reuse, kind.row)
-    prints = {s.name: fingerprint(s, kind.fixed_rules) for s in run.subjects}
+    log, known = Log(run.out / RESULTS), earlier(run.options.reuse)
+    prints = {subject.name: fingerprint(subject) for subject in run.subjects}
     total = len(run.items) * sum(len(subject.settings) for subject in run.subjects)
     rows: list[Row] = []
-    with bar(total, "measuring", quiet=options.quiet) as step:
+    with bar(total, "measuring", quiet=run.options.quiet) as step:
         for item in run.items:
             signal = item.read()
             digest = item.digest(signal)
@@ -199,9 +199,9 @@ def measure_all(run: Run) -> list[Any]:
                     if row is None or lacks:
                         with naming(subject, setting, item.name):
                             trip = Trip.of(subject, signal, setting)
-                            row = kind.row.of(trip, item.name, key, lacks, row)
+                            row = trip.row(run.kind, item.name, key, lacks, row)
                     if log.rows.get(key) != row:
                         log.add(row)
                     # The same signal may have another name in this data set.
-                    rows.append(row.named(item.name))
+                    rows.append(replace(row, file=item.name))
     return rows

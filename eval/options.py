@@ -20,8 +20,8 @@ class EvalOptions:
     settings; ``anchor_settings`` replaces an anchor's own. ``reference`` names the one
     anchor or published curve to compare against, instead of each. ``reuse`` names
     earlier output folders whose equal measurements may be taken. ``limit`` keeps the
-    first files only, ``show`` names the image of the crops, ``measures`` those of
-    speech to take, all that are installed unless told.
+    first files only, ``show`` names the image of the crops, ``measures`` what is taken,
+    all that is installed unless told.
     """
 
     codecs: Sequence[str | Subject] | None = None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run found out, how it describes itself, and how it is stored.
 
-result ──► summary, for a terminal     ──► run.json, table.md
+result ──► summary, for a terminal     ──► run.json, table.md     ──► report.html
 """
 
 from __future__ import annotations
@@ -9,89 +9,188 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from polycodec.atomic import atomic_write
 from polycodec.eval import text
-from polycodec.eval.curves import Curve
+from polycodec.eval.curves import Curve, Mean
+from polycodec.eval.kind import Run
+from polycodec.eval.measure import Row
+from polycodec.eval.text import Section, Table, number
 
 if TYPE_CHECKING:
-    from polycodec.eval.kind import Run
+    from polycodec.codecs.measures.base import Measure
+    from polycodec.eval.page.palette import Look
+    from polycodec.eval.report import Drawing
+
+AnyEvaluation = TypeVar("AnyEvaluation", bound="Evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation(ABC):
-    """All that a run found out; ``run.json`` is this as JSON, without the rows."""
+class Evaluation:
+    """All that a run found out; a kind's own adds what it compares."""
 
-    dataset: str
+    run: Run
     created: str
     environment: dict[str, Any]
     versions: dict[str, dict[str, Any]]
-    skipped: dict[str, str]  # what could not run, and why
-    curves: Sequence[Any]
-    published: Sequence[Any]
-    rows: Sequence[Any]
-    out: pathlib.Path
+    curves: Sequence[Curve]
+    published: Sequence[Curve]
+    rows: Sequence[Row]
 
     @property
-    def lead(self) -> Any:
+    def files(self) -> list[str]:
+        """The names of the files that were measured."""
+        return [item.name for item in self.run.items]
+
+    @property
+    def lead(self) -> Curve:
         """The curve a report is about: our first codec, or what came first."""
         return next((c for c in self.curves if c.kind == "codec"), self.curves[0])
 
-    def curve(self, name: str) -> Any:
+    def curve(self, name: str) -> Curve:
         """Find a curve by name."""
-        every = [c for c in (*self.curves, *self.published) if isinstance(c, Curve)]
+        every = (*self.curves, *self.published)
         return next(curve for curve in every if curve.name == name)
 
-    @classmethod
-    @abstractmethod
-    def of(
-        cls, run: Run, rows: list[Any], published: list[Any], about: dict[str, Any]
-    ) -> Evaluation:
-        """Turn measured rows into a result; ``about``: what every kind says."""
-
-    @abstractmethod
     def title(self) -> str:
         """Say the data set and how much it holds."""
+        thing = self.run.kind.datasets.thing
+        return f"{self.run.dataset}: {text.plural(len(self.files), thing)}"
 
-    @abstractmethod
-    def points(self, *, short: bool = False) -> text.Table:
-        """Return the means of every codec at every setting; ``short``: for a line."""
+    def points(self, curves: Sequence[Curve], *, intervals: bool) -> Table:
+        """Return the means of these codecs at every setting."""
+        kind, measures = self.run.kind, self.run.measures
+        header = ["codec", "setting", kind.rate[0], "estimate"]
+        header += [f"{m.label} {m.unit}".strip() for m in measures]
+        header += [f"encode {kind.pace}", f"decode {kind.pace}"]
+        rows = [
+            [
+                curve.label,
+                f"{point.setting:g}",
+                number(point.rate, kind.rate[1]),
+                number(point.estimated_rate, kind.rate[1]),
+                *[cell(point.scores.get(m.name), m, intervals) for m in measures],
+                number(point.encode_seconds, 3),
+                number(point.decode_seconds, 3),
+            ]
+            for curve in curves
+            for point in curve.points
+        ]
+        return Table(header, rows)
 
-    @abstractmethod
+    def sections(self) -> list[Section]:
+        """Return all tables: of every setting, then what the kind compares."""
+        with_ends = self.run.kind.intervals
+        note = "Means over files"
+        note += ", in brackets the 95 % bootstrap interval." if with_ends else "."
+        every = self.points(self.curves, intervals=with_ends)
+        means = Section("Every setting", every, note, folded=False)
+        return [means, *self.compared()]
+
+    def compared(self) -> list[Section]:
+        """Return tables of what this kind compares."""
+        return []
+
+    def findings(self) -> dict[str, Any]:
+        """Return what this kind adds to ``run.json``."""
+        return {}
+
+    def verdicts(self) -> list[str]:
+        """Return what is concluded, a sentence each."""
+        return []
+
     def facts(self) -> list[str]:
-        """Return what is to be said below the means, a line each."""
+        """Return verdicts, what rates count, what was left out or not judged."""
+        kind, lines = self.run.kind, self.verdicts()
+        for curve in self.curves:
+            extra = max(point.file_rate - point.rate for point in curve.points)
+            if extra > 5e-3:
+                more = f"which would add {extra:.2f} {kind.rate[0]}"
+                lines.append(f"{curve.label}: the rate counts {curve.note}, {more}.")
+        lines += [f"{name} left out: {why}." for name, why in self.run.skipped.items()]
+        unjudged: dict[str, set[str]] = {}
+        for row in self.rows:
+            for name, why in row.notes.items():
+                if name in self.run.rules:
+                    unjudged.setdefault(f"No {name}, {why}", set()).add(row.file)
+        return lines + [f"{n}: {', '.join(sorted(f))}." for n, f in unjudged.items()]
 
-    @abstractmethod
-    def sections(self) -> list[str]:
-        """Return the Markdown below the title."""
+    def headline(self) -> tuple[str, Sequence[tuple[str, str]]]:
+        """Return a sentence for the page, and the cards below it: (value, text)."""
+        name, digits = self.run.kind.rate
+        rates = [number(f(self.lead.rates), digits) for f in (min, max)]
+        sentence = (
+            f"{self.title()}, {len(self.lead.points)} settings from {rates[0]} to "
+            f"{rates[1]} {name}. Every rate is the size of real bytes, every figure "
+            "was taken from what was decoded from them."
+        )
+        return sentence, self.cards()
+
+    def cards(self) -> list[tuple[str, str]]:
+        """Return headline figures: (value, what it is)."""
+        return []
+
+    def drawings(self, looks: dict[str, Look]) -> dict[str, Drawing]:
+        """Return what this kind draws beside quality over rate, by name."""
+        return {}
+
+    def samples(self) -> list[str]:
+        """Return parts of the page to look at or to listen to."""
+        return []
 
     def summary(self) -> str:
         """Return the short answer for a terminal: aligned means, then facts."""
-        means = text.aligned(self.points(short=True))
+        means = text.aligned(self.points(self.curves, intervals=False))
         return "\n".join([self.title(), *means, *self.facts()])
 
     def markdown(self) -> str:
         """Return all tables of a run as Markdown."""
-        title = f"# {self.title()}, {self.created}"
-        return "\n".join([title, "", *self.sections()]) + "\n"
+        lines = [f"# {text.escaped(self.title())}, {self.created}", ""]
+        lines += text.markdown(self.sections())
+        rules = [f"{name}: {rule}." for name, rule in self.run.rules.items()]
+        how = [f"- {text.escaped(line)}" for line in (*self.facts(), *rules)]
+        return "\n".join([*lines, "## How", "", *how]) + "\n"
+
+    def content(self) -> dict[str, Any]:
+        """Return ``run.json``: everything but the rows."""
+        return {
+            "kind": self.run.kind.name,
+            "dataset": self.run.dataset,
+            "created": self.created,
+            "environment": self.environment,
+            "versions": self.versions,
+            "skipped": self.run.skipped,
+            "measures": dict(self.run.rules),
+            "files": self.files,
+            "curves": [asdict(curve) for curve in self.curves],
+            "published": [asdict(curve) for curve in self.published],
+            **self.findings(),
+        }
 
     def write(self) -> None:
         """Write ``run.json`` and ``table.md`` into the run's folder."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        content = asdict(replace(self, rows=[]))
-        content["out"] = str(self.out)
-        replace_text(
-            self.out / "run.json", json.dumps(finite(content), indent=1) + "\n"
-        )
-        replace_text(self.out / "table.md", self.markdown())
+        data = json.dumps(finite(self.content()), indent=1) + "\n"
+        replace_text(self.run.out / "run.json", data)
+        replace_text(self.run.out / "table.md", self.markdown())
+
+
+def cell(found: Mean | None, measure: Measure, intervals: bool) -> str:
+    """Return a mean for a table, with its interval and the files it lacks."""
+    if found is None:
+        return "–"
+    shown = number(found.value, measure.digits)
+    if intervals:
+        low, high = (number(v, measure.digits) for v in (found.low, found.high))
+        shown += f" [{low}, {high}]"
+    return shown + (f" ({found.without} without)" if found.without else "")
 
 
 def replace_text(path: pathlib.Path, text: str) -> None:
     """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, force=True) as file:
         file.write(text.encode("utf-8"))
 

@@ -21,9 +21,9 @@ import pathlib
 import platform
 from typing import Any
 
+from polycodec.eval.curves import measured
 from polycodec.eval.datasets import Dataset, Place
-from polycodec.eval.kind import Run
-from polycodec.eval.kinds import kind_of, kinds
+from polycodec.eval.kind import Run, kind_of, kinds
 from polycodec.eval.measure import measure_all
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.result import Evaluation
@@ -40,7 +40,7 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
     chosen, kind = EvalOptions(**options), kind_of(dataset)
     chosen.check(kind.name, {k.name: k.options for k in kinds()})
     subjects, skipped = select(kind, chosen)
-    rules, untaken = kind.rules(chosen)
+    untaken = kind.measures.skipped() if chosen.measures is None else {}
     name, items = kind.datasets.open(dataset, data=chosen.data)
     run = Run(
         kind=kind,
@@ -50,29 +50,25 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
         items=items[: chosen.limit],
         subjects=subjects,
         skipped={**skipped, **untaken},
-        rules=rules,
+        rules=kind.measures.rules(chosen.measures),
     )
     published = kind.published(run)
     rows = measure_all(run)
-    result = kind.result.of(run, rows, published, _about(run, rows))
+    result = kind.result(
+        run=run,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
+        environment=_environment(),
+        versions={subject.name: subject.versions() for subject in run.subjects},
+        curves=[measured(run, subject, rows) for subject in run.subjects],
+        published=published,
+        rows=rows,
+    )
     result.write()
     if chosen.report:
-        kind.report(run, result).write()
+        from polycodec.eval.report import write
+
+        write(result)
     return result
-
-
-def _about(run: Run, rows: list[Any]) -> dict[str, Any]:
-    """What every kind's result says."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return {
-        "dataset": run.dataset,
-        "created": now.isoformat("T", "seconds"),
-        "environment": _environment(),
-        "versions": {subject.name: subject.versions() for subject in run.subjects},
-        "skipped": run.skipped,
-        "rows": rows,
-        "out": run.out,
-    }
 
 
 def _environment() -> dict[str, Any]:

@@ -20,16 +20,16 @@ from polycodec.eval.subjects import Subject
 
 def select(kind: Kind, options: EvalOptions) -> tuple[list[Subject], dict[str, str]]:
     """Build what will be measured, and the reasons for what will not."""
-    rates = vars(options)[kind.rate]
+    rates = vars(options)[kind.control]
     if options.qualities is not None and rates is not None:
         raise UsageError(
-            f"qualities and rates ({kind.rate}) exclude each other; give one"
+            f"qualities and rates ({kind.control}) exclude each other; give one"
         )
     wanted: dict[str, Any] = {"device": options.device}
     if options.qualities is not None:
         wanted["settings"] = tuple(options.qualities)
     if rates is not None:
-        wanted.update(control=kind.rate, settings=tuple(rates))
+        wanted.update(control=kind.control, settings=tuple(rates))
     codecs = (kind.codec,) if options.codecs is None else options.codecs
     anchors = kind.default_anchors if options.anchors is None else options.anchors
     chosen = [_codec(kind, codec, options.checkpoint, wanted) for codec in codecs]

@@ -55,6 +55,8 @@ class Subject(ABC):
     kind: str  # "codec" or "anchor"
     control: str  # what a setting is: quality, ratio, target_bpp, kbps
     settings: tuple[float, ...]  # used when the caller states none
+    counts: str = "the whole file"  # which bytes make the rate
+    delayed: bool = False  # whether its delay is searched and taken out
 
     def missing(self) -> str | None:
         """Say why it cannot run on this machine, or None if it can."""

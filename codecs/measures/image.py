@@ -12,10 +12,11 @@ torchmetrics, with its original five weights and 11-tap Gaussian (sigma 1.5).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polycodec.codecs.measures.base import Measure, Measures, Unjudged
 from polycodec.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ PSNR_EXACT = 100.0
 MS_SSIM_MIN_SIDE = 176
 # About 150 bytes a pixel are needed at once: 2.4 GB here.
 MS_SSIM_MAX_PIXELS = 16_000_000
-# Part of every stored result: results of other rules are not reused.
-RULES = "psnr rgb 8 bit, per picture; ms-ssim torchmetrics rgb, 5 scales"
 
 
 def psnr(
@@ -86,10 +85,8 @@ def ms_ssim(
     return float(measure(pair[:1], pair[1:], data_range=1.0)), None
 
 
-def decibel(similarity: float | None) -> float | None:
-    """Return an MS-SSIM in dB; None stays None, 1.0 becomes ``PSNR_EXACT``."""
-    if similarity is None:
-        return None
+def decibel(similarity: float) -> float:
+    """Return an MS-SSIM in dB; 1.0 becomes ``PSNR_EXACT``."""
     if similarity >= 1.0:
         return PSNR_EXACT
     return -10.0 * math.log10(1.0 - similarity)
@@ -102,3 +99,35 @@ def _check(original: np.ndarray, decoded: np.ndarray) -> None:
             f"{original.shape}, found {decoded.shape}; the codec that decoded it is at "
             "fault"
         )
+
+
+def _similarity(original: np.ndarray, decoded: np.ndarray, rate: int) -> float:
+    value, reason = ms_ssim(original, decoded)
+    if value is None:
+        raise Unjudged(reason)
+    return value
+
+
+_BOTH: dict[str, Any] = {"better": 1, "silent": True}
+MEASURES = Measures(
+    _check,
+    Measure(
+        *("psnr", "PSNR", "dB", 2),
+        judge=lambda original, decoded, rate: psnr(original, decoded),
+        rule="8-bit RGB, of each image",
+        **_BOTH,
+    ),
+    Measure(
+        *("ms_ssim", "MS-SSIM", "", 4),
+        judge=_similarity,
+        packages=(("torchmetrics", "torchmetrics"),),
+        rule="RGB, 5 scales, 11-tap Gaussian",
+        **_BOTH,
+    ),
+    Measure(
+        *("ms_ssim_db", "MS-SSIM", "dB", 2),
+        judge=_similarity,
+        of_mean=("ms_ssim", decibel),
+        **_BOTH,
+    ),
+)

@@ -17,17 +17,15 @@ signals are judged in equal pieces of at most 20 s, whose mean is taken.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import importlib.util
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from polycodec.errors import InputError, UnknownNameError
+from polycodec.codecs.measures.base import Judge, Measure, Measures, Unjudged
+from polycodec.errors import InputError
 
 RATE = 16000  # Hz, of speech unless told
 LONGEST = 20  # seconds of a piece
@@ -35,85 +33,6 @@ LONGEST = 20  # seconds of a piece
 VALIDATION = ("mel", "si_sdr", "pesq_wb", "stoi")
 WINDOWS = ((128, 10), (256, 20), (512, 40), (1024, 80), (2048, 80))  # window, bands
 FLOOR = 1e-5
-
-# The value of a pair of (T,) float32 at a rate in Hz.
-Judge = Callable[[np.ndarray, np.ndarray, int], float]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One measure: what tables and plots call it, and how to read it."""
-
-    name: str
-    label: str
-    unit: str
-    digits: int
-    better: int  # 1: more is better, -1: less is
-    judge: Judge
-    packages: tuple[tuple[str, str], ...] = ()  # distribution, module
-    rule: str = ""  # how it is taken, where that is not the package's only way
-
-    def missing(self) -> str | None:
-        """Say why it cannot be taken here, or None."""
-        for package, module in self.packages:
-            if importlib.util.find_spec(module) is None:
-                return f"{package} is not installed"
-        return None
-
-    def version(self) -> str:
-        """Return the packages behind it with their versions, and its rule."""
-        parts = [f"{p} {importlib.metadata.version(p)}" for p, _ in self.packages]
-        return ", ".join([*parts, *([self.rule] if self.rule else [])])
-
-
-class Unjudged(Exception):
-    """A measure has no value for this pair, and why."""
-
-
-def chosen(names: Sequence[str] | None = None) -> list[Measure]:
-    """Return the measures of these names, or all, that can be taken here."""
-    known = {measure.name: measure for measure in MEASURES}
-    for name in names or ():
-        if name not in known:
-            raise UnknownNameError.of("measure", name, known)
-    wanted = [m for m in MEASURES if names is None or m.name in names]
-    return [measure for measure in wanted if not measure.missing()]
-
-
-def rules(names: Sequence[str] | None = None) -> dict[str, str]:
-    """Return what figures depend on: every measure taken, with its versions."""
-    return {measure.name: measure.version() for measure in chosen(names)}
-
-
-def skipped() -> dict[str, str]:
-    """Return the measures that cannot be taken here, and why."""
-    reasons = {measure.label: measure.missing() for measure in MEASURES}
-    return {label: reason for label, reason in reasons.items() if reason}
-
-
-def score(
-    original: np.ndarray,
-    decoded: np.ndarray,
-    names: Sequence[str] | None = None,
-    rate: int = RATE,
-) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Take measures of two (T,) float32: those named, or all that can be taken.
-
-    Returns values and notes: a value is None where a measure refused the pair; its
-    note says why. InputError for shapes that differ and samples that are no numbers.
-    """
-    _check(original, decoded)
-    values: dict[str, float | None] = {}
-    notes = {}
-    for measure in chosen(names):
-        try:
-            if measure.name != "mel" and not original.any():
-                raise Unjudged("the original is silent")
-            values[measure.name] = measure.judge(original, decoded, rate)
-        except Unjudged as reason:
-            values[measure.name] = None
-            notes[measure.name] = str(reason)
-    return values, notes
 
 
 def mean_scores(
@@ -129,7 +48,7 @@ def mean_scores(
     found: dict[str, list[float]] = {}
     for original, decoded in pairs:
         x, x_hat = (np.asarray(s, np.float32) for s in (original, decoded))
-        values, _ = score(x, np.clip(x_hat, -1, 1), names, rate)
+        values, _ = MEASURES.score(x, np.clip(x_hat, -1, 1), names, rate)
         for name, value in values.items():
             if value is not None:
                 found.setdefault(name, []).append(value)
@@ -255,7 +174,8 @@ def _check(original: np.ndarray, decoded: np.ndarray) -> None:
 _PESQ = (("pesq", "pesq"),)
 _WIDE = _in_pieces(functools.partial(_pesq, "wb"))
 _NARROW = _in_pieces(functools.partial(_pesq, "nb"))
-MEASURES: tuple[Measure, ...] = (
+MEASURES = Measures(
+    _check,
     Measure("pesq_wb", "PESQ-WB", "MOS", 2, 1, _WIDE, _PESQ, "pieces of 20 s"),
     Measure("pesq_nb", "PESQ-NB", "MOS", 2, 1, _NARROW, _PESQ, "pieces of 20 s"),
     Measure("stoi", "STOI", "", 3, 1, _stoi, (("pystoi", "pystoi"),)),
@@ -278,5 +198,9 @@ MEASURES: tuple[Measure, ...] = (
         -1,
         mel_distance,
         rule=f"log10, windows and bands {WINDOWS}, floor {FLOOR:g}",
+        silent=True,
     ),
+    rate=RATE,
 )
+chosen, rules = MEASURES.chosen, MEASURES.rules
+skipped, score = MEASURES.skipped, MEASURES.score

@@ -118,4 +118,4 @@ def _tiny(rows: list[dict[str, Any]]) -> str:
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:
     """Columns of even width; the first two to the left, figures to the right."""
-    return "\n".join(aligned(Table(header, rows), left=2))
+    return "\n".join(aligned(Table(header, rows, left=2)))

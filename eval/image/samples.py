@@ -16,7 +16,7 @@ import numpy as np
 from polycodec.codecs.measures import image as measures
 from polycodec.eval.datasets import Item, find
 from polycodec.eval.image.anchors import PillowAnchor, match_rate
-from polycodec.eval.image.measure import ImageRow
+from polycodec.eval.measure import Row
 from polycodec.eval.subjects import Coded, Subject
 
 # Where differences between codecs are plain to see, yet none is hopeless.
@@ -45,7 +45,7 @@ class Crops:
 
 
 def make_crops(
-    rows: Sequence[ImageRow],
+    rows: Sequence[Row],
     subjects: Sequence[Subject],
     images: Sequence[Item],
     *,
@@ -77,13 +77,11 @@ def make_crops(
     return Crops(chosen.name, (x, y, w, h), pixels[y : y + h, x : x + w], shown)
 
 
-def nearest_setting(rows: Sequence[ImageRow], subject: Subject) -> float:
+def nearest_setting(rows: Sequence[Row], subject: Subject) -> float:
     """The measured setting whose mean rate is nearest to ``TARGET_BPP``."""
 
     def distance(setting: float) -> float:
-        rates = [
-            r.bpp for r in rows if r.codec == subject.name and r.setting == setting
-        ]
+        rates = [r.rate for r in _rows_of(rows, subject, setting)]
         return abs(np.log(np.mean(rates) / TARGET_BPP))
 
     return min(subject.settings, key=distance)
@@ -104,7 +102,7 @@ def busiest_window(pixels: np.ndarray, side: int) -> tuple[int, int, int, int]:
 
 
 def _choose(
-    rows: Sequence[ImageRow],
+    rows: Sequence[Row],
     subject: Subject,
     setting: float,
     images: Sequence[Item],
@@ -112,13 +110,17 @@ def _choose(
 ) -> Item:
     if show is not None:
         return find(images, show)
-    group = [r for r in rows if r.codec == subject.name and r.setting == setting]
-    median = sorted(group, key=lambda row: row.psnr)[len(group) // 2]
-    return next(item for item in images if item.name == median.image)
+    group = _rows_of(rows, subject, setting)
+    median = sorted(group, key=lambda row: row.scores.get("psnr") or 0)[len(group) // 2]
+    return next(item for item in images if item.name == median.file)
+
+
+def _rows_of(rows: Sequence[Row], subject: Subject, setting: float) -> list[Row]:
+    return [r for r in rows if r.codec == subject.name and r.setting == setting]
 
 
 def _at_size(
-    subject: Subject, pixels: np.ndarray, size: int, rows: Sequence[ImageRow]
+    subject: Subject, pixels: np.ndarray, size: int, rows: Sequence[Row]
 ) -> tuple[float, Coded]:
     """Code at about ``size`` bytes: searched for anchors, nearest for codecs."""
     if isinstance(subject, PillowAnchor):

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from polycodec.eval.page import palette
-from polycodec.eval.text import Table
+from polycodec.eval.text import Section, Table
 
 _STYLE = """
 :root{color-scheme:light dark;--paper:#fcfcfa;--card:#ffffff;@LIGHT@
@@ -102,29 +102,31 @@ def document(title: str, body: Sequence[str]) -> str:
     )
 
 
-def table(cells: Table, *, text: Sequence[int] = (0,), group: bool = False) -> str:
-    """A table with ``text`` in these columns and figures in others.
+def section(part: Section) -> str:
+    """A table under its title, open or folded."""
+    note = f'<p class="note">{escape(part.note)}</p>' if part.note else ""
+    inside = note + table(part.table)
+    if part.folded:
+        return details(part.title, inside)
+    return f"<h3>{escape(part.title)}</h3>{inside}"
 
-    ``group`` rules off rows where column 0 changes.
-    """
 
-    def kind(column: int) -> str:
-        return ' class="text"' if column in text else ""
+def table(cells: Table) -> str:
+    """A table; where names in column 0 come in groups, rules stand between them."""
 
-    lines = ['<div class="scroll"><table><thead><tr>']
-    lines += [
-        f"<th{kind(k)}>{escape(cell)}</th>" for k, cell in enumerate(cells.header)
-    ]
-    lines.append("</tr></thead><tbody>")
-    before = None
-    for row in cells.rows:
-        first = group and before is not None and row[0] != before
-        before = row[0]
-        lines.append('<tr class="first">' if first else "<tr>")
-        lines += [f"<td{kind(k)}>{escape(cell)}</td>" for k, cell in enumerate(row)]
-        lines.append("</tr>")
-    lines.append("</tbody></table></div>")
-    return "".join(lines)
+    def line(tag: str, row: Sequence[str]) -> str:
+        kinds = [' class="text"' if k < cells.left else "" for k in range(len(row))]
+        pairs = zip(kinds, row, strict=True)
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in pairs)
+
+    names = [row[0] for row in cells.rows]
+    grouped = len(set(names)) < len(names)
+    lines = [f"<thead><tr>{line('th', cells.header)}</tr></thead><tbody>"]
+    for at, row in enumerate(cells.rows):
+        first = grouped and at and names[at] != names[at - 1]
+        kind = ' class="first"' if first else ""
+        lines.append(f"<tr{kind}>{line('td', row)}</tr>")
+    return f'<div class="scroll"><table>{"".join(lines)}</tbody></table></div>'
 
 
 def details(summary: str, inside: str) -> str:
@@ -133,7 +135,9 @@ def details(summary: str, inside: str) -> str:
 
 
 def cards(items: Sequence[tuple[str, str]]) -> str:
-    """Headline figures: a large value above a small sentence."""
+    """Headline figures, if any: a large value above a small sentence."""
+    if not items:
+        return ""
     inside = "".join(
         f"<li><b>{escape(value)}</b><span>{escape(text)}</span></li>"
         for value, text in items

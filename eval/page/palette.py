@@ -12,29 +12,29 @@ from dataclasses import dataclass
 
 from polycodec.eval.curves import Curve
 
-# role: (CSS variable, light, dark)
-INK = ("--ink", "#1b1f24", "#e8eaed")
-SOFT = ("--soft", "#5b6570", "#9aa4af")
-RULE = ("--rule", "#dfe3e7", "#343a41")
+INK, SOFT, RULE, PUBLISHED = "#1b1f24", "#5b6570", "#dfe3e7", "#8b949e"
 # Ours first and strongest; then hues that stay apart for most colour-blind eyes.
-CODECS = (
-    ("--codec-1", "#1552d0", "#7aa5ff"),
-    ("--codec-2", "#008a7e", "#45cfc0"),
-    ("--codec-3", "#6a3fc4", "#b59aff"),
-)
-ANCHORS = (
-    ("--anchor-1", "#c8501e", "#f0905f"),
-    ("--anchor-2", "#2d8a4e", "#6fcf94"),
-    ("--anchor-3", "#9b2f86", "#e288cf"),
-    ("--anchor-4", "#a87b00", "#e0b84a"),
-    ("--anchor-5", "#4b7388", "#8fb8cc"),
-    ("--anchor-6", "#8d5a3b", "#c99a7c"),
-    ("--anchor-7", "#6f6f2a", "#bcbc6c"),
-)
+CODECS = ("#1552d0", "#008a7e", "#6a3fc4")
+ANCHORS = ["#c8501e", "#2d8a4e", "#9b2f86", "#a87b00", "#4b7388", "#8d5a3b", "#6f6f2a"]
 # Which of these belongs to whom; the lesser used share the later ones.
 ANCHOR_NAMES = ("jpeg", "webp", "avif", "jxl", "jpeg2000", "jpeg-420", "avif-psnr")
-PUBLISHED = ("--published", "#8b949e", "#77818c")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ((5, 2.5), (2, 2), (7, 2, 1.5, 2), (1, 1.5), (9, 3))
+
+# variable: (light, dark)
+COLOURS = {
+    "--ink": (INK, "#e8eaed"),
+    "--soft": (SOFT, "#9aa4af"),
+    "--rule": (RULE, "#343a41"),
+    "--published": (PUBLISHED, "#77818c"),
+}
+_DARK = (
+    "#7aa5ff #45cfc0 #b59aff #f0905f #6fcf94 #e288cf #e0b84a #8fb8cc #c99a7c #bcbc6c"
+)
+COLOURS |= {
+    f"--curve-{at}": pair
+    for at, pair in enumerate(zip((*CODECS, *ANCHORS), _DARK.split(), strict=True))
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Look:
     """How one curve is drawn."""
 
     colour: str  # the light one, as #rrggbb
-    variable: str
     width: float
     dashes: tuple[float, ...]  # empty: a solid line
     mark: str
@@ -54,29 +53,26 @@ def looks(curves: Iterable[Curve]) -> dict[str, Look]:
     counts = {"codec": 0, "anchor": len(ANCHOR_NAMES), "published": 0}
     for curve in curves:
         if curve.name in ANCHOR_NAMES:
-            index = ANCHOR_NAMES.index(curve.name)
+            at = ANCHOR_NAMES.index(curve.name)
         else:
-            index = counts[curve.kind]
+            at = counts[curve.kind]
             counts[curve.kind] += 1
-        if curve.kind == "published":
-            dashes = ((5, 2.5), (2, 2), (7, 2, 1.5, 2), (1, 1.5), (9, 3))[index % 5]
-            chosen[curve.name] = Look(PUBLISHED[1], PUBLISHED[0], 1.1, dashes, "")
-            continue
-        row = CODECS if curve.kind == "codec" else ANCHORS
-        variable, light, _ = row[index % len(row)]
-        width = 2.4 if curve.kind == "codec" else 1.5
-        chosen[curve.name] = Look(light, variable, width, (), MARKS[index % len(MARKS)])
+        mark = MARKS[at % len(MARKS)]
+        chosen[curve.name] = {
+            "codec": Look(CODECS[at % len(CODECS)], 2.4, (), mark),
+            "anchor": Look(ANCHORS[at % len(ANCHORS)], 1.5, (), mark),
+            "published": Look(PUBLISHED, 1.1, DASHES[at % len(DASHES)], ""),
+        }[curve.kind]
     return chosen
 
 
 def variables(dark: bool) -> str:
     """All colours as CSS declarations."""
-    every = (INK, SOFT, RULE, *CODECS, *ANCHORS, PUBLISHED)
-    return "".join(f"{name}:{(night if dark else day)};" for name, day, night in every)
+    return "".join(f"{name}:{pair[dark]};" for name, pair in COLOURS.items())
 
 
 def to_variables(svg: str) -> str:
     """Turn the light colours of a drawing into CSS variables."""
-    for name, light, _ in (INK, SOFT, RULE, *CODECS, *ANCHORS, PUBLISHED):
+    for name, (light, _) in COLOURS.items():
         svg = svg.replace(light, f"var({name})")
     return svg

@@ -30,14 +30,13 @@ import numpy as np
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError
 from polycodec.eval.speech import wave
-from polycodec.eval.speech.subjects import SpeechSubject
-from polycodec.eval.subjects import Coded, Decoded
+from polycodec.eval.subjects import Coded, Decoded, Subject
 
 FRAME = RATE // 50  # samples of 20 ms
 
 
 @dataclass(frozen=True)
-class OpusAnchor(SpeechSubject):
+class OpusAnchor(Subject):
     """libopus with fixed options; a setting is its nominal rate in kbit/s."""
 
     name: str
@@ -100,7 +99,7 @@ class OpusAnchor(SpeechSubject):
 
 
 @dataclass(frozen=True)
-class Codec2Anchor(SpeechSubject):
+class Codec2Anchor(Subject):
     """The programs c2enc and c2dec of Codec2; a setting is one of its modes."""
 
     name: str = "codec2"
@@ -164,7 +163,7 @@ def _through(program: str, mode: str, data: bytes) -> bytes:
 
 
 _VOICE = {"application": "voip", "frame_duration": "20", "compression_level": "10"}
-ANCHORS: dict[str, SpeechSubject] = {
+ANCHORS: dict[str, Subject] = {
     anchor.name: anchor
     for anchor in (
         OpusAnchor("opus", "Opus", {**_VOICE, "vbr": "off"}),

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polycodec.codecs.measures.base import Measure
 from polycodec.codecs.measures.speech import RATE
 from polycodec.eval.datasets import Item
-from polycodec.eval.measure import Trip, naming
+from polycodec.eval.kind import Run
+from polycodec.eval.measure import Row, Trip, naming
 from polycodec.eval.speech import wave
-from polycodec.eval.speech.measure import SpeechRow, aligned
-from polycodec.eval.subjects import Subject
 from polycodec.eval.text import number
 
 
@@ -36,34 +36,29 @@ def choose(files: Sequence[Item], count: int) -> list[Item]:
 
 
 def make_samples(
-    rows: Sequence[SpeechRow],
-    subjects: Sequence[Subject],
-    files: Sequence[Item],
-    *,
-    count: int = 3,
-    seconds: float = 6.0,
+    rows: Sequence[Row], run: Run, *, count: int = 3, seconds: float = 6.0
 ) -> list[Sample]:
     """Code the chosen files by every subject at every setting."""
     known = {(row.file, row.codec, row.setting): row for row in rows}
+    cut = slice(0, round(seconds * RATE))
     made = []
-    for file in choose(files, count):
+    for file in choose(run.items, count):
         samples = file.read()
-        cut = slice(0, round(seconds * RATE))
         versions = [("Original", "16 kHz, 16 bit", wave.flac_address(samples[cut]))]
-        for subject in subjects:
+        for subject in run.subjects:
             for setting in subject.settings:
-                row = known[file.name, subject.name, float(setting)]
                 with naming(subject, setting, file.name):
-                    heard, _ = aligned(Trip.of(subject, samples, setting))
+                    heard = run.kind.heard(Trip.of(subject, samples, setting))
+                row = known[file.name, subject.name, float(setting)]
                 address = wave.flac_address(heard[cut])
-                versions.append((subject.label, _figures(row), address))
+                versions.append((subject.label, _figures(row, run.measures), address))
         made.append(Sample(file.name, min(seconds, len(samples) / RATE), versions))
     return made
 
 
-def _figures(row: SpeechRow) -> str:
-    parts = [f"{number(row.kbps)} kbit/s"]
-    for name, label, digits in (("pesq_wb", "PESQ-WB", 2), ("stoi", "STOI", 3)):
-        if row.scores.get(name) is not None:
-            parts.append(f"{label} {number(row.scores[name], digits)}")
+def _figures(row: Row, measures: Sequence[Measure]) -> str:
+    parts = [f"{number(row.rate)} kbit/s"]
+    for measure in measures[:3]:
+        value = number(row.scores.get(measure.name), measure.digits)
+        parts.append(f"{measure.label} {value}")
     return ", ".join(parts)

@@ -16,20 +16,12 @@ import numpy as np
 
 from polycodec.codecs.measures.speech import RATE
 from polycodec.eval.speech import wave
-from polycodec.eval.subjects import Coded, Decoded, OwnCodec, Subject
+from polycodec.eval.subjects import Coded, Decoded, OwnCodec
 
 
-class SpeechSubject(Subject):
-    """A subject of speech; signals are (T,) float32 at 16 kHz."""
+class SpeechCodec(OwnCodec):
+    """One of our codecs for speech; signals are (T,) float32 at 16 kHz."""
 
-    counts: str  # which bytes make the rate
-    delayed: bool  # whether its delay is searched and taken out
-
-
-class SpeechCodec(OwnCodec, SpeechSubject):
-    """One of our codecs for speech."""
-
-    counts, delayed = "the whole .plc file", False
     settings = (0, 25, 50, 75, 100)
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:

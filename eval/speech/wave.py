@@ -5,6 +5,11 @@
     (T,) float32 ──► 16-bit steps ──► WAV bytes, FLAC bytes, data address
 
 What codecs are given is a 16-bit signal, because that is what they are compared on.
+
+    lag = argmax over |k| <= 400 of  Σ_t x[t] x̂[t + k]
+
+Encoders of the classical kind start with look-ahead samples that players skip more or
+less exactly; measures must not punish that, so an integer lag within ±25 ms is found.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ import numpy as np
 
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError
+
+FURTHEST = 400  # samples of a lag
 
 
 def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:
@@ -89,3 +96,19 @@ def flac_address(samples: np.ndarray) -> str:
     return (
         "data:audio/flac;base64," + base64.b64encode(stored(samples, "FLAC")).decode()
     )
+
+
+def lag_of(original: np.ndarray, decoded: np.ndarray) -> int:
+    """Return by how many samples ``decoded`` comes late (negative: early)."""
+    size = 1 << (len(original) + len(decoded) + FURTHEST).bit_length()
+    spectrum = np.conj(np.fft.rfft(original, size)) * np.fft.rfft(decoded, size)
+    product = np.fft.irfft(spectrum, size)
+    lags = np.concatenate([product[-FURTHEST:], product[: FURTHEST + 1]])
+    return int(lags.argmax()) - FURTHEST
+
+
+def shifted(decoded: np.ndarray, lag: int, length: int) -> np.ndarray:
+    """Move ``decoded`` by ``lag`` and cut or fill it with zeros to ``length``."""
+    early = decoded[max(lag, 0) :]
+    early = np.pad(early, (max(-lag, 0), 0))[:length]
+    return np.pad(early, (0, length - len(early)))

@@ -13,8 +13,8 @@ pytest.importorskip("bjontegaard", reason="needs the eval extra")
 pytest.importorskip("matplotlib", reason="needs the eval extra")
 
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval import bdrate
-from polycodec.eval.image import curves
+from polycodec.eval import bdrate, curves
+from polycodec.eval.image.kind import read_curves
 from polycodec.eval.page import plots
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
@@ -65,10 +65,11 @@ def test_unfit_curves_give_nan_and_a_reason(rates, qualities, said):
 @pytest.mark.skipif(not ANCHOR_FILE.is_file(), reason="no published curves here")
 def test_bd_rates_agree_with_published_ones():
     """The file's own PCHIP figures against VTM 9.1, by PSNR and by MS-SSIM."""
-    entries = {e["id"]: e for e in json.loads(ANCHOR_FILE.read_text())["kodak"]}
+    content = json.loads(ANCHOR_FILE.read_text())
+    entries = {e["id"]: e for e in content["kodak"]}
     ids = [i for i, e in entries.items() if e.get("bd_rate_vs_vtm91_pct")]
-    read = {c.name: c for c in curves.published(ANCHOR_FILE, dataset="kodak", ids=ids)}
-    vtm = curves.published(ANCHOR_FILE, dataset="kodak", ids=["vtm"])[0]
+    read = {c.name: c for c in read_curves(content, "kodak", ids)}
+    vtm = read_curves(content, "kodak", ["vtm"])[0]
     compared = 0
     for id_, curve in read.items():
         stated = entries[id_]["bd_rate_vs_vtm91_pct"]
@@ -76,7 +77,7 @@ def test_bd_rates_agree_with_published_ones():
             ("psnr", "psnr_pchip"),
             ("ms_ssim_db", "msssim_db_pchip"),
         ):
-            found = bdrate.compare(*vtm.against(metric), *curve.against(metric))
+            found = bdrate.compare(*vtm.values(metric), *curve.values(metric))
             if key in stated and found.reason is None:
                 compared += 1
                 assert found.rate_pchip == pytest.approx(stated[key], abs=0.01), id_
@@ -84,9 +85,9 @@ def test_bd_rates_agree_with_published_ones():
 
 
 def test_labels_are_moved_apart_as_little_as_possible():
-    assert plots._apart([0.2, 0.6], 0.1) == pytest.approx([0.2, 0.6])
-    assert plots._apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
-    crowded = plots._apart([0.97, 0.98, 0.99], 0.1)
+    assert plots.apart([0.2, 0.6], 0.1) == pytest.approx([0.2, 0.6])
+    assert plots.apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    crowded = plots.apart([0.97, 0.98, 0.99], 0.1)
     assert crowded == pytest.approx([0.8, 0.9, 1.0])
 
 
@@ -102,10 +103,14 @@ def test_long_names_are_cut_where_they_may_be():
 def test_published_curves_are_checked(tmp_path):
     path = tmp_path / "curves.json"
     path.write_text(json.dumps({"kodak": [{"id": "a", "bpp": [1, 2], "psnr": [30]}]}))
-    with pytest.raises(InputError, match="equal length"):
-        curves.published(path, dataset="kodak")
+
+    def read(ids=None):
+        return curves.published(path, lambda data: read_curves(data, "kodak", ids), "x")
+
+    with pytest.raises(InputError, match="shorter"):
+        read()
     with pytest.raises(UnknownNameError, match="nearest"):
-        curves.published(path, dataset="kodak", ids=["b"])
+        read(["b"])
     path.write_text("not json")
     with pytest.raises(InputError, match="cannot read"):
-        curves.published(path, dataset="kodak")
+        read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import types
 from dataclasses import replace
@@ -28,13 +29,13 @@ from polycodec.eval.image.kind import KIND
 from polycodec.eval.image.subjects import ImageCodec
 from polycodec.eval.measure import fingerprint
 from polycodec.eval.run import evaluate
-from polycodec.eval.subjects import Coded, Decoded, code_digest
+from polycodec.eval.subjects import Coded, Decoded, Subject, code_digest
 
 RATES = [0.1, 0.2, 0.4, 0.8, 1.6]
 QUALITIES = [28.0, 30.5, 33.0, 35.5, 38.0]
 
 
-class RoundingCodec:
+class RoundingCodec(Subject):
     """A codec of the tests: rounds pixels to a step and stores them as PNG."""
 
     kind, control = "codec", "quality"
@@ -140,7 +141,7 @@ def test_our_codecs_are_measured_through_their_files(monkeypatch):
     assert loaded == [("image/test", "cpu", "runs/a")]  # once
     other = ImageCodec("image/test", checkpoint="runs/b", device="cpu")
     other.name = subject.name
-    assert fingerprint(other, {}) != fingerprint(subject, {})
+    assert fingerprint(other) != fingerprint(subject)
 
 
 def test_results_depend_on_all_code_and_on_the_device_that_ran(tmp_path, monkeypatch):
@@ -179,10 +180,13 @@ def test_a_run_measures_files_and_resumes_without_coding_again(folder, tmp_path)
     assert len(lines) == 2 * (5 + 4 + 4) and codec.calls == 10
     point = first.curve("test/rounding").points[0]
     rows = [r for r in first.rows if r.codec == codec.name and r.setting == 4]
-    assert point.psnr == pytest.approx(sum(r.psnr for r in rows) / 2)
-    assert rows[0].bpp == 8 * rows[0].bytes / (180 * 200)
+    mean = sum(row.scores["psnr"] for row in rows) / 2
+    assert point.scores["psnr"].value == pytest.approx(mean)
+    assert rows[0].rate == 8 * rows[0].bytes / (180 * 200)
     jpeg = [r for r in first.rows if r.codec == "jpeg"]
-    assert jpeg[0].ms_ssim is not None
+    assert jpeg[0].scores["ms_ssim"] is not None
+    similarity, db = (point.scores[n].value for n in ("ms_ssim", "ms_ssim_db"))
+    assert db == pytest.approx(-10 * math.log10(1 - similarity))  # of the mean
     # Killed in the middle of a line: that one is measured again, others are not.
     (out / "results.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])
     second = evaluate(folder, out=out, **options)
@@ -215,8 +219,8 @@ def test_a_codec_of_ours_is_measured_by_its_real_files(
     name = f"image/default@{tiny_checkpoint}"
     rows = [row for row in result.rows if row.codec == name]
     assert [row.setting for row in rows] == [10, 90, 10, 90]
-    assert all(0 < row.estimated_bpp < row.bpp for row in rows)
-    assert result.overheads[name].pictures == 4
+    assert all(0 < row.estimated_bits < 8 * row.bytes for row in rows)
+    assert result.overheads[name].images == 4
     assert "needs 4" in result.comparisons["psnr"][name]["jpeg"].reason
 
 
@@ -231,16 +235,16 @@ def test_a_run_writes_its_tables_and_json(folder, tmp_path):
         report=False,
     )
     written = json.loads((out / "run.json").read_text())
-    assert written["images"] == ["0.png", "1.png"]
+    assert written["files"] == ["0.png", "1.png"]
     assert written["versions"]["jpeg"]["options"]["subsampling"] == "4:4:4"
     against = written["comparisons"]["psnr"]["test/rounding"]["jpeg"]
     assert against["rate_akima"] == pytest.approx(
         result.comparisons["psnr"]["test/rounding"]["jpeg"].rate_akima
     )
-    assert result.per_picture["test/rounding"]["jpeg"].keys() == {"0.png", "1.png"}
+    assert result.per_image["test/rounding"]["jpeg"].keys() == {"0.png", "1.png"}
     over = result.overheads["test/rounding"]
     # 30 bytes above the estimate: within 40 bytes + 0.6 %, so at most -10 beyond.
-    assert over.beyond <= -10 and over.pictures == 10
+    assert over.beyond <= -10 and over.images == 10
     assert "| JPEG | 90 |" in (out / "table.md").read_text()
     said = result.summary().splitlines()
     assert said[0] == "photos: 2 images"
@@ -257,7 +261,7 @@ def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(
     result = evaluate(
         folder, out=tmp_path, codecs=[RoundingCodec()], anchors=["webp"], report=False
     )
-    assert "not installed" in result.skipped["webp"]
+    assert "not installed" in result.run.skipped["webp"]
     assert [c.name for c in result.curves] == ["test/rounding"]
 
 
@@ -306,6 +310,6 @@ def test_the_page_needs_nothing_outside_itself(folder, tmp_path):
     assert "An <old>" not in text  # labels are escaped everywhere
     assert "<title>JPEG: " in text  # points say their numbers
     assert text.count('class="crop"') == 4  # original, ours, JPEG, WebP
-    for name in ("rd-psnr", "rd-ms-ssim", "rate-difference", "bd-rate"):
+    for name in ("psnr", "ms_ssim", "ms_ssim_db", "rate-difference"):
         assert (out / f"{name}.png").stat().st_size > 1000
         assert (out / f"{name}.svg").stat().st_size > 1000

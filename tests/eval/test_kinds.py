@@ -9,17 +9,16 @@ import pathlib
 import sys
 import types
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from polycodec.codecs.measures.base import Measure, Measures
 from polycodec.errors import UsageError
-from polycodec.eval import kinds, text
-from polycodec.eval.curves import Curve, by_setting
+from polycodec.eval import kind as kinds
 from polycodec.eval.datasets import Datasets, Item
 from polycodec.eval.kind import Kind
-from polycodec.eval.measure import Row
 from polycodec.eval.result import Evaluation
 from polycodec.eval.run import evaluate
 from polycodec.eval.subjects import Coded, Decoded, OwnCodec, Subject
@@ -67,46 +66,9 @@ class Bz2(Subject):
         return Decoded(np.frombuffer(bz2.decompress(data), np.uint8), 0.25)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextRow(Row):
-    file: str
-    wrong: int  # characters
-
-    @classmethod
-    def of(cls, trip, file, key, names, known):
-        wrong = int((trip.signal != trip.decoded.signal).sum())
-        return cls(key=key, file=file, wrong=wrong, **trip.figures())
-
-    def named(self, file):
-        return replace(self, file=file)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextEvaluation(Evaluation):
-    @classmethod
-    def of(cls, run, rows, published, about):
-        curves = []
-        for subject in run.subjects:
-            own = by_setting(row for row in rows if row.codec == subject.name)
-            points = [
-                (at, sum(row.bytes for row in group)) for at, group in own.items()
-            ]
-            about_it = {"name": subject.name, "label": subject.label}
-            curves.append(Curve(**about_it, kind=subject.kind, points=tuple(points)))
-        return cls(curves=curves, published=[], **about)
-
-    def title(self):
-        return f"{self.dataset}: texts"
-
-    def points(self, *, short=False):
-        rows = [[c.label, str(at), str(n)] for c in self.curves for at, n in c.points]
-        return text.Table(["codec", "setting", "bytes"], rows)
-
-    def facts(self):
-        return [f"{sum(row.wrong for row in self.rows)} wrong characters"]
-
-    def sections(self):
-        return text.markdown(self.points())
+def wrong(original, decoded, rate):
+    """Characters that came back as others."""
+    return float((original != decoded).sum())
 
 
 class TextKind(Kind):
@@ -114,14 +76,20 @@ class TextKind(Kind):
     datasets = Datasets("poems", lambda data: [], TextFile, (".txt",), "text")
     codec, own = "text/zip", Zip
     anchors, default_anchors = {"bz2": Bz2()}, ("bz2",)
-    rate, options = "target_bpp", ("target_bpp",)
-    row, result = TextRow, TextEvaluation
+    measures = Measures(lambda *pair: None, Measure("wrong", "wrong", "", 0, -1, wrong))
+    result = Evaluation
+    control, options = "target_bpp", ("target_bpp",)
+    rate, pace, method = ("bytes", 0), "s", "Each text by itself."
+    logarithmic = intervals = False
+
+    def amount(self, signal):
+        return len(signal)
+
+    def rate_of(self, size, amount):
+        return size
 
     def published(self, run):
         return []
-
-    def report(self, run, result):
-        raise NotImplementedError
 
 
 @pytest.fixture
@@ -139,19 +107,21 @@ def texts(tmp_path, monkeypatch):
 
 def test_a_third_kind_is_chosen_by_its_files_and_measured(texts, tmp_path):
     out = tmp_path / "out"
-    found = evaluate(texts, out=out, report=False)
+    found = evaluate(texts, out=out)
     lines = found.summary().splitlines()
-    assert lines[0] == "texts: texts" and lines[-1] == "0 wrong characters"
+    assert lines[0] == "texts: 2 texts"
     sizes = [len(zlib.compress((WORDS * k).encode(), 9)) for k in (1, 2)]
-    assert dict(found.curve("text/zip").points)[9] == sum(sizes)
+    point = next(p for p in found.curve("text/zip").points if p.setting == 9)
+    assert point.rate == sum(sizes) / 2 and point.scores["wrong"].value == 0
     assert json.loads((out / "run.json").read_text())["dataset"] == "texts"
     assert len((out / "results.jsonl").read_text().splitlines()) == 2 * 3
-    assert (out / "table.md").read_text().startswith("# texts: texts, 20")
+    assert (out / "table.md").read_text().startswith("# texts: 2 texts, 20")
+    assert "0.txt" not in (out / "report.html").read_text()
 
 
 def test_options_of_other_kinds_are_refused(texts, tmp_path):
-    with pytest.raises(UsageError, match="--measures is for data sets of speech"):
-        evaluate(texts, out=tmp_path, measures=["mel"])
+    with pytest.raises(UsageError, match="--target-kbps is for data sets of speech"):
+        evaluate(texts, out=tmp_path, target_kbps=[6])
     with pytest.raises(UsageError, match="--show is for data sets of image"):
         evaluate(texts, out=tmp_path, show="0.txt")
     with pytest.raises(TypeError, match="colour"):
@@ -162,6 +132,5 @@ def test_options_of_other_kinds_are_refused(texts, tmp_path):
 def test_every_kind_has_the_same_files(name):
     """One file name, one meaning: a reader of one kind finds the way in another."""
     folder = pathlib.Path(kinds.__file__).parent / name
-    expected = "anchors curves datasets kind measure plots report result samples"
-    expected = {*expected.split(), "subjects", "tables"}
+    expected = {*["anchors", "datasets", "kind", "result", "samples", "subjects"]}
     assert {path.stem for path in folder.glob("*.py")} >= expected

@@ -18,12 +18,12 @@ from pages import Page
 from polycodec.codecs.measures import speech as measures
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError, UsageError
-from polycodec.eval.kinds import kind_of
+from polycodec.eval.kind import kind_of
 from polycodec.eval.run import evaluate
 from polycodec.eval.speech import wave as sound
 from polycodec.eval.speech.datasets import SPEECH, SpeechFile
 from polycodec.eval.speech.subjects import SpeechCodec
-from polycodec.eval.subjects import Coded, Decoded
+from polycodec.eval.subjects import Coded, Decoded, Subject
 
 OWN = ["si_sdr", "mel"]  # measures that need no package, and little time
 
@@ -37,12 +37,11 @@ def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
     return sound.as_heard(wave.astype(np.float32))
 
 
-class CompandingCodec:
+class CompandingCodec(Subject):
     """A codec of the tests: square roots rounded to a step, and zlib."""
 
     kind, control = "codec", "quality"
     name = label = "test/companding"
-    counts, delayed = "the whole file", False
 
     def __init__(self, settings=(3, 5, 7)):
         self.settings, self.calls = settings, 0
@@ -154,7 +153,7 @@ def test_our_codecs_are_measured_through_their_files(folder, tmp_path, sound_wei
     assert heard.shape == x.shape
     found = evaluate(folder, out=tmp_path / "out", **options(subject))
     coarse, fine = found.curve("speech/default").points
-    assert coarse.kbps < fine.kbps
+    assert coarse.rate < fine.rate
     assert coarse.scores["si_sdr"].value < fine.scores["si_sdr"].value
     asked = SpeechCodec("speech/default", control="target_kbps", settings=(6.0,))
     assert 8 * asked.compress(x, 6.0).size / 1.5 <= 6000
@@ -201,14 +200,14 @@ def test_rates_are_the_bits_of_all_files_over_their_seconds(folder, tmp_path):
     rows = [r for r in found.rows if r.codec == codec.name and r.setting == 3]
     assert found.seconds == pytest.approx(2.25)
     total = sum(row.bytes for row in rows)
-    assert point.kbps == pytest.approx(8 * total / 2.25 / 1000)
-    assert point.estimated_kbps == pytest.approx((8 * total - 200) / 2.25 / 1000)
+    assert point.rate == pytest.approx(8 * total / 2.25 / 1000)
+    assert point.estimated_rate == pytest.approx((8 * total - 200) / 2.25 / 1000)
     written = json.loads((out / "run.json").read_text())
-    assert written["curves"][0]["points"][0]["kbps"] == pytest.approx(point.kbps)
+    assert written["curves"][0]["points"][0]["rate"] == pytest.approx(point.rate)
     text = (out / "table.md").read_text()
     assert "| Opus | 8 |" in text and "95 % bootstrap" in text
     said = found.summary().splitlines()
-    assert said[0] == "voices: 2 files, 2 s"
+    assert said[0] == "voices: 2 speech files, 2 s"
     assert sum(line.startswith("Opus ") for line in said) == 2
     assert any("without the Ogg file, which would add" in line for line in said)
 
@@ -253,13 +252,13 @@ def test_the_command_line_sends_sound_here_and_refuses_options_of_pictures(
 ):
     own = ("--dataset", folder, "--codec", "opus", "--anchors", "", "--measures", "mel")
     code, out, _ = cli("eval", *own, "-o", tmp_path / "out", "--limit", 1)
-    assert code == 0 and out.startswith("voices: 1 file,")
+    assert code == 0 and out.startswith("voices: 1 speech file,")
     code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--target-bpp", "1")
     assert code == 2 and "--target-bpp is for data sets of image" in err
     code, _, err = cli("eval", *own, "-o", tmp_path / "out", "--show", "a")
     assert code == 2 and "--show is for data sets of image" in err
-    code, _, err = cli("eval", "--measures", "mel", "-o", tmp_path / "out")
-    assert code == 2 and "--measures is for data sets of speech" in err
+    code, _, err = cli("eval", "--target-kbps", "6", "-o", tmp_path / "out")
+    assert code == 2 and "--target-kbps is for data sets of speech" in err
 
 
 # --- the page ---------------------------------------------------------------------

@@ -15,8 +15,10 @@ pytest.importorskip("av", reason="needs the eval extra")
 
 from polycodec.codecs.measures.speech import mel_distance, si_sdr
 from polycodec.errors import InputError, UnknownNameError
-from polycodec.eval.speech import curves, measure
-from polycodec.eval.speech.kind import KIND
+from polycodec.eval import curves
+from polycodec.eval.speech import wave
+from polycodec.eval.speech.kind import KIND, read_points
+from polycodec.eval.speech.result import rate_for
 
 # --- delays ----
 
@@ -26,8 +28,8 @@ def test_the_delay_is_found_and_taken_out(lag):
     x = voice()
     late = np.pad(x, (max(lag, 0), 0))[max(-lag, 0) :]
     late = np.pad(noisy(late, 0.01), (0, 500))
-    assert measure.lag_of(x, late) == lag
-    back = measure.shifted(late, lag, len(x))
+    assert wave.lag_of(x, late) == lag
+    back = wave.shifted(late, lag, len(x))
     assert len(back) == len(x)
     assert si_sdr(x[400:-400], back[400:-400]) > 15
 
@@ -48,20 +50,14 @@ def test_the_bootstrap_interval_is_that_of_the_mean():
 
 def test_the_rate_for_a_score_is_read_between_points():
     def point(kbps, score):
-        scores = {"stoi": curves.Mean(score, score, score, 0)}
-        return curves.Point(kbps, kbps, kbps, None, scores, 0, 0, 1)
+        return curves.published_point(kbps, {"stoi": score})
 
-    curve = curves.SpeechCurve(
-        name="a",
-        label="A",
-        kind="anchor",
-        counts="",
-        points=(point(6, 0.8), point(24, 0.9)),
-    )
-    assert curves.rate_for(curve, "stoi", 0.85) == ("", pytest.approx(12))
-    assert curves.rate_for(curve, "stoi", 0.7) == ("<", 6)
-    assert curves.rate_for(curve, "stoi", 0.95) == (">", 24)
-    assert curves.rate_for(curve, "mel", 0.5) is None
+    points = (point(6, 0.8), point(24, 0.9))
+    curve = curves.Curve(name="a", label="A", kind="anchor", points=points)
+    assert rate_for(curve, "stoi", 0.85) == "12.0"
+    assert rate_for(curve, "stoi", 0.7) == "< 6.0"
+    assert rate_for(curve, "stoi", 0.95) == "> 24.0"
+    assert rate_for(curve, "mel", 0.5) == "–"
 
 
 def test_published_points_are_chosen_and_checked(tmp_path):
@@ -74,12 +70,15 @@ def test_published_points_are_chosen_and_checked(tmp_path):
         {**base, "codec": "d", "test_set": "stereo music"},
         {**base, "codec": "e", "pesq_wb": None},
     ]
-    path.write_text(json.dumps({"points": points}))
-    assert [p.label for p in curves.published(path, ["pesq_wb"])] == ["a"]
-    for text in ("[]", "nothing", '{"points": [{"kbps": 1}]}'):
+
+    def read(text):
         path.write_text(text)
+        return curves.published(path, lambda data: read_points(data, ["pesq_wb"]), "x")
+
+    assert [p.label for p in read(json.dumps({"points": points}))] == ["a"]
+    for text in ("[]", "nothing", '{"points": [{"kbps": 1}]}'):
         with pytest.raises(InputError, match="cannot read published"):
-            curves.published(path, ["stoi"])
+            read(text)
 
 
 # --- anchors ----------------------------------------------------------------------
@@ -95,9 +94,9 @@ def test_opus_makes_real_bytes_of_about_its_rate(name):
     for kbps in (6, 12, 24):
         coded = subject.compress(x, kbps)
         heard = subject.decompress(coded.data).signal
-        lag = measure.lag_of(x, heard)
+        lag = wave.lag_of(x, heard)
         assert abs(lag) <= 2  # players skip the encoder's look-ahead
-        heard = measure.shifted(heard, lag, len(x))
+        heard = wave.shifted(heard, lag, len(x))
         found.append((8 * coded.size / 2000, mel_distance(x, heard)))
         # The Ogg file around the packets: headers, and a page each second.
         assert 50 < len(coded.data) - coded.size < 1000
@@ -121,7 +120,7 @@ def test_codec2_runs_its_programs_and_counts_their_bytes(tmp_path, monkeypatch):
     coded = subject.compress(x, 2.4)
     assert coded.size == len(x)  # 16 bits at half the rate
     heard = subject.decompress(coded.data).signal
-    assert si_sdr(x, measure.shifted(heard, measure.lag_of(x, heard), len(x))) > 15
+    assert si_sdr(x, wave.shifted(heard, wave.lag_of(x, heard), len(x))) > 15
     with pytest.raises(InputError, match="c2enc 3200 failed"):
         subject.compress(x, 3.2)
 

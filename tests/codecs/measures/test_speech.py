@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import numpy as np
@@ -73,10 +74,9 @@ def test_silence_and_snippets_have_no_score_and_say_why():
 
 
 def test_visqol_without_its_lattice_mapping_is_left_out(monkeypatch):
-    real = measures.importlib.util.find_spec
+    real = importlib.util.find_spec
     monkeypatch.setattr(
-        measures.importlib.util,
-        "find_spec",
+        "importlib.util.find_spec",
         lambda name: None if name == "ai_edge_litert" else real(name),
     )
     assert "not installed" in measures.skipped()["ViSQOL"]
