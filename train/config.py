@@ -28,17 +28,15 @@ from polycodec import configs
 from polycodec.errors import InputError, UsageError
 from polycodec.registry import import_parts
 from polycodec.train.sections import (
+    AdversarySection,
     CodecSection,
     DataSection,
     EvalSection,
+    LossSection,
     OptimSection,
+    RatesSection,
     RunSection,
     Section,
-)
-from polycodec.train.speech.sections import (
-    AdversarySection,
-    LossSection,
-    RatesSection,
     StagesSection,
 )
 

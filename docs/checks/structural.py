@@ -31,7 +31,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.quantizers.structural.build import BuildOptions, build_codebook
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.spectra import magnitude, mel_filters, spectrum
-from polycodec.train.speech.stages import collect
+from polycodec.train.speech.task import collect
 
 BANDS, WINDOW, OVERLAP = 80, 640, 4  # of 16 kHz: 40 ms, every 10 ms
 FLOOR = 1e-4

@@ -19,7 +19,7 @@ from polycodec.entropy_models.coders import RateEstimator
 from polycodec.errors import ModelError
 from polycodec.registry import build, find, names
 from polycodec.train.config import parse_config
-from polycodec.train.image.loss import rate_distortion
+from polycodec.train.image.task import rate_distortion
 
 # Transforms of images have a stride; those of speech (a hop) have their own tests.
 TRANSFORMS = [n.split("/")[1] for n in names("transform/*") if find(n).kind == "image"]

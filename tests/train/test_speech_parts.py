@@ -17,12 +17,11 @@ import soundfile
 from polycodec.errors import InputError
 from polycodec.registry import build
 from polycodec.train.optim import Muon, matrices_of
-from polycodec.train.speech.balancer import Balancer
+from polycodec.train.sections import AdversarySection, LossSection
 from polycodec.train.speech.data import SpeechCache, SpeechSource
-from polycodec.train.speech.loss import SpeechLoss
-from polycodec.train.speech.sections import AdversarySection, LossSection
+from polycodec.train.speech.loss import Balancer, SpeechLoss
 from polycodec.train.speech.spectra import _Planes, magnitude, mel_filters, spectrum
-from polycodec.train.speech.stages import active_levels, builds_at
+from polycodec.train.speech.task import active_levels, builds_at
 
 RATE = 8000
 
@@ -218,7 +217,7 @@ def test_levels_vary_in_the_share_asked_for():
 
 
 def test_codebooks_are_built_where_stages_end():
-    from polycodec.train.speech.sections import StagesSection
+    from polycodec.train.sections import StagesSection
 
     section = StagesSection(unquantized=3, rebuild=7)
     assert [s for s in range(20) if builds_at(section, s)] == [3, 7]

@@ -12,7 +12,6 @@ from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
 from polycodec.train.image.data import CropSource, ImageCache
-from polycodec.train.image.loss import draw_levels, rate_distortion
 from polycodec.train.log import RunLog
 from polycodec.train.task import Task
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 INITIAL_CROPS = 256  # for the transform a codec starts from
+BALANCE_POINT = 0.0067  # the λ whose level weighs 1
 
 
 @register("task/image/latent")
@@ -88,3 +88,27 @@ class ImageTask(Task):
         """Return bpp/dB pairs."""
         points = "  ".join(f"{r['estimated_bpp']:.3f}/{r['psnr']:.2f}" for r in rows)
         return f"bpp/dB: {points}"
+
+
+def rate_distortion(
+    bits: Tensor, x_hat: Tensor, x: Tensor, lmbda: Tensor, balance: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean of w (bpp + λ 255² MSE) over the batch, bpp (B,), MSE (B,).
+
+    w = (λ_mid/λ)^balance keeps every level's share of the loss alike: at the optimum
+    both terms grow like the square root of λ.
+    """
+    bpp = bits / (x.shape[-1] * x.shape[-2])
+    mse = (x_hat.float() - x).square().mean(dim=(1, 2, 3))
+    weight = (BALANCE_POINT / lmbda) ** balance
+    return (weight * (bpp + lmbda * 255**2 * mse)).mean(), bpp, mse
+
+
+def draw_levels(count: int, top: float) -> Tensor:
+    """Draw rate levels (B,) in 0 … top; 4 % fall exactly on either end.
+
+    Gains are interpolated between knots, so the outermost ones would otherwise see
+    half of the others' gradients, and -q 0 is where a file has the fewest bits.
+    """
+    margin = 0.04 * top
+    return (torch.rand(count) * (top + 2 * margin) - margin).clamp(0, top)

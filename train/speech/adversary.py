@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from polycodec.train.sections import AdversarySection
 from polycodec.train.speech.discriminators import Discriminators, Judged
-from polycodec.train.speech.sections import AdversarySection
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

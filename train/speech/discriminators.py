@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from polycodec.train.speech.sections import AdversarySection
+from polycodec.train.sections import AdversarySection
 from polycodec.train.speech.spectra import spectrum
 
 Judged = tuple[Tensor, list[Tensor]]  # logits, features

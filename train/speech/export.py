@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The token family's export: statistics of training tokens, then checks.
+"""Exports on speech: of tokens, statistics of training tokens; of latents, see there.
 
     weights as the file keeps them (float16) ─► codes of training recordings ─► fit
     file read back ─► held-out recordings ─► check.py
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,73 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import load_codec
-from polycodec.codecs.measures.speech import VALIDATION, rules
+from polycodec.codecs.measures.speech import VALIDATION, mean_scores, rules
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import ModelError
 from polycodec.registry import build, register
+from polycodec.train.check import Yardstick, self_check
+from polycodec.train.config import TrainConfig
 from polycodec.train.export import Recipe
-from polycodec.train.speech.check import self_check
+from polycodec.train.latent import LatentRecipe, Material
 from polycodec.train.speech.data import SpeechCache
 from polycodec.train.speech.task import speech_source, validation_levels
 
 ENTROPY = {"name": "tokens-adaptive"}  # unless the config names another
 FITTED_SECONDS = 3600  # of training recordings whose tokens are counted, at most
+COUNTED_SECONDS = 1200  # of training recordings whose integers are counted, at most
+CALIBRATION_BATCHES = 4  # of training crops, every rate each
+SIZES = ((1,), (319,), (4001,))  # in samples
 SAID_EVERY = 10.0  # seconds
+
+
+class Recordings:
+    """The recordings of a run, and how a codec is measured on those held out."""
+
+    def __init__(self, config: TrainConfig, codec: Any) -> None:
+        self.rate = codec.signal.rate
+        self.all = SpeechCache(config.data.train, config.data.cache, self.rate)
+        self.source = speech_source(config, self.all, self.rate, codec.stride)
+        chosen = self.source.held_out[: config.eval.utterances]
+        self.held_out = [signal(self.all[i]) for i in chosen]
+        levels = validation_levels(config.eval.levels, codec.levels)
+        self.points = {float(n): float(n) for n in levels}
+        self.yard = Yardstick("levels", "kbps", self.rate / 1000, self._score, SIZES)
+        self.about = {
+            "rate": self.rate,
+            "recordings": f"{len(self.all)} in {Path(config.data.train).name}",
+            "measures": rules(VALIDATION),
+        }
+
+    def training(self, seconds: int) -> list[Tensor]:
+        """Recordings evenly picked, (1, 1, T) each, of ``seconds`` together at most."""
+        every = self.source.train
+        total = sum(self.all.lengths[i] for i in every)
+        return [
+            signal(self.all[i])
+            for i in every[:: max(1, math.ceil(total / (seconds * self.rate)))]
+        ]
+
+    def _score(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        return mean_scores(((x[0], x_hat[0]) for x, x_hat in pairs), self.rate)
+
+
+@register("recipe/speech/latent")
+@register("recipe/speech/latent-speech")  # as the family is called in older configs
+class LatentSpeechRecipe(LatentRecipe):
+    """The latent family on speech."""
+
+    def material(self, codec: Any) -> Material:
+        found = Recordings(self.config, codec)
+        batches = range(CALIBRATION_BATCHES)
+        return Material(
+            crops=[found.source.batch_at(step)[0] for step in batches],
+            rates=range(1, codec.levels + 1),
+            training=found.training(COUNTED_SECONDS),
+            held_out=found.held_out,
+            points=found.points,
+            yard=found.yard,
+            about={"rates": codec.levels, **found.about},
+        )
 
 
 @register("recipe/speech/token")
@@ -39,35 +94,28 @@ class TokenRecipe(Recipe):
     """The token family on speech."""
 
     def write(self, codec: Any, part: Path) -> dict[str, Any]:
-        """See `Recipe.write`."""
-        config = self.config
-        rate = codec.signal.rate
-        recordings = SpeechCache(config.data.train, config.data.cache, rate)
-        source = speech_source(config, recordings, rate, codec.stride)
+        found = Recordings(self.config, codec)
         codec, stored = with_entropy(codec, self.stored)
         codec.entropy.update()
         codec.save(part, stored)
         codec = load_codec(part)  # weights are rounded now: these codes are final
-        chosen = some(recordings, source.train, FITTED_SECONDS * rate)
-        codes = [_codes(codec, recordings[i]) for i in chosen]
-        seconds = sum(one.shape[1] for one in codes) * codec.stride / rate
+        signals = found.training(FITTED_SECONDS)
+        codes = [codec.encode_codes(x, codec.levels)[0].numpy() for x in signals]
+        seconds = sum(one.shape[1] for one in codes) * codec.stride / found.rate
         self.say(f"fitting to the tokens of {len(codes)} recordings, {seconds:.0f} s")
         _fit(codec.entropy, codes, self.say)
         codec.entropy.update()
-        held_out = [signal(recordings[i]) for i in source.held_out]
-        held_out = held_out[: config.eval.utterances]
-        before = [codec.encode_codes(x, codec.levels) for x in held_out]
         codec.save(part, stored)
         codec = load_codec(part)
-        levels = validation_levels(config.eval.levels, codec.levels)
-        points = self_check(codec, held_out, before, levels, self.say)
+        rows = self_check(codec, found.held_out, found.points, found.yard, self.say)
+        for row in rows:  # what codes of fixed width would cost
+            width = sum(map(math.log2, codec.sizes[: int(row["levels"])]))
+            row["fixed_kbps"] = found.rate / codec.stride * width / 1000
         return {
-            "rate": codec.signal.rate,
             "codes": list(codec.sizes),
-            "recordings": f"{len(recordings)} in {Path(config.data.train).name}",
-            "validation": points,
-            "measures": rules(VALIDATION),
+            "validation": rows,
             "certificate": [],
+            **found.about,
         }
 
 
@@ -105,17 +153,6 @@ def _fit(
     model.fit(codes, progress=report)
 
 
-def some(recordings: SpeechCache, every: list[int], samples: int) -> list[int]:
-    """Recordings evenly picked, of about ``samples`` together at most."""
-    total = sum(recordings.lengths[i] for i in every)
-    return every[:: max(1, math.ceil(total / samples))]
-
-
 def signal(samples: np.ndarray) -> Tensor:
     """A recording (T,) int16 as (1, 1, T) float."""
     return torch.from_numpy(samples.astype(np.float32) / 32768)[None, None]
-
-
-def _codes(codec: Any, samples: np.ndarray) -> np.ndarray:
-    """Tokens (L, F) of a recording (T,) int16."""
-    return codec.encode_codes(signal(samples), codec.levels)[0].cpu().numpy()

@@ -8,7 +8,14 @@
     wave         mean |x - x̂| / mean |x|, every item alike
     loudness     what the error sounds like beside the signal (`loudness.py`)
 
-Each term comes alone, unweighted, so that a balancer can scale their gradients.
+Each term comes alone, unweighted, so that the balancer can make weights mean shares of
+the gradient, not of the loss (Défossez et al. 2022, arXiv 2210.13438):
+
+    g_l = ∂l/∂x̂,   n_l = running mean of the items' mean |g_l|
+    ∂/∂x̂  =  Σ_l  w_l / Σ w  ·  g_l / n_l
+
+Terms of an adversary change their size by orders of magnitude while it learns; their
+share of what the decoder hears then stays.
 Windows begin at a random sample of their hop, another one in each step: two windows
 over each sample then see what four would, at half the cost.
 Everything is float32: magnitudes span five decades.
@@ -16,14 +23,14 @@ Everything is float32: magnitudes span five decades.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from polycodec.errors import UsageError
+from polycodec.train.sections import LossSection
 from polycodec.train.speech.loudness import WINDOW, Disturbance
-from polycodec.train.speech.sections import LossSection
 from polycodec.train.speech.spectra import magnitude, mel_filters, spectrum
 
 FLOOR = 1e-4  # ε: -80 dB of full scale
@@ -112,3 +119,44 @@ class SpeechLoss(nn.Module):
             return mel, ()
         scale = (magnitudes + SOFT) ** (POWER - 1)
         return mel, tuple(plane * scale for plane in planes)
+
+
+class Balancer:
+    """Combine the gradients of terms that depend on the decoder's output alone.
+
+    ``reduce`` averages a tensor over processes.
+    """
+
+    def __init__(
+        self, *, decay: float = 0.999, reduce: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.decay, self.reduce = decay, reduce or (lambda value: value)
+        self.sums: dict[str, float] = {}  # decayed sums of norms, and of ones
+        self.counts: dict[str, float] = {}
+
+    def gradient(
+        self, terms: dict[str, Tensor], weights: dict[str, float], x_hat: Tensor
+    ) -> Tensor:
+        """∂/∂x̂ of the balanced terms; ``x_hat`` (B, 1, T) is what they came from."""
+        total = torch.zeros_like(x_hat)
+        shares = sum(weights[name] for name in terms)
+        for name, value in terms.items():
+            (grad,) = torch.autograd.grad(value, [x_hat], retain_graph=True)
+            norm = self._mean_norm(name, grad)
+            if norm > 0:
+                total.add_(grad, alpha=weights[name] / shares / norm)
+        return total
+
+    def _mean_norm(self, name: str, grad: Tensor) -> float:
+        norm = float(self.reduce(grad.flatten(1).norm(dim=1).mean()))
+        self.sums[name] = self.decay * self.sums.get(name, 0.0) + norm
+        self.counts[name] = self.decay * self.counts.get(name, 0.0) + 1
+        return self.sums[name] / self.counts[name]
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """Return what a checkpoint keeps."""
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state(self, state: dict[str, dict[str, float]]) -> None:
+        """Restore `state`."""
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
