@@ -16,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
+Pair: TypeAlias = tuple[np.ndarray, np.ndarray]  # rates, qualities
 MIN_POINTS = 4  # a third-order spline through fewer points is an invention
 
 
@@ -64,84 +66,71 @@ def compare(
     Each curve needs ``MIN_POINTS`` points whose quality rises with the rate.
     The parts are both ends of the common range and every whole dB inside it.
     """
-    anchor = _Curve.of(anchor_rate, anchor_quality)
-    test = _Curve.of(test_rate, test_quality)
-    reason = _fault("anchor", anchor) or _fault("test", test)
+    anchor = _sorted(anchor_rate, anchor_quality)
+    test = _sorted(test_rate, test_quality)
+    reason = _fault("anchor", *anchor) or _fault("test", *test)
     if reason is None:
-        low = float(max(anchor.quality[0], test.quality[0]))
-        high = float(min(anchor.quality[-1], test.quality[-1]))
+        ranges = [
+            (float(quality[0]), float(quality[-1])) for _, quality in (anchor, test)
+        ]
+        low, high = max(ranges[0][0], ranges[1][0]), min(ranges[0][1], ranges[1][1])
         if low >= high:
+            said = [f"{first:.2f}..{last:.2f} dB" for first, last in ranges]
             reason = (
-                "no common quality: the anchor covers "
-                f"{anchor.quality[0]:.2f}..{anchor.quality[-1]:.2f} dB, the test "
-                f"{test.quality[0]:.2f}..{test.quality[-1]:.2f} dB"
+                f"no common quality: the anchor covers {said[0]}, the test {said[1]}"
             )
     if reason is not None:
         nan = math.nan
         return Comparison(nan, nan, nan, nan, None, 0.0, 0.0, (), False, reason)
-    parts = _parts(anchor, test, _qualities(low, high))
+    parts = _parts(anchor, test, low, high)
+    shares = [(high - low) / (last - first) for first, last in ranges]
     return Comparison(
         rate_akima=_bd("bd_rate", "akima", anchor, test),
         rate_pchip=_bd("bd_rate", "pchip", anchor, test),
         quality_akima=_bd_quality("akima", anchor, test),
         quality_pchip=_bd_quality("pchip", anchor, test),
         overlap=(low, high),
-        share_anchor=(high - low) / float(np.ptp(anchor.quality)),
-        share_test=(high - low) / float(np.ptp(test.quality)),
+        share_anchor=shares[0],
+        share_test=shares[1],
         parts=parts,
         below_everywhere=all(part.rate_percent < 0 for part in parts),
         reason=None,
     )
 
 
-@dataclass(frozen=True)
-class _Curve:
-    rate: np.ndarray
-    quality: np.ndarray
-
-    @classmethod
-    def of(cls, rate: Sequence[float], quality: Sequence[float]) -> _Curve:
-        order = np.argsort(np.asarray(rate, dtype=np.float64), kind="stable")
-        return cls(
-            np.asarray(rate, dtype=np.float64)[order],
-            np.asarray(quality, dtype=np.float64)[order],
-        )
+def _sorted(rate: Sequence[float], quality: Sequence[float]) -> Pair:
+    order = np.argsort(np.asarray(rate, np.float64), kind="stable")
+    if len(rate) != len(quality):
+        raise ValueError(f"{len(rate)} rates, {len(quality)} qualities")
+    return np.asarray(rate, np.float64)[order], np.asarray(quality, np.float64)[order]
 
 
-def _fault(which: str, curve: _Curve) -> str | None:
+def _fault(which: str, rate: np.ndarray, quality: np.ndarray) -> str | None:
     """Say what makes a curve unfit for comparison, or None."""
-    if len(curve.rate) != len(curve.quality):
-        return (
-            f"the {which} has {len(curve.rate)} rates, {len(curve.quality)} qualities"
-        )
-    if len(curve.rate) < MIN_POINTS:
-        return f"the {which} has {len(curve.rate)} points; needs {MIN_POINTS}"
-    if not (np.isfinite(curve.rate).all() and np.isfinite(curve.quality).all()):
+    if len(rate) < MIN_POINTS:
+        return f"the {which} has {len(rate)} points; needs {MIN_POINTS}"
+    if not (np.isfinite(rate).all() and np.isfinite(quality).all()):
         return f"the {which} has values that are not finite"
-    if curve.rate[0] <= 0:
-        return f"the {which} has a rate of {curve.rate[0]:g}; needs positive rates"
-    if (np.diff(curve.rate) <= 0).any():
+    if rate[0] <= 0:
+        return f"the {which} has a rate of {rate[0]:g}; needs positive rates"
+    if (np.diff(rate) <= 0).any():
         return f"the {which} has two points of the same rate"
-    falls = np.flatnonzero(np.diff(curve.quality) <= 0)
+    falls = np.flatnonzero(np.diff(quality) <= 0)
     if len(falls):
-        at = int(falls[0])
-        return (
-            f"the {which}'s quality does not rise with its rate: "
-            f"{curve.quality[at]:.2f} dB at {curve.rate[at]:.3f} bpp, "
-            f"{curve.quality[at + 1]:.2f} dB at {curve.rate[at + 1]:.3f} bpp"
-        )
+        points = [
+            f"{quality[k]:.2f} dB at {rate[k]:.3f} bpp" for k in falls[0] + (0, 1)
+        ]
+        return f"the {which}'s quality does not rise with its rate: {', '.join(points)}"
     return None
 
 
-def _bd(function: str, method: str, anchor: _Curve, test: _Curve) -> float:
+def _bd(function: str, method: str, anchor: Pair, test: Pair) -> float:
     import bjontegaard
 
     return float(
         getattr(bjontegaard, function)(
-            anchor.rate,
-            anchor.quality,
-            test.rate,
-            test.quality,
+            *anchor,
+            *test,
             method=method,
             require_matching_points=False,
             # The overlap is stated with the result instead of warned about.
@@ -150,27 +139,22 @@ def _bd(function: str, method: str, anchor: _Curve, test: _Curve) -> float:
     )
 
 
-def _bd_quality(method: str, anchor: _Curve, test: _Curve) -> float:
+def _bd_quality(method: str, anchor: Pair, test: Pair) -> float:
     """BD-PSNR; NaN when the curves share qualities but no rates."""
-    common = min(anchor.rate[-1], test.rate[-1]) - max(anchor.rate[0], test.rate[0])
-    if common <= 0:
+    rates = (anchor[0], test[0])
+    if min(rate[-1] for rate in rates) <= max(rate[0] for rate in rates):
         return math.nan
     return _bd("bd_psnr", method, anchor, test)
 
 
-def _qualities(low: float, high: float) -> np.ndarray:
-    """Both ends of a range in dB and the whole dBs between them."""
-    whole = np.arange(math.floor(low) + 1, math.ceil(high))
-    return np.concatenate([[low], whole, [high]])
-
-
-def _parts(anchor: _Curve, test: _Curve, qualities: np.ndarray) -> tuple[Part, ...]:
-    """Rate differences at single qualities, monotone between the points."""
+def _parts(anchor: Pair, test: Pair, low: float, high: float) -> tuple[Part, ...]:
+    """Rate differences at both ends and at whole dBs, monotone between the points."""
     from scipy.interpolate import PchipInterpolator
 
+    qualities = [low, *np.arange(math.floor(low) + 1, math.ceil(high)), high]
     rates = [
-        np.exp(PchipInterpolator(curve.quality, np.log(curve.rate))(qualities))
-        for curve in (anchor, test)
+        np.exp(PchipInterpolator(quality, np.log(rate))(qualities))
+        for rate, quality in (anchor, test)
     ]
     return tuple(
         Part(float(quality), 100.0 * (float(b / a) - 1.0), float(a), float(b))

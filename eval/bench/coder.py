@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The coder's benchmark: speed and bytes, beside other people's coders in one run.
 
-    load       symbols, and what their model says about them; bench_priors.py has those
-               with a distribution for each symbol
+    load       symbols, and what their model says about them (loads.py)
     coder      encode() and decode() of a load: ours in every back end, theirs
     overhead   bytes over  Σ -log2 p(symbol)  of the model before any rounding
 
@@ -20,109 +19,31 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
+from polycodec.cuda import StreamDecoder, StreamEncoder
 from polycodec.cuda.host import library as native
 from polycodec.cuda.host import threads
-from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_BINS, SCALE_MIN
-from polycodec.entropy_models.priors.tables import gaussian_tables
 from polycodec.errors import UsageError
 from polycodec.eval.bench.clock import BETTER, environment, machine, until_calm
+from polycodec.eval.bench.loads import BINS, LOADS, Load, tabled
 from polycodec.eval.bench.others import Coder, installed
-from polycodec.eval.bench.priors import PriorLoad, installed_for_priors, prior_loads
 
-REACH = 127  # symbols of the Gaussian loads: tables of 256 slots, one word each
 SYMBOLS = 491_520  # 320 channels of a 768 x 512 picture at stride 16
-# Median scale that gives about so many bits a symbol, with scales spread around it.
-GAUSSIANS = {0.85: 0.361, 3.0: 1.93, 5.0: 7.7}
 TINY = (0, 1, 4, 16, 64)
 _TINY_DRAWS = 50
 _TURN_SECONDS = 0.005
 _LOAD_SECONDS = 13.0  # then a load's rounds end, whatever may come
 
 
-@dataclass
-class Load:
-    """What is coded: (n,) int32 symbols, (n,) uint8 indexes, and their model.
-
-    scales: (64,) of the zero-mean Gaussians that the indexes name, values within
-    ±reach; or pmf: (K,) of the one distribution of all symbols.
-    """
-
-    name: str
-    tables: TableSet
-    symbols: np.ndarray
-    indexes: np.ndarray
-    scales: np.ndarray
-    reach: int = REACH
-    pmf: np.ndarray | None = None
-
-    is_prior = False
-
-    def put(self, encoder: StreamEncoder) -> None:
-        """Give the symbols to an encoder."""
-        encoder.put(self.symbols, self.indexes, self.tables)
-
-    def get(self, decoder: StreamDecoder) -> np.ndarray:
-        """Have them back from a decoder."""
-        return decoder.get(self.indexes, self.tables)
-
-    def cut(self, n: int) -> Load:
-        """Return the load of the first ``n`` symbols."""
-        if self.symbols.size <= n:
-            return self
-        return replace(self, symbols=self.symbols[:n], indexes=self.indexes[:n])
-
-    def ideal_bytes(self) -> float:
-        """Return what the model before all rounding says, in bytes."""
-        if self.pmf is not None:
-            return float(-np.log2(self.pmf[self.symbols]).sum()) / 8
-        k = np.arange(-self.reach, self.reach + 1)
-        edge = np.vectorize(math.erfc)
-        # On the far side of 0 the complement keeps its digits.
-        low, high = (
-            edge((abs(k) + d) / (self.scales[:, None] * math.sqrt(2)))
-            for d in (0.5, -0.5)
-        )
-        bits = -np.log2(np.maximum((high - low) / 2, 1e-300))
-        return float(bits[self.indexes, self.symbols + self.reach].sum()) / 8
-
-
-AnyLoad: TypeAlias = Load | PriorLoad
-
-
-def gaussian_load(bits: float, n: int, tables: TableSet) -> Load:
-    """Draw a load of about ``bits`` (a key of GAUSSIANS) a symbol."""
-    rng = np.random.default_rng(round(100 * bits))
-    scales = SCALE_MIN * np.exp(np.arange(SCALE_BINS) * LOG_STEP)
-    wanted = np.log(GAUSSIANS[bits]) + rng.normal(0, 0.5, n)
-    index = np.rint((wanted - math.log(SCALE_MIN)) / LOG_STEP)
-    indexes = np.clip(index, 0, SCALE_BINS - 1).astype(np.uint8)
-    values = np.rint(rng.normal(0, scales[indexes]))
-    symbols = tables.clamp(np.clip(values, -REACH, REACH), indexes)
-    return Load(f"gauss {bits:g} bit", tables, symbols, indexes, scales)
-
-
-def shared_load(n: int, size: int = 1024) -> Load:
-    """Draw indexes of one codebook with a Zipf-like distribution."""
-    rng = np.random.default_rng(size)
-    pmf = 1 / (np.arange(size) + 30.0)
-    pmf = rng.permutation(pmf / pmf.sum())
-    tables = TableSet.from_pmfs([pmf], [0], 14, None)
-    symbols = rng.choice(size, n, p=pmf).astype(np.int32)
-    zeros = np.zeros(n, np.uint8)
-    return Load(f"shared {size}", tables, symbols, zeros, np.ones(1), pmf=pmf)
-
-
-def ours(backend: str, **options: Any) -> Callable[[AnyLoad], Coder]:
+def ours(backend: str, **options: Any) -> Callable[[Load], Coder]:
     """Return our coder as ``installed`` has the others; options of ``finish``."""
 
-    def coder(load: AnyLoad) -> Coder:
+    def coder(load: Load) -> Coder:
         def encode() -> bytes:
             encoder = StreamEncoder(backend=backend)
             load.put(encoder)
@@ -144,14 +65,14 @@ class Entry:
     """A coder in the run, with what must be set while it works."""
 
     name: str
-    make: Callable[..., Coder | None]
+    make: Callable[[Load], Coder | None]
     simd: str | None = None
     threads: int = 1
     most: int = SYMBOLS  # below: codes so many symbols of a load at most
 
 
-def entries(others: Mapping[str, Callable[..., Coder | None]]) -> list[Entry]:
-    """Return all coders that this machine has, ours first, then ``others``."""
+def entries() -> list[Entry]:
+    """Return all coders that this machine has, ours first."""
     one = {"lanes": 32, "chunks": 1}
     found = [Entry("numpy", ours("numpy", **one), most=1 << 16)]
     if (library := native.library()) is not None:
@@ -167,11 +88,13 @@ def entries(others: Mapping[str, Callable[..., Coder | None]]) -> list[Entry]:
             many = ours("native", lanes=32, chunks=2 * number)
             label = f"{best.name}, {number} threads"
             found.append(Entry(label, many, levels[-1], number))
-    return found + [Entry(name, make) for name, make in others.items()]
+    return found + [Entry(name, make) for name, make in installed().items()]
 
 
 def bench(
-    n: int = SYMBOLS, repeats: int = 12, progress: Callable[[str], None] | None = None
+    n: int = SYMBOLS,
+    repeats: int = 12,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Measure all coders on all loads of ``n`` symbols; plain data, ready for JSON.
 
@@ -180,22 +103,9 @@ def bench(
     """
     if n < 2 or repeats < 1:
         raise UsageError("a benchmark needs 2 symbols and 1 repeat at least")
-    tables = gaussian_tables(reach=REACH)
-    loads: list[AnyLoad] = [gaussian_load(bits, n, tables) for bits in GAUSSIANS]
-    loads += [shared_load(n), *prior_loads(n)]
-    rows = []
-    for load in loads:
-        if progress:
-            progress(load.name)
-        others = installed_for_priors() if load.is_prior else installed()
-        rows += _measure(load, entries(others), repeats)
-    return {
-        "symbols": n,
-        "repeats": repeats,
-        "machine": machine(),
-        "rows": rows,
-        "tiny": _tiny(tables),
-    }
+    rows = [row for make in LOADS for row in _measure(make, n, repeats, progress)]
+    about = {"symbols": n, "repeats": repeats, "machine": machine()}
+    return {**about, "rows": rows, "tiny": _tiny()}
 
 
 @dataclass
@@ -203,7 +113,7 @@ class _Runner:
     """A coder at work on a load, with its best times so far and its data's size."""
 
     entry: Entry
-    load: AnyLoad
+    load: Load
     coder: Coder
     encode: float = math.inf
     decode: float = math.inf
@@ -238,11 +148,16 @@ class _Runner:
         }
 
 
-def _measure(load: AnyLoad, coders: list[Entry], repeats: int) -> list[dict[str, Any]]:
+def _measure(
+    make: Callable[[int], Load], n: int, repeats: int, progress: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Let the coders take turns on a load; the best of each one's turns counts."""
-    runners = []
-    for entry in coders:
-        part = load.cut(entry.most) if entry.most < SYMBOLS else load
+    load, runners = make(n), []
+    progress(load.name)
+    for entry in entries():
+        # What is slow is slower with a distribution for each symbol.
+        most = entry.most // 8 if load.is_prior else entry.most
+        part = load if entry.most >= SYMBOLS or n <= most else make(most)
         coder = entry.make(part)
         if coder is not None:
             runners.append(_Runner(entry, part, coder))
@@ -262,10 +177,9 @@ def _turn(function: Callable[[], Any]) -> tuple[Any, float]:
             return result, best
 
 
-def _tiny(tables: TableSet) -> list[dict[str, Any]]:
+def _tiny() -> list[dict[str, Any]]:
     """Mean bytes of streams of a few symbols of a Gaussian of scale 1."""
-    scales = SCALE_MIN * np.exp(np.arange(SCALE_BINS) * LOG_STEP)
-    index = int(np.argmin(abs(np.log(scales))))
+    index = int(np.argmin(abs(np.log(BINS))))
     # Building CompressAI's tables for each stream takes longer than all the rest.
     slow = {"compressai.ans alone": 0, "CompressAI": 5}
     coders = {"ours": ours("auto"), **installed()}
@@ -274,9 +188,8 @@ def _tiny(tables: TableSet) -> list[dict[str, Any]]:
         rng = np.random.default_rng(n)
         sizes: dict[str, list[float]] = {"ideal": []}
         for draw in range(_TINY_DRAWS):
-            symbols = np.rint(rng.normal(0, scales[index], n)).astype(np.int32)
             indexes = np.full(n, index, np.uint8)
-            load = Load("tiny", tables, symbols, indexes, scales)
+            load = tabled("tiny", rng.normal(0, BINS[index], n), indexes)
             sizes["ideal"].append(load.ideal_bytes())
             for name, make in coders.items():
                 coder = make(load) if draw < slow.get(name, _TINY_DRAWS) else None

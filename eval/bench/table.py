@@ -21,21 +21,19 @@ TABLES = "gauss 3 bit"
 def bench_table(result: dict[str, Any]) -> str:
     """Return the tables of a result of ``bench_coder.bench``, decode before encode."""
     rows = result["rows"]
-    present = {row["coder"] for row in rows}
-    against = [(label, name) for label, name in AGAINST if name in present]
+    known = {(row["load"], row["coder"]): row for row in rows}
+    against = [pair for pair in AGAINST if any(coder == pair[1] for _, coder in known)]
     header = ["load", "coder", *(f"x {label}" for label, _ in against)]
     # Priors beside the tables that they might replace, in the same coder.
-    tables = {row["coder"]: row for row in rows if row["load"] == TABLES}
     header += ["x tables", "Msym/s", "bytes", "overhead %"]
     lines = []
     for row in rows:
-        base = {r["coder"]: r for r in rows if r["load"] == row["load"]}
-        ratios = [_ratio(row, base.get(name)) for _, name in against]
-        ratios.append(_ratio(row, tables.get(row["coder"]) if row["prior"] else None))
+        bases = [known.get((row["load"], name)) for _, name in against]
+        bases.append(known.get((TABLES, row["coder"])) if row["prior"] else None)
         speeds = f"{row['decode'] / 1e6:.1f} / {row['encode'] / 1e6:.1f}"
-        over = f"{100 * row['overhead']:+.3f}"
-        lines.append([row["load"], row["coder"], *ratios, speeds])
-        lines[-1] += [str(row["bytes"]), over]
+        size, over = str(row["bytes"]), f"{100 * row['overhead']:+.3f}"
+        ratios = [_ratio(row, base) for base in bases]
+        lines.append([row["load"], row["coder"], *ratios, speeds, size, over])
     machine = result["machine"]
     title = (
         f"{result['symbols']} symbols, best of all rounds, decode / encode; "

@@ -94,40 +94,31 @@ class ImageFile(Item):
         return hashlib.sha256(header + b":" + signal.tobytes()).hexdigest()[:16]
 
 
-def kodak(data: Place | None = None, *, download: bool = True) -> pathlib.Path:
-    """Find or download the 24 Kodak images; returns their folder.
+def kodak(data: Place | None = None) -> list[pathlib.Path]:
+    """Find or download the 24 Kodak images.
 
     Every file is checked against its SHA-256, wherever it comes from.
     """
-    places = [pathlib.Path(data)] if data is not None else []
-    if os.environ.get(ENVIRONMENT):
-        places.append(pathlib.Path(os.environ[ENVIRONMENT]))
-    for place in places:
+    named = [place for place in (data, os.environ.get(ENVIRONMENT)) if place]
+    for place in map(pathlib.Path, named):
         for folder in (place / "kodak", place):
             if (folder / "kodim01.png").is_file():
-                _check_kodak(folder)
-                return folder
+                return _checked(folder)
     if data is not None:
         raise InputError(
             f"no Kodak images in {data}; expected kodim01.png to kodim24.png there "
             "or in its folder kodak/; check the path"
         )
-    cache = _cache() / "kodak"
-    missing = [name for name in sorted(KODAK_SHA256) if not (cache / name).is_file()]
-    if missing and not download:
-        raise _unreachable(cache, "downloading was not allowed")
-    for name in missing:
-        _download(name, cache)
-    _check_kodak(cache)
-    return cache
-
-
-def _cache() -> pathlib.Path:
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "polycodec"
+    cache = pathlib.Path(base, "polycodec", "kodak")
+    for name in KODAK_SHA256:
+        if not (cache / name).is_file():
+            _download(name, cache)
+    return _checked(cache)
 
 
-def _check_kodak(folder: pathlib.Path) -> None:
+def _checked(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Return the files of a folder that holds all of them, unchanged."""
     for name, expected in KODAK_SHA256.items():
         path = folder / name
         if not path.is_file():
@@ -142,6 +133,7 @@ def _check_kodak(folder: pathlib.Path) -> None:
                 f"{expected[:12]}..., found {found[:12]}...; "
                 "remove the file to have it replaced"
             )
+    return [folder / name for name in KODAK_SHA256]
 
 
 def _download(name: str, cache: pathlib.Path) -> None:
@@ -167,9 +159,4 @@ def _unreachable(cache: pathlib.Path, reason: str) -> InputError:
     )
 
 
-def _kodak_files(data: Place | None) -> list[pathlib.Path]:
-    folder = kodak(data)
-    return [folder / name for name in sorted(KODAK_SHA256)]
-
-
-IMAGES = Datasets("kodak", _kodak_files, ImageFile, SUFFIXES, "image")
+IMAGES = Datasets("kodak", kodak, ImageFile, SUFFIXES, "image")

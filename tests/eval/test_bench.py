@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 
 from polycodec.cuda.host.library import library
-from polycodec.entropy_models.priors.tables import gaussian_tables
-from polycodec.eval.bench import coder as bench_coder
+from polycodec.eval.bench import loads
 from polycodec.eval.bench.table import bench_table
 
 
 def test_loads_have_the_rates_in_their_names():
-    tables = gaussian_tables()
-    for bits in bench_coder.GAUSSIANS:
-        load = bench_coder.gaussian_load(bits, 40_000, tables)
+    for bits in loads.GAUSSIANS:
+        load = loads.gaussian_load(bits, 40_000)
         assert 8 * load.ideal_bytes() / 40_000 == pytest.approx(bits, rel=0.03)
-    shared = bench_coder.shared_load(40_000)
+    shared = loads.shared_load(40_000)
     entropy = -(shared.pmf * np.log2(shared.pmf)).sum()
     assert 8 * shared.ideal_bytes() / 40_000 == pytest.approx(entropy, rel=0.01)
 

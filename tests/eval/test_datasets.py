@@ -54,8 +54,9 @@ def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
     monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert len(set(datasets.KODAK_SHA256.values())) == 24
+    monkeypatch.setattr(datasets, "KODAK_URL", (tmp_path / "gone").as_uri() + "/{name}")
     with pytest.raises(InputError, match="--data"):
-        datasets.kodak(download=False)
+        datasets.kodak()
     for name in datasets.KODAK_SHA256:
         Image.fromarray(noise((8, 8))).save(tmp_path / name)
     with pytest.raises(InputError, match="not the Kodak image"):
@@ -79,7 +80,8 @@ def test_a_download_is_checked_before_it_gets_its_name(tmp_path, monkeypatch):
         for name, data in contents.items()
     }
     monkeypatch.setattr(datasets, "KODAK_SHA256", digests)
-    assert len(list(datasets.kodak().glob("*.png"))) == 24
+    found = datasets.kodak()
+    assert len(found) == 24 and all(path.is_file() for path in found)
 
 
 @pytest.mark.skipif(not (SHARED / "data/kodak").is_dir(), reason="no Kodak here")
