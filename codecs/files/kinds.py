@@ -130,14 +130,10 @@ def kind_of(source: str | os.PathLike[str] | BinaryIO) -> str:
 
 def stored_kind(source: str | os.PathLike[str] | BinaryIO) -> str | None:
     """Kind of the signal in a ``.plc`` file; None when its start is no such file."""
-    from polycodec.codecs.files.container import layout
-    from polycodec.codecs.files.container.fields import Cursor, get_rows
+    from polycodec.codecs.files.container.file import read_prefix
 
-    cursor = Cursor(_first(source))
     try:
-        if get_rows(cursor, layout.PREFIX)["magic"] != layout.MAGIC:
-            return None
-        return get_rows(cursor, layout.START[:1])["kind"]
+        return read_prefix(_first(source), 1 << 62)[0]["kind"]
     except CodecError:
         return None
 

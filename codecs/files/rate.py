@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rate that was asked for, and the quality as it is stored in a file's header.
+"""The rate that was asked for.
 
 limit_of(options)            Limit("target_bpp", 0.5), or None: a quality is asked
     .bytes(amounts)          so many bytes at most
 quality_asked(options)       62.5
-stored_quality(62.5)         two bytes, 100 x quality
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from polycodec.codecs.files.options import EncodeOptions
-from polycodec.errors import BitstreamError
 
 DEFAULT_QUALITY = 50.0
 
@@ -44,18 +42,3 @@ def quality_asked(options: EncodeOptions) -> float:
     """The quality that the options ask for, as a header can hold it."""
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
     return round(100 * quality) / 100
-
-
-def stored_quality(quality: float) -> bytes:
-    """The parameters of a header: ``quality`` in hundredths.  # BITSTREAM"""
-    return round(100 * quality).to_bytes(2, "little")
-
-
-def quality_of(params: bytes) -> float:
-    """The quality that a header's parameters hold; BitstreamError for others."""
-    value = int.from_bytes(params, "little")
-    if len(params) != 2 or value > 10000:
-        raise BitstreamError(
-            f"codec parameters are {params.hex()}; expected 2 bytes, 100 x quality"
-        )
-    return value / 100

@@ -7,7 +7,8 @@
 
 A format is a tuple of rows; ``put_rows`` and ``get_rows`` walk it. Every type
 checks its value both ways, so a number that was read is inside its stated range
-before anybody allocates from it.
+before anybody allocates from it. A row with ``only`` is there if the flag of that name,
+which stands before it, is set.
 
 Varint is little-endian base 128 (LEB128), 7 bits a byte, the high bit says that
 another byte follows; the shortest form is the only valid one.
@@ -26,9 +27,9 @@ from polycodec.errors import BitstreamError, InputError, TruncatedError, Version
 class Cursor:
     """A position in bytes that never reads past their end."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, position: int = 0) -> None:
         self.data = data
-        self.position = 0
+        self.position = position
 
     @property
     def left(self) -> int:
@@ -47,15 +48,13 @@ class Cursor:
 
 
 class Coding(Protocol):
-    """What a field type offers: both directions and its line in FORMAT.md."""
+    """What a field type offers: both directions, and its line in FORMAT.md as str."""
 
     def put(self, out: bytearray, value: Any) -> None:
         """Append ``value``; InputError when it is outside the format."""
 
     def get(self, cursor: Cursor) -> Any:
         """Read a value; BitstreamError when it is outside the format."""
-
-    def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -126,20 +125,24 @@ class U32:
 
 
 @dataclass(frozen=True)
-class Blob:
-    """Up to 255 bytes behind one byte that counts them."""
+class Quality:
+    """A number in 0 … 100, stored as hundredths: a varint, or in two bytes."""
 
-    def put(self, out: bytearray, value: bytes) -> None:
-        if len(value) > 255:
-            raise InputError(f"{len(value)} bytes; expected at most 255")
-        out.append(len(value))
-        out += value
+    two_bytes: bool = False
 
-    def get(self, cursor: Cursor) -> bytes:
-        return cursor.take(cursor.take(1)[0])
+    def put(self, out: bytearray, value: float) -> None:
+        Varint(0, 10000).put(out, round(100 * value))
+
+    def get(self, cursor: Cursor) -> float:
+        if not self.two_bytes:
+            return Varint(0, 10000).get(cursor) / 100
+        value = int.from_bytes(cursor.take(2), "little")
+        if value > 10000:
+            raise BitstreamError(f"{value} hundredths are outside 0..10000")
+        return value / 100
 
     def __str__(self) -> str:
-        return "1 byte n, then n bytes"
+        return "varint, 0..10000"
 
 
 @dataclass(frozen=True)
@@ -231,11 +234,14 @@ class Row:
     name: str
     coding: Coding
     meaning: str
+    only: str = ""  # a flag
 
 
 def put_rows(out: bytearray, rows: Sequence[Row], values: Mapping[str, Any]) -> None:
     """Append the ``values`` of ``rows``; InputError names the field at fault."""
     for row in rows:
+        if row.only and not values[row.only]:
+            continue
         try:
             bits = isinstance(row.coding, Bits)
             row.coding.put(out, values if bits else values[row.name])
@@ -243,10 +249,15 @@ def put_rows(out: bytearray, rows: Sequence[Row], values: Mapping[str, Any]) -> 
             raise InputError(f"cannot store {row.name}; {error}") from None
 
 
-def get_rows(cursor: Cursor, rows: Sequence[Row]) -> dict[str, Any]:
-    """Read the values of ``rows``; the errors name the field at fault."""
-    values: dict[str, Any] = {}
+def get_rows(cursor: Cursor, rows: Sequence[Row], values: dict[str, Any]) -> None:
+    """Read ``rows`` into ``values``, 0 for what is not there.
+
+    The errors name the field at fault.
+    """
     for row in rows:
+        if row.only and not values[row.only]:
+            values[row.name] = 0
+            continue
         try:
             value = row.coding.get(cursor)
         except (TruncatedError, VersionError):
@@ -255,11 +266,7 @@ def get_rows(cursor: Cursor, rows: Sequence[Row]) -> dict[str, Any]:
             raise BitstreamError(
                 f"the header's {row.name} is invalid; {error}"
             ) from None
-        if isinstance(row.coding, Bits):
-            values.update(value)
-        else:
-            values[row.name] = value
-    return values
+        values |= value if isinstance(row.coding, Bits) else {row.name: value}
 
 
 def _list(choices: Sequence[Any]) -> str:

@@ -32,7 +32,7 @@ def info(source: Source) -> dict[str, Any]:
             "model": header.model,
             "digest": header.digest.hex(),
             "geometry": asdict(header.geometry),
-            "params": header.params.hex(),
+            "quality": header.quality,
             "bytes": reader.file_size,
             "header_bytes": reader.header_size,
             "records": [

@@ -2,14 +2,15 @@
 """The format of a ``.plc`` file, as tables; FORMAT.md is printed from them.
 
     ┌ prefix ┬────────────── header ───────────────┬ records ┬─ chunks ─┐
-    │ magic  │ kind model digest geometry params   │ icc     │ 0 │ 1 │… │
+    │ magic  │ model digest geometry quality       │ icc     │ 0 │ 1 │… │
     │ version│ record directory, chunk index, CRC  │ exif …  │          │
     └────────┴─────────────────────────────────────┴─────────┴──────────┘
 
 One read of the header tells where everything is, so one chunk (an image tile, a
 group of frames, seconds of speech) is reached and decoded alone. The header has
 a CRC-32C of its own, and so has every record and every chunk; those stand in
-the header, so a swapped chunk is noticed too.
+the header, so a swapped chunk is noticed too. A file of one small chunk saves the
+bytes of that: it has no index, and one CRC for header and chunk.
 
 Numbers and names in these tables are stored in files: append, never renumber.
 """
@@ -17,15 +18,15 @@ Numbers and names in these tables are stored in files: append, never renumber.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polycodec.codecs.files.container.fields import (
     U32,
     Bits,
-    Blob,
     Fixed,
     Name,
+    Quality,
     Row,
     Varint,
 )
@@ -42,7 +43,8 @@ MAX_CHUNK = 1 << 31  # bytes
 MAX_HEADER = 1 << 24  # bytes
 MAX_RECORDS = 255
 MAX_RECORD = 1 << 28  # bytes as stored
-MAX_INFLATED = 1 << 26  # bytes of a record after decompression
+MAX_INFLATED = 1 << 26  # bytes of all records together after decompression
+MAX_SINGLE = 1 << 16  # bytes of the chunk of a file without index
 
 
 @dataclass(frozen=True)
@@ -143,27 +145,48 @@ RECORD_TYPES = {1: "icc", 2: "exif", 3: "xmp", 4: "alpha", 5: "tags", 6: "commen
 SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
 CRITICAL_RECORDS = frozenset({"alpha"})  # pixels: their damage is an error
 
-PREFIX = (
+FORM = Bits(
+    (
+        ("kind", 2, ("image", "video", "speech")),
+        ("index", 1, (False, True)),
+        ("metadata", 1, (False, True)),
+    )
+)
+# The first byte of the older layout's header size, at the place of the form.
+OLDER = 16
+
+MAGIC_AND_VERSION = (
     Row("magic", Fixed(4), "`93 50 4c 43`"),
     Row("version", Varint(0, 127), "2"),
-    Row(
-        "header size", Varint(1, MAX_HEADER), "bytes from here to the header CRC's end"
-    ),
+)
+SIZE = Row("header size", Varint(1, MAX_HEADER), "bytes from here to the CRC's end")
+PREFIX = (
+    *MAGIC_AND_VERSION,
+    Row("form", FORM, "what is coded; an index, metadata: are there"),
+    replace(SIZE, only="index"),
 )
 START = (
-    Row("kind", Bits((("kind", 2, ("image", "video", "speech")),)), "of signal"),
     Row("model", Name(WELL_KNOWN_MODELS), "that decodes the chunks"),
     Row("digest", Fixed(4), "first bytes of the digest of its weights"),
 )
+# Of version 1, and of version 2 before its release.
+OLDER_PREFIX = (*MAGIC_AND_VERSION, SIZE, Row("kind", Bits(FORM.parts[:1]), ""))
+OLDER_FLAGS = {"index": True, "metadata": True}
 IMAGE = (
     Row("width", Varint(1, MAX_SIDE), "pixels"),
     Row("height", Varint(1, MAX_SIDE), "pixels"),
     Row(
         "samples",
-        Bits((("depth", 4, range(1, 17)), ("colour", 2, ("gray", "rgb")))),
-        "bits a sample, and which samples",
+        Bits(
+            (
+                ("depth", 4, range(1, 17)),
+                ("colour", 2, ("gray", "rgb")),
+                ("alpha", 1, (False, True)),
+            )
+        ),
+        "bits a sample, which samples; there is an `alpha` record",
     ),
-    Row("tile", Varint(0, MAX_SIDE), "side of a tile in pixels, 0: one chunk"),
+    Row("tile", Varint(0, MAX_SIDE), "side of a tile in pixels, 0: one chunk", "index"),
 )
 VIDEO = (
     Row("width", Varint(1, MAX_SIDE), "pixels"),
@@ -199,20 +222,26 @@ SPEECH = (
     Row("source_channels", Varint(0, 255), "of the source, 0: `channels`"),
 )
 MIDDLE = (
-    Row("params", Blob(), "codec parameters, for example the rate"),
+    Row("quality", Quality(), "hundredths: the rate"),
+    Row("records", Varint(1, MAX_RECORDS), "number of records", "metadata"),
+)
+OLDER_MIDDLE = (
+    Row("params", Varint(2, 2), "bytes of the quality"),
+    Row("quality", Quality(two_bytes=True), "hundredths"),
     Row("records", Varint(0, MAX_RECORDS), "number of records"),
 )
 RECORD = (
     Row("type", Varint(1, 1 << 14), "see the record types"),
     Row("size", Varint(0, MAX_RECORD), "bytes as stored"),
-    Row("inflated", Varint(0, MAX_INFLATED), "bytes after zlib, 0: not compressed"),
+    Row("inflated", Varint(0, MAX_INFLATED), "bytes inflated, 0: not compressed"),
     Row("crc", U32(), "CRC-32C of the stored bytes"),
 )
 CHUNK = (
     Row("size", Varint(0, MAX_CHUNK), "bytes"),
-    Row("crc", U32(), "CRC-32C of the bytes"),
+    Row("crc", U32(), "CRC-32C of the bytes", "index"),
 )
-END = (Row("header crc", U32(), "CRC-32C of everything before it"),)
+# Without index the only chunk's CRC is not stored: the header's covers it too.
+END = (Row("header crc", U32(), "CRC-32C of all before it, then of the chunk's CRC"),)
 
 GEOMETRIES: dict[str, tuple[type, tuple[Row, ...]]] = {
     "image": (ImageGeometry, IMAGE),
@@ -234,21 +263,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its chunks.
+    """What a file says before its chunks; ``digest``: 4 bytes, ``quality``: 0 … 100.
 
-    ``digest``: 4 bytes; ``params``: at most 255 bytes, opaque here.
+    ``records`` are those to be written; `Reader.find` gives those of a file.
     """
 
     model: str
     digest: bytes
     kind: str
     geometry: Geometry
-    params: bytes = b""
+    quality: float = 0.0
     records: Sequence[Record] = ()
-
-    def record(self, kind: str) -> bytes | None:
-        """Return the data of the first record of type ``kind``, or None."""
-        return next((r.data for r in self.records if r.type == kind), None)
 
 
 def record_number(name: str) -> int:
@@ -283,7 +308,7 @@ def describe() -> str:
         ("Geometry of an image", IMAGE),
         ("Geometry of a video", VIDEO),
         ("Geometry of speech", SPEECH),
-        ("Header: parameters", MIDDLE),
+        ("Header: quality and metadata", MIDDLE),
         ("For each record", RECORD),
         ("For each chunk", CHUNK),
         ("Header: end", END),
@@ -291,7 +316,10 @@ def describe() -> str:
     lines = []
     for title, rows in parts:
         lines += [f"**{title}**", "", "| field | bytes | meaning |", "|---|---|---|"]
-        lines += [f"| {r.name} | {r.coding} | {r.meaning} |" for r in rows] + [""]
+        for row in rows:
+            only = f"; if {row.only}" if row.only else ""
+            lines.append(f"| {row.name} | {row.coding}{only} | {row.meaning} |")
+        lines.append("")
     types = (
         f"{n} `{t}`{' (critical)' if t in CRITICAL_RECORDS else ''}"
         for n, t in RECORD_TYPES.items()

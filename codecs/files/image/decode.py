@@ -19,7 +19,6 @@ from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
-from polycodec.codecs.files.rate import quality_of
 from polycodec.codecs.files.results import ImageDecoded
 from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.signals import tiles
@@ -58,9 +57,8 @@ def read_plc(
         raise InputError(f"the file holds {header.kind}; expected an image")
     grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
     span = _region(options.region, geometry)
-    quality = quality_of(header.params)
     codec = codec_of(header, options, codec)
-    decoder = codec.image_decoder(grid, quality, reader.chunk)
+    decoder = codec.image_decoder(grid, header.quality, reader.chunk)
     peak = (1 << geometry.depth) - 1
     channels = 1 if geometry.colour == "gray" else 3
     pixels = decoder.render(span, peak, channels, progress)

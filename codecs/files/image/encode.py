@@ -29,7 +29,7 @@ from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.options import ImageEncode
-from polycodec.codecs.files.rate import limit_of, quality_asked, stored_quality
+from polycodec.codecs.files.rate import limit_of, quality_asked
 from polycodec.codecs.files.results import ImageEncoded
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.signals import tiles
@@ -107,7 +107,7 @@ class _Job:
             geometry=ImageGeometry(
                 image.width, image.height, image.depth, image.colour, self.tile
             ),
-            params=stored_quality(quality),
+            quality=quality,
             records=tuple(Record(k, v) for k, v in records.items() if v is not None),
         )
 

@@ -25,7 +25,7 @@ from polycodec.codecs.files.container.file import (
 )
 from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import SpeechEncode
-from polycodec.codecs.files.rate import Limit, limit_of, quality_asked, stored_quality
+from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import SpeechEncoded
 from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
@@ -129,7 +129,7 @@ class _Job:
                 coded_rate=0 if info.rate == rate else rate,
                 source_channels=0 if info.channels == self.channels else info.channels,
             ),
-            params=stored_quality(quality),
+            quality=quality,
             records=(Record("tags", tags.encode()),) if info.tags else (),
         )
 

@@ -31,7 +31,6 @@ from polycodec.codecs.files.options import (
     choose,
     documented,
 )
-from polycodec.codecs.files.rate import stored_quality
 from polycodec.codecs.files.results import TokenResult
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.speech.chunks import pack_chunk
@@ -147,7 +146,7 @@ def _header(tokens: Tokens, quality: float) -> Header:
             coded_rate=0 if tokens.coded_rate == tokens.rate else tokens.coded_rate,
             source_channels=0 if source == channels else source,
         ),
-        params=stored_quality(quality),
+        quality=quality,
     )
 
 
