@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -22,17 +22,17 @@ class Kept(Generic[Value]):
     """A dictionary with weak keys, safe for threads."""
 
     def __init__(self) -> None:
-        self._values: weakref.WeakKeyDictionary[Any, Value] = (
+        self._values: weakref.WeakKeyDictionary[Any, dict[Hashable, Value]] = (
             weakref.WeakKeyDictionary()
         )
         self._lock = threading.Lock()
 
-    def get(self, key: Any, make: Callable[[], Value]) -> Value:
-        """Return what ``make`` returned for ``key``, made at the first call."""
+    def get(self, key: Any, make: Callable[[], Value], where: Hashable = None) -> Value:
+        """Return what ``make`` returned at the first call for ``key`` and ``where``."""
         with self._lock:
-            found = self._values.get(key)
+            found = self._values.setdefault(key, {}).get(where)
         if found is None:
             fresh = make()  # outside the lock: others need not wait for it
             with self._lock:
-                found = self._values.setdefault(key, fresh)
+                found = self._values.setdefault(key, {}).setdefault(where, fresh)
         return found

@@ -100,13 +100,12 @@ class TablePrior(Prior):
         return None
 
     def codable(self, values: Tensor) -> Tensor:
-        """See :meth:`Prior.codable`; any value while there are no tables."""
+        """Any value while there are no tables."""
         if self.tables is None:
             return values
         return streams.codable(values, self.indexes(tuple(values.shape)), self.tables)
 
     def ideal_bits(self, symbols: Tensor) -> Tensor:
-        """See :meth:`Prior.ideal_bits`."""
         return self.table_bits(symbols).flatten(1).sum(1)
 
     def table_bits(self, symbols: Tensor) -> Tensor:
@@ -115,12 +114,10 @@ class TablePrior(Prior):
         return streams.symbol_bits(symbols, indexes, self._frozen)
 
     def write(self, writer: streams.Writer, symbols: Tensor) -> None:
-        """See :meth:`Prior.write`."""
         indexes = self.indexes(tuple(symbols.shape))
         writer.put(symbols, indexes, self._frozen, self.checked(indexes))
 
     def read(self, reader: streams.Reader, shape: Shape) -> Tensor:
-        """See :meth:`Prior.read`."""
         indexes = self.indexes(shape)
         return reader.get(indexes, self._frozen, self.checked(indexes))
 
@@ -142,19 +139,16 @@ class DistributionPrior(Prior):
         raise TypeError(f"{type(self).__name__} is coded on the host")
 
     def codable(self, values: Tensor) -> Tensor:
-        """See :meth:`Prior.codable`: numbers of 16 bits."""
+        """Numbers of 16 bits."""
         return values.clamp(-(2**15), 2**15 - 1)
 
     def ideal_bits(self, symbols: Tensor) -> Tensor:
-        """See :meth:`Prior.ideal_bits`."""
         return self.bits(symbols).flatten(1).sum(1).double()
 
     def write(self, writer: streams.Writer, symbols: Tensor) -> None:
-        """See :meth:`Prior.write`."""
         writer.put_prior(symbols, self)
 
     def read(self, reader: streams.Reader, shape: Shape) -> Tensor:
-        """See :meth:`Prior.read`."""
         return reader.get_prior(self, shape)
 
 

@@ -14,10 +14,8 @@ and table indexes: HASH_BYTES.
 
 from __future__ import annotations
 
-import abc
-import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -35,6 +33,7 @@ from polycodec.cuda import (
     crc32c,
     runtime_of,
 )
+from polycodec.cuda.kept import Kept
 from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
@@ -43,48 +42,6 @@ if TYPE_CHECKING:
     from polycodec.entropy_models.base import DistributionPrior
 
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of means and indexes, before each stream
-
-
-class Writer(abc.ABC):
-    """Takes the passes of B streams."""
-
-    @abc.abstractmethod
-    def put(
-        self,
-        symbols: Tensor,
-        indexes: Tensor,
-        tables: TableSet,
-        checked: Tensor | None,
-    ) -> None:
-        """Append a pass: int32 symbols and integer table indexes, (B, C, h, w).
-
-        checked: what decoders must have computed alike, int32 of the same shape, or
-        None (`TablePrior.checked`).
-        """
-
-    @abc.abstractmethod
-    def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None:
-        """Append a pass of symbols with a distribution each."""
-
-    @abc.abstractmethod
-    def finish(self) -> list[bytes]:
-        """Hash and stream of each."""
-
-
-class Reader(abc.ABC):
-    """Gives the passes back, int32."""
-
-    @abc.abstractmethod
-    def get(self, indexes: Tensor, tables: TableSet, checked: Tensor | None) -> Tensor:
-        """The next pass, of the shape of ``indexes``; see `Writer.put`."""
-
-    @abc.abstractmethod
-    def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor:
-        """The next pass of `put_prior`, of ``shape`` (B, ...)."""
-
-    @abc.abstractmethod
-    def finish(self) -> None:
-        """Check hashes and ends; waits for a device."""
 
 
 def writer(
@@ -118,8 +75,8 @@ def reader(
     return HostReader(data, max_symbols)
 
 
-class HostWriter(Writer):
-    """Codes each stream with the host's range coder."""
+class HostWriter:
+    """Takes the passes of B streams; codes each with the host's range coder."""
 
     def __init__(self, batch: int, serial: bool = False) -> None:
         self._lanes = 0 if serial else None
@@ -133,14 +90,18 @@ class HostWriter(Writer):
         tables: TableSet,
         checked: Tensor | None,
     ) -> None:
-        """See :meth:`Writer.put`."""
+        """Append a pass: int32 symbols and integer table indexes, (B, C, h, w).
+
+        checked: what decoders must have computed alike, int32 of the same shape, or
+        None (`TablePrior.checked`).
+        """
         for b, stream in enumerate(self._streams):
             stream.put(_flat(symbols[b]), _flat(indexes[b]), tables)
         if checked is not None:
             _hash_on(self._hashes, checked)
 
     def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None:
-        """See :meth:`Writer.put_prior`."""
+        """Append a pass of symbols with a distribution each."""
         each = zip(self._streams, symbols, prior.distributions(), strict=True)
         for b, (stream, item, own) in enumerate(each):
             stream.put_prior(_flat(item), own)
@@ -148,13 +109,13 @@ class HostWriter(Writer):
                 self._hashes[b] = _checksum(own, self._hashes[b])
 
     def finish(self) -> list[bytes]:
-        """See :meth:`Writer.finish`."""
+        """Hash and stream of each."""
         done = [stream.finish(lanes=self._lanes) for stream in self._streams]
         return _join(self._hashes, done)
 
 
-class HostReader(Reader):
-    """Reads each stream with the host's range coder."""
+class HostReader:
+    """Gives the passes back, int32, each stream read with the host's range coder."""
 
     def __init__(self, data: Sequence[bytes], max_symbols: int | None) -> None:
         self._expected, streams = _split(data)
@@ -162,7 +123,7 @@ class HostReader(Reader):
         self._streams = [StreamDecoder(s, max_symbols=max_symbols) for s in streams]
 
     def get(self, indexes: Tensor, tables: TableSet, checked: Tensor | None) -> Tensor:
-        """See :meth:`Reader.get`; on the CPU."""
+        """The next pass, of the shape of ``indexes``; see `HostWriter.put`."""
         out = torch.zeros(indexes.shape, dtype=torch.int32)
         if checked is not None:
             _hash_on(self._hashes, checked)
@@ -173,7 +134,7 @@ class HostReader(Reader):
         return out
 
     def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor:
-        """See :meth:`Reader.get_prior`; on the CPU."""
+        """The next pass of `put_prior`, of ``shape`` (B, ...)."""
         rows = []
         each = zip(self._streams, prior.distributions(), strict=True)
         for b, (stream, own) in enumerate(each):
@@ -184,13 +145,13 @@ class HostReader(Reader):
         return torch.stack(rows).view(shape)
 
     def finish(self) -> None:
-        """See :meth:`Reader.finish`."""
+        """Check hashes and ends."""
         _check_hashes(self._hashes, self._older, self._expected)
         for stream in self._streams:
             stream.finish()
 
 
-class DeviceWriter(Writer):
+class DeviceWriter:
     """Codes all streams at once, on a device; only `finish` waits for it."""
 
     def __init__(self, batch: int, runtime: Runtime) -> None:
@@ -204,24 +165,21 @@ class DeviceWriter(Writer):
         tables: TableSet,
         checked: Tensor | None,
     ) -> None:
-        """See :meth:`Writer.put`."""
         if checked is not None:
             self._hash.update(_octets(checked.flatten(1)))
         self._encoder.put(symbols.flatten(1), indexes.flatten(1), tables)
 
     def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None:
-        """See :meth:`Writer.put_prior`."""
         own = prior.on_device()
         if prior.hashed:
             _update(self._hash, own)
         self._encoder.put_prior(symbols.flatten(1), own)
 
     def finish(self) -> list[bytes]:
-        """See :meth:`Writer.finish`; waits for the device."""
         return _join(self._hash.values(), self._encoder.finish())
 
 
-class DeviceReader(Reader):
+class DeviceReader:
     """Reads all streams at once, on a device; only `finish` waits for it."""
 
     def __init__(
@@ -233,7 +191,6 @@ class DeviceReader(Reader):
         self._older = BatchChecksum(len(data), runtime)
 
     def get(self, indexes: Tensor, tables: TableSet, checked: Tensor | None) -> Tensor:
-        """See :meth:`Reader.get`; on the device."""
         planes = indexes.flatten(1)
         if checked is not None:
             self._hash.update(_octets(checked.flatten(1)))
@@ -241,7 +198,6 @@ class DeviceReader(Reader):
         return torch.as_tensor(self._decoder.get(planes, tables)).view(indexes.shape)
 
     def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor:
-        """See :meth:`Reader.get_prior`; on the device."""
         own = prior.on_device()
         if prior.hashed:
             _update(self._hash, own)
@@ -268,6 +224,10 @@ class DeviceReader(Reader):
         _check_hashes(hashes, older, self._expected)
 
 
+Writer: TypeAlias = HostWriter | DeviceWriter
+Reader: TypeAlias = HostReader | DeviceReader
+
+
 def _hash_on(hashes: list[int], planes: Tensor) -> None:
     """Go on with each stream's hash over its plane of (B, ...)."""
     for b, plane in enumerate(planes):
@@ -282,24 +242,21 @@ def _update(checksum: BatchChecksum, prior: BatchMixture) -> None:
         checksum.update(_octets(part.flatten(1)))
 
 
-_NEAR: weakref.WeakKeyDictionary[TableSet, dict] = weakref.WeakKeyDictionary()
+_NEAR: Kept[dict[str, Tensor]] = Kept()
 
 
 def _near(tables: TableSet, device: torch.device) -> dict[str, Tensor]:
     """What a table set says of symbols, on a device; brought there once."""
-    known = _NEAR.setdefault(tables, {})
-    if device not in known:
-        low, high = tables.limits
-        rows = {"low": low, "high": high, "minimum": tables.minimum}
-        rows |= {"sizes": tables.sizes, "ideal": tables.ideal}
-        rows["first"] = tables.first.astype(np.int32)
-        # Not of inference mode, which may be on now: autograd may use them later.
-        with torch.inference_mode(False):
-            known[device] = {
-                name: torch.from_numpy(np.array(row)).to(device)
-                for name, row in rows.items()
-            }
-    return known[device]
+    return _NEAR.get(tables, lambda: _bring(tables, device), device)
+
+
+def _bring(tables: TableSet, device: torch.device) -> dict[str, Tensor]:
+    rows = dict(zip(("low", "high"), tables.limits, strict=True))
+    rows |= {"minimum": tables.minimum, "sizes": tables.sizes, "ideal": tables.ideal}
+    rows["first"] = tables.first.astype(np.int32)
+    # Not of inference mode, which may be on now: autograd may use them later.
+    with torch.inference_mode(False):
+        return {k: torch.from_numpy(np.array(v)).to(device) for k, v in rows.items()}
 
 
 def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The range coder on a GPU: kernels, their compiler, the driver, an emulation."""
+"""The range coder on a GPU: kernels, their compiler, the driver."""

@@ -11,8 +11,7 @@ batch, and `get` never waits for the device: `finish` raises what went wrong.
 Encoding waits for the costs of all passes, for the lengths, and for one copy of the
 finished bytes. All calls of one coder belong on one CUDA stream.
 
-`device` is a driver.Device, or an emulation.Emulator in tests. Its speed has not been
-measured yet.
+`device` is a driver.Device; tests emulate one. Its speed has not been measured yet.
 """
 
 from __future__ import annotations

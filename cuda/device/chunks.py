@@ -5,7 +5,7 @@
     Chunks.collect   finished chunks and their bytes, one copy   ->  frames
     check_end        errors that a decoder's chunks have recorded
 
-`Runtime` says what a device must do: driver.Device, or emulation.Emulator in tests.
+`Runtime` says what a device must do: driver.Device, or an emulation of one in tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from polycodec.errors import InputError
 
 
 class Runtime(Protocol):
-    """What a device must do; buffers are its own kind of array (see Emulator)."""
+    """What a device must do; buffers are its own kind of array ."""
 
     threads: int
     processors: int

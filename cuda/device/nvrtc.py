@@ -8,8 +8,7 @@
 NVRTC comes with torch's CUDA wheels. The cache's key is the hash of sources, options,
 target and NVRTC's version; files appear under their name at once or not at all, so
 processes may race. POLYCODEC_CACHE, or else XDG_CACHE_HOME, moves the cache. No GPU
-and no driver are needed here: `python -m polycodec.cuda.device.nvrtc sm_90` compiles
-anywhere.
+and no driver are needed here.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ HEADERS = (
     *("../priors/priors.h", "../core.h"),
 )
 OPTIONS = ("--std=c++17",)
-VERBOSE = ("--ptxas-options=-v",)  # registers and spills, in the log
 _LIBRARY = re.compile(r"libnvrtc\.so\.(\d+)|nvrtc64_(\d+)_0\.dll")
 _BUILTINS = ("libnvrtc-builtins.so.*", "nvrtc-builtins64_*.dll")
 
@@ -206,14 +204,3 @@ def _keep(final: pathlib.Path, image: bytes) -> None:
         os.replace(fresh, final)
     except OSError:
         pathlib.Path(fresh).unlink(missing_ok=True)
-
-
-def main() -> None:
-    """Compile for every target named and print the compiler's figures."""
-    for target in sys.argv[1:]:
-        image, log = compiler().compile(target, (*OPTIONS, *VERBOSE))
-        print(f"{target}: {len(image)} bytes\n{log}")
-
-
-if __name__ == "__main__":
-    main()

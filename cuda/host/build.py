@@ -8,13 +8,13 @@ library must run on any processor of its family.
 
 from __future__ import annotations
 
-import importlib.machinery
-import pathlib
 import subprocess
 import sys
 import sysconfig
 
-FOLDER = pathlib.Path(__file__).resolve().parent
+from polycodec.cuda.host.library import PATH
+
+FOLDER = PATH.parent
 SOURCES = tuple(sorted(path.name for path in FOLDER.glob("*.cpp")))
 FLAGS = ("-O3", "-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 
@@ -22,15 +22,14 @@ FLAGS = ("-O3", "-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden", "-pthre
 def main() -> int:
     """Compile with the system's C++ compiler; return its exit status."""
     compiler = (sysconfig.get_config_var("CXX") or "c++").split()[0]
-    suffix = importlib.machinery.EXTENSION_SUFFIXES[-1]  # the one that names no Python
     # To another name first: a running process may have the old one mapped.
-    fresh, final = FOLDER / "_rans.new", FOLDER / f"_rans{suffix}"
+    fresh = FOLDER / "_rans.new"
     command = [compiler, *FLAGS, *(str(FOLDER / s) for s in SOURCES), "-o", str(fresh)]
     print(*command, file=sys.stderr)
     status = subprocess.run(command, check=False).returncode
     if status == 0:
-        fresh.replace(final)
-        print(final)
+        fresh.replace(PATH)
+        print(PATH)
     return status
 
 

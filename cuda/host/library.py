@@ -21,6 +21,9 @@ import numpy as np
 from polycodec.cuda.host import abi
 from polycodec.errors import UsageError
 
+# The plain suffix comes last in Python's list: one library serves every Python.
+_SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[-1]
+PATH = pathlib.Path(__file__).parent / f"_rans{_SUFFIX}"
 _ARM = platform.machine().lower() in ("aarch64", "arm64")
 # In the order of the library's numbers.
 SIMD = ("scalar", "neon") if _ARM else ("scalar", "avx2", "avx512")
@@ -90,17 +93,12 @@ class Library:
 @functools.lru_cache(maxsize=1)
 def _load() -> tuple[Library | None, str]:
     """Return the library, or None and the reason."""
-    folder = pathlib.Path(__file__).resolve().parent
-    reasons = []
-    # The plain suffix comes last in Python's list: one library serves every Python.
-    for suffix in reversed(importlib.machinery.EXTENSION_SUFFIXES):
-        path = folder / f"_rans{suffix}"
-        if path.is_file():
-            try:
-                return Library(path), ""
-            except OSError as error:
-                reasons.append(str(error))
-    return None, "; ".join(reasons) or f"no _rans library in {folder}"
+    if not PATH.is_file():
+        return None, f"no {PATH.name} in {PATH.parent}"
+    try:
+        return Library(PATH), ""
+    except OSError as error:
+        return None, str(error)
 
 
 def library() -> Library | None:

@@ -31,14 +31,18 @@ from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Shape
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.models.walk import Walk
 from polycodec.entropy_models.priors.shifted import (
+    PLACES,
+    REACH,
+    SCALES,
     SIGMA_MIN,
     STEP,
     Placed,
     Shifted,
-    ShiftedCounter,
+    Whole,
     place,
     shifted_tables,
 )
+from polycodec.entropy_models.priors.statistics import TableCounter
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -175,13 +179,11 @@ class AutoregressiveModel(EntropyModel):
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": shifted_tables()}
 
-    def counter(self) -> ShiftedCounter:
-        """See :meth:`EntropyModel.counter`."""
-        return ShiftedCounter()
+    def counter(self) -> TableCounter:
+        return TableCounter(Whole, SCALES * PLACES, REACH)
 
     def refit(self, counter: Counter) -> None:
-        """See :meth:`EntropyModel.refit`."""
-        assert isinstance(counter, ShiftedCounter)
+        assert isinstance(counter, TableCounter)
         self.tables = {"y": shifted_tables(counter.counts)}
 
 

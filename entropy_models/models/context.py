@@ -32,9 +32,9 @@ from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
 from polycodec.entropy_models.priors.factorized import Factorized, FactorizedPrior
 from polycodec.entropy_models.priors.gaussian import Gaussian
-from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_MIN
-from polycodec.entropy_models.priors.statistics import SymbolCounter
-from polycodec.entropy_models.priors.tables import gaussian_tables
+from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_BINS, SCALE_MIN
+from polycodec.entropy_models.priors.statistics import TableCounter
+from polycodec.entropy_models.priors.tables import LARGEST, gaussian_tables
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -143,7 +143,7 @@ class ContextModel(EntropyModel):
         rate: Any = None,
         z: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`EntropyModel.code`; size: (B, h, w)."""
+        """Size: (B, h, w)."""
         batch, h, w = size
         if z is None and y is not None:
             z = self.h_a(y)
@@ -176,7 +176,7 @@ class ContextModel(EntropyModel):
         return Gaussian(means, index, self.table("y"))
 
     def side(self, y: Tensor) -> Tensor:
-        """See :meth:`EntropyModel.side`: z (B, N, ceil(h/4), ceil(w/4))."""
+        """z (B, N, ceil(h/4), ceil(w/4))."""
         return self.h_a(y)
 
     @torch.no_grad()
@@ -191,13 +191,12 @@ class ContextModel(EntropyModel):
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": gaussian_tables(), "z": self.prior_z.freeze_tables()}
 
-    def counter(self) -> SymbolCounter:
-        """See :meth:`EntropyModel.counter`."""
-        return SymbolCounter()
+    def counter(self) -> TableCounter:
+        return TableCounter(Gaussian, SCALE_BINS, LARGEST)
 
     def refit(self, counter: Counter) -> None:
         """Fit the tables of y; see :meth:`EntropyModel.refit`."""
-        assert isinstance(counter, SymbolCounter)
+        assert isinstance(counter, TableCounter)
         self.tables["y"] = gaussian_tables(counter.counts)
 
     def _passes(self, h: int, w: int, device: torch.device) -> list[Positions]:

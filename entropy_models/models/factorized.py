@@ -48,7 +48,7 @@ class FactorizedModel(EntropyModel):
         rate: Any = None,
         z: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`EntropyModel.code`; any number of trailing sizes."""
+        """Any number of trailing sizes."""
         prior = Factorized(self.prior_y, self.table("y"))
         return coder.code(y, prior, (size[0], self.channels, *size[1:]))
 

@@ -61,10 +61,7 @@ class Walk:
 
         self.parts = model.parts
         self.past, self.trunk = Layer(model.past), Layer(model.trunk)
-        self.join = [
-            Layer(layer) for layer in cast("Iterable[ExactConv2d]", model.join)
-        ]
-        self.out = [Layer(layer) for layer in cast("Iterable[ExactConv2d]", model.out)]
+        self.join, self.out = _layers(model.join), _layers(model.out)
         self.gain, self.inverse = host(scales.gain), host(scales.inverse)
         self.level_index = host(model.level_index[scales.level])
         batch, channels = self.gain.shape

@@ -37,11 +37,10 @@ class Indexed(TablePrior):
         return self.index.device
 
     def indexes(self, shape: Shape) -> Tensor:
-        """See :meth:`TablePrior.indexes`."""
         return self.index.expand(shape)
 
     def bits(self, v: Tensor) -> Tensor:
-        """See :meth:`Prior.bits`; by the integer tables, no gradient."""
+        """By the integer tables, no gradient."""
         return self.table_bits(v.detach()).float()
 
 

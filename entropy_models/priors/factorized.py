@@ -91,7 +91,6 @@ class Factorized(TablePrior):
 
     @property
     def device(self) -> torch.device:
-        """See :meth:`Prior.device`."""
         return self.model.biases[0].device
 
     def indexes(self, shape: Shape) -> Tensor:
@@ -100,5 +99,4 @@ class Factorized(TablePrior):
         return channels.view(1, -1, *[1] * (len(shape) - 2)).expand(shape)
 
     def bits(self, v: Tensor) -> Tensor:
-        """See :meth:`Prior.bits`."""
         return self.model.bits(v.float())

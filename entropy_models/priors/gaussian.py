@@ -44,12 +44,10 @@ class Gaussian(TablePrior):
 
     @property
     def device(self) -> torch.device:
-        """See :meth:`Prior.device`."""
         return self.mean.device
 
     @property
     def means(self) -> Tensor:
-        """See :meth:`Prior.means`."""
         return self.mean
 
     @cached_property
@@ -60,7 +58,6 @@ class Gaussian(TablePrior):
 
     @property
     def offsets(self) -> Tensor:
-        """See :meth:`Prior.offsets`."""
         return self.grid / MEAN_GRID
 
     @cached_property
@@ -69,14 +66,13 @@ class Gaussian(TablePrior):
         return bin_of(self.index.detach())
 
     def indexes(self, shape: Shape) -> Tensor:
-        """See :meth:`TablePrior.indexes`."""
         return self.bins
 
     def checked(self, indexes: Tensor) -> Tensor:
-        """See :meth:`TablePrior.checked`.  # BITSTREAM: 256 means + index"""
+        # BITSTREAM: 256 means + index
         return self.grid.to(torch.int32) * 256 + indexes
 
     def bits(self, v: Tensor) -> Tensor:
-        """See :meth:`Prior.bits`; under the continuous density."""
+        """Under the continuous density."""
         mass = normal_mass(v.float().abs(), sigma_of(self.index.float()))
         return -torch.log2(mass.clamp_min(LIKELIHOOD_FLOOR))

@@ -79,7 +79,6 @@ class Mixture(DistributionPrior):
 
     @property
     def device(self) -> torch.device:
-        """See :meth:`Prior.device`."""
         return self.centres.device
 
     @cached_property

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from polycodec.cuda import TableSet
-from polycodec.entropy_models.base import Counter, Prior, Shape, TablePrior
+from polycodec.entropy_models.base import Shape, TablePrior
 from polycodec.entropy_models.priors.scales import normal_mass, soft_clamp
-from polycodec.entropy_models.priors.statistics import count_pairs
+from polycodec.entropy_models.priors.tables import normal_pmf
 
 PLACES = 8  # BITSTREAM: places of a mean between two integers
 SCALES, SIGMA_MIN, SIGMA_MAX = 32, 0.12, 20.0  # BITSTREAM
@@ -54,14 +54,14 @@ def place(means: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return whole, table.to(torch.uint8)
 
 
-class _Whole(TablePrior):
+class Whole(TablePrior):
     """Plain integers, counted from whole numbers."""
 
     hashed = True
     thrifty = False  # rounded to the nearest, whatever that costs
 
     def checked(self, indexes: Tensor) -> Tensor:
-        """See :meth:`TablePrior.checked`.  # BITSTREAM: 256 whole parts + index"""
+        # BITSTREAM: 256 whole parts + index
         return torch.as_tensor(self.offsets).to(torch.int32) * 256 + indexes
 
     @property
@@ -71,7 +71,7 @@ class _Whole(TablePrior):
 
 
 @dataclass(eq=False)
-class Shifted(_Whole):
+class Shifted(Whole):
     """Normal distributions of plain integers, ``mean`` and ``index`` (B, C, h, w)."""
 
     mean: Tensor
@@ -80,7 +80,6 @@ class Shifted(_Whole):
 
     @property
     def device(self) -> torch.device:
-        """See :meth:`Prior.device`."""
         return self.mean.device
 
     @cached_property
@@ -94,11 +93,10 @@ class Shifted(_Whole):
         return self.placed[0]
 
     def indexes(self, shape: Shape) -> Tensor:
-        """See :meth:`TablePrior.indexes`."""
         return self.placed[1]
 
     def bits(self, v: Tensor) -> Tensor:
-        """See :meth:`Prior.bits`; under the continuous densities."""
+        """Under the continuous densities."""
         far = (v.float() - (self.mean.float() - self.offsets)).abs()
         # What escapes cost; a floor instead would give outliers no gradient.
         rest = TAIL * torch.exp(-far / TAIL_REACH)
@@ -107,7 +105,7 @@ class Shifted(_Whole):
 
 
 @dataclass(eq=False)
-class Placed(_Whole):
+class Placed(Whole):
     """`Shifted` on its grids: ``whole`` float and ``table`` uint8, (B, C, h, w)."""
 
     whole: Tensor
@@ -116,20 +114,17 @@ class Placed(_Whole):
 
     @property
     def device(self) -> torch.device:
-        """See :meth:`Prior.device`."""
         return self.whole.device
 
     @property
     def offsets(self) -> Tensor:
-        """See :meth:`Prior.offsets`."""
         return self.whole
 
     def indexes(self, shape: Shape) -> Tensor:
-        """See :meth:`TablePrior.indexes`."""
         return self.table
 
     def bits(self, v: Tensor) -> Tensor:
-        """See :meth:`Prior.bits`; by the integer tables, no gradient."""
+        """By the integer tables, no gradient."""
         return self.table_bits(v.detach()).float()
 
 
@@ -137,12 +132,13 @@ def shifted_tables(counts: np.ndarray | None = None) -> TableSet:
     """The 256 tables; run once, at export, and stored.
 
     ``counts`` (256, 2 REACH + 3): how often each symbol met each table, the ends
-    holding all beyond (`ShiftedCounter`); the densities are then those frequencies
+    holding all beyond (`statistics`); the densities are then those frequencies
     with PSEUDO_COUNTS of the normal one.
     """
     pmfs, minimum, escape = [], [], []
     for k in range(SCALES * PLACES):
-        density = _pmf(k)
+        sigma = SIGMA_MIN * math.exp(k // PLACES * STEP)
+        density = normal_pmf((k % PLACES - PLACES // 2) / PLACES, sigma, REACH)
         if counts is not None:
             density = counts[k] + PSEUDO_COUNTS * density
             density = density / density.sum()
@@ -153,35 +149,3 @@ def shifted_tables(counts: np.ndarray | None = None) -> TableSet:
         minimum.append(low - REACH)
         escape.append(max(1.0 - float(pmfs[-1].sum()), RARE))
     return TableSet.from_pmfs(pmfs, minimum, PRECISION, escape)
-
-
-def _pmf(table: int) -> np.ndarray:
-    """Probabilities of -REACH-1 … REACH+1, the ends holding the tails."""
-    sigma = SIGMA_MIN * math.exp(table // PLACES * STEP)
-    mean = (table % PLACES - PLACES // 2) / PLACES
-    edges = (np.arange(-REACH, REACH + 2) - 0.5 - mean) / sigma
-    # On both sides by the tail that keeps its digits.
-    below = np.array([0.5 * math.erfc(-e / math.sqrt(2)) for e in edges])
-    above = np.array([0.5 * math.erfc(e / math.sqrt(2)) for e in edges])
-    inner = np.where(edges[1:] < 0, np.diff(below), -np.diff(above))
-    return np.concatenate([[below[0]], inner, [above[-1]]])
-
-
-class ShiftedCounter(Counter):
-    """Counts which symbols meet which table."""
-
-    def __init__(self) -> None:
-        self.counts = np.zeros((SCALES * PLACES, 2 * REACH + 3), np.int64)
-
-    @property
-    def total(self) -> int:
-        """See :meth:`Counter.total`."""
-        return int(self.counts.sum())
-
-    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
-        """Count ``value`` of ``shape`` (B, C, h, w); return it rounded."""
-        assert value is not None and isinstance(prior, _Whole)
-        rounded = torch.round(value.float())
-        symbol = (rounded - prior.offsets).clamp(-REACH - 1, REACH + 1).long()
-        count_pairs(self.counts, prior.indexes(shape), symbol + REACH + 1)
-        return rounded

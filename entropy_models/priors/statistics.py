@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which symbols meet which table: what `gaussian_tables` is fitted to.
+"""Which symbols meet which table: what tables are fitted to.
 
 A normal density is what training assumes. What an encoder then sends differs: tails
 are heavier, and rate-distortion optimised quantization turns ones into zeros. Tables
@@ -12,33 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.entropy_models.base import Counter, Prior, Shape
+from polycodec.entropy_models.base import Counter, Prior, Shape, TablePrior
 from polycodec.entropy_models.coders import quantize
-from polycodec.entropy_models.priors.gaussian import Gaussian
-from polycodec.entropy_models.priors.scales import SCALE_BINS
-from polycodec.entropy_models.priors.tables import LARGEST
 
 
-def count_pairs(counts: np.ndarray, rows: Tensor, columns: Tensor) -> None:
-    """Add 1 to counts[row, column] for each element of two integer tensors."""
-    place = columns.long() + counts.shape[1] * rows.long()
-    found = torch.bincount(place.flatten(), minlength=counts.size)
-    counts += found.cpu().numpy().reshape(counts.shape)
+class TableCounter(Counter):
+    """Counts which symbols meet which table of the priors of one class.
 
-
-class SymbolCounter(Counter):
-    """Counts which symbols meet which table of Gaussian priors.
-
-    counts: (64, 2 LARGEST + 3) int64, symbols -LARGEST-1 … LARGEST+1 of each table;
-    what lies beyond counts at the ends.
+    counts: (tables, 2 reach + 3) int64, symbols -reach-1 … reach+1 of each table; what
+    lies beyond counts at the ends.
     """
 
-    def __init__(self) -> None:
-        self.counts = np.zeros((SCALE_BINS, 2 * LARGEST + 3), np.int64)
+    def __init__(self, kind: type[TablePrior], tables: int, reach: int) -> None:
+        self.kind, self.reach = kind, reach
+        self.counts = np.zeros((tables, 2 * reach + 3), np.int64)
 
     @property
     def total(self) -> int:
-        """See :meth:`Counter.total`."""
         return int(self.counts.sum())
 
     def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
@@ -46,7 +36,10 @@ class SymbolCounter(Counter):
         assert value is not None
         offsets = prior.offsets
         rounded = quantize((value - offsets).float(), prior)
-        if isinstance(prior, Gaussian):
-            place = rounded.clamp(-LARGEST - 1, LARGEST + 1).long() + LARGEST + 1
-            count_pairs(self.counts, prior.indexes(shape), place)
+        if isinstance(prior, self.kind):
+            end = self.reach + 1
+            column = rounded.clamp(-end, end).long() + end
+            place = column + self.counts.shape[1] * prior.indexes(shape).long()
+            found = torch.bincount(place.flatten(), minlength=self.counts.size)
+            self.counts += found.cpu().numpy().reshape(self.counts.shape)
         return rounded + offsets

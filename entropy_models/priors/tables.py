@@ -34,14 +34,14 @@ def gaussian_tables(counts: np.ndarray | None = None, reach: int = LARGEST) -> T
     """The 64 zero-mean tables, P = 12, of scales 0.11 … 64 in equal log steps.
 
     ``counts`` (64, 2 LARGEST + 3): how often each symbol met each table, the ends
-    holding all beyond (`statistics.SymbolCounter`). The densities are then those
+    holding all beyond (`statistics`). The densities are then those
     frequencies, made even in sign, with PSEUDO_COUNTS of the normal one: latents have
     heavier tails than a normal density, and a thrifty encoder leaves more zeros.
     ``reach``: largest symbol of a table; up to 127, decoders take half the memory.
     """
     pmfs, minimum, escape = [], [], []
     for k in range(SCALE_BINS):
-        density = _gaussian_pmf(SCALE_MIN * math.exp(k * LOG_STEP))
+        density = normal_pmf(0.0, SCALE_MIN * math.exp(k * LOG_STEP), LARGEST)
         if counts is not None:
             even = (counts[k] + counts[k, ::-1]) / 2
             density = even + PSEUDO_COUNTS * density
@@ -69,13 +69,14 @@ def tables_of_pmfs(pmfs: np.ndarray, minimum: int) -> TableSet:
     return TableSet.from_pmfs(rows, starts, FACTORIZED_PRECISION, tails)
 
 
-def _gaussian_pmf(sigma: float) -> np.ndarray:
-    """Probabilities of -LARGEST-1 … LARGEST+1 where the ends hold the tails."""
-    edges = (np.arange(-LARGEST, LARGEST + 2) - 0.5) / sigma
+def normal_pmf(mean: float, sigma: float, reach: int) -> np.ndarray:
+    """Probabilities of -reach-1 … reach+1, the ends holding the tails."""
+    edges = (np.arange(-reach, reach + 2) - 0.5 - mean) / sigma
+    # On both sides of the mean by the tail that keeps its digits.
     below = np.array([0.5 * math.erfc(-e / math.sqrt(2)) for e in edges])
-    inner = np.diff(below)
-    # Tails by symmetry: erfc keeps its relative precision on the far side.
-    return np.concatenate([[below[0]], inner, [below[0]]])
+    above = np.array([0.5 * math.erfc(e / math.sqrt(2)) for e in edges])
+    inner = np.where(edges[1:] < 0, np.diff(below), -np.diff(above))
+    return np.concatenate([[below[0]], inner, [above[-1]]])
 
 
 def _best_alphabet(pmf: np.ndarray, largest: int) -> tuple[np.ndarray, float | None]:

@@ -17,14 +17,16 @@ from polycodec.entropy_models.coders import RangeEncoder, RateEstimator
 from polycodec.entropy_models.exact.carrier import without_onednn
 from polycodec.entropy_models.priors.shifted import (
     PLACES,
+    REACH,
     SCALES,
     STEP,
     Shifted,
-    ShiftedCounter,
+    Whole,
     place,
     shifted_tables,
     sigma_of,
 )
+from polycodec.entropy_models.priors.statistics import TableCounter
 from polycodec.errors import CodecError, InputError, ModelError, UsageError
 from polycodec.registry import build
 
@@ -242,7 +244,7 @@ def test_tables_fitted_to_counts_cost_less():
     rng = np.random.default_rng(0)
     n = torch.from_numpy(np.round(rng.laplace(0, 0.6, (1, 4, 1, 30000)))).float()
     prior = Shifted(torch.zeros_like(n), torch.full_like(n, 12.0), shifted_tables())
-    counter = ShiftedCounter()
+    counter = TableCounter(Whole, SCALES * PLACES, REACH)
     counter.code(n, prior, tuple(n.shape))
     assert counter.counts.sum() == n.numel()
     fitted = Shifted(prior.mean, prior.index, shifted_tables(counter.counts))

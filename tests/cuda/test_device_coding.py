@@ -12,11 +12,11 @@ import warnings
 
 import pytest
 import torch
+from emulation import Emulator, missing
 
 from polycodec.codecs.base import Codec
 from polycodec.cuda import TableSet
 from polycodec.cuda.device import driver
-from polycodec.cuda.device.emulation import Emulator, missing
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.coders import RangeDecoder

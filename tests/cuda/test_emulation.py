@@ -25,6 +25,7 @@ from coder_streams import (
     random_pass,
     random_tables,
 )
+from emulation import Emulator, library, missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,6 @@ from polycodec.cuda import StreamDecoder, TableSet, crc32c
 from polycodec.cuda.device import driver
 from polycodec.cuda.device.batch import BatchDecoder, BatchEncoder
 from polycodec.cuda.device.checksum import BatchChecksum
-from polycodec.cuda.device.emulation import Emulator, library, missing
 from polycodec.errors import BitstreamError, InputError, TruncatedError, UsageError
 
 CASES = int(os.environ.get("POLYCODEC_EMULATED_CASES", "100"))

@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 import pytest
+from emulation import Emulator, library
 from hypothesis import given
 from hypothesis import strategies as st
 from prior_streams import (
@@ -45,7 +46,6 @@ from polycodec.cuda import (
     StreamEncoder,
     TableSet,
 )
-from polycodec.cuda.device.emulation import Emulator, library
 from polycodec.cuda.host import threads
 from polycodec.cuda.priors.integer_cdf import PRECISION
 from polycodec.cuda.priors.mixture import MEAN_LIMIT

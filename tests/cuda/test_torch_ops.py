@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from emulation import Emulator, missing
 
 from polycodec.cuda import StreamEncoder, TableSet
 from polycodec.cuda.device import torch_ops
-from polycodec.cuda.device.emulation import Emulator, missing
 from polycodec.errors import InputError, TruncatedError
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from emulation import Emulator, library
 
 from polycodec.cuda import shares
-from polycodec.cuda.device.emulation import Emulator, library
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
 from polycodec.entropy_models.priors.gaussian import Gaussian

@@ -5,7 +5,7 @@
 
     coder    the C library: its levels (portable, AVX2, AVX-512) must agree
     priors   the same of passes with priors (mixtures, categorical)
-    device   the CUDA kernels, run on the host by cuda/device/emulation.cpp, must agree
+    device   the CUDA kernels, run on the host by tests/emulation.cpp, must agree
              with it, about tables and priors
 
 All by default, on the same inputs, each for so many seconds. With clang++ they are
@@ -28,17 +28,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = pathlib.Path(__file__).resolve().parent
 CODER = HERE.parent.parent / "cuda"
-LIBRARY = sorted(f"host/{p.name}" for p in (CODER / "host").glob("*.cpp"))
+LIBRARY = sorted((CODER / "host").glob("*.cpp"))
 # What each needs besides.
-TARGETS = {"coder": (), "priors": (), "device": ("device/emulation.cpp",)}
+TARGETS = {"coder": (), "priors": (), "device": (HERE.parent / "emulation.cpp",)}
 FLAGS = ("-std=c++14", "-g1", "-O1", "-w", "-pthread", f"-I{CODER}")
 REPEAT = "-fno-sanitize-recover=all"
 
 
 def sources_of(target: str) -> list[pathlib.Path]:
     """What a target is made of."""
-    parts = (*LIBRARY, *TARGETS[target])
-    return [HERE / f"{target}.cpp", *(CODER / part for part in parts)]
+    return [HERE / f"{target}.cpp", *LIBRARY, *TARGETS[target]]
 
 
 def object_of(source: pathlib.Path) -> str:

@@ -40,7 +40,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[3]
 # At the end: NVIDIA's `cuda` package, which torch may import, goes before our folder.
-sys.path += [str(ROOT), str(ROOT / "docs" / "checks")]
+sys.path += [str(ROOT), str(ROOT / "docs" / "checks"), str(ROOT / "tests")]
 
 from streams import identity  # noqa: E402
 
@@ -157,9 +157,9 @@ class Rehearsal:
     def __init__(self, args: argparse.Namespace) -> None:
         import codec
         import torch
+        from emulation import Emulator
 
         from polycodec.codecs import zoo
-        from polycodec.cuda.device.emulation import Emulator
 
         class Device(Emulator):
             device = torch.device("cpu")

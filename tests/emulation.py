@@ -27,7 +27,8 @@ from polycodec.cuda.device import layouts, nvrtc
 from polycodec.cuda.device.nvrtc import cache_folder
 from polycodec.errors import InputError, UsageError
 
-SOURCES = ("emulation.cpp", nvrtc.SOURCE, *nvrtc.HEADERS)
+SOURCE = pathlib.Path(__file__).with_suffix(".cpp")
+DEVICE = pathlib.Path(nvrtc.__file__).parent
 FLAGS = ("-O1", "-std=c++14", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fPIC")
 _GUARD = 64  # bytes on both sides of every buffer
 _OUTCOMES = (
@@ -45,9 +46,9 @@ def build(flags: tuple[str, ...] = FLAGS) -> pathlib.Path:
     """
     if os.name != "posix":
         raise UsageError("the emulation of the CUDA kernels needs a POSIX system")
-    here = pathlib.Path(__file__).resolve().parent
     compiler = (sysconfig.get_config_var("CXX") or "c++").split()[0]
-    text = b"\0".join((here / name).read_bytes() for name in SOURCES)
+    kernels = (DEVICE / name for name in (nvrtc.SOURCE, *nvrtc.HEADERS))
+    text = b"\0".join(path.read_bytes() for path in (SOURCE, *kernels))
     digest = hashlib.sha256(text + " ".join((compiler, *flags)).encode()).hexdigest()
     final = cache_folder() / f"emulation-{digest[:24]}.so"
     if final.is_file():
@@ -56,7 +57,7 @@ def build(flags: tuple[str, ...] = FLAGS) -> pathlib.Path:
     with tempfile.TemporaryDirectory(dir=final.parent) as folder:
         fresh = pathlib.Path(folder) / "fresh.so"
         command = [compiler, *flags, "-shared", "-fvisibility=hidden"]
-        command += [str(here / SOURCES[0]), "-o", str(fresh)]
+        command += [f"-I{DEVICE.parent}", str(SOURCE), "-o", str(fresh)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:

@@ -128,7 +128,7 @@ void atomicXor(T *at, T value) {
 #define __global__
 #define __shared__
 #define __launch_bounds__(...)
-#include "kernels.cu"
+#include "device/kernels.cu"
 
 namespace rans {
 Quad shared_memory[SHARED / sizeof(Quad)];
