@@ -101,7 +101,6 @@ class StreamEncoder:
         lanes: int | None = None,
         chunks: int | None = None,
         crc: str = "none",
-        backend: str = "auto",
     ) -> bytes:
         """Return the stream of all passes; the encoder may not be used further.
 
@@ -119,16 +118,15 @@ class StreamEncoder:
         passes, self._passes, self._open = self._passes, [], False
         if not any(part.rows.size for part in passes):
             return b""
-        coder = self._backend if backend == "auto" else select(backend)
         width = max(lanes, 1)
         sizes = [part.rows.size for part in passes]
         state = Lanes.for_encoding(sizes, chunks, width, mini=lanes == 0)
         ends = state.word.copy()
         for part in reversed(passes):
             if part.tables is None:
-                coder.encode_prior(part.rows, state)
+                self._backend.encode_prior(part.rows, state)
             else:
-                coder.encode_pass(part.tables, part.rows, state)
+                self._backend.encode_pass(part.tables, part.rows, state)
         words = [state.words[state.word[c] : ends[c]] for c in range(chunks)]
         side = _side_lists(passes, chunks, width)
         return write_frame(Frame(state.states, words, side, state.mini, crc))

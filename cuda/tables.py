@@ -182,6 +182,14 @@ class TableSet:
         slot = np.arange(self.freqs.size) - np.repeat(self.first[:-1], self.sizes)
         return (np.repeat(self.minimum, self.sizes) + slot - 1).astype(np.int32)
 
+    def guesses(self, bits: int) -> np.ndarray:
+        """Slot that holds the first value of each of a table's 2^bits buckets, flat."""
+        # Rows' ends grow over the whole set when each table is moved up by 2^P, so that
+        # one search serves all.
+        buckets = np.arange(len(self) << bits) << (self.precision - bits)
+        row = np.searchsorted(np.cumsum(self.freqs, dtype=np.int64), buckets, "right")
+        return row - np.repeat(self.first[:-1], 1 << bits)
+
     @functools.cached_property
     def ideal(self) -> np.ndarray:
         """Bits of each row, raw bits of an escape included, (rows,) float64."""

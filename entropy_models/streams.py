@@ -38,7 +38,7 @@ from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
     from polycodec.cuda import Categorical
-    from polycodec.cuda.device.batch import Runtime
+    from polycodec.cuda.device.driver import Device
     from polycodec.entropy_models.base import DistributionPrior
 
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of means and indexes, before each stream
@@ -154,7 +154,7 @@ class HostReader:
 class DeviceWriter:
     """Codes all streams at once, on a device; only `finish` waits for it."""
 
-    def __init__(self, batch: int, runtime: Runtime) -> None:
+    def __init__(self, batch: int, runtime: Device) -> None:
         self._encoder = BatchEncoder(batch, runtime)
         self._hash = BatchChecksum(batch, runtime)
 
@@ -183,7 +183,7 @@ class DeviceReader:
     """Reads all streams at once, on a device; only `finish` waits for it."""
 
     def __init__(
-        self, data: Sequence[bytes], runtime: Runtime, max_symbols: int | None
+        self, data: Sequence[bytes], runtime: Device, max_symbols: int | None
     ) -> None:
         self._expected, streams = _split(data)
         self._decoder = BatchDecoder(streams, runtime, max_symbols=max_symbols)

@@ -97,7 +97,7 @@ def missing() -> str:
 
 
 class Emulator:
-    """Buffers and launches, as driver.Device has them; buffers are NumPy arrays.
+    """What `driver.Device` does; buffers are NumPy arrays.
 
     shared_limit: bytes of tables in shared memory. seed: of the threads' order.
     """

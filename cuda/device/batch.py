@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polycodec.cuda.device import layouts
-from polycodec.cuda.device.chunks import Chunks, Runtime, check_end, frames, upload
+from polycodec.cuda.device.chunks import Chunks, check_end, frames, upload
 from polycodec.cuda.device.priors import BatchCategorical, BatchMixture, PriorOnDevice
 from polycodec.cuda.framing import CHECKSUMS, read_frame, write_frame
 from polycodec.cuda.kept import Kept
@@ -31,13 +31,16 @@ from polycodec.cuda.stream import choose_lanes
 from polycodec.cuda.tables import COST_UNIT, TableSet
 from polycodec.errors import BitstreamError, InputError, UsageError
 
+if TYPE_CHECKING:
+    from polycodec.cuda.device.driver import Device
+
 _SURVEY_STEPS = 8  # symbols that a thread of the survey takes, about
 
 
 class _OnDevice:
     """A set's tables as a device reads them, in its memory."""
 
-    def __init__(self, tables: TableSet, device: Runtime) -> None:
+    def __init__(self, tables: TableSet, device: Device) -> None:
         self.decoder = layouts.decoder_blob(tables, device.shared_limit)
         self.encoder = layouts.encoder_blob(tables, device.shared_limit)
         self._decoder = device.upload(self.decoder.data)
@@ -50,7 +53,7 @@ class _OnDevice:
 _TABLES: Kept[Kept[_OnDevice]] = Kept()  # by device, then by set
 
 
-def _on_device(tables: TableSet, device: Runtime) -> _OnDevice:
+def _on_device(tables: TableSet, device: Device) -> _OnDevice:
     return _TABLES.get(device, Kept).get(tables, lambda: _OnDevice(tables, device))
 
 
@@ -65,7 +68,7 @@ class _Pass:
 class BatchEncoder:
     """Collects passes for ``batch`` streams and codes them at the end, backwards."""
 
-    def __init__(self, batch: int, device: Runtime) -> None:
+    def __init__(self, batch: int, device: Device) -> None:
         self.batch, self._device = batch, device
         self._passes: list[_Pass] = []
         self._open = True
@@ -152,8 +155,8 @@ class BatchEncoder:
         if not any(sizes):
             choose_lanes(0, lanes, chunks)
             return [b""] * self.batch
-        found = self._device.join([one.found for one in passes])
-        found = self._device.download(found, layouts.FOUND).reshape(-1, self.batch)
+        surveys = self._device.join([one.found for one in passes])
+        found = self._device.download(surveys, layouts.FOUND).reshape(-1, self.batch)
         self._check(passes, found)
         costs = found["cost"].sum(axis=0).tolist()
         estimates = [-(-cost // (8 * COST_UNIT)) for cost in costs]
@@ -210,7 +213,7 @@ class BatchDecoder:
     """
 
     def __init__(
-        self, data: Sequence[bytes], device: Runtime, *, max_symbols: int | None = None
+        self, data: Sequence[bytes], device: Device, *, max_symbols: int | None = None
     ) -> None:
         if not data:
             raise UsageError("no streams; a batch has at least one")
@@ -218,8 +221,8 @@ class BatchDecoder:
             [read_frame(item) for item in data]
         )
         self.batch, self._device, self._left = len(data), device, max_symbols
-        words, side = device.upload(words), device.upload(side)
-        self._coded = Chunks(device, chunks, states, words, side)
+        parts = device.upload(words), device.upload(side)
+        self._coded = Chunks(device, chunks, states, *parts)
 
     def get(self, indexes: Any, tables: TableSet) -> Any:
         """Return the next pass, (B, n) int32 on the device, without waiting for it.

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polycodec.cuda.device import layouts
-from polycodec.cuda.device.batch import Runtime
 from polycodec.cuda.host.checksum import POLYNOMIAL
 from polycodec.errors import InputError
+
+if TYPE_CHECKING:
+    from polycodec.cuda.device.driver import Device
 
 _SEGMENT = 256  # bytes of a thread, as the kernel has it
 _TABLE_BYTES = 1024
@@ -32,7 +34,7 @@ _ALL = 0xFFFFFFFF
 class BatchChecksum:
     """Running checksums of B streams, on the device."""
 
-    def __init__(self, batch: int, device: Runtime) -> None:
+    def __init__(self, batch: int, device: Device) -> None:
         self.batch, self._device = batch, device
         self._states = device.upload(np.full(batch, _ALL, np.uint32))
 

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chunks of a batch on a device: launches, and what is left when all is coded.
 
-    Chunks.code      a pass over all chunks, one launch
-    Chunks.collect   finished chunks and their bytes, one copy   ->  frames
-    check_end        errors that a decoder's chunks have recorded
-
-`Runtime` says what a device must do: driver.Device, or an emulation of one in tests.
+Chunks.code      a pass over all chunks, one launch
+Chunks.collect   finished chunks and their bytes, one copy   ->  frames
+check_end        errors that a decoder's chunks have recorded
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,26 +17,8 @@ from polycodec.cuda.framing import Frame
 from polycodec.cuda.lanes import Lanes
 from polycodec.errors import InputError
 
-
-class Runtime(Protocol):
-    """What a device must do; buffers are its own kind of array ."""
-
-    threads: int
-    processors: int
-    shared_limit: int
-
-    def empty(self, count: int, dtype: Any) -> Any: ...
-    def upload(self, array: np.ndarray) -> Any: ...
-    def download(self, buffer: Any, dtype: Any) -> np.ndarray: ...
-    def join(self, buffers: list[Any]) -> Any: ...
-    def pointer(self, buffer: Any) -> int: ...
-    def plane(
-        self, values: Any, name: str, *, copy: bool, kinds: tuple[str, ...] = ...
-    ) -> Any: ...
-    def symbols(self, batch: int, n: int) -> Any: ...
-    def launch(
-        self, kernel: str, args: Any, grid: tuple[int, int], threads: int, shared: int
-    ) -> None: ...
+if TYPE_CHECKING:
+    from polycodec.cuda.device.driver import Device
 
 
 class Chunks:
@@ -46,7 +26,7 @@ class Chunks:
 
     def __init__(
         self,
-        device: Runtime,
+        device: Device,
         chunks: np.ndarray,
         states: np.ndarray,
         words: Any,
@@ -98,7 +78,7 @@ class Chunks:
         return chunks, device.download(out, np.uint16)
 
 
-def upload(device: Runtime, records: np.ndarray) -> Any:
+def upload(device: Device, records: np.ndarray) -> Any:
     """Copy records, of any dtype, to the device as bytes."""
     return device.upload(records.view(np.uint8))
 

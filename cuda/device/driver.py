@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CUDA device as chunks.Runtime asks for it: torch's memory and stream, our kernels.
+"""A CUDA device: torch's memory and stream, our kernels.
 
     device = on(tensor.device)
     encoder = BatchEncoder(B, device)
@@ -74,7 +74,7 @@ def _load(capability: tuple[int, int]) -> tuple[ctypes.c_void_p, str]:
 
 
 class Device:
-    """One GPU: buffers, copies and launches (chunks.Runtime).
+    """One GPU: buffers, copies and launches.
 
     Everything happens on torch's current stream of this device, in order.
     """

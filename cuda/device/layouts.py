@@ -164,13 +164,8 @@ def decoder_blob(tables: TableSet, limit: int) -> Blob:
 
 def _decoder_data(tables: TableSet, bits: int, guess: np.dtype) -> np.ndarray:
     entries = tables.starts.astype(np.uint32) | tables.freqs.astype(np.uint32) << 16
-    # The slot that holds each bucket's first value. Rows' ends grow over the whole
-    # set when each table is moved up by 2^P, so that one search serves all.
-    buckets = np.arange(len(tables) << bits) << (tables.precision - bits)
-    row = np.searchsorted(np.cumsum(tables.freqs, dtype=np.int64), buckets, "right")
-    guesses = (row - np.repeat(tables.first[:-1], 1 << bits)).astype(guess)
     first = tables.first[:-1].astype(np.uint32)
-    return _join(entries, first, tables.minimum, guesses)
+    return _join(entries, first, tables.minimum, tables.guesses(bits).astype(guess))
 
 
 def encoder_blob(tables: TableSet, limit: int) -> Blob:

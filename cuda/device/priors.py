@@ -26,7 +26,8 @@ from polycodec.errors import InputError
 if TYPE_CHECKING:
     import ctypes
 
-    from polycodec.cuda.device.chunks import Chunks, Runtime
+    from polycodec.cuda.device.chunks import Chunks
+    from polycodec.cuda.device.driver import Device
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class PriorOnDevice:
         self,
         prior: BatchMixture | BatchCategorical,
         batch: int,
-        device: Runtime,
+        device: Device,
         *,
         copy: bool,
     ) -> None:
@@ -150,6 +151,6 @@ def _blob(key: ScaleSet | _Powers) -> np.ndarray:
     return np.frombuffer(phi + key.rows.tobytes(), np.uint8)
 
 
-def _on_device(key: ScaleSet | _Powers, device: Runtime) -> Any:
+def _on_device(key: ScaleSet | _Powers, device: Device) -> Any:
     """Return the blob in the device's memory, where it stays."""
     return _TABLES.get(device, Kept).get(key, lambda: device.upload(_blob(key)))

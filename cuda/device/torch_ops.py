@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from polycodec.cuda.device.batch import BatchDecoder, BatchEncoder
-from polycodec.cuda.device.driver import Device, runtime_of
+from polycodec.cuda.device.driver import runtime_of
 from polycodec.cuda.stream import (
     BYTES_PER_CHUNK,
     MAX_LANES,
@@ -86,42 +86,24 @@ def encode(
     """
     _check(symbols, indexes, tables)
     sets = [unpack(table) for table in tables]
-    options = {"lanes": lanes, "chunks": chunks, "crc": crc}
-    runtime = runtime_of(symbols[0].device)
-    code = _on_host if runtime is None else functools.partial(_on_device, runtime)
-    streams = code(symbols, indexes, sets, options)
+    options: dict[str, Any] = {"lanes": lanes, "chunks": chunks, "crc": crc}
+    runtime, batch = runtime_of(symbols[0].device), symbols[0].shape[0]
+    passes = list(zip(symbols, indexes, sets, strict=True))
+    if runtime is not None:
+        encoder = BatchEncoder(batch, runtime)
+        for part, index, one in passes:
+            encoder.put(part, index, one)
+        streams = encoder.finish(**options)
+    else:
+        encoders = [StreamEncoder() for _ in range(batch)]
+        for part, index, one in passes:
+            for own, values, at in zip(encoders, part.cpu(), index.cpu(), strict=True):
+                own.put(values, at, one)
+        streams = [own.finish(**options) for own in encoders]
     out = torch.zeros(_shape(symbols, lanes, chunks), dtype=torch.uint8)
     for row, stream in zip(out.numpy(), streams, strict=True):
         row[: len(stream)] = np.frombuffer(stream, np.uint8)
     return out, torch.tensor([len(stream) for stream in streams], dtype=torch.int64)
-
-
-def _on_host(
-    symbols: Sequence[Tensor],
-    indexes: Sequence[Tensor],
-    sets: Sequence[TableSet],
-    options: dict[str, Any],
-) -> list[bytes]:
-    streams = []
-    for b in range(symbols[0].shape[0]):
-        encoder = StreamEncoder()
-        for part, index, one in zip(symbols, indexes, sets, strict=True):
-            encoder.put(part[b].cpu(), index[b].cpu(), one)
-        streams.append(encoder.finish(**options))
-    return streams
-
-
-def _on_device(
-    runtime: Device,
-    symbols: Sequence[Tensor],
-    indexes: Sequence[Tensor],
-    sets: Sequence[TableSet],
-    options: dict[str, Any],
-) -> list[bytes]:
-    encoder = BatchEncoder(symbols[0].shape[0], runtime)
-    for part, index, one in zip(symbols, indexes, sets, strict=True):
-        encoder.put(part, index, one)
-    return encoder.finish(**options)
 
 
 @encode.register_fake

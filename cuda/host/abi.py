@@ -25,6 +25,15 @@ ENTRY = np.dtype([("start", "u2"), ("freq", "u2"), ("reciprocal", "u4")])
 SCALE = np.dtype([(name, "i4") for name in ("reciprocal", "limit", "reach", "unused")])
 
 
+def address(array: np.ndarray) -> int:
+    """Return where an array lies: `array.ctypes.data`, in a third of its time."""
+    if array.size and array.flags.writeable:
+        # Stubs call an array a buffer from Python 3.12 on.
+        at = ctypes.c_char.from_buffer(array)  # type: ignore[arg-type]
+        return ctypes.addressof(at)
+    return array.ctypes.data
+
+
 class _Structure(ctypes.Structure):
     """A structure that keeps what its addresses point to."""
 
@@ -35,7 +44,7 @@ class _Structure(ctypes.Structure):
         self.arrays = {name: a for name, a in arrays.items() if a is not None}
         for name, array in self.arrays.items():
             assert array.flags.c_contiguous, name
-            setattr(self, name, array.ctypes.data)
+            setattr(self, name, address(array))
 
 
 def _pointers(*names: str) -> list[tuple[str, type]]:

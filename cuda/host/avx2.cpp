@@ -163,37 +163,24 @@ struct Decoder {
 };
 
 template <u32 N, Layout LAYOUT, class Index>
-TARGET void decode_with(const DecodeJob &job, Run &run) {
-    const Decoder<N, LAYOUT, Index> decoder = {*job.t, *job.l,
-                                               (const Index *)job.indexes, job.symbols,
+TARGET void decode_with(const DecodeJob &job, const Index *indexes, Run &run) {
+    const Decoder<N, LAYOUT, Index> decoder = {*job.t, *job.l, indexes, job.symbols,
                                                _mm_cvtsi32_si128(job.t->precision)};
     decoder.run(run);
-}
-
-template <u32 N, Layout LAYOUT>
-void decode_tables(const DecodeJob &job, Run &run) {
-    if (job.index_bytes == 1)
-        decode_with<N, LAYOUT, u8>(job, run);
-    else
-        decode_with<N, LAYOUT, i32>(job, run);
-}
-
-template <u32 N>
-void decode_lanes(const DecodeJob &job, Run &run) {
-    if (job.t->packed)
-        decode_tables<N, PACKED>(job, run);
-    else if (job.t->folded)
-        decode_tables<N, FOLDED>(job, run);
-    else
-        decode_tables<N, WIDE>(job, run);
 }
 
 void decode(const DecodeJob &job, Run *runs, i32 count) {
     // 16 registers hold one chunk's lanes; a second one would only push them out.
     if (count == 2) return;
-    if (job.l->lanes == 32) return decode_lanes<32>(job, *runs);
-    if (job.l->lanes == 16) return decode_lanes<16>(job, *runs);
-    return decode_lanes<8>(job, *runs);
+    with_types<u8, i32>(
+        job.l->lanes, job.index_bytes, job.indexes, [&](auto n, auto *indexes) {
+            if (job.t->packed)
+                decode_with<n.value, PACKED>(job, indexes, *runs);
+            else if (job.t->folded)
+                decode_with<n.value, FOLDED>(job, indexes, *runs);
+            else
+                decode_with<n.value, WIDE>(job, indexes, *runs);
+        });
 }
 
 // ---- encoding
@@ -259,24 +246,18 @@ struct Encoder {
 };
 
 template <u32 N, class Row>
-TARGET void encode_with(const EncodeJob &job, Run &run) {
+TARGET void encode_with(const EncodeJob &job, const Row *rows, Run &run) {
     const i32 precision = job.t->precision;
-    const Encoder<N, Row> encoder = {*job.t, *job.l, (const Row *)job.rows,
-                                     _mm_cvtsi32_si128(precision),
+    const Encoder<N, Row> encoder = {*job.t, *job.l, rows, _mm_cvtsi32_si128(precision),
                                      _mm_cvtsi32_si128(32 - precision)};
     encoder.run(run);
 }
 
-template <u32 N>
-void encode_lanes(const EncodeJob &job, Run &run) {
-    job.row_bytes == 2 ? encode_with<N, u16>(job, run) : encode_with<N, u32>(job, run);
-}
-
 void encode(const EncodeJob &job, Run *runs, i32 count) {
     if (count == 2) return;
-    if (job.l->lanes == 32) return encode_lanes<32>(job, *runs);
-    if (job.l->lanes == 16) return encode_lanes<16>(job, *runs);
-    return encode_lanes<8>(job, *runs);
+    with_types<u16, u32>(
+        job.l->lanes, job.row_bytes, job.rows,
+        [&](auto n, auto *rows) { encode_with<n.value>(job, rows, *runs); });
 }
 
 // row = first + symbol - minimum + 1 = base + symbol, if minimum <= symbol <= maximum

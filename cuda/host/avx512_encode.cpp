@@ -180,11 +180,11 @@ struct Encoder {
 };
 
 template <u32 N, class Row>
-TARGET void encode_with(const EncodeJob &job, Run *runs, i32 count) {
+TARGET void encode_with(const EncodeJob &job, const Row *rows, Run *runs, i32 count) {
     const u32 precision = (u32)job.t->precision;
     const Encoder<N, Row> encoder = {job.t->rows,
                                      *job.l,
-                                     (const Row *)job.rows,
+                                     rows,
                                      all(job.t->first[job.t->count]),
                                      all(32 - precision),
                                      all(precision),
@@ -193,12 +193,6 @@ TARGET void encode_with(const EncodeJob &job, Run *runs, i32 count) {
         encoder.two(runs);
     else
         encoder.one(runs[0]);
-}
-
-template <u32 N>
-void encode_lanes(const EncodeJob &job, Run *runs, i32 count) {
-    job.row_bytes == 2 ? encode_with<N, u16>(job, runs, count)
-                       : encode_with<N, u32>(job, runs, count);
 }
 
 // ---- rows
@@ -351,9 +345,9 @@ TARGET i64 find_short_rows(RowsJob &job, i64 i, i64 end) {
 }  // namespace
 
 void encode_avx512(const EncodeJob &job, Run *runs, i32 count) {
-    if (job.l->lanes == 32) return encode_lanes<32>(job, runs, count);
-    if (job.l->lanes == 16) return encode_lanes<16>(job, runs, count);
-    return encode_lanes<8>(job, runs, count);
+    with_types<u16, u32>(
+        job.l->lanes, job.row_bytes, job.rows,
+        [&](auto n, auto *rows) { encode_with<n.value>(job, rows, runs, count); });
 }
 
 i64 rows_avx512(RowsJob &job, i64 begin, i64 end) {

@@ -191,6 +191,16 @@ i64 code_all(const Work &work, i32 threads) {
     return report;
 }
 
+// Rows that do not exist cost nothing.
+template <class Row>
+u64 sum_costs(const RansTables &t, const Row *rows, i64 begin, i64 n) {
+    const u32 end = t.first[t.count];
+    const u16 *costs = t.costs;
+    u64 sum = 0;
+    for (i64 i = begin; i < n; ++i) sum += rows[i] < end ? costs[rows[i]] : 0;
+    return sum;
+}
+
 bool sane(const RansTables *t, const RansLanes *l, i64 n) {
     return t && l && n >= 0 && t->precision >= 8 && t->precision <= 15 &&
            t->count >= 1 && l->chunks >= 1 && l->lanes >= 1 && l->lanes <= 32 &&
@@ -253,17 +263,16 @@ API i64 polycodec_rows(const RansTables *t,
     return bad;
 }
 
-// The cost of rows in 1/256 bit. Rows that do not exist cost nothing.
+// The cost of rows in 1/256 bit.
 API u64 polycodec_cost(const RansTables *t,
                        const void *rows,  // (n) from polycodec_rows
                        i32 row_bytes, i64 n, i32 simd) {
     const EncodeJob job = {t, 0, rows, row_bytes, n};
     const Kernels kernels = choose(simd, 32);
-    const u32 end = t->first[t->count];
     u64 cost = 0;
-    for (i64 i = kernels.cost ? kernels.cost(job, cost) : 0; i < n; ++i)
-        cost += row_of(job, i) < end ? t->costs[row_of(job, i)] : 0;
-    return cost;
+    const i64 begin = kernels.cost ? kernels.cost(job, cost) : 0;
+    return cost + (row_bytes == 2 ? sum_costs(*t, (const u16 *)rows, begin, n)
+                                  : sum_costs(*t, (const u32 *)rows, begin, n));
 }
 
 // Encode one pass; the passes come last one first. Returns a report.

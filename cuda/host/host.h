@@ -202,6 +202,26 @@ inline bool take_escapes(const RansLanes &l, i64 chunk, u32 which, i32 *symbols)
     return true;
 }
 
+template <u32 N>
+struct Number {
+    static const u32 value = N;
+};
+
+// Call f(lanes, items) with the lanes as a type and the items in theirs: A if they have as
+// many bytes, or B.
+template <class A, class B, class F>
+void with_types(i32 lanes, i32 bytes, const void *items, F f) {
+    const bool first = bytes == (i32)sizeof(A);
+    const A *a = (const A *)items;
+    const B *b = (const B *)items;
+    if (lanes == 32)
+        first ? f(Number<32>(), a) : f(Number<32>(), b);
+    else if (lanes == 16)
+        first ? f(Number<16>(), a) : f(Number<16>(), b);
+    else
+        first ? f(Number<8>(), a) : f(Number<8>(), b);
+}
+
 #endif
 
 }  // namespace rans

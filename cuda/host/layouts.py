@@ -130,13 +130,7 @@ def _search_tables(
     whole = 1 << tables.precision
     starts = np.insert(tables.starts, tables.first[1:], whole).astype(np.uint16)
     starts_of = (tables.first[:-1] + np.arange(len(tables))).astype(np.uint32)
-    # The slot that holds each bucket's first value. Rows' ends grow over the whole
-    # set when each table is moved up by 2^P, so that one search serves all.
-    row_ends = np.cumsum(tables.freqs, dtype=np.int64)
-    buckets = np.arange(len(tables) << guess_bits) << (tables.precision - guess_bits)
-    row = np.searchsorted(row_ends, buckets, side="right")
-    guess = row - np.repeat(tables.first[:-1], 1 << guess_bits)
-    return starts, starts_of, guess.astype(np.uint16)
+    return starts, starts_of, tables.guesses(guess_bits).astype(np.uint16)
 
 
 _PREPARED: Kept[abi.Tables] = Kept()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from polycodec.cuda.host import abi, threads
+from polycodec.cuda.host.abi import address
 from polycodec.cuda.host.layouts import prepare
 from polycodec.cuda.host.library import loaded, simd
 from polycodec.cuda.lanes import Lanes
@@ -49,9 +50,9 @@ def rows(
     for room in (symbols.size // 64 + 64, symbols.size):
         escapes = np.empty(room, dtype=np.int64)
         bad = loaded().rows(
-            *(struct, symbols.ctypes.data, indexes.ctypes.data, indexes.itemsize),
-            *(symbols.size, simd(), found.ctypes.data, found.itemsize),
-            *(escapes.ctypes.data, room, escaped),
+            *(struct, address(symbols), address(indexes), indexes.itemsize),
+            *(symbols.size, simd(), address(found), found.itemsize),
+            *(address(escapes), room, escaped),
         )
         if bad >= 0:
             raise tables.not_codable(bad, symbols, indexes)
@@ -63,7 +64,7 @@ def rows(
 def cost(tables: TableSet, rows: np.ndarray) -> int:
     """Return the cost of rows (n,) in 1/256 bit."""
     size = rows.itemsize, rows.size
-    return int(loaded().cost(prepare(tables), rows.ctypes.data, *size, simd()))
+    return int(loaded().cost(prepare(tables), address(rows), *size, simd()))
 
 
 def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
@@ -73,7 +74,7 @@ def encode_pass(tables: TableSet, rows: np.ndarray, lanes: Lanes) -> None:
 
 def _encode(tables: abi.Tables, rows: np.ndarray, lanes: Lanes) -> None:
     status = loaded().encode_pass(
-        *(tables, rows.ctypes.data, rows.itemsize, rows.size),
+        *(tables, address(rows), rows.itemsize, rows.size),
         *(_describe(lanes), simd(), threads.for_symbols(rows.size)),
     )
     assert status == _FINE, f"the encoder's own buffers do not fit, status {status}"
@@ -83,9 +84,9 @@ def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarr
     """Decode the next pass. indexes: (n,) table of each symbol. Returns int32."""
     symbols = np.empty(indexes.size, dtype=np.int32)
     status = loaded().decode_pass(
-        *(prepare(tables), indexes.ctypes.data, indexes.itemsize, indexes.size),
+        *(prepare(tables), address(indexes), indexes.itemsize, indexes.size),
         *(_describe(lanes), simd(), threads.for_symbols(indexes.size)),
-        symbols.ctypes.data,
+        address(symbols),
     )
     _check(status, lanes)
     return symbols
@@ -104,8 +105,8 @@ def prior_rows(
     for room in (n // 64 + 64, n):
         escapes = np.empty(room, dtype=np.int64)
         bad = loaded().prior_rows(
-            *(struct, symbols.ctypes.data, simd(), found.ctypes.data, price),
-            *(escapes.ctypes.data, room, escaped),
+            *(struct, address(symbols), simd(), address(found), price),
+            *(address(escapes), room, escaped),
         )
         if bad >= 0:
             check_symbols(prior, symbols)
@@ -128,7 +129,7 @@ def decode_prior(prior: Mixture | Categorical, lanes: Lanes) -> np.ndarray:
     symbols = np.empty(len(prior), dtype=np.int32)
     status = loaded().decode_prior(
         *(_describe_prior(prior), _describe(lanes), simd()),
-        *(threads.for_symbols(len(prior)), symbols.ctypes.data),
+        *(threads.for_symbols(len(prior)), address(symbols)),
     )
     _check(status, lanes)
     return symbols

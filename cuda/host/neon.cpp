@@ -142,8 +142,8 @@ struct Decoder {
     bool near;
     uint8x16x4_t below, below_8;  // low and high bytes of t.below, if near
 
-    explicit RANS_FN Decoder(const DecodeJob &job)
-        : t(*job.t), l(*job.l), indexes((const Index *)job.indexes),
+    RANS_FN Decoder(const DecodeJob &job, const Index *from)
+        : t(*job.t), l(*job.l), indexes(from),
           symbols(job.symbols), mask(all((1u << job.t->precision) - 1)),
           weights(vld1q_u32(WEIGHTS)), up(vdupq_n_s32(job.t->precision)),
           down(vdupq_n_s32(-job.t->precision)), near(job.t->below), below(), below_8() {
@@ -257,27 +257,20 @@ struct Decoder {
     }
 };
 
-template <u32 N, bool WIDE>
-void decode_tables(const DecodeJob &job, Run &run) {
-    if (job.index_bytes == 1)
-        Decoder<N, WIDE, u8>(job).run(run);
-    else
-        Decoder<N, WIDE, i32>(job).run(run);
-}
-
-template <u32 N>
-void decode_lanes(const DecodeJob &job, Run &run) {
-    if (job.t->packed)
-        decode_tables<N, false>(job, run);
-    else
-        decode_tables<N, true>(job, run);
+template <u32 N, bool WIDE, class Index>
+void decode_with(const DecodeJob &job, const Index *indexes, Run &run) {
+    Decoder<N, WIDE, Index>(job, indexes).run(run);
 }
 
 void decode(const DecodeJob &job, Run *runs, i32 count) {
     if (count == 2) return;  // 32 registers hold one chunk's lanes and tables
-    if (job.l->lanes == 32) return decode_lanes<32>(job, *runs);
-    if (job.l->lanes == 16) return decode_lanes<16>(job, *runs);
-    return decode_lanes<8>(job, *runs);
+    with_types<u8, i32>(
+        job.l->lanes, job.index_bytes, job.indexes, [&](auto n, auto *indexes) {
+            if (job.t->packed)
+                decode_with<n.value, false>(job, indexes, *runs);
+            else
+                decode_with<n.value, true>(job, indexes, *runs);
+        });
 }
 
 // ---- encoding
@@ -291,9 +284,9 @@ struct Encoder {
     V whole, weights;  // 2^P
     int32x4_t rest;  // shift down by 32 - P
 
-    explicit RANS_FN Encoder(const EncodeJob &job)
+    RANS_FN Encoder(const EncodeJob &job, const Row *from)
         : table(job.t->rows), end(job.t->first[job.t->count]), l(*job.l),
-          rows((const Row *)job.rows), whole(all(1u << job.t->precision)),
+          rows(from), whole(all(1u << job.t->precision)),
           weights(vld1q_u32(WEIGHTS)), rest(vdupq_n_s32(job.t->precision - 32)) {}
 
     RANS_FN V two_rows(const Row *row) const {
@@ -344,16 +337,16 @@ struct Encoder {
     }
 };
 
-template <u32 N>
-void encode_lanes(const EncodeJob &job, Run &run) {
-    job.row_bytes == 2 ? Encoder<N, u16>(job).run(run) : Encoder<N, u32>(job).run(run);
+template <u32 N, class Row>
+void encode_with(const EncodeJob &job, const Row *rows, Run &run) {
+    Encoder<N, Row>(job, rows).run(run);
 }
 
 void encode(const EncodeJob &job, Run *runs, i32 count) {
     if (count == 2) return;
-    if (job.l->lanes == 32) return encode_lanes<32>(job, *runs);
-    if (job.l->lanes == 16) return encode_lanes<16>(job, *runs);
-    return encode_lanes<8>(job, *runs);
+    with_types<u16, u32>(
+        job.l->lanes, job.row_bytes, job.rows,
+        [&](auto n, auto *rows) { encode_with<n.value>(job, rows, *runs); });
 }
 
 // row = first + symbol - minimum + 1 = base + symbol, if minimum <= symbol <= maximum

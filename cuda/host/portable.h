@@ -71,6 +71,51 @@ struct HostLanes {
     }
 };
 
+// A chunk's part of a pass. `source` has the `tables` of a step from symbol i on, their
+// indexes at(i), and the value of lane k's slot; the slot `escape` stands for one of the
+// side list. P: the precision, or 0 where it is known later.
+template <u32 N, u32 P, class Source>
+Status decode_run(const RansLanes &l, Source source, u32 later, u32 escape, i32 *symbols,
+                  Run run) {
+    const u32 precision = P ? P : later;
+    const i64 chunk = run.chunk;
+    u32 x[N], number[N];
+    for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
+    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
+    Status status = FINE;
+    for (i64 i = run.begin; i < run.end && status == FINE; i += N) {
+        const u32 active = run.end - i < (i64)N ? (u32)(run.end - i) : N;
+        const auto table = source.at(i);
+        if (active == N && words.end - words.at >= (i64)N) {
+            FastWords fast = {words.at};
+            decode_step<HostLanes<N> >(source.tables, precision, table, N, x, number,
+                                       fast);
+            words.at = fast.at;
+        } else {
+            decode_step<HostLanes<N> >(source.tables, precision, table, active, x, number,
+                                       words);
+        }
+        u32 escapes = 0;
+        for (u32 k = 0; k < active; ++k) {
+            symbols[i + k] = source.value(table, k, number[k]);
+            escapes |= number[k] == escape;
+        }
+        for (u32 k = 0; escapes && k < active; ++k) {
+            if (number[k] != escape) continue;
+            if (l.side_next[chunk] >= l.side_end[chunk]) {
+                status = SIDE_RAN_OUT;
+                break;
+            }
+            symbols[i + k] = l.side[l.side_next[chunk]++];
+        }
+        // A mini stream goes on without words: its states are small by then.
+        if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
+    }
+    for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
+    l.word[chunk] = words.at - l.words;
+    return status;
+}
+
 #define FOR_LANES(lanes, call)      \
     switch (lanes) {                \
         case 1: return call(1);     \

@@ -55,37 +55,26 @@ struct Categoricals {
     }
 };
 
-bool write_values(const RansLanes &l, i64 chunk, const u32 *value, u32 active, i32 *out) {
-    for (u32 k = 0; k < active; ++k) {
-        out[k] = (i32)value[k];
-        if (value[k] != NO_VALUE) continue;
-        if (l.side_next[chunk] >= l.side_end[chunk]) return false;
-        out[k] = l.side[l.side_next[chunk]++];
+// What decode_run asks for; a lane's index is the lane itself, and slots are values.
+template <u32 N, class Tables>
+struct Own {
+    Tables tables;
+    u32 lane[N];
+
+    explicit Own(const Tables &from) : tables(from) {
+        for (u32 k = 0; k < N; ++k) lane[k] = k;
     }
-    return true;
-}
+    const u32 *at(i64 i) {
+        tables.i = i;
+        return lane;
+    }
+    i32 value(const u32 *, u32, u32 number) const { return (i32)number; }
+};
 
 template <u32 N, class Tables>
-Status decode_run(const PriorJob &job, Tables tables, Run run) {
-    const RansLanes &l = *job.l;
-    const i64 chunk = run.chunk;
-    u32 x[N], value[N], lane[N];
-    for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k], lane[k] = k;
-    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
-    Status status = FINE;
-    for (i64 i = run.begin; i < run.end && status == FINE; i += N) {
-        const u32 active = run.end - i < (i64)N ? (u32)(run.end - i) : N;
-        tables.i = i;
-        decode_step<HostLanes<N> >(tables, PRIOR_PRECISION, lane, active, x, value,
-                                   words);
-        if (!write_values(l, chunk, value, active, job.symbols + i))
-            status = SIDE_RAN_OUT;
-        // A mini stream goes on without words: its states are small by then.
-        if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
-    }
-    for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
-    l.word[chunk] = words.at - l.words;
-    return status;
+Status decode_with(const PriorJob &job, const Tables &tables, Run run) {
+    return decode_run<N, PRIOR_PRECISION>(*job.l, Own<N, Tables>(tables), 0, NO_VALUE,
+                                          job.symbols, run);
 }
 
 #define FOR_COMPONENTS(count, call) \
@@ -100,9 +89,9 @@ template <u32 N>
 Status decode_lanes(const PriorJob &job, Run run, FindValue find) {
     if (job.p->kind == 1) {
         const Categoricals tables = {*job.p, 0, find};
-        return decode_run<N>(job, tables, run);
+        return decode_with<N>(job, tables, run);
     }
-#define WITH_COMPONENTS(K) decode_run<N>(job, Mixtures<K>{*job.p, 0}, run)
+#define WITH_COMPONENTS(K) decode_with<N>(job, Mixtures<K>{*job.p, 0}, run)
     FOR_COMPONENTS(job.p->size, WITH_COMPONENTS)
 }
 

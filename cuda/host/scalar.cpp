@@ -51,57 +51,28 @@ bool indexes_fit(const Index *indexes, i64 n, i32 count) {
     return n <= 0 || largest < (u32)count;
 }
 
-// A step's slots become symbols; the rare escapes take values from the side list.
-template <class Index>
-bool write_symbols(const RansTables &t, const RansLanes &l, i64 chunk,
-                   const Index *table, const u32 *number, u32 active, i32 *out) {
-    u32 escapes = 0;
-    for (u32 k = 0; k < active; ++k) {
+// What decode_run asks for: the tables of a step and their indexes, and values of slots.
+template <class Tables, class Index>
+struct Indexed {
+    const RansTables &t;
+    const Tables tables;
+    const Index *indexes;
+
+    const Index *at(i64 i) { return indexes + i; }
+    i32 value(const Index *table, u32 k, u32 number) const {
         // Unsigned, for slot 0 of a table that begins at -2^31 would overflow.
-        out[k] = (i32)((u32)t.minimum[table[k]] + number[k] - 1);
-        escapes |= number[k] == 0;
+        return (i32)((u32)t.minimum[table[k]] + number - 1);
     }
-    if (!escapes) return true;
-    for (u32 k = 0; k < active; ++k) {
-        if (number[k] != 0) continue;
-        if (l.side_next[chunk] >= l.side_end[chunk]) return false;
-        out[k] = l.side[l.side_next[chunk]++];
-    }
-    return true;
-}
+};
 
 template <u32 N, u32 P, class Tables, class Index>
-Status decode_run(const DecodeJob &job, const Tables &tables, Run run) {
+Status decode_with(const DecodeJob &job, const Tables &tables, Run run) {
     const RansTables &t = *job.t;
-    const RansLanes &l = *job.l;
     const Index *indexes = (const Index *)job.indexes;
     if (!indexes_fit(indexes + run.begin, run.end - run.begin, t.count))
         return BAD_INDEX;
-    const u32 precision = P ? P : (u32)t.precision;
-    const i64 chunk = run.chunk;
-    u32 x[N], number[N];
-    for (u32 k = 0; k < N; ++k) x[k] = l.states[chunk * N + k];
-    CheckedWords words = {l.words + l.word[chunk], l.words + l.word_end[chunk], false};
-    Status status = FINE;
-    for (i64 i = run.begin; i < run.end && status == FINE; i += N) {
-        const u32 active = run.end - i < (i64)N ? (u32)(run.end - i) : N;
-        if (active == N && words.end - words.at >= (i64)N) {
-            FastWords fast = {words.at};
-            decode_step<HostLanes<N> >(tables, precision, indexes + i, N, x, number,
-                                       fast);
-            words.at = fast.at;
-        } else {
-            decode_step<HostLanes<N> >(tables, precision, indexes + i, active, x,
-                                       number, words);
-        }
-        if (!write_symbols(t, l, chunk, indexes + i, number, active, job.symbols + i))
-            status = SIDE_RAN_OUT;
-        // A mini stream goes on without words: its states are small by then.
-        if (words.ran_out && !l.mini) status = WORDS_RAN_OUT;
-    }
-    for (u32 k = 0; k < N; ++k) l.states[chunk * N + k] = x[k];
-    l.word[chunk] = words.at - l.words;
-    return status;
+    Indexed<Tables, Index> source = {t, tables, indexes};
+    return decode_run<N, P>(*job.l, source, (u32)t.precision, 0, job.symbols, run);
 }
 
 template <u32 N, class Index>
@@ -110,19 +81,19 @@ Status decode_lanes(const DecodeJob &job, Run run) {
     if (t.packed) {
         const PackedTables tables = {t.packed};
         return t.precision == 12
-                   ? decode_run<N, 12, PackedTables, Index>(job, tables, run)
-                   : decode_run<N, 0, PackedTables, Index>(job, tables, run);
+                   ? decode_with<N, 12, PackedTables, Index>(job, tables, run)
+                   : decode_with<N, 0, PackedTables, Index>(job, tables, run);
     }
     if (t.folded) {
         const FoldedTables tables = {t.folded, t.splits};
-        return decode_run<N, 0, FoldedTables, Index>(job, tables, run);
+        return decode_with<N, 0, FoldedTables, Index>(job, tables, run);
     }
     if (t.wide) {
         const WideTables tables = {t.wide, t.numbers};
-        return decode_run<N, 0, WideTables, Index>(job, tables, run);
+        return decode_with<N, 0, WideTables, Index>(job, tables, run);
     }
     const SearchedTables tables = {t.starts, t.guess, t.starts_of, (u32)t.guess_bits};
-    return decode_run<N, 0, SearchedTables, Index>(job, tables, run);
+    return decode_with<N, 0, SearchedTables, Index>(job, tables, run);
 }
 
 // A step's rows in 32 bits; `room` is for those of 16 bits.

@@ -27,11 +27,6 @@ class Positions:
     index: Tensor
 
     @classmethod
-    def of(cls, mask: Tensor) -> Positions:
-        """The positions where ``mask`` (h, w) is true; waits for a device."""
-        return cls(mask, mask.flatten().nonzero().squeeze(1))
-
-    @classmethod
     def everywhere(
         cls, height: int, width: int, device: torch.device | None = None
     ) -> Positions:

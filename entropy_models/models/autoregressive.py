@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ class AutoregressiveModel(EntropyModel):
         size: Shape,
         *,
         rate: Scales | None = None,
-        z: Tensor | None = None,
+        **_: Any,
     ) -> Tensor:
         """Code y (B, D, 1, F), or decode it when None. ``size`` is (B, 1, F)."""
         if rate is None:

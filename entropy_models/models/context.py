@@ -140,8 +140,8 @@ class ContextModel(EntropyModel):
         y: Tensor | None,
         size: Shape,
         *,
-        rate: Any = None,
         z: Tensor | None = None,
+        **_: Any,
     ) -> Tensor:
         """Size: (B, h, w)."""
         batch, h, w = size

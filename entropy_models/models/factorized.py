@@ -39,15 +39,7 @@ class FactorizedModel(EntropyModel):
         self.channels = channels
         self.prior_y = FactorizedPrior(channels, tuple(hidden))
 
-    def code(
-        self,
-        coder: Coder,
-        y: Tensor | None,
-        size: Shape,
-        *,
-        rate: Any = None,
-        z: Tensor | None = None,
-    ) -> Tensor:
+    def code(self, coder: Coder, y: Tensor | None, size: Shape, **_: Any) -> Tensor:
         """Any number of trailing sizes."""
         prior = Factorized(self.prior_y, self.table("y"))
         return coder.code(y, prior, (size[0], self.channels, *size[1:]))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.entropy_models.base import Counter, Prior, Shape, TablePrior
+from polycodec.entropy_models.base import Counter, Prior, Shape
 from polycodec.entropy_models.coders import quantize
 
 
@@ -23,7 +23,7 @@ class TableCounter(Counter):
     lies beyond counts at the ends.
     """
 
-    def __init__(self, kind: type[TablePrior], tables: int, reach: int) -> None:
+    def __init__(self, kind: type, tables: int, reach: int) -> None:
         self.kind, self.reach = kind, reach
         self.counts = np.zeros((tables, 2 * reach + 3), np.int64)
 

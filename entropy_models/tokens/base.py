@@ -117,15 +117,7 @@ class TokenModel(EntropyModel):
                 "levels, positions)"
             )
 
-    def code(
-        self,
-        coder: Coder,
-        y: Tensor | None,
-        size: Shape,
-        *,
-        rate: Any = None,
-        z: Tensor | None = None,
-    ) -> Tensor:
+    def code(self, coder: Coder, y: Tensor | None, size: Shape, **_: Any) -> Tensor:
         """Code tokens y (B, l, *S), or decode them when None; returns them, int64.
 
         size: (B, l, *S), since the number of levels l is the rate.

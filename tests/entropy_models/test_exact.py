@@ -131,9 +131,9 @@ def test_matmul_and_float64_agree(layer):
 def test_some_positions_are_as_all_positions(kernel):
     layer, x = layer_of(kernel), inputs(24, 2)
     mask = torch.rand(9, 11, generator=torch.Generator().manual_seed(1)) < 0.4
-    where = Positions.of(mask)
+    where = Positions(mask, mask.flatten().nonzero().squeeze(1))
     assert torch.equal(layer.at(x, where).squeeze(2), layer(x)[:, :, mask])
-    nowhere = Positions.of(torch.zeros(9, 11, dtype=torch.bool))
+    nowhere = Positions(torch.zeros_like(mask), torch.zeros(0, dtype=torch.int64))
     assert layer.at(x, nowhere).shape == (2, 16, 1, 0)
 
 

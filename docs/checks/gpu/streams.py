@@ -25,7 +25,7 @@ from polycodec.cuda import (
     backend,
     crc32c,
 )
-from polycodec.cuda.device.batch import BatchDecoder, BatchEncoder, Runtime
+from polycodec.cuda.device.batch import BatchDecoder, BatchEncoder
 from polycodec.cuda.device.checksum import BatchChecksum
 from polycodec.cuda.priors.mixture import MEAN_LIMIT
 
@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).resolve().parents[3] / "tests" / "golden"
 ALPHABETS = (1, 2, 3, 16, 17, 33, 100, 257)
 
 
-def to(device: Runtime, array: np.ndarray):
+def to(device, array: np.ndarray):
     """An array where the device's coders take it."""
     array = np.ascontiguousarray(array)
     if not hasattr(device, "torch"):
@@ -46,7 +46,7 @@ def host(values) -> np.ndarray:
     return values.cpu().numpy() if hasattr(values, "cpu") else np.asarray(values)
 
 
-def stacked(device: Runtime, parts: tuple) -> list:
+def stacked(device, parts: tuple) -> list:
     """What a coder of a batch takes, of one pass of each stream: symbols, and how."""
     symbols = to(device, np.stack([part[0] for part in parts]).astype(np.int32))
     if len(parts[0]) == 3:
@@ -70,7 +70,7 @@ def put(encoder: BatchEncoder | StreamEncoder, one: list | tuple) -> None:
 
 
 def same(
-    device: Runtime, batch: list[list], wanted: list[bytes] | None = None, **options
+    device, batch: list[list], wanted: list[bytes] | None = None, **options
 ) -> bool:
     """Whether the device writes the CPU's bytes (``wanted``), and reads them back."""
     made = []
@@ -90,7 +90,7 @@ def same(
     return fine and encoder.finish(**options) == made
 
 
-def golden(device: Runtime) -> list[str]:
+def golden(device) -> list[str]:
     """Names of the golden streams that are not coded to their bytes and back."""
     wrong = []
     for name in ("coder.json", "priors.json"):
@@ -182,7 +182,7 @@ def random_case(rng: np.random.Generator, largest: int) -> tuple[list[list], dic
     return batch, {"lanes": lanes, "chunks": chunks, "crc": crc}
 
 
-def checksums(device: Runtime, rng: np.random.Generator) -> bool:
+def checksums(device, rng: np.random.Generator) -> bool:
     """Whether the device's CRC-32C is the CPU's, on from plane to plane."""
     check, planes = BatchChecksum(4, device), rng.integers(0, 256, (4, 99_999), "u1")
     check.update(to(device, planes))
@@ -191,7 +191,7 @@ def checksums(device: Runtime, rng: np.random.Generator) -> bool:
     return check.values() == sums
 
 
-def identity(device: Runtime, cases: int) -> dict:
+def identity(device, cases: int) -> dict:
     """Count golden and random streams, and the ones that differ."""
     rng = np.random.default_rng(20)
     wrong, passes = 0, {"tables": 0, "mixtures": 0, "categorical": 0}
