@@ -21,7 +21,7 @@ class EvalOptions:
     anchor or published curve to compare against, instead of each. ``reuse`` names
     earlier output folders whose equal measurements may be taken. ``limit`` keeps the
     first files only, ``show`` names the image of the crops, ``measures`` what is taken,
-    all that is installed unless told.
+    all that is installed unless told. ``command``: the command line, for the report.
     """
 
     codecs: Sequence[str | Subject] | None = None
@@ -42,6 +42,7 @@ class EvalOptions:
     show: str | None = None
     report: bool = True
     quiet: bool = False
+    command: str | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

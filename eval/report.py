@@ -10,7 +10,6 @@ method    how it was measured, versions and settings
 
 from __future__ import annotations
 
-import json
 import pathlib
 from html import escape
 from typing import NamedTuple
@@ -69,12 +68,10 @@ def _draw(result: Evaluation) -> dict[str, Drawing]:
 def _method(result: Evaluation) -> list[str]:
     run = result.run
     rules = [f"{m.label}: {run.rules[m.name]}." for m in run.measures if not m.of_mean]
-    about = {"environment": result.environment, "codecs": result.versions}
-    data = escape(json.dumps(about, indent=1, default=str))
     sentences = [run.kind.method, *rules, *result.facts()]
     return [
         "<h2>How this was measured</h2>",
         *[f"<p>{escape(sentence)}</p>" for sentence in sentences],
-        page.details("Versions and settings", f"<pre>{data}</pre>"),
+        *[page.section(part._replace(folded=False)) for part in result.about()],
         f'<p class="note">{escape(result.created)}</p>',
     ]

@@ -17,6 +17,7 @@ from polycodec.atomic import atomic_write
 from polycodec.eval import text
 from polycodec.eval.curves import Curve, Mean
 from polycodec.eval.kind import Run
+from polycodec.eval.machine import described
 from polycodec.eval.measure import Row
 from polycodec.eval.text import Section, Table, number
 
@@ -152,7 +153,19 @@ class Evaluation:
         lines += text.markdown(self.sections())
         rules = [f"{name}: {rule}." for name, rule in self.run.rules.items()]
         how = [f"- {text.escaped(line)}" for line in (*self.facts(), *rules)]
-        return "\n".join([*lines, "## How", "", *how]) + "\n"
+        return "\n".join([*lines, "## How", "", *how, "", *text.markdown(self.about())])
+
+    def about(self) -> list[Section]:
+        """Return how this run was started, on what machine, with which versions."""
+        labels = {curve.name: curve.label for curve in self.curves}
+        codecs = [
+            [labels[name], described(facts)] for name, facts in self.versions.items()
+        ]
+        facts = [[name, str(value)] for name, value in self.environment.items()]
+        return [
+            Section("Versions and options", Table(["codec", ""], codecs, left=2)),
+            Section("Machine", Table(["", ""], facts, left=2)),
+        ]
 
     def content(self) -> dict[str, Any]:
         """Return ``run.json``: everything but the rows."""

@@ -16,14 +16,14 @@ Everything is coded in this one process, in real bytes, one file at a time.
 from __future__ import annotations
 
 import datetime
-import os
 import pathlib
-import platform
+from dataclasses import fields
 from typing import Any
 
 from polycodec.eval.curves import measured
 from polycodec.eval.datasets import Dataset, Place
 from polycodec.eval.kind import Run, kind_of, kinds
+from polycodec.eval.machine import machine
 from polycodec.eval.measure import measure_all
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.result import Evaluation
@@ -57,7 +57,7 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
     result = kind.result(
         run=run,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
-        environment=_environment(),
+        environment={"command": _command(dataset, out, chosen), **machine()},
         versions={subject.name: subject.versions() for subject in run.subjects},
         curves=[measured(run, subject, rows) for subject in run.subjects],
         published=published,
@@ -71,19 +71,14 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
     return result
 
 
-def _environment() -> dict[str, Any]:
-    """Versions and machine that a result depends on."""
-    import numpy
-    import torch
-
-    import polycodec
-
-    return {
-        "polycodec": polycodec.__version__,
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "torch": torch.__version__,
-        "torch_threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
+def _command(dataset: Dataset, out: Place, options: EvalOptions) -> str:
+    """Return what starts this run again: the command line, or the call in Python."""
+    if options.command is not None:
+        return options.command
+    changed = {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if getattr(options, field.name) != field.default
     }
+    given = "".join(f", {name}={value!r}" for name, value in changed.items())
+    return f"evaluate({dataset!r}, out={str(out)!r}{given})"

@@ -4,7 +4,6 @@
     until_calm      everybody takes turns until nobody's best time has moved
     Stopwatch       seconds inside the range coder's own calls
     peak_memory     bytes at the worst moment, above what was held before
-    machine         what the figures depend on
 
 Machines differ, and so does one machine from minute to minute. Best times of turns
 that alternate are what can be compared.
@@ -22,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from polycodec.cuda import BatchDecoder, BatchEncoder, StreamDecoder, StreamEncoder
-from polycodec.cuda.host import library as native
 
 BETTER = 0.99  # of a best time: less is news
 _CODERS = {
@@ -130,15 +128,3 @@ def _put(values: Mapping[str, str | None]) -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-
-
-def machine() -> dict[str, Any]:
-    """Processor, the instructions that our coder uses of it, Python's version."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii") as file:
-        names = [line.split(":")[1] for line in file if line.startswith("model name")]
-        model = names[0].strip() if names else model
-    level = "none"
-    if (library := native.library()) is not None:
-        level = native.SIMD[library.best_simd]
-    return {"processor": model, "simd": level, "python": platform.python_version()}

@@ -31,12 +31,12 @@ from polycodec.eval.bench.clock import (
     BETTER,
     Stopwatch,
     environment,
-    machine,
     peak_memory,
     until_calm,
 )
 from polycodec.eval.bench.signals import UNITS
 from polycodec.eval.bench.subjects import Timed, own, peers
+from polycodec.eval.machine import machine
 
 SECONDS = 40.0  # for the codecs of a kind together; then rounds end
 WAYS = ("compress", "decompress")
@@ -185,7 +185,9 @@ def bench(
             clock = Clock(where)
             runners = _warm(group, source, clock, skipped, progress)
             rows += _measure(runners, clock, repeats, seconds)
-        about = {"machine": _machine(where), "repeats": repeats}
+        gpu = where.type == "cuda"
+        device = torch.cuda.get_device_name(where) if gpu else "cpu"
+        about = {"machine": {**machine(), "device": device}, "repeats": repeats}
     rows = [{**row, "input": source or "made up"} for row in rows]
     return {**about, "rows": rows, "skipped": skipped}
 
@@ -242,16 +244,6 @@ def _measure(
     with clock.watch.on_coder():
         until_calm(turns, repeats, seconds)
     return [runner.row() for runner in runners]
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    gpu = device.type == "cuda"
-    return {
-        **machine(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if gpu else "cpu",
-    }
 
 
 @contextmanager

@@ -29,9 +29,10 @@ from polycodec.cuda import StreamDecoder, StreamEncoder
 from polycodec.cuda.host import library as native
 from polycodec.cuda.host import threads
 from polycodec.errors import UsageError
-from polycodec.eval.bench.clock import BETTER, environment, machine, until_calm
+from polycodec.eval.bench.clock import BETTER, environment, until_calm
 from polycodec.eval.bench.loads import BINS, LOADS, Load, tabled
 from polycodec.eval.bench.others import Coder, installed
+from polycodec.eval.machine import machine
 
 SYMBOLS = 491_520  # 320 channels of a 768 x 512 picture at stride 16
 TINY = (0, 1, 4, 16, 64)

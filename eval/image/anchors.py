@@ -12,9 +12,10 @@
 | `jpeg2000` | compression ratio     | 9/7 wavelet, colour transform, codestream |
 
 An anchor gets the strong setting where one exists, because a weak anchor
-flatters us. AVIF's default tuning aims at the eye; `avif-psnr` is the harder
-opponent when PSNR is the measure. JPEG XL comes with pillow-jxl-plugin and is
-left out, with the reason, where that is not installed.
+flatters us. AVIF's own tuning aims at the eye; `avif-psnr` is the harder
+opponent when PSNR is the measure, and so the one unless told. JPEG XL comes
+with pillow-jxl-plugin and is left out, with the reason, where that is not
+installed.
 """
 
 from __future__ import annotations
@@ -62,15 +63,11 @@ class PillowAnchor(Subject):
         return None
 
     def versions(self) -> dict[str, Any]:
-        """List Pillow, the library behind the format, and the fixed options."""
+        """List Pillow, the libraries behind the format, and the fixed options."""
         import PIL
 
-        if self.library == "jxl":
-            library = "pillow-jxl-plugin"
-            version = importlib.metadata.version(library)
-        else:
-            library, version = _library(self.library)
-        return {"Pillow": PIL.__version__, library: version, "options": self.options}
+        libraries = _libraries(self.library)
+        return {"Pillow": PIL.__version__, **libraries, "options": self.options}
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Write (H, W, 3) uint8 into memory with this setting."""
@@ -98,16 +95,26 @@ class PillowAnchor(Subject):
         JpegXLImagePlugin.DECODE_THREADS = 0
 
 
-def _library(name: str) -> tuple[str, str]:
-    """Name the library Pillow uses for ``name``, with its version."""
+def _libraries(name: str) -> dict[str, str]:
+    """Return the libraries Pillow uses for ``name``, with their versions."""
+    if name == "jxl":
+        return {p: importlib.metadata.version(p) for p in ("pillow-jxl-plugin",)}
     if name == "jpg":
         turbo = features.check_feature("libjpeg_turbo")
         if turbo:
-            return "libjpeg-turbo", str(features.version_feature("libjpeg_turbo"))
-        return "libjpeg", str(features.version_codec("jpg"))
+            return {"libjpeg-turbo": str(features.version_feature("libjpeg_turbo"))}
+        return {"libjpeg": str(features.version_codec("jpg"))}
     if name == "jpg_2000":
-        return "openjpeg", str(features.version_codec("jpg_2000"))
-    return f"lib{name}", str(features.version_module(name))
+        return {"openjpeg": str(features.version_codec("jpg_2000"))}
+    found = {f"lib{name}": str(features.version_module(name))}
+    if name == "avif":
+        # "dav1d [dec]:1.5.3, aom [enc]:3.14.1": what codes and decodes behind it.
+        from PIL import _avif
+
+        for part in getattr(_avif, "codec_versions", str)().split(", "):
+            codec, _, version = part.rpartition(":")
+            found[codec.partition(" ")[0] or codec] = version
+    return {library: version for library, version in found.items() if library}
 
 
 def _ratio(setting: float) -> dict[str, Any]:
@@ -166,7 +173,7 @@ ANCHORS: dict[str, PillowAnchor] = {
         ),
     )
 }
-DEFAULT_ANCHORS = ("jpeg", "webp", "avif", "jxl", "jpeg2000")
+DEFAULT_ANCHORS = ("jpeg", "webp", "avif-psnr", "jxl", "jpeg2000")
 
 
 def match_rate(

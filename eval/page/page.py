@@ -76,8 +76,7 @@ th.text,td.text{text-align:left}
 tr.first td{border-top:1px solid var(--soft)}
 details{margin:.9rem 0}
 summary{cursor:pointer;font-weight:600}
-code,pre{font:.86rem/1.5 var(--mono)}
-pre{white-space:pre-wrap;overflow-wrap:anywhere}
+td.text+td.text{white-space:normal;overflow-wrap:anywhere}
 @media print{body{background:#fff}figure,tr{break-inside:avoid}}
 """
 

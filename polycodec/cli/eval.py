@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -31,15 +32,21 @@ Anchors = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,...",
-        help="jpeg,webp,avif,jxl,jpeg2000 or opus,opus-vbr,codec2 unless told; "
-        "'' for none.",
+        help="jpeg,webp,avif-psnr,jxl,jpeg2000 unless told, also avif (tuned for the "
+        "eye), jpeg-420; of speech opus,opus-vbr,codec2; '' for none.",
     ),
 ]
 Qualities = Annotated[
-    str | None, typer.Option(metavar="Q,Q,...", help="Settings of our codecs.")
+    str | None,
+    typer.Option(
+        metavar="Q,Q,...", help="Of our codecs, 0 to 100; 8 or 5 of them unless told."
+    ),
 ]
 TargetBpps = Annotated[
-    str | None, typer.Option(metavar="F,F,...", help="Rates instead of qualities.")
+    str | None,
+    typer.Option(
+        metavar="F,F,...", help="Images: bits per pixel instead of qualities."
+    ),
 ]
 TargetRates = Annotated[
     str | None,
@@ -52,7 +59,9 @@ TargetRates = Annotated[
 Measures = Annotated[
     str | None,
     typer.Option(
-        metavar="M,M,...", help="Speech: pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel."
+        metavar="M,M,...",
+        help="All that are installed unless told. Images: psnr,ms_ssim. Speech: "
+        "pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel.",
     ),
 ]
 Reference = Annotated[
@@ -68,7 +77,7 @@ PublishedIds = Annotated[
 Show = Annotated[
     str | None,
     typer.Option(
-        metavar="PICTURE", help="In the crops of the report; one by rule unless told."
+        metavar="IMAGE", help="In the crops of the report; one by rule unless told."
     ),
 ]
 Reuse = Annotated[
@@ -80,12 +89,11 @@ Reuse = Annotated[
 Data = Annotated[
     str | None, typer.Option(metavar="DIR", help="Where kodak/ or speech/ is already.")
 ]
-Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="The first N pictures only.")
-]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="The first N files only.")]
 
 
 def evaluate(
+    context: typer.Context,
     out: Report,
     dataset: Dataset = None,
     codec: Codecs = None,
@@ -105,7 +113,11 @@ def evaluate(
     checkpoint: Checkpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs beside JPEG, WebP, AVIF and others; of speech, beside Opus."""
+    """Measure codecs beside JPEG, WebP, AVIF and others; of speech, beside Opus.
+
+    The report names processor, versions and this command; equal measurements that its
+    folder holds already are not made again.
+    """
     check_device(device)
     chosen = dataset or ["kodak"]
     from polycodec.eval.run import evaluate as run
@@ -128,6 +140,7 @@ def evaluate(
         limit=limit,
         device=device,
         checkpoint=checkpoint,
+        command=shlex.join(["polycodec", *context.obj]),
     )
     text = (Path(out) / "run.json").read_text("utf-8").rstrip()
     print(text if as_json else result.summary())

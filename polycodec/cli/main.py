@@ -78,13 +78,17 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line; ends the process with the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(args)
+    given = list(args)  # a report says the command that it came from
     if args[:1] in (["eval"], ["bench"]):
         args = spread(args, ("--dataset", "--codec", "--reuse"))
     if args[:1] == ["export"]:
         args = optional_name(args)
     try:
         code = get_command(app).main(
-            args or ["--help"], prog_name="polycodec", standalone_mode=False
+            args or ["--help"],
+            prog_name="polycodec",
+            standalone_mode=False,
+            obj=given,
         )
         code = code if isinstance(code, int) else 0
         sys.stdout.flush()

@@ -187,7 +187,10 @@ def test_evaluation_of_a_folder(cli, tree, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     assert "webp" in out.lower() and "jpeg" in out.lower()
-    assert (tmp_path / "report" / "run.json").is_file()
+    written = json.loads((tmp_path / "report" / "run.json").read_text())
+    assert written["environment"]["command"].startswith(
+        "polycodec eval --dataset photos --codec jpeg webp --anchors '' --limit 1"
+    )
 
 
 def test_evaluation_chooses_curves_and_picture_and_reuses(cli, tree, tmp_path):

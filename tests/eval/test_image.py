@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import sys
 import types
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ from polycodec.errors import InputError, UnknownNameError, UsageError
 from polycodec.eval.image.anchors import ANCHORS, match_rate
 from polycodec.eval.image.kind import KIND
 from polycodec.eval.image.subjects import ImageCodec
+from polycodec.eval.machine import machine
 from polycodec.eval.measure import fingerprint
 from polycodec.eval.run import evaluate
 from polycodec.eval.subjects import Coded, Decoded, Subject, code_digest
@@ -87,7 +89,15 @@ def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
     assert len(coarse.data) < len(fine.data)
     decoded = [subject.decompress(c.data).signal for c in (coarse, fine)]
     assert psnr(picture, decoded[0]) < psnr(picture, decoded[1])
-    assert len(subject.versions()) == 3
+    assert len(subject.versions()) >= 3
+
+
+def test_versions_name_the_library_that_codes_behind_a_format():
+    subject = ANCHORS["avif"]
+    if subject.missing():
+        pytest.skip(subject.missing())
+    found = subject.versions()
+    assert found["libavif"] and re.match(r"v?\d+\.\d+", found["aom"])
 
 
 def test_match_rate_finds_the_nearest_quality():
@@ -245,7 +255,10 @@ def test_a_run_writes_its_tables_and_json(folder, tmp_path):
     over = result.overheads["test/rounding"]
     # 30 bytes above the estimate: within 40 bytes + 0.6 %, so at most -10 beyond.
     assert over.beyond <= -10 and over.images == 10
-    assert "| JPEG | 90 |" in (out / "table.md").read_text()
+    table = (out / "table.md").read_text()
+    assert "| JPEG | 90 |" in table and "optimize True" in table
+    assert f"| processor | {machine()['processor'][:5]}" in table.replace("\\", "")
+    assert "evaluate(" in written["environment"]["command"]
     said = result.summary().splitlines()
     assert said[0] == "photos: 2 images"
     assert sum(line.startswith("JPEG ") for line in said) == 4
@@ -313,3 +326,17 @@ def test_the_page_needs_nothing_outside_itself(folder, tmp_path):
     for name in ("psnr", "ms_ssim", "ms_ssim_db", "rate-difference"):
         assert (out / f"{name}.png").stat().st_size > 1000
         assert (out / f"{name}.svg").stat().st_size > 1000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_names_of_files_are_text_in_tables_and_pages(folder, tmp_path):
+    odd = "a|b *c* <i>_d_.png"
+    (folder / "0.png").rename(folder / odd)
+    out = tmp_path / "out"
+    options = {"anchors": ["jpeg"], "anchor_settings": {"jpeg": SMALL["jpeg"]}}
+    evaluate(folder, out=out, codecs=[RoundingCodec()], **options)
+    rows = [r for r in (out / "table.md").read_text().splitlines() if r[:1] == "|"]
+    (row,) = [r for r in rows if "a\\|b" in r]
+    assert "\\*c\\* \\<i\\>" in row
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3  # two cells
+    assert "<i>" not in (out / "report.html").read_text()
