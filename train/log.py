@@ -121,10 +121,6 @@ class RunLog:
         elif self.enabled:
             print(text, file=sys.stderr, flush=True)
 
-    def building(self, *state: object) -> None:
-        """Report a codebook's build: what it is doing, and how far it is."""
-        self.say("building: " + " ".join(map(str, state)))
-
     def decoding(self, done: int, total: int) -> None:
         """Report how far the cache of decoded signals is filled."""
         if self.enabled and (done % 100 == 0 or done == total):

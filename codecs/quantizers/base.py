@@ -11,7 +11,7 @@ codes, a straight-through ẑ, and the loss that ties encoder and codebook toget
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.errors import InputError
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass
@@ -84,11 +82,8 @@ class Quantizer(nn.Module, abc.ABC):
         InputError for codes outside their codebooks (`check_codes`).
         """
 
-    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
-        """Start from a sample of latents z (N, D), in order of time.
-
-        ``progress``: called by what takes long. Does nothing unless overridden.
-        """
+    def initialise(self, z: Tensor) -> None:
+        """Start from a sample of latents z (N, D), in order of time, if overridden."""
         return
 
     def config_after_build(self) -> dict[str, Any]:
@@ -141,6 +136,58 @@ class Quantizer(nn.Module, abc.ABC):
             perplexity.append(float(torch.exp2(-(p * p.log2()).sum())))
             used.append(int((counts > 0).sum()))
         return {"perplexity": perplexity, "used": used}
+
+
+class Level(nn.Module, abc.ABC):
+    """One level of a `ResidualChain`, of ``size`` codes."""
+
+    @abc.abstractmethod
+    def forward(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of rows (N, D): their approximations (N, D), codes (N,), losses (N,).
+
+        used: (N,) bool, the rows for which this level is active.
+        """
+
+    @abc.abstractmethod
+    def decode(self, index: Tensor) -> Tensor:
+        """Approximations (N, D) of codes (N,)."""
+
+
+class ResidualChain(Quantizer):
+    """Levels that each approximate what those before leave: ẑ is their sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    @property
+    @abc.abstractmethod
+    def chain(self) -> Sequence[Level]:
+        """The levels, in their order."""
+
+    def quantized(self, z: Tensor, active: Tensor) -> Quantized:
+        rows = left = flatten(z)
+        per_item = len(rows) // len(z)
+        total, loss = torch.zeros_like(rows), rows.new_zeros(len(z))
+        planes = []
+        for number, level in enumerate(self.chain):
+            used = (active > number).repeat_interleave(per_item)
+            step, index, cost = level(left, used)
+            step = step * used[:, None]
+            loss = loss + (cost * used).view(len(z), -1).mean(1)
+            # Detached: a later level's loss, passed straight through the choice of
+            # this one, drives projections apart (400 steps of Adam: error × 1000).
+            total, left = total + step, left - step.detach()
+            planes.append(unflatten(torch.where(used, index, -1)[:, None], z))
+        loss = loss / active.clamp_min(1)
+        return Quantized(unflatten(total, z), torch.cat(planes, 1), loss)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        self.check_codes(codes)
+        planes = zip(self.chain, codes.unbind(1), strict=False)
+        steps = [level.decode(plane.reshape(-1)) for level, plane in planes]
+        return unflatten(sum(steps[1:], steps[0]), codes[:, :1])
 
 
 def flatten(z: Tensor) -> Tensor:

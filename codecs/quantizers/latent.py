@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import (
-    Progress,
     Quantized,
     Quantizer,
     flatten,
@@ -96,7 +95,7 @@ class LatentQuantizer(Quantizer):
         return unflatten(self.outward(value), codes[:, :1])
 
     @torch.no_grad()
-    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
+    def initialise(self, z: Tensor) -> None:
         """Principal components of z (N, D), values at their quantiles."""
         rows = z.float()
         project_on_principal(self.inward, rows, SPREAD)

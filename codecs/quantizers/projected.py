@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import (
-    Progress,
-    Quantized,
-    Quantizer,
+    Level,
+    ResidualChain,
     flatten,
     straight_through,
     unflatten,
@@ -30,7 +29,7 @@ from polycodec.codecs.quantizers.base import (
 RIDGE = 1e-4  # of the mean variance, for least squares
 
 
-class Stage(nn.Module, abc.ABC):
+class Stage(Level):
     """One level: two projections, and the choice between them."""
 
     size: int
@@ -61,8 +60,7 @@ class Stage(nn.Module, abc.ABC):
     def start(self, y: Tensor) -> None:
         """Start the codes from bounded rows (N, d); nothing unless overridden."""
 
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of rows (N, D): their approximations (N, D), codes (N,), losses (N,)."""
+    def forward(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = self.bound(self.inward(rows))
         index = self.choose(y.detach())
         point = self.point(index)
@@ -70,7 +68,6 @@ class Stage(nn.Module, abc.ABC):
         return step, index, self.loss(y, point)
 
     def decode(self, index: Tensor) -> Tensor:
-        """Approximations (N, D) of codes (N,): the numbers `forward` gives."""
         return self.outward(self.point(index))
 
     @torch.no_grad()
@@ -115,12 +112,11 @@ def solve_outward(layer: nn.Linear, points: Tensor, rows: Tensor) -> None:
     layer.bias.copy_(mean - weight @ centre)
 
 
-class ProjectedQuantizer(Quantizer):
+class ProjectedQuantizer(ResidualChain):
     """The residual loop around ``stages``; subclasses make them."""
 
     def __init__(self, channels: int, stages: Sequence[Stage]) -> None:
-        super().__init__()
-        self.channels = channels
+        super().__init__(channels)
         self.stages = nn.ModuleList(stages)
         self.sizes = tuple(stage.size for stage in stages)
 
@@ -128,24 +124,6 @@ class ProjectedQuantizer(Quantizer):
     def chain(self) -> list[Stage]:
         """The stages, in the order of the levels."""
         return [cast(Stage, stage) for stage in self.stages]
-
-    def quantized(self, z: Tensor, active: Tensor) -> Quantized:
-        batch = z.shape[0]
-        left = flatten(z)
-        per_item = len(left) // batch
-        total, loss = torch.zeros_like(left), left.new_zeros(batch)
-        planes = []
-        for level, stage in enumerate(self.chain):
-            used = (active > level).repeat_interleave(per_item)
-            step, index, cost = stage(left)
-            step = step * used[:, None]
-            loss = loss + (cost * used).view(batch, -1).mean(1)
-            # Detached: a later level's loss, passed straight through the choice of
-            # this one, drives the projections apart (400 steps of Adam: error × 1000).
-            total, left = total + step, left - step.detach()
-            planes.append(unflatten(torch.where(used, index, -1)[:, None], z))
-        loss = loss / active.clamp_min(1)
-        return Quantized(unflatten(total, z), torch.cat(planes, 1), loss)
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
@@ -157,16 +135,9 @@ class ProjectedQuantizer(Quantizer):
         return torch.cat(planes, 1)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        self.check_codes(codes)
-        planes = zip(self.chain, codes.unbind(1), strict=False)
-        steps = [stage.decode(plane.reshape(-1)) for stage, plane in planes]
-        return unflatten(sum(steps[1:], steps[0]), codes[:, :1])
-
-    @torch.no_grad()
-    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
+    def initialise(self, z: Tensor) -> None:
         """Fit each level to what the levels before it leave of z (N, D)."""
         left = z.float()
         for stage in self.chain:
             stage.fit(left)
-            left = left - stage(left)[0]
+            left = left - stage.decode(stage.choose(stage.bound(stage.inward(left))))

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import (
-    Progress,
+    Level,
     Quantized,
-    Quantizer,
+    ResidualChain,
     flatten,
     straight_through,
     unflatten,
@@ -35,7 +35,7 @@ LLOYD_STEPS = 20
 DEAD_SHARE = 0.1  # of a uniform share of the vectors
 
 
-class Codebook(nn.Module):
+class Codebook(Level):
     """K vectors (K, D) that follow the means of what is assigned to them."""
 
     vectors: Tensor
@@ -61,9 +61,16 @@ class Codebook(nn.Module):
         """Index (N,) of the vector nearest to each of (N, D) rows."""
         return self.distances(rows).argmin(1)
 
-    def forward(self, index: Tensor) -> Tensor:
-        """Vectors (N, D) of indexes (N,)."""
+    def decode(self, index: Tensor) -> Tensor:
         return F.embedding(index, self.vectors)
+
+    def forward(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        index = self.nearest(rows.detach())
+        vectors = self.decode(index)
+        error = (rows - vectors).square().sum(1)
+        if self.training:
+            self.follow(rows.detach()[used], index[used])
+        return vectors, index, error
 
     @torch.no_grad()
     def follow(self, rows: Tensor, index: Tensor) -> None:
@@ -92,9 +99,7 @@ class Codebook(nn.Module):
             self.mass[dead] = share
 
     @torch.no_grad()
-    def start(
-        self, rows: Tensor, generator: torch.Generator, progress: Progress | None
-    ) -> Tensor:
+    def start(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Start from k-means of ``rows`` (N, D); returns their indexes (N,)."""
         size = len(self.mass)
         order = torch.randperm(len(rows), generator=generator).to(rows.device)
@@ -115,7 +120,7 @@ class Codebook(nn.Module):
 
 
 @register("quantizer/residual")
-class ResidualQuantizer(Quantizer):
+class ResidualQuantizer(ResidualChain):
     """``levels`` codebooks of ``codes`` vectors each, every one on what is left.
 
     ``codes``: one number for all levels or one for each. ``decay``: of the running
@@ -134,8 +139,8 @@ class ResidualQuantizer(Quantizer):
         commitment: float = 0.25,
         beam: int = 1,
     ) -> None:
-        super().__init__()
-        self.channels, self.commitment, self.beam = channels, commitment, beam
+        super().__init__(channels)
+        self.commitment, self.beam = commitment, beam
         self.sizes = (codes,) * levels if isinstance(codes, int) else tuple(codes)
         self.books = nn.ModuleList(Codebook(k, channels, decay) for k in self.sizes)
 
@@ -146,24 +151,9 @@ class ResidualQuantizer(Quantizer):
 
     def quantized(self, z: Tensor, active: Tensor) -> Quantized:
         """See :meth:`Quantizer.quantized`; the codebooks move while training."""
-        rows = flatten(z)
-        per_item = len(rows) // z.shape[0]
-        left, total = rows, torch.zeros_like(rows)
-        loss, planes = rows.new_zeros(z.shape[0]), []
-        for level, book in enumerate(self.chain):
-            used = (active > level).repeat_interleave(per_item)
-            index = book.nearest(left.detach())
-            vectors = book(index)
-            error = (left - vectors).square().sum(1) * used
-            loss = loss + error.view(z.shape[0], -1).mean(1)
-            if self.training:
-                book.follow(left.detach()[used], index[used])
-            step = vectors * used[:, None]
-            total, left = total + step, left - step
-            planes.append(unflatten(torch.where(used, index, -1)[:, None], z))
-        loss = self.commitment * loss / active.clamp_min(1)
-        z_hat = straight_through(z.float(), unflatten(total, z))
-        return Quantized(z_hat, torch.cat(planes, 1), loss)
+        seen = super().quantized(z, active)
+        z_hat = straight_through(z.float(), seen.z_hat)
+        return Quantized(z_hat, seen.codes, self.commitment * seen.loss)
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
@@ -178,7 +168,7 @@ class ResidualQuantizer(Quantizer):
         for book in books:
             at, index = self._best(book, left)
             left = left.gather(1, at[..., None].expand(-1, -1, left.shape[2]))
-            left = left - book(index)
+            left = left - book.decode(index)
             paths = paths.gather(1, at[..., None].expand(-1, -1, paths.shape[2]))
             paths = torch.cat([paths, index[..., None]], dim=2)
         best = left.square().sum(2).argmin(1)
@@ -198,17 +188,9 @@ class ResidualQuantizer(Quantizer):
         return place // size, place % size
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        self.check_codes(codes)
-        planes = zip(self.chain, codes.unbind(1), strict=False)
-        steps = [book(plane.reshape(-1)) for book, plane in planes]
-        return unflatten(sum(steps[1:], steps[0]), codes[:, :1])
-
-    @torch.no_grad()
-    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
+    def initialise(self, z: Tensor) -> None:
         """k-means of each level on what the levels before it leave of z (N, D)."""
         generator = torch.Generator().manual_seed(0)
         left = z.float()
         for book in self.chain:
-            index = book.start(left, generator, progress)
-            left = left - book(index)
+            left = left - book.decode(book.start(left, generator))

@@ -8,8 +8,8 @@
     log-mel    80 bands of such crops, a frame every 10 ms
 
 For every N of --frames and k of --neighbours: codes found, nodes and edges of the
-graph, its one- and two-level structural entropy in bits, processor seconds of the graph
-and of the search, and the error of the codes: |x - vector of its code|² as a share of
+graph, its one- and two-level structural entropy in bits, processor seconds of the
+build, and the error of the codes: |x - vector of its code|² as a share of
 the frames' variance. Crops of a second are a few frames apart at most, so the rule that
 frames close in time are never linked acts as in training.
 """
@@ -52,16 +52,10 @@ def log_mel(rate: int) -> Callable[[Tensor], Tensor]:
 def built(z: np.ndarray, frames: int, neighbours: int) -> dict[str, float]:
     """Build from the first ``frames`` rows; what was found and what it took."""
     z = z[:frames].astype(np.float64)
-    marks: dict[str, float] = {}
-
-    def progress(stage: str, done: int, total: int) -> None:
-        marks.setdefault(stage, time.process_time())
-
     begin, wall = time.process_time(), time.perf_counter()
     options = BuildOptions(neighbours=neighbours, frames=frames)
-    found = build_codebook(z, options, progress=progress)
+    found = build_codebook(z, options)
     end = time.process_time()
-    searched = min((t for s, t in marks.items() if s != "graph"), default=end)
     rows = z[found.rows]
     error = np.mean((rows - found.vectors[found.labels]) ** 2)
     names = ("codes", "nodes", "edges", "found", "merged", "dissolved", "h1", "h2")
@@ -69,8 +63,6 @@ def built(z: np.ndarray, frames: int, neighbours: int) -> dict[str, float]:
         "frames": frames,
         "k": neighbours,
         **{name: float(found.report[name]) for name in names},
-        "graph s": searched - begin,
-        "search s": end - searched,
         "processor s": end - begin,
         "wall s": time.perf_counter() - wall,
         "error": float(error / np.mean(rows.var(axis=0))),

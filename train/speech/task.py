@@ -83,7 +83,7 @@ class SpeechTask(Task):
         self.log.say(f"building codebooks from {len(z)} latents")
         torch.manual_seed(self.config.run.seed)
         quantizer = self.codec.quantizer
-        quantizer.initialise(self.fabric.to_device(z), progress=self.log.building)
+        quantizer.initialise(self.fabric.to_device(z))
         sizes = "+".join(map(str, quantizer.sizes))
         spent = time.monotonic() - started
         self.log.event("codebooks", step, sizes=sizes, seconds=round(spent, 2))

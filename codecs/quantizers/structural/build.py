@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A codebook from latents by structural entropy: sample, graph, search, tidy.
+"""A codebook from latents by structural entropy: sample, graph, search, search.
 
     latents (N, D) ─► sample ─► centre, scale ─► k-NN graph ─► clusters
                                                                      │
@@ -12,21 +12,16 @@ anchors of a code are half its nodes nearest to their mean, half random others.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polycodec.codecs.quantizers.structural import search, tidy
+from polycodec.codecs.quantizers.structural import search
 from polycodec.codecs.quantizers.structural.graph import (
     neighbour_graph,
     sample_frames,
 )
 from polycodec.errors import InputError
-
-if TYPE_CHECKING:
-    from polycodec.codecs.quantizers.base import Progress
 
 
 @dataclass(frozen=True)
@@ -71,28 +66,22 @@ class Frozen:
     report: dict[str, float] = field(default_factory=dict)
 
 
-def build_codebook(
-    latents: np.ndarray, options: BuildOptions, *, progress: Progress | None = None
-) -> Frozen:
+def build_codebook(latents: np.ndarray, options: BuildOptions) -> Frozen:
     """Build from latents (N, D), in order of time; equal input gives equal results.
 
-    ``progress`` is called with (stage, done, total), once a second at most. InputError
-    for latents that are not finite, not (N, D), too few, or never alike.
+    InputError for latents that are not finite, not (N, D), too few, or never alike.
     """
     latents = np.asarray(latents, np.float64)
     _check(latents, options)
-    progress = _seldom(progress) if progress else None
     picked = sample_frames(latents, options.frames, options.seed)
     mean, basis = centre_and_scale(latents[picked])
     points = (latents[picked] - mean) @ basis
-    graph, scales = neighbour_graph(
-        points, options.neighbours, picked, gap=options.gap, progress=progress
-    )
+    graph, scales = neighbour_graph(points, options.neighbours, picked, gap=options.gap)
     graph, kept = graph.without_isolated()
     if not graph.nodes:
         raise InputError("no two latents are alike; expected frames of real signals")
     points, rows, scales = points[kept], picked[kept], scales[kept]
-    partition = search.minimise(graph, progress=progress)
+    partition = search.minimise(graph)
     report = _tidy(partition, points, options)
     report |= {"nodes": graph.nodes, "edges": len(graph.weights) // 2}
     labels = search.numbered(partition)
@@ -100,7 +89,7 @@ def build_codebook(
     anchors = choose_anchors(points, labels, options.anchors, options.seed)
     order = [partition.labels[int(np.argmax(labels == c))] for c in range(codes)]
     return Frozen(
-        vectors=tidy.means(latents[rows], labels, codes),
+        vectors=search.means(latents[rows], labels, codes),
         mean=mean,
         basis=basis,
         anchors=points[anchors],
@@ -148,25 +137,11 @@ def _tidy(
     partition: search.Partition, points: np.ndarray, options: BuildOptions
 ) -> dict[str, float]:
     found = partition.clusters
-    merged = tidy.disentangle(partition, points)
-    dissolved = tidy.dissolve_small(partition, points, options.least)
+    merged = search.disentangle(partition, points)
+    dissolved = search.dissolve_small(partition, points, options.least)
     if options.cap and partition.clusters > options.cap:
-        tidy.cap(partition, points, options.cap)
+        search.cap(partition, points, options.cap)
     return {"found": found, "merged": merged, "dissolved": dissolved}
-
-
-def _seldom(progress: Progress) -> Progress:
-    """Pass on the start and the end of a stage, and otherwise once a second."""
-    last = ("", 0.0)
-
-    def report(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if stage != last[0] or done == total or now - last[1] > 1:
-            last = (stage, now)
-            progress(stage, done, total)
-
-    return report
 
 
 def _check(latents: np.ndarray, options: BuildOptions) -> None:

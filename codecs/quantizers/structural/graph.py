@@ -12,15 +12,11 @@ and Perona, "Self-tuning spectral clustering", NIPS 2004). Distances are float64
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from polycodec.errors import InputError
-
-if TYPE_CHECKING:
-    from polycodec.codecs.quantizers.base import Progress
 
 BLOCK = 512  # rows of distances at a time: 512 × 20,000 float64 are 80 MB
 
@@ -91,7 +87,6 @@ def neighbour_graph(
     times: np.ndarray,
     *,
     gap: int = 2,
-    progress: Progress | None = None,
 ) -> tuple[Graph, np.ndarray]:
     """Link every point (N, G) with its ``k`` nearest; also returns scales (N,).
 
@@ -106,7 +101,7 @@ def neighbour_graph(
             f"{count - 1}; give more frames, or a smaller k"
         )
     points = np.asarray(points, np.float64)
-    near, squares = _nearest(points, k, times, gap, progress)
+    near, squares = _nearest(points, k, times, gap)
     farthest = np.where(np.isfinite(squares), squares, 0.0).max(axis=1)
     scales = np.sqrt(np.maximum(farthest, 1e-24))
     rows = np.repeat(np.arange(count), k)
@@ -117,7 +112,7 @@ def neighbour_graph(
 
 
 def _nearest(
-    points: np.ndarray, k: int, times: np.ndarray, gap: int, progress: Progress | None
+    points: np.ndarray, k: int, times: np.ndarray, gap: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest columns of each row and their squared distances, nearest first."""
     every, near, apart = torch.from_numpy(points), [], []
@@ -130,6 +125,4 @@ def _nearest(
         values, columns = squares.topk(k, largest=False)
         near.append(columns)
         apart.append(values)
-        if progress:
-            progress("graph", min(start + BLOCK, len(points)), len(points))
     return torch.cat(near).numpy(), torch.cat(apart).numpy()

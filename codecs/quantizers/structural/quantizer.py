@@ -24,7 +24,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from polycodec.codecs.quantizers.base import Progress
 from polycodec.codecs.quantizers.residual import Codebook, ResidualQuantizer
 from polycodec.codecs.quantizers.structural.build import (
     BuildOptions,
@@ -88,12 +87,10 @@ class StructuralBook(Codebook):
             setattr(self, name, old.new_zeros(anchors, *old.shape[1:]))
 
     @torch.no_grad()
-    def start(
-        self, rows: Tensor, generator: torch.Generator, progress: Progress | None
-    ) -> Tensor:
+    def start(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Find the codes in rows (N, D); returns the code of each row, (N,) int64."""
         latents = rows.detach().cpu().double().numpy()
-        found = build_codebook(latents, self.options, progress=progress)
+        found = build_codebook(latents, self.options)
         self._take(found)
         # The graph stays, the vectors become the means of what is assigned by it.
         index = self.nearest(rows)
@@ -216,9 +213,9 @@ class StructuralQuantizer(ResidualQuantizer):
         self.se_levels = se_levels
 
     @torch.no_grad()
-    def initialise(self, z: Tensor, *, progress: Progress | None = None) -> None:
+    def initialise(self, z: Tensor) -> None:
         """Build the structural levels from z (N, D), k-means for those behind."""
-        super().initialise(z, progress=progress)
+        super().initialise(z)
         self._count()
 
     def config_after_build(self) -> dict[str, Any]:
