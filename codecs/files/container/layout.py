@@ -141,7 +141,18 @@ WELL_KNOWN_MODELS = {
     0x82: "video/default",
     0x83: "speech/default",
 }
-RECORD_TYPES = {1: "icc", 2: "exif", 3: "xmp", 4: "alpha", 5: "tags", 6: "comment"}
+RECORD_TYPES = {
+    1: "icc",
+    2: "exif",
+    3: "xmp",
+    4: "alpha",
+    5: "tags",
+    6: "comment",
+    7: "profile",
+    8: "iptc",
+    9: "beside",
+    10: "text",
+}
 SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
 CRITICAL_RECORDS = frozenset({"alpha"})  # pixels: their damage is an error
 

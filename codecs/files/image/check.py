@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an opened image must be before it is decoded; the refusals have names.
+"""Which format a file has, and what its image must be before it is decoded.
 
 Asked between Pillow's reading of the header and its decoding, so nothing is
 allocated for an image that is too large and nothing is cut to 8 bits unsaid.
@@ -8,15 +8,12 @@ allocated for an image that is too large and nothing is cut to 8 bits unsaid.
 from __future__ import annotations
 
 import contextlib
-import os
+import re
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, ImageFile
 
-from polycodec.codecs.files.image.deep import is_deep_colour
 from polycodec.errors import InputError
 
 _REFUSED = {
@@ -25,6 +22,64 @@ _REFUSED = {
     "F": "float samples",
     "I": "32-bit samples",
 }
+_READ = "PNG, JPEG, WebP, TIFF, AVIF or PPM"  # GIF and BMP come for nothing
+
+# The first bytes of formats that are read, with Pillow's names, and of others.
+_FORMATS = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "WEBP": rb"RIFF....WEBP",
+    "TIFF": rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]",
+    "AVIF": rb"....ftyp(?=(?:.{4})*?avi[fs])",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM.{16}",
+}
+_OTHERS = {
+    "HEIC": rb"....ftyp(?:hei[cxms]|hev[cmsx])",
+    "HEIF": rb"....ftyp(?:mif1|msf1|mif2)",
+    "Canon raw": rb"....ftypcrx ",
+    "video": rb"....ftyp|\x1aE\xdf\xa3",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XR": rb"II\xbc",
+    "Panasonic or Olympus raw": rb"II[UR][\0OS]|IIRO",
+    "Photoshop": rb"8BPS",
+    "OpenEXR": rb"v/1\x01",
+    "Radiance": rb"#\?RA",
+    "PDF": rb"%PDF",
+    "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "SVG": rb"\s*<(?:\?xml|svg|!DOCTYPE svg)",
+    "icon": rb"\0\0[\x01\x02]\0",
+    "QOI": rb"qoif",
+    "DDS": rb"DDS ",
+    "FITS": rb"SIMPLE  =",
+    "DPX": rb"SDPX|XPDS",
+    "SGI": rb"\x01\xda[\0\x01][\x01\x02]",
+    "JBIG2": rb"\x97JB2",
+    "WavPack": rb"wvpk",
+    "AC-3": rb"\x0bw",
+    "SPHERE": rb"NIST_1A",
+    "a .plc file": rb"\x93PLC",
+    "ZIP": rb"PK\x03\x04",
+    "gzip": rb"\x1f\x8b",
+}
+
+
+def format_of(start: bytes) -> str:
+    """Pillow's name of the format of a file's first bytes; InputError for others."""
+    for name, pattern in _FORMATS.items():
+        if re.match(pattern, start, re.DOTALL):
+            return name
+    for name, pattern in _OTHERS.items():
+        if re.match(pattern, start, re.DOTALL):
+            raise InputError(
+                f"this is {name}, no image of a supported kind; expected {_READ}; "
+                "convert it to PNG"
+            )
+    raise InputError(
+        "this is no image of a supported kind, or its start is damaged; expected "
+        f"{_READ}"
+    )
 
 
 _lock = threading.Lock()
@@ -47,7 +102,7 @@ def no_pillow_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = _limits.pop()
 
 
-def check(image: ImageFile.ImageFile, stream: BinaryIO, max_pixels: int) -> None:
+def check(image: ImageFile.ImageFile, max_pixels: int) -> None:
     """Refuse by name what would be lost or would not fit."""
     width, height = image.size
     if width < 1 or height < 1:
@@ -68,74 +123,3 @@ def check(image: ImageFile.ImageFile, stream: BinaryIO, max_pixels: int) -> None
             f"{_REFUSED[image.mode]} are not supported; convert the image to RGB or "
             "gray of 8 or 16 bits"
         )
-    _check_depth(image)
-    _check_end(image, stream)
-
-
-def check_start(head: bytes) -> None:
-    """Refuse an AVIF of more than 8 bits, from the first bytes of its file."""
-    box = head.find(b"av1C") if head[4:8] == b"ftyp" else -1
-    # av1C: version, profile and level, then tier (1 bit), high bit depth (1 bit).
-    if box >= 0 and len(head) > box + 6 and head[box + 6] & 0x40:
-        raise InputError(
-            "an AVIF of more than 8 bits is not supported; convert it to 16-bit PNG"
-        )
-
-
-def _check_depth(image: ImageFile.ImageFile) -> None:
-    """Refuse samples that Pillow would silently cut to 8 bits."""
-    if image.format != "TIFF":
-        return
-    bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-    bits = bits if isinstance(bits, tuple) else (bits,)
-    gray = image.mode.startswith("I;16")
-    if max(bits) > 8 and not gray and not is_deep_colour(image):
-        raise InputError(f"a TIFF with samples of {max(bits)} bits is not supported")
-    if gray and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        raise InputError("a 16-bit TIFF in which white is 0 is not supported")
-
-
-def _check_end(image: ImageFile.ImageFile, stream: BinaryIO) -> None:
-    """Refuse a cut file that its decoder would half notice or be loud about."""
-    at = stream.tell()
-    size = stream.seek(0, os.SEEK_END)
-    if image.format == "PNG":
-        _walk_png(stream, size)
-    if image.format in ("JPEG", "MPO"):
-        _walk_jpeg(stream)
-    if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        for starts, sizes in ((273, 279), (324, 325)):  # strips, tiles
-            ends = np.add(tags.get(starts, 0), tags.get(sizes, 0), dtype=np.int64)
-            if int(np.max(ends)) > size:
-                raise InputError(
-                    f"the TIFF is cut; expected {int(np.max(ends))} bytes, found {size}"
-                )
-    stream.seek(at)
-
-
-def _walk_png(stream: BinaryIO, size: int) -> None:
-    at = 8
-    while at + 12 <= size:
-        stream.seek(at)
-        length, name = int.from_bytes(stream.read(4), "big"), stream.read(4)
-        at += 12 + length
-        if name == b"IEND":
-            return
-    raise InputError(f"the PNG is cut; expected its end at {at} bytes, found {size}")
-
-
-def _walk_jpeg(stream: BinaryIO) -> None:
-    """Find the end marker behind the first scan: a thumbnail has one of its own."""
-    stream.seek(2)
-    while len(marker := stream.read(4)) == 4 and marker[1] != 0xDA:
-        if marker[:2] == b"\xff\xff":  # a fill byte
-            stream.seek(-3, os.SEEK_CUR)
-            continue
-        stream.seek(max(int.from_bytes(marker[2:], "big") - 2, 0), os.SEEK_CUR)
-    last = b""
-    while piece := stream.read(1 << 20):
-        if b"\xff\xd9" in last + piece:
-            return
-        last = piece[-1:]
-    raise InputError("the JPEG is cut; expected its end marker, found none")

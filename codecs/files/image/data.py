@@ -3,30 +3,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
-class ImageData:
+class Density(NamedTuple):
+    """Pixels in a ``unit``, across and down; "aspect": only their ratio counts."""
+
+    x: int
+    y: int
+    unit: str  # one of UNITS
+
+
+UNITS = {"aspect": 0.0, "inch": 0.0254, "cm": 0.01, "metre": 1.0}  # in metres
+
+# Colour beside ICC, as chunks of a PNG, and their sizes in bytes; tIME is kept so too.
+CHUNKS = {
+    "sRGB": 1,
+    "gAMA": 4,
+    "cHRM": 32,
+    "cICP": 4,
+    "mDCV": 24,
+    "cLLI": 8,
+    "tIME": 7,
+}
+# What all readers assume where nothing is said.
+SRGB = {
+    "sRGB": bytes(1),
+    "gAMA": struct.pack(">I", 45455),
+    "cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+
+
+@dataclass(kw_only=True)
+class Beside:
+    """What stands beside pixels; bytes as found, None or empty where there is none.
+
+    ``exif``: without the ``Exif`` prefix; ``iptc``: Photoshop's image resources, of
+    which IPTC is one; ``text``: keyword and text; ``chunks``: names of ``CHUNKS``, to
+    the bytes of such PNG chunks; ``notes``: what could not be kept, one line each.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    text: list[tuple[str, str]] = field(default_factory=list)
+    density: Density | None = None
+    chunks: dict[str, bytes] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def left_out(self, *what: str) -> None:
+        """Note what is not kept, if anything."""
+        if what:
+            self.notes.append(f"not kept: {', '.join(what)}")
+
+
+@dataclass(eq=False)
+class ImageData(Beside):
     """``pixels``: (H, W, 1 or 3), uint8 up to 8 bits of ``depth``, else uint16.
 
     Samples run from 0 to ``2**depth - 1``, rows as stored in the file: an EXIF
     orientation is kept in ``exif`` and not applied. ``alpha``: (H, W) uint8 or
-    uint16 over the whole range of its type, or None. ``icc``, ``exif`` (without
-    the ``Exif`` prefix), ``xmp``: bytes as found, or None. ``format``: where the
-    image came from. ``notes``: what could not be kept, one line each.
+    uint16 over the whole range of its type, or None. ``format``: where the image
+    came from.
     """
 
     pixels: np.ndarray
     depth: int = 8
     alpha: np.ndarray | None = None
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
     format: str = ""
-    notes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:

@@ -17,6 +17,7 @@ from polycodec.codecs.files.container.file import ImageGeometry, Reader
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
 from polycodec.codecs.files.image.data import ImageData
+from polycodec.codecs.files.image.records import beside_of
 from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.results import ImageDecoded
@@ -67,10 +68,8 @@ def read_plc(
         pixels=pixels,
         depth=geometry.depth,
         alpha=None if alpha is None else _alpha(alpha, geometry, codec)[span.slices],
-        icc=header.record("icc"),
-        exif=header.record("exif"),
-        xmp=header.record("xmp"),
         format="plc",
+        **beside_of(reader),
     )
     return image, list(reader.warnings)
 

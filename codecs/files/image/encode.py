@@ -9,8 +9,11 @@ is written unless all of it can be. The way back is in `decode.py`.
 
 from __future__ import annotations
 
+import collections
 import io
 import math
+import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -27,10 +30,13 @@ from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
+from polycodec.codecs.files.image.formats import png
 from polycodec.codecs.files.image.read import read_image
+from polycodec.codecs.files.image.records import records_of
 from polycodec.codecs.files.options import ImageEncode
 from polycodec.codecs.files.rate import limit_of, quality_asked
-from polycodec.codecs.files.results import ImageEncoded
+from polycodec.codecs.files.results import ImageEncoded, readable
+from polycodec.codecs.files.sources import Source
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.signals import tiles
 
@@ -38,6 +44,7 @@ from polycodec.codecs.signals import tiles
 def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     """Encode an image file to a ``.plc`` file; see `api.encode`."""
     image, options = read_image(ends.source), ends.options
+    _warn(image)
     job = _Job(codec_for("image", ends), image, options)
     quality = job.choose()
     data = job.file(quality, ends.progress)
@@ -51,8 +58,26 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
         estimated_bpp=job.encoder.estimated_bits / pixels,
         quality=quality,
         psnr=job.psnr(quality) if options.psnr else None,
-        notes=list(image.notes),
+        notes=[*image.notes, *_grown(ends.source, len(data))],
     )
+
+
+def _warn(image: ImageData) -> None:
+    """Note what decoding to PNG, the default, will not be able to hold."""
+    collections.deque(png.chunks(image, image.notes), maxlen=0)
+
+
+def _grown(source: Source, size: int) -> Iterator[str]:
+    """Say when a file became no smaller, as of pages of text and drawings."""
+    if isinstance(source, (str, os.PathLike)):
+        before = os.path.getsize(source)
+    else:
+        before = source.seek(0, os.SEEK_END)
+    if size >= before:
+        yield (
+            f"the file is larger than its source, {readable(size)} against "
+            f"{readable(before)}; for what is no photograph, keep the source"
+        )
 
 
 class _Job:
@@ -97,9 +122,9 @@ class _Job:
 
     def _header(self, quality: float) -> Header:
         image = self.image
-        records = {kind: vars(image)[kind] for kind in ("icc", "exif", "xmp")}
+        records = records_of(image)
         if image.alpha is not None:
-            records["alpha"] = self._alpha(image.alpha, quality)
+            records.append(Record("alpha", self._alpha(image.alpha, quality)))
         return Header(
             model=self.codec.name,
             digest=self.codec.digest,
@@ -108,7 +133,7 @@ class _Job:
                 image.width, image.height, image.depth, image.colour, self.tile
             ),
             quality=quality,
-            records=tuple(Record(k, v) for k, v in records.items() if v is not None),
+            records=tuple(records),
         )
 
     def _alpha(self, plane: np.ndarray, quality: float) -> bytes:

@@ -1,46 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in and out: PNG, JPEG, WebP, TIFF, AVIF, PPM; all of it or a named error.
 
-    image = read_image("photo.png")        pixels (H, W, 1|3), alpha, ICC, EXIF, XMP
-    notes   = write_image(image,  "photo.tif")
+    image = read_image("photo.png")        pixels (H, W, 1|3), alpha, all beside them
+    notes = write_image(image, "photo.tif")
 
 Pixels are handed on as they are stored: the EXIF orientation tag is kept and not
 applied. What a target cannot hold is an error when pixels would be lost (alpha) and
 a line in the notes when it is metadata or precision.
 
-Refused by name: animations and multi-page files, CMYK, Lab, float and 32-bit
+Refused by name: animations and multi-page files, CMYK, Lab, float, signed and 32-bit
 samples, AVIF of more than 8 bits (Pillow would cut it), images of 0 pixels or more
-than ``MAX_PIXELS``, damaged and cut files.
+than ``MAX_PIXELS``, damaged and cut files. What is neither kept nor refused is noted.
 """
 
 from __future__ import annotations
 
+import io
 import warnings
-from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from polycodec.codecs.files.container.layout import MAX_PIXELS
-from polycodec.codecs.files.image.check import check, check_start, no_pillow_limit
-from polycodec.codecs.files.image.data import ImageData
-from polycodec.codecs.files.image.deep import is_deep_colour, load_as_stored, read_deep
-from polycodec.codecs.files.image.netpbm import is_netpbm, read_netpbm
-from polycodec.codecs.files.image.tiff import exif_of_tiff
+from polycodec.codecs.files.image.check import check, format_of, no_pillow_limit
+from polycodec.codecs.files.image.data import Beside, ImageData
+from polycodec.codecs.files.image.formats import avif, blocks, jpeg, png, tiff
+from polycodec.codecs.files.image.formats.deep import (
+    is_deep_colour,
+    load_as_stored,
+    read_deep,
+)
+from polycodec.codecs.files.image.formats.netpbm import is_netpbm, read_netpbm
 from polycodec.codecs.files.image.write import FORMATS, write_image
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.errors import CodecError, InputError
 
 __all__ = ["FORMATS", "MAX_PIXELS", "ImageData", "read_image", "write_image"]
 
-# Only these of Pillow's readers are ever run; GIF and BMP come for nothing.
-_READERS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF", "GIF", "BMP")
 _MAX_BYTES = 1 << 32  # of an input file
 _TO_LUMA_OR_COLOUR = {
     "1": "1",
     "L": "L",
     "LA": "LA",
+    "La": "LA",
     "P": "RGB",
     "PA": "RGBA",
     "RGB": "RGB",
@@ -63,7 +66,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
             # Pillow warns about odd tags; they become notes, not lines on stderr.
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                found = _read(stream, max_pixels)
+                image = _read(stream, max_pixels)
         except CodecError as error:
             raise type(error)(f"cannot read {name}; {error}") from error
         except OSError as error:
@@ -74,49 +77,81 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
             raise InputError(
                 f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
             ) from error
-    odd = {" ".join(str(w.message).split()) for w in said}
-    return replace(found, notes=(*found.notes, *sorted(odd)))
+    image.notes += sorted({" ".join(str(w.message).split()) for w in said})
+    return image
 
 
 def _read(stream: BinaryIO, max_pixels: int) -> ImageData:
-    start = stream.read(1 << 16)
+    start, found = stream.read(512), Beside()
     if not start:
         raise InputError("the file is empty")
     stream.seek(0)
     if is_netpbm(start):
-        pixels, depth = read_netpbm(stream.read(_MAX_BYTES), max_pixels)
-        return ImageData(pixels, depth, format="PPM")
-    check_start(start)
-    with _open(stream) as image:
-        check(image, stream, max_pixels)
-        metadata, notes = _metadata(image)
+        pixels, depth = read_netpbm(stream.read(_MAX_BYTES), max_pixels, found)
+        return ImageData(pixels, depth, format="PPM", **vars(found))
+    name, crop = format_of(start), None
+    if name == "TIFF":
+        tiff.check_tags(stream, found)
+    else:
+        data = stream.read(_MAX_BYTES)
+        if name == "AVIF":
+            crop, data = avif.scan(data, found), avif.openable(data, found)
+        else:
+            data = _SCANS[name](data, found) or data
+        stream = io.BytesIO(data)
+    with _open(stream, name) as image:
+        check(image, max_pixels)
+        if name == "JPEG" and (doubt := jpeg.check_damage(data)):
+            found.notes.append(doubt)
+        if name == "TIFF":
+            tiff.scan(image, found)
+        if name == "AVIF":
+            _take_info(image.info, found)
         if is_deep_colour(image):
-            samples = read_deep(lambda: _open(stream))
-            depth = 16
+            samples, depth = read_deep(lambda: _open(stream, name)), 16
         else:
             samples, depth = _samples(image)
         pixels, alpha = _split(samples)
         if depth == 16 and alpha is None:
             alpha = _keyed_alpha(pixels, image.info.get("transparency"))
-        return ImageData(
-            np.ascontiguousarray(pixels),
-            depth,
-            alpha=None if alpha is None else np.ascontiguousarray(alpha),
-            format=str(image.format),
-            notes=notes,
-            **metadata,
-        )
+    if crop:
+        x, y, width, height = crop
+        pixels = pixels[y : y + height, x : x + width]
+        alpha = None if alpha is None else alpha[y : y + height, x : x + width]
+        found.notes.append(f"cropped to {width} x {height} pixels, as the AVIF says")
+    return ImageData(
+        np.ascontiguousarray(pixels),
+        depth,
+        alpha=None if alpha is None else np.ascontiguousarray(alpha),
+        format=name,
+        **vars(found),
+    )
 
 
-def _open(stream: BinaryIO) -> ImageFile.ImageFile:
+_SCANS: dict[str, Any] = {
+    "PNG": png.scan,
+    "JPEG": jpeg.scan,
+    "WEBP": blocks.scan_webp,
+    "GIF": blocks.scan_gif,
+    "BMP": blocks.scan_bmp,
+}
+
+
+def _take_info(info: dict[str, Any], found: Beside) -> None:
+    """What Pillow found in an AVIF."""
+    found.icc = info.get("icc_profile") or None
+    found.exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
+    found.xmp = info.get("xmp") or None
+
+
+def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Open with Pillow; nothing is decoded yet."""
     stream.seek(0)
     try:
-        return Image.open(stream, formats=_READERS)
+        return Image.open(stream, formats=[name])
     except Image.UnidentifiedImageError:
         raise InputError(
-            "this is no image of a supported kind, or its start is damaged; "
-            "expected PNG, JPEG, WebP, TIFF, AVIF or PPM"
+            f"this {name} is of a kind that is not supported, or its start is damaged"
         ) from None
 
 
@@ -153,27 +188,3 @@ def _keyed_alpha(pixels: np.ndarray, key: Any) -> np.ndarray | None:
         return None
     key = np.atleast_1d(np.asarray(key, dtype=np.uint16))
     return np.where((pixels == key).all(axis=2), 0, 65535).astype(np.uint16)
-
-
-def _metadata(image: ImageFile.ImageFile) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return icc, exif and xmp as bytes or None, and what could not be kept."""
-    notes = []
-    if image.format == "MPO":
-        notes.append("only the first image of a multi-picture JPEG is used")
-    icc = image.info.get("icc_profile") or None
-    if icc is None and "srgb" not in image.info:
-        gamma = image.info.get("gamma")
-        if gamma and abs(gamma - 0.45455) > 0.001:
-            notes.append(f"the PNG's gamma {gamma:g} is not kept")
-    exif = image.info.get("exif")
-    if image.format == "TIFF":
-        exif = exif_of_tiff(image)
-    elif exif is None and "Raw profile type exif" in image.info:
-        exif = image.getexif().tobytes()
-    xmp = image.info.get("xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode("utf-8")
-    if isinstance(xmp, tuple):
-        xmp = bytes(xmp)
-    exif = (exif or b"").removeprefix(b"Exif\0\0")
-    return {"icc": icc, "exif": exif or None, "xmp": xmp or None}, tuple(notes)

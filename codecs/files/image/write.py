@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a image: PNG, JPEG, WebP, TIFF, AVIF or PPM by the target's suffix.
+"""Write an image: PNG, JPEG, WebP, TIFF, AVIF or PPM by the target's suffix.
 
 What the format cannot hold is an error when it is alpha, because that changes what
 is seen, and a returned line when it is metadata, precision, or loss by coding.
+Metadata never stops the pixels.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from polycodec.atomic import atomic_write
-from polycodec.codecs.files.image.data import ImageData, to_depth
-from polycodec.codecs.files.image.deep import write_png16
-from polycodec.codecs.files.image.netpbm import write_netpbm
-from polycodec.codecs.files.image.tiff import write_tiff
+from polycodec.codecs.files.image.data import CHUNKS, SRGB, ImageData, to_depth
+from polycodec.codecs.files.image.formats import avif, jpeg, png
+from polycodec.codecs.files.image.formats.deep import write_png16
+from polycodec.codecs.files.image.formats.netpbm import write_netpbm
+from polycodec.codecs.files.image.formats.tiff import write_tiff
 from polycodec.errors import InputError
 
 
@@ -32,17 +32,20 @@ class Format:
     name: str
     max_side: int
     alpha: bool
-    metadata: bool
+    holds: tuple[str, ...]  # fields of `Beside`, as they are or with notes
     deep: bool = False
     quality: int = 0
 
 
-_PNG = Format("PNG", (1 << 31) - 1, alpha=True, metadata=True, deep=True)
-_JPEG = Format("JPEG", 65535, alpha=False, metadata=True, quality=95)
-_WEBP = Format("WebP", 16383, alpha=True, metadata=True, quality=95)
-_TIFF = Format("TIFF", (1 << 31) - 1, alpha=True, metadata=True, deep=True)
-_AVIF = Format("AVIF", 65536, alpha=True, metadata=True, quality=90)
-_PPM = Format("PPM", (1 << 31) - 1, alpha=False, metadata=False, deep=True)
+_THREE = ("icc", "exif", "xmp")
+_MOST = (*_THREE, "iptc", "text", "density")
+_ALL = (*_MOST, "chunks")
+_PNG = Format("PNG", (1 << 31) - 1, alpha=True, holds=_ALL, deep=True)
+_JPEG = Format("JPEG", 65535, alpha=False, holds=_MOST, quality=95)
+_WEBP = Format("WebP", 16383, alpha=True, holds=_THREE, quality=95)
+_TIFF = Format("TIFF", (1 << 31) - 1, alpha=True, holds=_MOST, deep=True)
+_AVIF = Format("AVIF", 65536, alpha=True, holds=(*_THREE, "chunks"), quality=90)
+_PPM = Format("PPM", (1 << 31) - 1, alpha=False, holds=(), deep=True)
 
 FORMATS = {
     ".png": _PNG,
@@ -89,13 +92,13 @@ def write_image(
             notes.append(f"{kind.name} is lossy: written at quality {quality}")
     if path is None:
         try:
-            _write(image, target, kind, quality)  # type: ignore[arg-type]
+            _write(image, target, kind, quality, notes)  # type: ignore[arg-type]
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(f"cannot write the image; {reason}") from error
         return notes
     with atomic_write(path, force=force) as stream:
-        _write(image, stream, kind, quality)
+        _write(image, stream, kind, quality, notes)
     return notes
 
 
@@ -114,9 +117,6 @@ def _fit(image: ImageData, kind: Format, suffix: str) -> tuple[ImageData, list[s
     if suffix == ".pgm" and image.colour == "rgb":
         raise InputError("PGM holds gray only; the image has colour; write .ppm")
     notes = list(image.notes)
-    lost = [n for n in ("icc", "exif", "xmp") if getattr(image, n) is not None]
-    if lost and not kind.metadata:
-        notes.append(f"{kind.name} holds no metadata; left out: {', '.join(lost)}")
     if image.depth > 8 and not kind.deep:
         notes.append(f"{kind.name}: {image.depth}-bit samples were rounded to 8 bits")
     # Pillow reads no 16-bit TIFF of gray and alpha.
@@ -125,26 +125,55 @@ def _fit(image: ImageData, kind: Format, suffix: str) -> tuple[ImageData, list[s
         notes.append("TIFF: 16-bit gray with alpha was written as RGB with alpha")
     if image.colour == "gray" and (spread or suffix == ".ppm"):
         image = replace(image, pixels=np.repeat(image.pixels, 3, axis=2))
-    return image, notes
+    return _kept(image, kind, notes), notes
+
+
+def _kept(image: ImageData, kind: Format, notes: list[str]) -> ImageData:
+    """The image without what the format cannot hold, each a note."""
+    out: dict[str, Any] = {}
+    wide = kind in (_WEBP, _AVIF) or image.colour == "rgb"
+    if image.icc and image.icc[16:20] == b"GRAY" and wide:
+        notes.append(f"{kind.name}: left out the ICC profile, which is for gray only")
+        out["icc"] = None
+    lost = [n for n in _MOST if getattr(image, n) and n not in kind.holds]
+    out |= {name: type(getattr(image, name))() for name in lost if name == "text"}
+    out |= {name: None for name in lost if name != "text"}
+    if lost:
+        notes.append(f"{kind.name}: left out {', '.join(lost)}, which it cannot hold")
+    own = {_PNG: tuple(CHUNKS), _AVIF: ("cICP",)}.get(kind, ())
+    said = [n for n, v in image.chunks.items() if n not in own and v != SRGB.get(n)]
+    colour = [name for name in said if name in ("gAMA", "cHRM", "cICP")]
+    if colour and not image.icc:
+        notes.append(
+            f"{kind.name}: left out {', '.join(colour)}, so that colours will be shown "
+            "as sRGB; PNG keeps them"
+        )
+        said = [name for name in said if name not in colour]
+    if said:
+        notes.append(f"{kind.name}: left out {', '.join(said)}")
+    return replace(image, **out)
 
 
 def _write(
-    image: ImageData, stream: BinaryIO, kind: Format, quality: int | None
+    image: ImageData,
+    stream: BinaryIO,
+    kind: Format,
+    quality: int | None,
+    notes: list[str],
 ) -> None:
     """Encode into ``stream``, which may be a pipe."""
     if kind is _PPM:
         write_netpbm(stream, image.pixels, image.depth)
         return
-    buffer = stream if stream.seekable() else io.BytesIO()
+    buffer: BinaryIO = stream if stream.seekable() else io.BytesIO()
+    bits = 16 if _is_deep(image) else 8
     try:
-        bits = 16 if _is_deep(image) else 8
         if kind is _TIFF:
-            metadata = {n: getattr(image, n) for n in ("icc", "exif", "xmp")}
-            write_tiff(buffer, _joined(image, bits), **metadata)
+            write_tiff(buffer, _joined(image, bits), image, notes)
         elif kind is _PNG and bits == 16:
-            write_png16(buffer, _joined(image, 16), _png_chunks(image))
+            write_png16(buffer, _joined(image, 16), png.chunks(image, notes))
         else:
-            _write_8_bits(image, buffer, kind, quality)
+            buffer.write(_pillow(image, kind, quality, notes))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"cannot write this image as {kind.name}; {error}") from error
     if buffer is not stream:
@@ -166,44 +195,41 @@ def _joined(image: ImageData, bits: int) -> np.ndarray:
     return np.concatenate([pixels, alpha[..., None]], axis=2)
 
 
-def _png_chunks(image: ImageData) -> Iterator[tuple[bytes, bytes]]:
-    if image.icc:
-        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(image.icc, 9)
-    if image.exif:
-        yield b"eXIf", image.exif
-    if image.xmp:
-        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + image.xmp
-
-
-def _write_8_bits(
-    image: ImageData, stream: BinaryIO, kind: Format, quality: int | None
-) -> None:
+def _pillow(
+    image: ImageData, kind: Format, quality: int | None, notes: list[str]
+) -> bytes:
+    """The bytes of a file of 8 bits: Pillow's pixels, and what stands beside them."""
     samples = _joined(image, 8)
     pil = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    if image.depth == 1 and pil.mode == "L" and kind is _PNG:
-        pil = pil.convert("1", dither=Image.Dither.NONE)
-    options = _options(image, kind, quality)
-    pil.save(stream, format=kind.name.upper(), **options)
-
-
-def _options(image: ImageData, kind: Format, quality: int | None) -> dict[str, Any]:
-    """Return Pillow's keywords: metadata in each plugin's own way, then quality."""
-    options: dict[str, Any] = {}
-    if image.icc:
-        options["icc_profile"] = image.icc
-    if image.exif:
-        options["exif"] = b"Exif\0\0" + image.exif
-    if image.xmp:
-        if kind is _PNG:
-            text = PngImagePlugin.PngInfo()
-            text.add_itxt("XML:com.adobe.xmp", image.xmp.decode("utf-8"))
-            options["pnginfo"] = text
-        else:
-            options["xmp"] = image.xmp
+    if kind is _PNG:
+        if image.depth == 1 and pil.mode == "L":
+            pil = pil.convert("1", dither=Image.Dither.NONE)
+        return png.spliced(_saved(pil, kind), png.chunks(image, notes))
     if kind is _JPEG:
-        options |= {"quality": quality, "subsampling": 0, "optimize": True}
+        data = _saved(pil, kind, quality=quality, subsampling=0, optimize=True)
+        return jpeg.spliced(data, image, notes)
+    options: dict[str, Any] = {"quality": quality}
     if kind is _WEBP:
-        options |= {"quality": quality, "lossless": quality == 100, "exact": True}
-    if kind is _AVIF:
-        options |= {"quality": quality, "subsampling": "4:4:4"}
-    return options
+        options |= {"lossless": quality == 100, "exact": True}
+    else:
+        options["subsampling"] = "4:4:4"
+    exif = image.exif and b"Exif\0\0" + image.exif
+    beside = {"icc_profile": image.icc, "exif": exif, "xmp": image.xmp}
+    options |= {name: data for name, data in beside.items() if data}
+    try:
+        data = _saved(pil, kind, **options)
+    except Exception as error:  # Pillow meets damaged EXIF with any exception
+        if "exif" not in options:
+            raise
+        del options["exif"]
+        data = _saved(pil, kind, **options)
+        notes.append(f"{kind.name}: left out the damaged EXIF ({type(error).__name__})")
+    if kind is _AVIF and "cICP" in image.chunks and not image.icc:
+        data = avif.coloured(data, image.chunks["cICP"])
+    return data
+
+
+def _saved(pil: Image.Image, kind: Format, **options: Any) -> bytes:
+    out = io.BytesIO()
+    pil.save(out, format=kind.name.upper(), **options)
+    return out.getvalue()

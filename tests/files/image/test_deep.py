@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from polycodec.codecs.files.image.deep import write_png16
+from polycodec.codecs.files.image.formats.deep import write_png16
 from polycodec.codecs.files.image.read import ImageData, read_image, write_image
 
 SIZES = ((1, 1), (1, 9), (23, 37))  # (H, W)

@@ -19,12 +19,13 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ImageFile
 
+from polycodec.codecs.files.image.formats.png import SIGNATURE, Chunk, written
 from polycodec.errors import InputError
 
 _BAND = 64  # rows filtered at a time
@@ -34,7 +35,8 @@ _OTHER = {"L": "B", "B": "L"}
 
 def is_deep_colour(image: ImageFile.ImageFile) -> bool:
     """Tell whether Pillow would cut 16-bit samples of ``image`` to 8 bits."""
-    return bool(image.tile) and not image.mode.startswith("I") and "16" in _raw(image)
+    cut = image.format in ("PNG", "TIFF") and not image.mode.startswith("I")
+    return cut and bool(image.tile) and "16" in _raw(image)
 
 
 def read_deep(open_image: Callable[[], ImageFile.ImageFile]) -> np.ndarray:
@@ -77,23 +79,22 @@ def _load_as(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
 
 def load_as_stored(image: ImageFile.ImageFile) -> None:
     """Decode ``image`` without Pillow turning a TIFF by its orientation tag."""
-    image.getexif().pop(0x0112, None)
+    if image.format == "TIFF":
+        image.getexif().pop(0x0112, None)
     image.load()
     image._size = image.im.size
 
 
 def write_png16(
-    target: BinaryIO,
-    samples: np.ndarray,
-    chunks: Iterator[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...] = (),
+    target: BinaryIO, samples: np.ndarray, chunks: Iterable[Chunk] = ()
 ) -> None:
     """Write ``samples`` (H, W, 1..4) uint16 as PNG; ``chunks`` go before the pixels."""
     height, width, channels = samples.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    target.write(b"\x89PNG\r\n\x1a\n")
-    _chunk(target, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
-    for name, data in chunks:
-        _chunk(target, name, data)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    target.write(SIGNATURE)
+    for chunk in ((b"IHDR", header), *chunks):
+        target.write(written(chunk))
     deflate = zlib.compressobj(6)
     above = np.zeros((1, width * channels * 2), np.uint8)
     for top in range(0, height, _BAND):
@@ -102,9 +103,9 @@ def write_png16(
         filtered = _filtered(rows, np.concatenate([above, rows[:-1]]), channels * 2)
         above = rows[-1:]
         if packed := deflate.compress(filtered.tobytes()):
-            _chunk(target, b"IDAT", packed)
-    _chunk(target, b"IDAT", deflate.flush())
-    _chunk(target, b"IEND", b"")
+            target.write(written((b"IDAT", packed)))
+    target.write(written((b"IDAT", deflate.flush())))
+    target.write(written((b"IEND", b"")))
 
 
 def _filtered(x: np.ndarray, b: np.ndarray, step: int) -> np.ndarray:
@@ -121,8 +122,3 @@ def _filtered(x: np.ndarray, b: np.ndarray, step: int) -> np.ndarray:
     best = cost.argmin(axis=0)
     rows = candidates[best, np.arange(len(x))]
     return np.concatenate([best[:, None].astype(np.uint8), rows], axis=1)
-
-
-def _chunk(target: BinaryIO, name: bytes, data: bytes) -> None:
-    target.write(struct.pack(">I", len(data)) + name + data)
-    target.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(name))))

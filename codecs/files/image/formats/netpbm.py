@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from polycodec.codecs.files.image.data import Beside
 from polycodec.errors import InputError
 
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])*([0-9]+)")
@@ -28,8 +29,11 @@ def is_netpbm(start: bytes) -> bool:
     return start[:1] == b"P" and start[1:2] in b"1234567Ff" and len(start) > 2
 
 
-def read_netpbm(data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
-    """Return samples (H, W, 1 or 3) uint8 or uint16 and their depth in bits."""
+def read_netpbm(data: bytes, max_pixels: int, found: Beside) -> tuple[np.ndarray, int]:
+    """Return samples (H, W, 1 or 3) uint8 or uint16 and their depth in bits.
+
+    Comments in the header are texts of ``found``.
+    """
     magic = data[:2]
     if magic in _FLOAT:
         raise InputError("a float PFM image; expected integers; convert it to 16 bits")
@@ -47,10 +51,12 @@ def read_netpbm(data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
             f"the image has {width * height} pixels; expected at most {max_pixels}"
         )
     shape = (height, width, channels)
+    for comment in _COMMENT.findall(data[:at]):
+        found.text.append(("Comment", comment[1:].strip().decode("latin-1")))
     if magic in (b"P1", b"P2", b"P3"):
         samples = _plain(data[at:], bitmap, shape)
     else:
-        samples = _raw(data, at + 1, bitmap, maximum, shape)
+        samples = _raw(data, at + 1, bitmap, maximum, shape, found)
     if bitmap:
         samples = 1 - samples  # a set bit is black
     return _scaled(samples, maximum)
@@ -97,7 +103,12 @@ def _plain(body: bytes, bitmap: bool, shape: tuple[int, int, int]) -> np.ndarray
 
 
 def _raw(
-    data: bytes, at: int, bitmap: bool, maximum: int, shape: tuple[int, int, int]
+    data: bytes,
+    at: int,
+    bitmap: bool,
+    maximum: int,
+    shape: tuple[int, int, int],
+    found: Beside,
 ) -> np.ndarray:
     height, width, channels = shape
     stored = np.dtype(">u2" if maximum > 255 else "u1")
@@ -110,6 +121,8 @@ def _raw(
         )
     if data[at + row * height : at + row * height + 1] == b"P":
         raise InputError("the PPM file holds several images; expected one; split it")
+    if tail := data[at + row * height :].strip():
+        found.left_out(f"{len(tail)} bytes behind the samples of the PPM")
     body = np.frombuffer(data, np.uint8, row * height, at)
     if bitmap:
         return np.unpackbits(body.reshape(height, row), axis=1)[:, :width, None]

@@ -110,7 +110,7 @@ def test_lossy_formats_are_close_and_say_so(suffix, size) -> None:
 @pytest.mark.parametrize("deep", [False, True])
 def test_metadata_is_kept_and_orientation_not_applied(suffix, deep) -> None:
     pixels = samples((8, 20, 3), 16 if deep else 8)
-    picture = ImageData(pixels, 16 if deep else 8, None, ICC, exif(6), XMP)
+    picture = ImageData(pixels, 16 if deep else 8, icc=ICC, exif=exif(6), xmp=XMP)
     got = again(picture, suffix)
     assert got.pixels.shape == (8, 20, 3)
     assert got.icc == ICC and got.xmp == XMP
@@ -248,7 +248,7 @@ REFUSED = {
     "cmyk tiff": (lambda: saved(Image.new("CMYK", (5, 5)), "TIFF"), "CMYK"),
     "lab tiff": (lambda: saved(Image.new("LAB", (5, 5)), "TIFF"), "Lab"),
     "float tiff": (lambda: saved(Image.new("F", (5, 5)), "TIFF"), "float"),
-    "32-bit tiff": (lambda: saved(Image.new("I", (5, 5)), "TIFF"), "32-bit"),
+    "32-bit tiff": (lambda: saved(Image.new("I", (5, 5)), "TIFF"), "of 32 bits"),
     "gif": (lambda: saved(Image.fromarray(RGB), "GIF", **frames()), "animation"),
     "apng": (lambda: saved(Image.fromarray(RGB), "PNG", **frames()), "animation"),
     "webp": (lambda: saved(Image.fromarray(RGB), "WEBP", **frames()), "animation"),
@@ -354,7 +354,7 @@ def test_alpha_is_not_dropped_silently(suffix) -> None:
 def test_losses_of_metadata_and_precision_are_said() -> None:
     picture = ImageData(samples((4, 4, 3), 16), 16, icc=ICC, exif=exif(), xmp=XMP)
     notes = write_image(picture, io.BytesIO(), suffix=".ppm")
-    assert notes == ["PPM holds no metadata; left out: icc, exif, xmp"]
+    assert notes == ["PPM: left out icc, exif, xmp, which it cannot hold"]
     notes = write_image(picture, io.BytesIO(), suffix=".jpg")
     assert any("rounded to 8 bits" in note for note in notes)
     assert write_image(picture, io.BytesIO(), suffix=".png") == []
@@ -372,8 +372,6 @@ def test_other_refusals_of_the_writer(tmp_path) -> None:
             write_image(picture, tmp_path / f"x{suffix}")
     with pytest.raises(InputError, match=r"expected 0\.\.100"):
         write_image(ImageData(RGB), tmp_path / "x.jpg", quality=101)
-    with pytest.raises(InputError, match="JPEG"):  # a marker holds 64 kB
-        write_image(ImageData(RGB, exif=exif() + bytes(70_000)), tmp_path / "x.jpg")
     assert os.listdir(tmp_path) == []
 
 
