@@ -76,7 +76,7 @@ def _grown(source: Source, size: int) -> Iterator[str]:
     if size >= before:
         yield (
             f"the file is larger than its source, {readable(size)} against "
-            f"{readable(before)}; for what is no photograph, keep the source"
+            f"{readable(before)}; take a lower quality, or keep the source"
         )
 
 
@@ -89,6 +89,7 @@ class _Job:
         transform = tiles.image_transform(codec)
         self.tile = tiles.choose_tile(transform, *size, options.tile, effort)
         self.peak = (1 << image.depth) - 1
+        self.records = records_of(image)  # the same at any quality
         self.encoder = codec.image_encoder(image.pixels, self.peak, self.tile, effort)
         self._last: tuple[float, bytes] | None = None
         self._lossless: bytes | None = None  # the alpha plane, the same at any quality
@@ -121,8 +122,7 @@ class _Job:
         return quality_asked(options)
 
     def _header(self, quality: float) -> Header:
-        image = self.image
-        records = records_of(image)
+        image, records = self.image, list(self.records)
         if image.alpha is not None:
             records.append(Record("alpha", self._alpha(image.alpha, quality)))
         return Header(

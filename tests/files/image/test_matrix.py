@@ -92,9 +92,8 @@ def again_of(out: io.BytesIO) -> ImageData:
 def through_plc(image: ImageData) -> tuple[Beside, list[str]]:
     """What a file of ours hands on, and its warnings."""
     geometry = ImageGeometry(image.width, image.height, image.depth, image.colour)
-    header = Header(
-        "image/default", bytes(4), "image", geometry, b"\0\0", records_of(image)
-    )
+    records = records_of(image)
+    header = Header("image/default", bytes(4), "image", geometry, records=records)
     out = io.BytesIO()
     write_plc(out, header, [b""])
     reader = Reader(out)
