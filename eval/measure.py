@@ -182,7 +182,7 @@ def earlier(folders: Sequence[str | pathlib.Path]) -> dict[str, Row]:
 
 def measure_all(run: Run) -> list[Row]:
     """Go through all files and settings; known results are not repeated."""
-    log, known = Log(run.out / RESULTS), earlier(run.options.reuse)
+    log, known = Log(run.out / RESULTS), earlier(run.options.reuse or ())
     prints = {subject.name: fingerprint(subject) for subject in run.subjects}
     total = len(run.items) * sum(len(subject.settings) for subject in run.subjects)
     rows: list[Row] = []

@@ -5,48 +5,71 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from polycodec.codecs.files.options import DeviceOptions, option
 from polycodec.errors import UsageError
-from polycodec.eval.datasets import Place
-from polycodec.eval.subjects import Subject
 
 
-@dataclass(frozen=True)
-class EvalOptions:
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(DeviceOptions):
     """The options of ``polycodec eval``; None leaves a choice to the kind of signal.
 
-    ``codecs``: names of our codecs, ``name@checkpoint``, or objects that are a Subject.
-    ``qualities`` or ``target_bpp`` (images), ``target_kbps`` (speech) are their
-    settings; ``anchor_settings`` replaces an anchor's own. ``reference`` names the one
-    anchor or published curve to compare against, instead of each. ``reuse`` names
-    earlier output folders whose equal measurements may be taken. ``limit`` keeps the
-    first files only, ``show`` names the image of the crops, ``measures`` what is taken,
-    all that is installed unless told. ``command``: the command line, for the report.
+    ``codecs`` may hold objects that are a Subject; ``anchor_settings`` replaces an
+    anchor's own. Measurements are taken from ``reuse`` where they are equal.
+    ``command``: the command line, for the report.
     """
 
-    codecs: Sequence[str | Subject] | None = None
-    anchors: Sequence[str] | None = None
-    qualities: Sequence[float] | None = None
-    target_bpp: Sequence[float] | None = None
-    target_kbps: Sequence[float] | None = None
-    anchor_settings: Mapping[str, Sequence[float]] | None = None
-    measures: Sequence[str] | None = None
-    checkpoint: Place | None = None
-    device: str = "auto"
-    reference: str | None = None
-    published: Place | None = None
-    published_ids: Sequence[str] | None = None
-    data: Place | None = None
-    limit: int | None = None
-    reuse: Sequence[Place] = ()
-    show: str | None = None
-    report: bool = True
-    quiet: bool = False
-    command: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit is {self.limit}; expected at least 1 file")
+    codecs: Sequence[Any] | None = option(
+        *(None, "Ours; NAME@RUN too. KIND/default unless told.", "NAME ..."),
+        short="--codec",
+    )
+    anchors: Sequence[str] | None = option(
+        None,
+        "jpeg,webp,avif-psnr,jxl,jpeg2000 unless told, also avif (tuned for the eye), "
+        "jpeg-420; of speech opus,opus-vbr,codec2; '' for none.",
+        "A,B,...",
+    )
+    qualities: Sequence[float] | None = option(
+        None, "Of our codecs, 0 to 100; 8 or 5 of them unless told.", "F,F,..."
+    )
+    target_bpp: Sequence[float] | None = option(
+        None, "Images: bits per pixel instead of qualities.", "F,F,..."
+    )
+    target_kbps: Sequence[float] | None = option(
+        None, "Speech: rates in kbit/s instead of qualities.", "F,F,..."
+    )
+    measures: Sequence[str] | None = option(
+        None,
+        "All that are installed unless told. Images: psnr,ms_ssim. Speech: "
+        "pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel.",
+        "A,B,...",
+    )
+    reference: str | None = option(None, "BD-rate against this one only.", "NAME")
+    published: str | Path | None = option(  # noqa: RUF009
+        None, "Published curves, dashed.", "JSON"
+    )
+    published_ids: Sequence[str] | None = option(
+        None, "Of these; a few well-known unless told.", "A,B,..."
+    )
+    show: str | None = option(
+        None, "In the crops of the report; one by rule unless told.", "IMAGE"
+    )
+    reuse: Sequence[str | Path] | None = option(
+        None, "Reports whose equal measurements are not made again.", "DIR ..."
+    )
+    data: str | Path | None = option(  # noqa: RUF009
+        None, "Where kodak/ or speech/ is already.", "DIR"
+    )
+    limit: int | None = option(None, "The first N files only.", "N", least=1)
+    checkpoint: str | Path | None = option(  # noqa: RUF009
+        None, "Weights of an exported run.", "RUN"
+    )
+    anchor_settings: Mapping[str, Sequence[float]] | None = option(None, "")
+    report: bool = option(True, "")
+    quiet: bool = option(False, "")
+    command: str | None = option(None, "")
 
     def check(self, kind: str, known: Mapping[str, Sequence[str]]) -> None:
         """Refuse an option that is given and not among those of this ``kind``.

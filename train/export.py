@@ -104,7 +104,7 @@ def export(
             "digest": digest_of(part).hex(),
             "bytes": part.stat().st_size,
             "steps": state["step"],
-            "seconds": round(state["seconds"] or _logged_seconds(run)),
+            "seconds": round(state["seconds"]),
             "versions": versions,
             "config": _without_paths(config),
             **found,
@@ -173,21 +173,6 @@ def _without_paths(config: TrainConfig) -> dict[str, Any]:
     if tree["run"]["init"]:
         tree["run"]["init"] = Path(tree["run"]["init"]).name
     return tree
-
-
-def _logged_seconds(run: Path) -> float:
-    """Return time of all parts of a run by its log, for checkpoints that do not say."""
-    try:
-        lines = (run / "log.jsonl").read_text().splitlines()
-    except OSError:
-        return 0.0
-    total, start, part = 0.0, 0, 0.0
-    for row in map(json.loads, lines):
-        if row["kind"] == "start":
-            total, start, part = total + part, row["step"], 0.0
-        elif row["kind"] == "train":
-            part = row["seconds"] * (row["step"] - start)
-    return total + part
 
 
 def _write(path: Path, values: Any) -> None:

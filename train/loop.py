@@ -56,11 +56,6 @@ def _fabric(config: TrainConfig) -> Fabric:
     )
 
 
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    """Return what an optimizer's group says beside its parameters."""
-    return {key: value for key, value in group.items() if key != "params"}
-
-
 class Trainer:
     """A run: builds codec, data and optimizer from a config, trains, saves."""
 
@@ -225,11 +220,11 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         try:
             self._module.load_state_dict(state["codec"])
-            groups = [_settings(group) for group in self.optimizer.param_groups]
+            groups = [dict(group) for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
             # The config decides, not the one that the checkpoint was made with.
             for group, own in zip(self.optimizer.param_groups, groups, strict=True):
-                group.update(own)
+                group.update({k: v for k, v in own.items() if k != "params"})
             self.task.load_state(state["task"])
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -84,7 +84,8 @@ class Task(abc.ABC):
 
     def line(self, values: dict[str, float]) -> str:
         """Return the step's values for people."""
-        return "  ".join(f"{k} {v:.3f}" for k, v in values.items())
+        hidden = ("norm", "lr")
+        return "  ".join(f"{k} {v:.3f}" for k, v in values.items() if k not in hidden)
 
     @abc.abstractmethod
     def rows(self, rows: list[dict[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header
 from polycodec.codecs.files.kinds import KINDS, words_of
-from polycodec.codecs.files.options import EncodeOptions, Options
+from polycodec.codecs.files.options import EncodeOptions, FileOptions
 from polycodec.codecs.files.sources import Source, name_of
 from polycodec.errors import ModelError, UsageError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Target = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int, int], None]  # (parts done, parts in all)
-Asked = TypeVar("Asked", bound=Options, covariant=True)
+Asked = TypeVar("Asked", bound=FileOptions, covariant=True)
 T = TypeVar("T")
 
 
@@ -71,7 +71,7 @@ def codec_for(kind: str, ends: Ends[EncodeOptions]) -> Codec:
     return codec
 
 
-def codec_of(header: Header, options: Options, codec: Codec | None) -> Codec:
+def codec_of(header: Header, options: FileOptions, codec: Codec | None) -> Codec:
     """The codec that made a file: ``codec`` if it has the digest, else by its name."""
     if codec is None or codec.digest != header.digest:
         codec = zoo.load(

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 
 from polycodec.codecs.files.options import (
     EncodeOptions,
+    FileOptions,
     ImageDecode,
     ImageEncode,
-    Options,
     SpeechDecode,
     SpeechEncode,
 )
@@ -45,7 +45,7 @@ class Kind:
     start: re.Pattern[bytes]
     decoded: str
     encode: type[EncodeOptions]
-    decode: type[Options]
+    decode: type[FileOptions]
     also: tuple[str, ...] = ()
 
     @property

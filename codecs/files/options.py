@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be asked of encoding and decoding, once for each kind and direction.
 
-    Options ─┬─ EncodeOptions ─┬─ ImageEncode      a field is an option of
-             │                 └─ SpeechEncode     `polycodec.encode` and `decode`,
-             ├─ ImageDecode                        of the command line, and of the
-             ├─ SpeechDecode                       refusal "tile is for images"
-             └─ TokenOptions
+    FileOptions ─┬─ EncodeOptions ─┬─ ImageEncode      a field is an option of
+                 │                 └─ SpeechEncode     `polycodec.encode`, `decode`,
+                 ├─ ImageDecode                        of the command line, and of the
+                 ├─ SpeechDecode                       refusal "tile is for images"
+                 └─ TokenOptions
 
 An object of these classes is valid: what cannot be is refused when it is made, before
 anything heavy is loaded. Light on purpose: ``polycodec --help`` imports this.
@@ -49,20 +49,31 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every command that runs a codec is asked."""
-
-    device: str = option("auto", "Where the networks run.", "auto|cpu|cuda")
-    checkpoint: str | Path | None = option(  # noqa: RUF009
-        None, "Weights of an exported run.", "RUN"
-    )
-    force: bool = option(False, "Replace existing files.")
+    """Base of all: values are checked when an object is made."""
 
     def __post_init__(self) -> None:
         check({f.name: f for f in fields(self)}, vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeOptions(Options):
+class DeviceOptions(Options):
+    """What every command that runs networks is asked."""
+
+    device: str = option("auto", "Where the networks run.", "auto|cpu|cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(DeviceOptions):
+    """What every command that turns files into files is asked."""
+
+    checkpoint: str | Path | None = option(  # noqa: RUF009
+        None, "Weights of an exported run.", "RUN"
+    )
+    force: bool = option(False, "Replace existing files.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(FileOptions):
     """What is asked of encoding any kind of signal."""
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
@@ -107,7 +118,7 @@ class SpeechEncode(EncodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageDecode(Options):
+class ImageDecode(FileOptions):
     """What is asked of decoding an image; ``region``: x, y, width, height."""
 
     region: tuple[int, int, int, int] | None = option(
@@ -116,7 +127,7 @@ class ImageDecode(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechDecode(Options):
+class SpeechDecode(FileOptions):
     """What is asked of decoding speech; ``seconds``: from, to (None: the end)."""
 
     seconds: tuple[float, float | None] | None = option(
@@ -126,7 +137,7 @@ class SpeechDecode(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenOptions(Options):
+class TokenOptions(FileOptions):
     """What is asked of turning speech into tokens."""
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: one file a command, and what commands share."""
+"""The command line: commands, and what they share."""

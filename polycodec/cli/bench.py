@@ -5,77 +5,74 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from polycodec.cli.options import AsJson, Device, Quality
-from polycodec.cli.values import check_device, check_quality, only
+from polycodec.cli.options import AsJson, flags, values_of
+from polycodec.codecs.files.options import DeviceOptions, Options, choose, option
 from polycodec.errors import UsageError
 
-BenchCodecs = Annotated[
-    list[str] | None,
-    typer.Option("--codec", metavar="NAME...", help="NAME@RUN too. All unless told."),
-]
-BenchInput = Annotated[
-    str | None,
-    typer.Option("--input", metavar="FILE", help="Codecs: code this, in one piece."),
-]
-Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="Codecs: of networks and coder.")
-]
-Symbols = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Coder: of each load; 491520, a photo's."),
-]
-Repeats = Annotated[
-    int | None,
-    typer.Option(metavar="K", help="Calm rounds that end it; coder 12, codec 3."),
-]
+REPEATS = "Calm rounds that end it; coder 12, codec 3."
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodecBench(DeviceOptions):
+    """What is asked of measuring codecs."""
+
+    codecs: Sequence[str] | None = option(
+        None, "NAME@RUN too. All unless told.", "NAME ...", short="--codec"
+    )
+    source: str | None = option(
+        None, "Codecs: code this, in one piece.", "FILE", short="--input"
+    )
+    quality: float = option(
+        *(50.0, "Of codecs.", "0..100"), short="-q", least=0, most=100
+    )
+    threads: int | None = option(None, "Codecs: of networks and coder.", "N", least=1)
+    repeats: int | None = option(None, REPEATS, "K", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoderBench(Options):
+    """What is asked of measuring the range coder."""
+
+    symbols: int | None = option(
+        None, "Coder: of each load; 491520, a photo's.", "N", least=2
+    )
+    repeats: int | None = option(None, REPEATS, "K", least=1)
+
+
+KINDS: dict[str, type[Options]] = {"codec": CodecBench, "coder": CoderBench}
+
+
+@flags(*KINDS.values())
 def bench(
     what: Annotated[
         str, typer.Argument(metavar="coder|codec", help="What to measure.")
     ],
-    codec: BenchCodecs = None,
-    source: BenchInput = None,
-    quality: Quality = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    symbols: Symbols = None,
-    repeats: Repeats = None,
     as_json: AsJson = False,
+    **options: Any,
 ) -> None:
     """Measure the range coder or whole codecs, beside others that are installed."""
-    check_device(device)
-    check_quality(quality)
-    options: dict[str, Any] = {"codec": codec, "input": source, "quality": quality}
-    options |= {"device": None if device == "auto" else device, "threads": threads}
-    say = partial(print, file=sys.stderr, flush=True)
-    if what == "coder":
-        only("bench codec", options)
-        from polycodec.eval.bench.coder import SYMBOLS
-        from polycodec.eval.bench.coder import bench as run_coder
-        from polycodec.eval.bench.table import bench_table as table
-
-        symbols = SYMBOLS if symbols is None else symbols
-        result = run_coder(symbols, 12 if repeats is None else repeats, say)
-    elif what == "codec":
-        only("bench coder", {"symbols": symbols})
-        from polycodec.eval.bench.codec import bench as run_codec
-        from polycodec.eval.bench.table import codec_table as table
-
-        result = run_codec(
-            codec,
-            device=device,
-            source=source,
-            quality=50.0 if quality is None else quality,
-            threads=threads,
-            repeats=3 if repeats is None else repeats,
-            progress=say,
-        )
-    else:
+    if what not in KINDS:
         raise UsageError(f"no benchmark is called '{what}'; expected coder or codec")
+    chosen = choose(KINDS, what, values_of(options, *KINDS.values()))
+    given = {k: v for k, v in vars(chosen).items() if v is not None}
+    given["progress"] = partial(print, file=sys.stderr, flush=True)
+    if "symbols" in given:
+        given["n"] = given.pop("symbols")
+    if what == "coder":
+        from polycodec.eval.bench import coder
+        from polycodec.eval.bench.table import bench_table
+
+        result, table = coder.bench(**given), bench_table
+    else:
+        from polycodec.eval.bench import codec
+        from polycodec.eval.bench.table import codec_table
+
+        result, table = codec.bench(**given), codec_table
     print(json.dumps(result, indent=2) if as_json else table(result))

@@ -5,10 +5,9 @@
     models parts schema                  what there is
     train export eval bench              codecs made and measured
 
-Each command is a file of its name, and its signature is its list of options. What
-goes wrong is one line on standard error and an exit code (failure.py); `--debug`,
-anywhere on the line, shows the trace as well. Nothing heavy is imported before a
-command needs it.
+Each command's signature is its list of options. What goes wrong is one line on
+standard error and an exit code (failure.py); `--debug`, anywhere on the line, shows the
+trace as well. Nothing heavy is imported before a command needs it.
 """
 
 from __future__ import annotations
@@ -26,14 +25,11 @@ from polycodec.cli.encode import encode
 from polycodec.cli.eval import evaluate
 from polycodec.cli.export import export, optional_name
 from polycodec.cli.failure import INTERRUPTED, explain
-from polycodec.cli.info import info
-from polycodec.cli.models import models
-from polycodec.cli.parts import parts
-from polycodec.cli.schema import schema
+from polycodec.cli.inspect import info, verify
+from polycodec.cli.listing import models, parts, schema
 from polycodec.cli.tokens import tokens
 from polycodec.cli.train import train
 from polycodec.cli.values import spread
-from polycodec.cli.verify import verify
 
 # Rich's panels would double the time of --help, which is a tenth of a second.
 app = typer.Typer(
@@ -80,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     debug = _take_debug(args)
     given = list(args)  # a report says the command that it came from
     if args[:1] in (["eval"], ["bench"]):
-        args = spread(args, ("--dataset", "--codec", "--reuse"))
+        args = spread(args, ("--dataset", "--codec", "--codecs", "--reuse"))
     if args[:1] == ["export"]:
         args = optional_name(args)
     try:

@@ -19,7 +19,13 @@ from typing import Annotated, Any
 import typer
 
 from polycodec.cli.values import FORMS
-from polycodec.codecs.files.options import Options, check, merged, parameters
+from polycodec.codecs.files.options import (
+    FileOptions,
+    Options,
+    check,
+    merged,
+    parameters,
+)
 
 Inputs = Annotated[
     list[str],
@@ -31,20 +37,10 @@ Output = Annotated[
         "--output", "-o", metavar="OUT", help="File, folder, or - for standard output."
     ),
 ]
-Device = Annotated[
-    str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run.")
-]
-Checkpoint = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Weights of an exported run.")
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of text.")]
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="- is standard input.")
-]
-Quality = Annotated[
-    float | None,
-    typer.Option("--quality", "-q", metavar="0..100", help="50 unless told."),
 ]
 
 F = typing.TypeVar("F", bound=Callable[..., None])
@@ -60,8 +56,9 @@ def flags(*classes: type[Options]) -> Callable[[F], F]:
         more = [
             p.replace(annotation=_annotated(p, known[p.name].metadata))
             for p in parameters(classes).values()
+            if known[p.name].metadata["help"]  # without: of Python alone
         ]
-        common = merged([Options])  # device and the like, at the end of --help
+        common = merged([FileOptions])  # device and the like, at the end of --help
         more.sort(key=lambda parameter: parameter.name in common)
         command.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own, *more]
@@ -74,7 +71,7 @@ def flags(*classes: type[Options]) -> Callable[[F], F]:
 def values_of(options: Mapping[str, Any], *classes: type[Options]) -> dict[str, Any]:
     """Read what was given, without what was not; UsageError for what cannot be."""
     known = merged(classes)
-    given = {k: v for k, v in options.items() if v != known[k].default}
+    given = {k: v for k, v in options.items() if v not in (known[k].default, [])}
     for name, value in given.items():
         form = known[name].metadata["form"]
         if form in FORMS:
@@ -86,7 +83,9 @@ def values_of(options: Mapping[str, Any], *classes: type[Options]) -> dict[str, 
 def _annotated(parameter: inspect.Parameter, about: Mapping[str, Any]) -> Any:
     """The type that the parser reads, and the option's names, form and help."""
     kind = parameter.annotation
-    if about["form"] in FORMS or kind == str | types.NoneType or "Path" in str(kind):
+    if (about["form"] or "").endswith(" ..."):
+        kind = list[str] | None
+    elif about["form"] in FORMS or kind == str | types.NoneType or "Path" in str(kind):
         kind = str | None
     name = f"--{parameter.name.replace('_', '-')}"
     names = [name, about["short"]] if about["short"] else [name]

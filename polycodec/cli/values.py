@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from polycodec.codecs.files.options import Options
 from polycodec.errors import UsageError
 
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -53,27 +52,6 @@ def parse_seconds(text: str) -> tuple[float, float | None]:
     )
 
 
-def check_quality(quality: float | None) -> None:
-    """Refuse a quality outside 0 … 100."""
-    if quality is not None and not 0 <= quality <= 100:
-        raise UsageError(f"quality is {quality:g}; expected a number from 0 to 100")
-
-
-def check_device(device: str) -> None:
-    """Refuse a name that is no device, before torch is loaded."""
-    Options(device=device)
-
-
-def only(kind: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that are for another ``kind`` of work than this one."""
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise UsageError(
-            f"--{given[0].replace('_', '-')} is for {kind}, which this is not; leave "
-            "it out"
-        )
-
-
 def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
     """Turn `--codec a b` into `--codec a --codec b`, as the parser wants it."""
     result: list[str] = []
@@ -90,17 +68,13 @@ def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
     return result
 
 
-def words(text: str | None) -> list[str] | None:
-    """Read A,B,C as a list; None stays None."""
-    if text is None:
-        return None
+def parse_words(text: str) -> list[str]:
+    """Read A,B,C as a list, of nothing where there is none."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def numbers(text: str | None) -> list[float] | None:
+def parse_numbers(text: str) -> list[float]:
     """Read 10,50,90 as numbers; UsageError for anything else."""
-    if text is None:
-        return None
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -114,4 +88,6 @@ FORMS: dict[str, Callable[[str], Any]] = {
     "50kB": parse_size,
     "X,Y,W,H": parse_region,
     "A:B": parse_seconds,
+    "A,B,...": parse_words,
+    "F,F,...": parse_numbers,
 }

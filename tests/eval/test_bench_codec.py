@@ -168,9 +168,9 @@ def test_signals_are_the_same_every_time_and_files_are_read(tmp_path, photo):
 
 def test_options_of_the_other_benchmark_are_refused(cli):
     for args, word in (
-        (["coder", "--codec", "image/default"], "--codec"),
-        (["coder", "--threads", 2], "--threads"),
-        (["codec", "--symbols", 5], "--symbols"),
+        (["coder", "--codec", "image/default"], "codecs is for codec"),
+        (["coder", "--threads", 2], "threads is for codec"),
+        (["codec", "--symbols", 5], "symbols is for coder"),
         (["codec", "--repeats", 0], "repeat"),
         (["codec", "--threads", 0], "thread"),
         (["codec", "--quality", 101], "quality"),

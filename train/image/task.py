@@ -77,13 +77,6 @@ class ImageTask(Task):
             rows.append({"quality": quality, "estimated_bpp": bpp, "psnr": psnr})
         return rows
 
-    def line(self, values: dict[str, float]) -> str:
-        """Return loss, rate and quality of a step."""
-        return (
-            f"loss {values['loss']:.3f}  bpp {values['bpp']:.3f}  "
-            f"psnr {values['psnr']:.2f}"
-        )
-
     def rows(self, rows: list[dict[str, Any]]) -> str:
         """Return bpp/dB pairs."""
         points = "  ".join(f"{r['estimated_bpp']:.3f}/{r['psnr']:.2f}" for r in rows)

@@ -87,24 +87,17 @@ class Disturbance(nn.Module):
         masked = 0.25 * torch.minimum(loud, loud_hat)
         d = ((loud_hat - loud).abs() - masked).clamp_min(0)
         with torch.no_grad():
-            a = ((power_hat + self.added) / (power + self.added)) ** 1.2
+            a = ((power_hat + ADDED) / (power + ADDED)) ** 1.2
             a = torch.where(a < 3, 0.0, a.clamp_max(12))
             weight = ((power.sum(-1) + 1e5) / 1e7) ** 0.04
-        symmetric = (d.square().sum(-1) * self.width + 1e-6).sqrt() * self.bark_root
+        # P.862's norm over bands is scaled by the root of the Bark they cover.
+        symmetric = (d.square().sum(-1) * self.width + 1e-6).sqrt() * math.sqrt(
+            BANDS * self.width
+        )
         asymmetric = (d * a).sum(-1) * self.width
         return SYMMETRIC * self._frames(symmetric / weight) + (
             ASYMMETRIC * self._frames(asymmetric / weight)
         )
-
-    @property
-    def added(self) -> float:
-        """c in our steps of power."""
-        return ADDED
-
-    @property
-    def bark_root(self) -> float:
-        """P.862's norm over bands is scaled by √(Bark covered)."""
-        return math.sqrt(BANDS * self.width)
 
     def _power(self, x: Tensor, shift: int) -> Tensor:
         real, imag = spectrum(x, WINDOW, 2, shift)

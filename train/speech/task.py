@@ -201,11 +201,6 @@ class SpeechTask(Task):
             "used": usage["used"],
         }
 
-    def line(self, values: dict[str, float]) -> str:
-        """Return the loss and its terms."""
-        hidden = ("norm", "lr")
-        return "  ".join(f"{k} {v:.3f}" for k, v in values.items() if k not in hidden)
-
     def rows(self, rows: list[dict[str, Any]]) -> str:
         """Return kbps and measures of every number of levels."""
         texts = []

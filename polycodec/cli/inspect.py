@@ -1,12 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `info` and `models` print for people: one card per file or model."""
+"""The commands info and verify: what a .plc file says and whether it is whole.
+
+Neither loads torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from polycodec.cli import batch
+from polycodec.cli.options import AsJson, Files
 from polycodec.codecs.files.results import readable
+from polycodec.progress import Tick
+
+
+def info(files: Files, as_json: AsJson = False) -> None:
+    """Show header, metadata, chunks and rates; reads the header only."""
+    from polycodec.codecs.files.container import inspect
+
+    def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
+        values = inspect.info(batch.source_of(files[k]))
+        return card(values), values
+
+    batch.run(files, work, as_json=as_json, verb="reading")
+
+
+def verify(files: Files, as_json: AsJson = False) -> None:
+    """Check every chunk and record; exit code 4 when a file is damaged."""
+    from polycodec.codecs.files.container import inspect
+
+    def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
+        values = inspect.verify(batch.source_of(files[k]))
+        counts = f"{values['chunks']} chunks, {values['records']} records"
+        return f"{files[k]}: whole  {counts}  {readable(values['bytes'])}", values
+
+    batch.run(files, work, as_json=as_json, verb="checking")
 
 
 def card(values: Mapping[str, Any]) -> str:
@@ -28,18 +57,7 @@ def card(values: Mapping[str, Any]) -> str:
     if len(sizes) > 1:
         small, large = readable(min(sizes)), readable(max(sizes))
         rows["chunks"] += f", {small} to {large} each"
-    return _aligned(f"{values['input']}: .plc version {values['version']}", rows)
-
-
-def model_card(values: Mapping[str, Any]) -> str:
-    """Show one model's card: its name, then every plain value it states."""
-    plain = (str, int, float)
-    rows = {
-        key: f"{value:,}" if isinstance(value, int) else str(value)
-        for key, value in values.items()
-        if key != "name" and isinstance(value, plain)
-    }
-    return _aligned(str(values["name"]), rows)
+    return aligned(f"{values['input']}: .plc version {values['version']}", rows)
 
 
 def _geometry(geometry: dict[str, Any]) -> str:
@@ -51,6 +69,6 @@ def _geometry(geometry: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _aligned(title: str, rows: Mapping[str, str]) -> str:
+def aligned(title: str, rows: Mapping[str, str]) -> str:
     width = max((len(key) for key in rows), default=0)
     return "\n".join([title, *(f"  {k.ljust(width)}  {v}" for k, v in rows.items())])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command parts: what configs can name, with options and where it comes from.
+"""The commands models, parts and schema: what there is to code, build and train with.
 
 polycodec parts transform          transform/residual  from the package
                                      widths: Sequence[int] = (128, 192, 256)
@@ -10,13 +10,33 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from polycodec.cli.inspect import aligned
 from polycodec.cli.options import AsJson
+
+
+def models(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Folders of exported runs, listed too."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that ship with the package, are installed, or lie in RUN."""
+    from polycodec.codecs import zoo
+
+    cards = zoo.models() + [zoo.card_of_run(run) for run in runs or []]
+    if as_json:
+        print(json.dumps(cards, indent=2))
+    elif cards:
+        print("\n\n".join(model_card(values) for values in cards))
+    else:
+        print("no weights ship with this build; use encode --checkpoint RUN")
 
 
 def parts(
@@ -87,3 +107,21 @@ def _type(annotation: Any) -> str:
         if isinstance(annotation, str)
         else inspect.formatannotation(annotation)
     )
+
+
+def schema() -> None:
+    """Print the JSON schema of a training config, for editors."""
+    from polycodec.train.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def model_card(values: Mapping[str, Any]) -> str:
+    """Show one model's card: its name, then every plain value it states."""
+    plain = (str, int, float)
+    rows = {
+        key: f"{value:,}" if isinstance(value, int) else str(value)
+        for key, value in values.items()
+        if key != "name" and isinstance(value, plain)
+    }
+    return aligned(str(values["name"]), rows)
