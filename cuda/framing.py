@@ -20,7 +20,13 @@ import numpy as np
 
 from polycodec.cuda import mini
 from polycodec.cuda.host.checksum import crc32c
-from polycodec.errors import BitstreamError, ChecksumError, TruncatedError, VersionError
+from polycodec.errors import (
+    BitstreamError,
+    ChecksumError,
+    InputError,
+    TruncatedError,
+    VersionError,
+)
 
 # BITSTREAM: everything in this block.
 MINI = 7
@@ -96,10 +102,16 @@ def _write_mini(frame: Frame) -> bytes:
 def read_frame(data: bytes) -> Frame:
     """Cut a stream apart, checking every length and checksum.
 
-    Raises TruncatedError, ChecksumError, VersionError or BitstreamError.
+    Raises TruncatedError, ChecksumError, VersionError or BitstreamError; InputError for
+    what is not bytes.
     """
     nothing = bytes([BARE | mini.START << 3])
-    if bytes(data) == nothing:
+    try:
+        data = data if memoryview(data).c_contiguous else bytes(data)
+    except TypeError as error:
+        kind = type(data).__name__
+        raise InputError(f"a stream is of type {kind}; expected bytes") from error
+    if len(data) == 1 and bytes(data) == nothing:
         raise BitstreamError("a stream that says nothing has no bytes; corrupt")
     reader = _Reader(data if len(data) else nothing)
     head = reader.byte()

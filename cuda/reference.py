@@ -125,6 +125,7 @@ def decode_pass(tables: TableSet, indexes: np.ndarray, lanes: Lanes) -> np.ndarr
 
 def decode_prior(prior: Mixture | Categorical, lanes: Lanes) -> np.ndarray:
     """Decode the next pass, a prior for each symbol. Returns (n,) int32."""
+    prior.check()
     symbols = np.empty(len(prior), dtype=np.int32)
     step = _BLOCK - _BLOCK % lanes.states.shape[1]
     for chunk, part in enumerate(lanes.split(len(prior))):

@@ -51,7 +51,7 @@ class TableSet:
     freqs: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", int(self.precision))
+        object.__setattr__(self, "precision", _precision(self.precision))
         for name, dtype in (("sizes", "i4"), ("minimum", "i4"), ("freqs", "u2")):
             array = _narrow(getattr(self, name), np.dtype(dtype), name)
             object.__setattr__(self, name, array)
@@ -59,7 +59,6 @@ class TableSet:
 
     def _check(self) -> None:
         p, sizes = self.precision, self.sizes.astype(np.int64)
-        _require(MIN_PRECISION <= p <= MAX_PRECISION, f"precision is {p}, not 8..15")
         _require(sizes.size == self.minimum.size, "sizes and minimum differ in length")
         _require(1 <= sizes.size <= MAX_TABLES, f"{sizes.size} tables, not 1..65536")
         _require(bool((sizes >= 2).all()), "a table has no symbol (size below 2)")
@@ -90,12 +89,17 @@ class TableSet:
         the first entry. escape: probability of all other symbols on the same
         scale as the pmf, None or 0 for a table without an escape.
         """
+        precision = _precision(precision)
+        _require(len(pmfs) > 0, "there is no table")
         _require(len(pmfs) == len(minimum), "pmfs and minimum differ in length")
         tails = [None] * len(pmfs) if escape is None else list(escape)
         _require(len(tails) == len(pmfs), "pmfs and escape differ in length")
         rows = []
         for number, (pmf, tail) in enumerate(zip(pmfs, tails, strict=True)):
-            weights = np.concatenate([[tail or 0.0], np.asarray(pmf, np.float64)])
+            row, rest = (_array(a, f"table {number}") for a in (pmf, tail or 0.0))
+            flat = row.ndim == 1 and rest.ndim == 0
+            _require(flat, f"table {number}: no row of numbers, or no number to escape")
+            weights = np.append(rest, row).astype(np.float64)
             fine = np.isfinite(weights).all() and (weights >= 0).all()
             _require(
                 bool(fine and weights[1:].sum() > 0),
@@ -126,10 +130,8 @@ class TableSet:
         """Rebuild from :meth:`to_arrays`; raises ModelError when not valid."""
         missing = {"precision", "sizes", "minimum", "freqs"} - set(arrays)
         _require(not missing, f"arrays {sorted(missing)} are missing")
-        precision = _narrow(arrays["precision"], np.dtype("i4"), "precision")
-        _require(precision.size == 1, "precision is not one number")
-        names = ("sizes", "minimum", "freqs")
-        return cls(int(precision[0]), *(arrays[name] for name in names))
+        names = ("precision", "sizes", "minimum", "freqs")
+        return cls(*(arrays[name] for name in names))
 
     def fingerprint(self) -> int:
         """Return 32 bits that differ (almost surely) when any frequency does."""
@@ -290,13 +292,31 @@ def _price(p: np.ndarray, f: np.ndarray) -> np.ndarray:
 
 def _narrow(array: Any, dtype: np.dtype, name: str) -> np.ndarray:
     """Return ``array`` as a flat, read-only copy of ``dtype``; check that it fits."""
-    array = np.asarray(array)
+    array = _array(array, name)
     _require(array.dtype.kind in "iu" and array.ndim <= 1, f"{name} is no integer row")
     limits = np.iinfo(dtype)
     fits = array.size == 0 or (limits.min <= array.min() and array.max() <= limits.max)
     _require(bool(fits), f"{name} has values outside {dtype.name}")
     array = array.reshape(-1).astype(dtype)
     array.flags.writeable = False
+    return array
+
+
+def _precision(value: Any) -> int:
+    """Return one whole number in 8 .. 15."""
+    array = _narrow(value, np.dtype("i4"), "precision")
+    fits = array.size == 1 and MIN_PRECISION <= array[0] <= MAX_PRECISION
+    _require(bool(fits), f"precision is {value}, not 8..15")
+    return int(array[0])
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    """Return an array of numbers; lists of several lengths are none."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ModelError(f"frequency tables are not valid; {name}: {error}") from error
+    _require(array.dtype.kind in "biuf", f"{name} is {array.dtype}, not numbers")
     return array
 
 

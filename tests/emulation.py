@@ -110,6 +110,10 @@ class Emulator:
         self._library, self._seed = library(), seed
         self._guarded: list[np.ndarray] = []
 
+    def stream(self) -> int:
+        """Return the stream in use: there is one."""
+        return 0
+
     def empty(self, count: int, dtype: DTypeLike) -> np.ndarray:
         """Return a buffer of ``count`` items that hold nothing of use."""
         size = count * np.dtype(dtype).itemsize

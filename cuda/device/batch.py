@@ -50,11 +50,12 @@ class _OnDevice:
         self.encoder_struct = self.encoder.struct(device.pointer(self._encoder))
 
 
-_TABLES: Kept[Kept[_OnDevice]] = Kept()  # by device, then by set
+_TABLES: Kept[Kept[_OnDevice]] = Kept()  # by device, then by set and stream
 
 
 def _on_device(tables: TableSet, device: Device) -> _OnDevice:
-    return _TABLES.get(device, Kept).get(tables, lambda: _OnDevice(tables, device))
+    known = _TABLES.get(device, Kept)
+    return known.get(tables, lambda: _OnDevice(tables, device), device.stream())
 
 
 @dataclass

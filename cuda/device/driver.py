@@ -101,6 +101,15 @@ class Device:
             self._module, self.kernels = _load((properties.major, properties.minor))
         self._functions: dict[str, ctypes.c_void_p] = {}
 
+    def stream(self) -> int:
+        """Return torch's current stream of this device.
+
+        What was copied on one stream may not have arrived when another one reads it,
+        and its memory may be given away while another one still does: whoever keeps a
+        buffer keeps one for each stream.
+        """
+        return int(self.torch.cuda.current_stream(self.device).cuda_stream)
+
     def empty(self, count: int, dtype: DTypeLike) -> torch.Tensor:
         """Return a buffer of ``count`` items of ``dtype``, as bytes."""
         size = count * np.dtype(dtype).itemsize
@@ -170,11 +179,10 @@ class Device:
             # In a fresh thread torch's context is current only after torch's own work.
             _call("cuCtxSetCurrent", self._context)
             function = self._functions.get(kernel) or self._function(kernel)
-            stream = self.torch.cuda.current_stream(self.device).cuda_stream
             # The driver copies the arguments before it returns.
             pointers = (ctypes.c_void_p * 1)(ctypes.addressof(args))
             numbers = (ctypes.c_uint(n) for n in (*grid, 1, threads, 1, 1, shared))
-            handle = ctypes.c_void_p(stream)
+            handle = ctypes.c_void_p(self.stream())
             _call("cuLaunchKernel", function, *numbers, handle, pointers, None)
 
     def _function(self, kernel: str) -> ctypes.c_void_p:

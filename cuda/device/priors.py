@@ -139,7 +139,7 @@ class _Powers:
 
 
 _POWERS = _Powers()
-_TABLES: Kept[Kept[Any]] = Kept()  # by device, then by scales
+_TABLES: Kept[Kept[Any]] = Kept()  # by device, then by scales and stream
 
 
 def _blob(key: ScaleSet | _Powers) -> np.ndarray:
@@ -153,4 +153,5 @@ def _blob(key: ScaleSet | _Powers) -> np.ndarray:
 
 def _on_device(key: ScaleSet | _Powers, device: Device) -> Any:
     """Return the blob in the device's memory, where it stays."""
-    return _TABLES.get(device, Kept).get(key, lambda: device.upload(_blob(key)))
+    known = _TABLES.get(device, Kept)
+    return known.get(key, lambda: device.upload(_blob(key)), device.stream())

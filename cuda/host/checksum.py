@@ -29,6 +29,8 @@ def crc32c(data: bytes | memoryview, value: int = 0) -> int:
 
     ``crc32c(b, crc32c(a)) == crc32c(a + b)``, as with :func:`zlib.crc32`.
     """
+    if not memoryview(data).c_contiguous:
+        data = bytes(data)
     found = library()
     return crc32c_numpy(data, value) if found is None else found.crc32c(data, value)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "native"
 _SHORT = 1 << 16  # rows that 16 bits can number
-_FINE, _WORDS_RAN_OUT, _SIDE_RAN_OUT = 0, 1, 2
+_FINE, _WORDS_RAN_OUT, _SIDE_RAN_OUT, _BAD_INDEX = 0, 1, 2, 3
 
 
 def rows(
@@ -131,6 +131,8 @@ def decode_prior(prior: Mixture | Categorical, lanes: Lanes) -> np.ndarray:
         *(_describe_prior(prior), _describe(lanes), simd()),
         *(threads.for_symbols(len(prior)), address(symbols)),
     )
+    if status & 7 == _BAD_INDEX:
+        prior.check()
     _check(status, lanes)
     return symbols
 

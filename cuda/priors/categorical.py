@@ -23,6 +23,7 @@ from polycodec.cuda.priors.integer_cdf import (
     WHOLE,
     Expanded,
     Intervals,
+    as_array,
     integers,
     within,
 )
@@ -52,11 +53,20 @@ def powers(logits: np.ndarray) -> np.ndarray:
 def shares(logits: Any, total: int) -> np.ndarray:
     """Return integers (..., A) int64, 1 at least, that sum to ``total``.
 
-    In proportion to 2^(logit / 32), by the rule of c(k) above with ``total`` for
-    2^15: so a network's integers become weights of a mixture, exactly.
+    In proportion to 2^(logit / 32), by the rule of c(k) above with ``total`` for 2^15:
+    so a network's integers become weights of a mixture, exactly. Raises InputError for
+    a total below A.
     """
-    e = powers(np.asarray(logits))
+    logits = as_array(logits, "logits")
+    if logits.dtype.kind not in "iu" or not logits.size:
+        raise InputError(f"{logits.size} logits of {logits.dtype}; expected integers")
+    e = powers(logits)
     sums, size = np.cumsum(e, axis=-1), e.shape[-1]
+    if not size <= total <= 1 << 44:  # products stay below 2^63
+        raise InputError(
+            f"a total of {total} for {size} shares; expected {size} or more, for each "
+            "is 1 at least, and 2^44 at most"
+        )
     below = sums * (total - size) // sums[..., -1:]
     return np.diff(below, axis=-1, prepend=0) + 1
 
@@ -83,6 +93,9 @@ class Categorical:
 
     def __len__(self) -> int:
         return int(self.logits.shape[0])
+
+    def check(self) -> None:
+        """Do nothing: whatever its logits are, they are a distribution."""
 
     @property
     def values(self) -> int:

@@ -71,6 +71,7 @@ def _estimates() -> np.ndarray:
 
 def check_symbols(prior: Any, symbols: np.ndarray) -> None:
     """Raise InputError unless ``prior`` can code all symbols (n,) int32."""
+    prior.check()  # arrays may have been changed since
     if symbols.size != len(prior):
         raise InputError(
             f"a pass has {symbols.size} symbols but its prior is for {len(prior)}"
@@ -89,9 +90,17 @@ def not_codable(prior: Any, at: int, symbols: np.ndarray) -> InputError:
     )
 
 
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Return an array; raises InputError for lists of several lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} are no array: {error}") from error
+
+
 def integers(values: Any, name: str, shape: str, ndim: int) -> np.ndarray:
     """Return an integer array of ``ndim`` axes; raises InputError otherwise."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype.kind not in "iu" or array.ndim != ndim:
         raise InputError(
             f"{name} are {array.dtype} of shape {array.shape}; expected integers of "

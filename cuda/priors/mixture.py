@@ -37,6 +37,7 @@ from polycodec.cuda.priors.integer_cdf import (
     WHOLE,
     Expanded,
     Intervals,
+    as_array,
     integers,
     within,
 )
@@ -89,7 +90,7 @@ class ScaleSet:
     def __post_init__(self) -> None:
         limits = {"reciprocal": (1, Z_LIMIT << Z_SHIFT), "reach": (0, MEAN_LIMIT)}
         for name, (low, high) in limits.items():
-            array = np.asarray(getattr(self, name))
+            array = as_array(getattr(self, name), name)
             _require(array.dtype.kind in "iu" and array.ndim == 1, f"{name}: no row")
             _require(1 <= array.size <= MAX_SCALES, f"{array.size} scales, not 1..256")
             fits = low <= int(array.min()) and int(array.max()) <= high
@@ -107,7 +108,7 @@ class ScaleSet:
         The reach is where the bits of more escapes cost as much as those of the
         larger window, whose every slot takes 1 of the 2^15.
         """
-        sigma = np.asarray(scales, np.float64)
+        sigma = as_array(scales, "scales").astype(np.float64)
         fine = sigma.ndim == 1 and np.isfinite(sigma).all() and (sigma > 0).all()
         _require(bool(fine), "scales must be finite and above 0")
         reciprocal = np.rint(SIGMA_UNIT / MEAN_UNIT * (1 << Z_SHIFT) / sigma)
@@ -184,17 +185,19 @@ class Mixture:
                 f"a mixture has means {means.shape}, indexes {indexes.shape} and "
                 f"weights {weights.shape}; expected one shape (components, n)"
             )
-        within(means, -MEAN_LIMIT, MEAN_LIMIT, "means")
-        within(indexes, 0, len(self.scales) - 1, "indexes")
-        within(weights, 0, WEIGHT_UNIT, "weights")
-        if (weights.sum(axis=0, dtype=np.int32) != WEIGHT_UNIT).any():
+        arrays = {"means": means, "indexes": indexes, "weights": weights}
+        vars(self).update(arrays)
+        self.check()  # before they are narrowed
+        for name, dtype in zip(arrays, (np.int32, np.uint8, np.int16), strict=True):
+            vars(self)[name] = np.ascontiguousarray(arrays[name], dtype)
+
+    def check(self) -> None:
+        """Raise InputError unless the arrays are distributions."""
+        within(self.means, -MEAN_LIMIT, MEAN_LIMIT, "means")
+        within(self.indexes, 0, len(self.scales) - 1, "indexes")
+        within(self.weights, 0, WEIGHT_UNIT, "weights")
+        if (self.weights.sum(axis=0, dtype=np.int32) != WEIGHT_UNIT).any():
             raise InputError("the weights of a mixture must have the sum 256")
-        for name, array, dtype in (
-            ("means", means, np.int32),
-            ("indexes", indexes, np.uint8),
-            ("weights", weights, np.int16),
-        ):
-            object.__setattr__(self, name, np.ascontiguousarray(array, dtype))
 
     def __len__(self) -> int:
         return int(self.means.shape[1])

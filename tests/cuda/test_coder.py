@@ -24,10 +24,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polycodec import cuda
-from polycodec.cuda import StreamDecoder, StreamEncoder, TableSet
+from polycodec.cuda import (
+    Categorical,
+    Mixture,
+    ScaleSet,
+    StreamDecoder,
+    StreamEncoder,
+    TableSet,
+    shares,
+)
 from polycodec.cuda.host.library import library, reason
 from polycodec.cuda.stream import choose_lanes
-from polycodec.errors import InputError, UsageError
+from polycodec.errors import InputError, ModelError, UsageError
 
 NATIVE = pytest.param(
     "native",
@@ -289,3 +297,71 @@ def test_a_second_opinion_needs_as_many_bytes():
     other = constriction.stream.queue.RangeEncoder()
     other.encode(symbols, model)
     assert abs(len(data) - 4 * len(other.get_compressed())) <= 8
+
+
+ONE = TableSet.from_pmfs([[1, 2]], [0], 8)
+RAGGED = [[1], [2, 3]]
+SCALES = ScaleSet.from_scales([1.0, 2.0])
+
+
+def put(*args) -> StreamEncoder:
+    encoder = StreamEncoder()
+    encoder.put(*args)
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        (ModelError, lambda: TableSet(float("nan"), [2], [0], [0, 256])),
+        (ModelError, lambda: TableSet(8, RAGGED, [0], [0, 256])),
+        (ModelError, lambda: TableSet.from_pmfs([], [], 12)),
+        (ModelError, lambda: TableSet.from_pmfs([[1, [2, 3]]], [0], 12)),
+        (ModelError, lambda: TableSet.from_pmfs([[[1, 2]]], [0], 12)),
+        (ModelError, lambda: TableSet.from_pmfs(["text"], [0], 12)),
+        (ModelError, lambda: TableSet.from_pmfs([[1, 2]], [0], 8, ["text"])),
+        (ModelError, lambda: TableSet.from_pmfs([[1, 2]], [0], 8.5)),
+        (ModelError, lambda: TableSet.from_pmfs([[1, 2]], [0], 99)),
+        (ModelError, lambda: TableSet.from_pmfs([[1, 2]], [0.5], 8)),
+        (InputError, lambda: put(RAGGED, [0] * 3, ONE)),
+        (InputError, lambda: put([0, 1, 1], RAGGED, ONE)),
+        (InputError, lambda: put(None, [0], ONE)),
+        (InputError, lambda: put(["text"], [0], ONE)),
+        (UsageError, lambda: put([0, 1], [0, 0], ONE).finish(chunks=1.5)),
+        (UsageError, lambda: put([0, 1], [0, 0], ONE).finish(lanes=2.0)),
+        (InputError, lambda: StreamDecoder("text")),
+        (InputError, lambda: StreamDecoder(None)),
+        (InputError, lambda: Mixture(SCALES, RAGGED, [[0]])),
+        (InputError, lambda: Categorical(RAGGED)),
+        (InputError, lambda: ScaleSet.from_scales(RAGGED)),
+        (InputError, lambda: shares([1, 2, 3], 2)),
+        (InputError, lambda: shares([1.5], 2)),
+        (InputError, lambda: shares([], 2)),
+    ],
+)
+def test_what_is_no_argument_is_named(error, call):
+    with pytest.raises(error):
+        call()
+
+
+def test_a_view_with_gaps_is_read_and_numbers_may_be_of_numpy():
+    symbols, indexes = [0, 1, 1] * 50, [0] * 150
+    data = put(symbols, indexes, ONE).finish(lanes=np.int32(4), chunks=np.int64(2))
+    gaps = memoryview(np.repeat(np.frombuffer(data, np.uint8), 2).tobytes())[::2]
+    assert StreamDecoder(gaps).get(indexes, ONE).tolist() == symbols
+    assert cuda.crc32c(gaps) == cuda.crc32c(data)
+    assert shares([1, 2, 3], 3).tolist() == [1, 1, 1]
+
+
+@both_backends
+def test_a_mixture_that_was_changed_after_it_was_checked_is_named(backend):
+    means = np.zeros((1, 5), np.int32)
+    good, changed = (Mixture(SCALES, means, np.zeros((1, 5), "u1")) for _ in range(2))
+    encoder = StreamEncoder(backend=backend)
+    encoder.put_prior(np.zeros(5, int), good)
+    data = encoder.finish()
+    changed.indexes[0, 3] = 200
+    with pytest.raises(InputError, match=r"0\.\.200; expected 0\.\.1"):
+        StreamEncoder(backend=backend).put_prior(np.zeros(5, int), changed)
+    with pytest.raises(InputError, match=r"0\.\.200; expected 0\.\.1"):
+        StreamDecoder(data, backend=backend).get_prior(changed)

@@ -274,7 +274,7 @@ class FakeDriver:
     def cuLaunchKernel(self, function, *args):
         x, y, z, threads, one, again, shared, stream, pointers, extra = args
         assert (z.value, one.value, again.value, extra) == (1, 1, 1, None)
-        assert stream.value == 77
+        self.streams = [*getattr(self, "streams", []), stream.value]
         name = self.names[function.value - 1]
         numbers = (x.value, y.value, threads.value, shared.value, 5)
         return library().polycodec_emulate(name, pointers[0], *numbers)
@@ -321,3 +321,31 @@ def test_torch_tensors_through_the_driver(fake_device):
     decoder.finish()
     with pytest.raises(InputError, match="int64"):
         decoder.get(planes[0][1].long(), sets[0])
+
+
+@emulated
+def test_tables_kept_for_one_stream_are_not_read_on_another(fake_device, monkeypatch):
+    torch, uploads = fake_device.torch, []
+    upload = driver.Device.upload
+
+    def counted(self, array):
+        uploads.append(self.stream())
+        return upload(self, array)
+
+    monkeypatch.setattr(driver.Device, "upload", counted)
+    tables = TableSet.from_pmfs([[1, 2, 3]], [0], 12)
+    symbols = torch.tensor([[0, 2, 1, 1]], dtype=torch.int32)
+    found = []
+    for stream in (77, 78, 77):
+        current = types.SimpleNamespace(cuda_stream=stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda d, s=current: s)
+        uploads.clear()
+        encoder = BatchEncoder(1, fake_device)
+        encoder.put(symbols, torch.zeros_like(symbols), tables)
+        data = encoder.finish()
+        found.append(len(uploads))
+        assert set(uploads) == {stream}
+        assert StreamDecoder(data[0]).get([0] * 4, tables).tolist() == [0, 2, 1, 1]
+    first, other, again = found  # tables, rows of the encoder and costs go along once
+    assert first == other == again + 3
+    assert set(driver._driver().streams) == {77, 78}
