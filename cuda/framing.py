@@ -109,8 +109,8 @@ def read_frame(data: bytes) -> Frame:
     try:
         data = data if memoryview(data).c_contiguous else bytes(data)
     except TypeError as error:
-        kind = type(data).__name__
-        raise InputError(f"a stream is of type {kind}; expected bytes") from error
+        found = type(data).__name__
+        raise InputError(f"a stream is of type {found}; expected bytes") from error
     if len(data) == 1 and bytes(data) == nothing:
         raise BitstreamError("a stream that says nothing has no bytes; corrupt")
     reader = _Reader(data if len(data) else nothing)

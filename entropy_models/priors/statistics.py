@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.entropy_models.base import Counter, Prior, Shape
+from polycodec.entropy_models.base import Counter, Prior, Shape, TablePrior
 from polycodec.entropy_models.coders import quantize
 
 
@@ -36,7 +36,7 @@ class TableCounter(Counter):
         assert value is not None
         offsets = prior.offsets
         rounded = quantize((value - offsets).float(), prior)
-        if isinstance(prior, self.kind):
+        if isinstance(prior, TablePrior) and isinstance(prior, self.kind):
             end = self.reach + 1
             column = rounded.clamp(-end, end).long() + end
             place = column + self.counts.shape[1] * prior.indexes(shape).long()
