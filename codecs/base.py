@@ -41,6 +41,7 @@ from polycodec.codecs.signals.tiles import (
 from polycodec.codecs.transforms.base import Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.cuda import ScaleSet, TableSet
+from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.layer import (
@@ -49,7 +50,7 @@ from polycodec.entropy_models.exact.layer import (
     freeze,
     observe,
 )
-from polycodec.errors import BitstreamError, ModelError, UsageError
+from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 from polycodec.registry import build
 
 TABLES = "tables"
@@ -174,11 +175,19 @@ class Codec(nn.Module, abc.ABC):
         """Sizes of the grid of latents of a signal of ``size``."""
         return self.transform.latent_size(*size)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def write(
-        self, codes: Tensor, level: float, *, side: Tensor | None = None
+        self,
+        codes: Tensor,
+        level: float,
+        *,
+        side: Tensor | None = None,
+        context: bytes = b"",
     ) -> Coded:
-        """Real bytes of codes (B, C, *S), one string for each item."""
+        """Real bytes of codes (B, C, *S), one string for each item.
+
+        context: what stands around them and must be the same when they are read.
+        """
         entropy = self._require_entropy()
         level = self.check_level(level)
         self.check_codes(codes)
@@ -186,55 +195,79 @@ class Codec(nn.Module, abc.ABC):
         device = "cpu" if serial else codes.device
         coder = RangeEncoder(len(codes), device=device, estimate=True, serial=serial)
         decoded = self.code(coder, codes, level, side=side)
-        return Coded(coder.finish(), decoded, coder.estimated_bits)
+        data = [streams.sealed(item, context) for item in coder.finish()]
+        return Coded(data, decoded, coder.estimated_bits)
 
-    @torch.inference_mode()
-    def read(self, data: Sequence[bytes], level: float, size: Sequence[int]) -> Tensor:
+    @torch.no_grad()
+    def read(
+        self,
+        data: Sequence[bytes],
+        level: float,
+        size: Sequence[int],
+        *,
+        context: bytes = b"",
+    ) -> Tensor:
         """Codes (B, C, *S) from the bytes of items whose grid has ``size`` S."""
         entropy = self._require_entropy()
         device = "cpu" if entropy.serial else self.device
-        coder = RangeDecoder(data, device=device)
+        coder = RangeDecoder(data, device=device, context=context)
         codes = self.code(coder, None, level, (len(data), *size))
         coder.finish()
         return codes
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_codes(self, x: Tensor, level: float) -> Tensor:
         """Codes (B, C, *S) of whole signals x; InputError for samples that are none."""
-        return self.signal.encode(self, self.signal.checked(x), self.check_level(level))
+        self._check_precision()
+        x = self.signal.checked(x).to(self.device)
+        return self.signal.encode(self, x, self.check_level(level))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode_codes(
         self, codes: Tensor, level: float, size: Sequence[int] | None = None
     ) -> Tensor:
         """Signals of codes (B, C, *S), cut to ``size`` and clamped if it is given."""
+        self._check_precision()
         self.check_codes(codes)
         x_hat = self.signal.decode(self, codes, self.check_level(level))
         return x_hat if size is None else self.signal.cut(x_hat, size)
 
-    @torch.inference_mode()
-    def compress(self, x: Tensor, quality: float = 50.0) -> list[bytes]:
-        """Signals x -> a list of B byte strings.
+    @torch.no_grad()
+    def compress(
+        self, x: Tensor | Sequence[Tensor], quality: float = 50.0
+    ) -> list[bytes]:
+        """Signals x -> a list of B byte strings; they are no .plc files.
 
-        x: (B, 3, H, W) in [0, 1] for images, (B, 1, T) in [-1, 1] for speech.
+        x: (B, 3, H, W) in [0, 1] for images, (B, 1, T) in [-1, 1] for speech; of one
+        signal also without B, 8-bit images and 16-bit speech as they are. Or a list of
+        such, of any sizes.
         """
+        if isinstance(x, (list, tuple)):
+            return [item for one in x for item in self.compress(one, quality)]
         quality = round(100 * quality) / 100  # as headers say it
         level = self.level_of(quality)
+        x = self.signal.checked(x)
         codes = self.encode_codes(x, level)
         head = self.signal.head(x.shape[2:], quality, level)
-        return [head + item for item in self.write(codes, level).data]
+        return [head + item for item in self.write(codes, level, context=head).data]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decompress(self, data: Sequence[bytes]) -> Tensor:
         """Byte strings of signals of one size and rate -> the signals, clamped."""
-        heads = {self.signal.parse(item) for item in data}
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            data = [data]
+        size = self.signal.head_size
+        heads = {self.signal.parse(item): bytes(item[:size]) for item in data}
         if len(heads) != 1:
-            raise BitstreamError("signals of several sizes or rates; decompress each")
-        size, value = heads.pop()
+            raise BitstreamError(
+                f"{len(data)} signals of {len(heads)} sizes or rates; expected one; "
+                "decompress them one by one"
+            )
+        [((size_of, value), head)] = heads.items()
         level = self.signal.level_in(self, value)
-        streams = [item[self.signal.head_size :] for item in data]
-        codes = self.read(streams, level, self.grid(size))
-        return self.decode_codes(codes, level, size)
+        streams = [bytes(item[size:]) for item in data]
+        codes = self.read(streams, level, self.grid(size_of), context=head)
+        return self.decode_codes(codes, level, size_of)
 
     def image_encoder(
         self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
@@ -326,7 +359,22 @@ class Codec(nn.Module, abc.ABC):
             state.clear()
             state.update(renamed)
 
+    def _check_precision(self) -> None:
+        """Refuse what would end in a wrong decoding or an error deep inside torch."""
+        weights = next(self.transform.parameters(), None)
+        own = torch.float32 if weights is None else weights.dtype
+        for what, dtype in (
+            ("torch's default type", torch.get_default_dtype()),
+            ("the type of the codec's weights", own),
+        ):
+            if dtype != torch.float32:
+                raise UsageError(
+                    f"{what} is {dtype}; expected torch.float32; a codec codes in its "
+                    "own precisions (load it again), autocast may be on"
+                )
+
     def _require_entropy(self) -> EntropyModel:
+        self._check_precision()
         if self.entropy is None or not self.ready:
             raise ModelError(
                 "this codec has no tables yet; export the run first, or load exported "
@@ -338,6 +386,11 @@ class Codec(nn.Module, abc.ABC):
 def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
     """Build a codec from a weights file; ModelError when it is not one."""
     path = Path(path)
+    if torch.get_default_dtype() != torch.float32:
+        raise UsageError(
+            f"torch's default type is {torch.get_default_dtype()}; expected "
+            "torch.float32, in which codecs are built"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "null"))
@@ -349,15 +402,16 @@ def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
             f"{path} holds no codec config; expected weights written by an export"
         )
     options = {k: v for k, v in config.items() if k not in ("name", TABLES)}
-    codec = build(f"codec/{config['name']}", **options)
+    try:
+        codec = build(f"codec/{config['name']}", **options)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"the config in {path} builds no codec; {error}") from error
     _fill(codec, tensors, config.get(TABLES) or {}, path)
     codec.name, codec.digest = name, digest_of(path)[:4]
     return codec.eval().to(memory_format=torch.channels_last)
 
 
-def _fill(
-    codec: Codec, tensors: dict[str, Tensor], kinds: dict[str, str], path: Path
-) -> None:
+def _fill(codec: Codec, tensors: dict[str, Tensor], kinds: Any, path: Path) -> None:
     """Copy stored tensors into the modules; every one must be there and fit.
 
     kinds: of stored tables, by name; those of weights that do not say are TableSets.
@@ -376,7 +430,8 @@ def _fill(
             floats[key] = value.float() if value.is_floating_point() else value
     wanted = {k for k in codec.state_dict() if k.rpartition(".")[0] not in exact}
     missing = sorted(wanted ^ set(floats)) + sorted(set(exact) ^ set(integers))
-    unknown = [k for k in tables if kinds.get(k, TABLES) not in TABLE_KINDS]
+    kinds = kinds if isinstance(kinds, dict) else dict.fromkeys(tables, "")
+    unknown = [k for k in tables if str(kinds.get(k, TABLES)) not in TABLE_KINDS]
     if missing or unknown or codec.entropy is None:
         raise ModelError(
             f"{path} does not fit its config; check {(missing + unknown)[:3]}"
@@ -385,12 +440,19 @@ def _fill(
         codec.load_state_dict(floats, strict=False)
         for owner, values in integers.items():
             exact[owner].load_integers(values)
-    except (RuntimeError, KeyError) as error:
+        codec.entropy.tables = {
+            name: TABLE_KINDS[kinds.get(name, TABLES)].from_arrays(arrays)
+            for name, arrays in tables.items()
+        }
+    except (RuntimeError, KeyError, TypeError, InputError) as error:
         raise ModelError(f"{path} does not fit its config; {error}") from error
-    codec.entropy.tables = {
-        name: TABLE_KINDS[kinds.get(name, TABLES)].from_arrays(arrays)
-        for name, arrays in tables.items()
-    }
+    broken = [k for k, v in floats.items() if not bool(v.isfinite().all())]
+    broken += [k for k, v in exact.items() if not v.certificate(k).holds]
+    if broken:
+        raise ModelError(
+            f"{path} is damaged: {', '.join(broken[:3])} has numbers that no export "
+            "writes; get it again"
+        )
 
 
 def digest_of(path: str | Path) -> bytes:

@@ -50,9 +50,12 @@ def card_of_run(run: str | Path) -> dict[str, Any]:
 
 def _card(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read the card {path}; {error}") from error
+    if not isinstance(card, dict):
+        raise ModelError(f"the card {path} is no JSON object; get it again")
+    return card
 
 
 def weights_of(name: str) -> Path:
@@ -130,6 +133,13 @@ def load(
 
     path = weights_of_run(checkpoint) if checkpoint else weights_of(name)
     found = digest_of(path)
+    card = path.with_suffix(".json")
+    if card.is_file() and _card(card).get("digest", found.hex()) != found.hex():
+        raise ModelError(
+            f"the weights {path} are not those of their card {card.name}; expected "
+            f"SHA-256 {_card(card)['digest']}, found {found.hex()}; they are damaged: "
+            "install or export them again"
+        )
     if digest is not None and found[: len(digest)] != digest:
         raise DigestMismatchError(
             f"the file was made with other weights of '{name}'; expected digest "
@@ -143,6 +153,7 @@ def resolve_device(device: str) -> torch.device:
     """'auto' is CUDA where there is one; ModelError for a device that is not here."""
     import torch
 
+    device = str(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

@@ -174,6 +174,7 @@ class RangeEncoder(Coder):
 class RangeDecoder(Coder):
     """Reads back what a RangeEncoder wrote, pass by pass.
 
+    ``context``: what the encoder sealed the streams with, if it did (streams.py).
     ``device``: where the priors are; on CUDA the streams are decoded there, and what
     is wrong with them is told by `finish` (streams.py).
     """
@@ -184,8 +185,11 @@ class RangeDecoder(Coder):
         *,
         device: torch.device | str = "cpu",
         max_symbols: int | None = None,
+        context: bytes = b"",
     ) -> None:
-        self.streams = streams.reader(data, device, max_symbols=max_symbols)
+        self.streams = streams.reader(
+            data, device, max_symbols=max_symbols, context=context
+        )
 
     def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Read the next values, (B, C, h, w) float32."""

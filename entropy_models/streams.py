@@ -61,8 +61,12 @@ def reader(
     device: torch.device | str = "cpu",
     *,
     max_symbols: int | None = None,
+    context: bytes = b"",
 ) -> Reader:
-    """A reader of streams into tensors on ``device``; TruncatedError for too short."""
+    """A reader of streams into tensors on ``device``; TruncatedError for too short.
+
+    ``context``: what they may be sealed with, see `sealed`.
+    """
     for item in data:
         if len(item) < HASH_BYTES:
             raise TruncatedError(
@@ -71,8 +75,23 @@ def reader(
             )
     runtime = runtime_of(torch.device(device))
     if runtime:
-        return DeviceReader(data, runtime, max_symbols)
-    return HostReader(data, max_symbols)
+        return DeviceReader(data, runtime, max_symbols, context)
+    return HostReader(data, max_symbols, context)
+
+
+def seal(stream: bytes, context: bytes) -> int:
+    """What a stream's hash is combined with: a CRC of ``context`` and its bytes.
+
+    A wrong context, or a byte that differs, is noticed like a wrong parameter; for no
+    byte more, and also where the range coder's end says little.  # BITSTREAM
+    """
+    return crc32c(stream[HASH_BYTES:], crc32c(context))
+
+
+def sealed(stream: bytes, context: bytes) -> bytes:
+    """A stream whose hash is combined with its `seal`."""
+    value = int.from_bytes(stream[:HASH_BYTES], "little") ^ seal(stream, context)
+    return value.to_bytes(HASH_BYTES, "little") + stream[HASH_BYTES:]
 
 
 class HostWriter:
@@ -117,8 +136,10 @@ class HostWriter:
 class HostReader:
     """Gives the passes back, int32, each stream read with the host's range coder."""
 
-    def __init__(self, data: Sequence[bytes], max_symbols: int | None) -> None:
-        self._expected, streams = _split(data)
+    def __init__(
+        self, data: Sequence[bytes], max_symbols: int | None, context: bytes
+    ) -> None:
+        self._expected, streams = _split(data, context)
         self._hashes, self._older = [0] * len(data), [0] * len(data)
         self._streams = [StreamDecoder(s, max_symbols=max_symbols) for s in streams]
 
@@ -183,9 +204,13 @@ class DeviceReader:
     """Reads all streams at once, on a device; only `finish` waits for it."""
 
     def __init__(
-        self, data: Sequence[bytes], runtime: Device, max_symbols: int | None
+        self,
+        data: Sequence[bytes],
+        runtime: Device,
+        max_symbols: int | None,
+        context: bytes,
     ) -> None:
-        self._expected, streams = _split(data)
+        self._expected, streams = _split(data, context)
         self._decoder = BatchDecoder(streams, runtime, max_symbols=max_symbols)
         self._hash = BatchChecksum(len(data), runtime)
         self._older = BatchChecksum(len(data), runtime)
@@ -291,10 +316,13 @@ def _checksum(own: Mixture | Categorical, value: int) -> int:
     return own.checksum(value)
 
 
-def _split(data: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
-    """Hashes and streams."""
+def _split(
+    data: Sequence[bytes], context: bytes
+) -> tuple[list[tuple[int, int]], list[bytes]]:
+    """Hashes, as they are and without their seals, and streams."""
     hashes = [int.from_bytes(item[:HASH_BYTES], "little") for item in data]
-    return hashes, [item[HASH_BYTES:] for item in data]
+    pairs = [(h, h ^ seal(i, context)) for h, i in zip(hashes, data, strict=True)]
+    return pairs, [item[HASH_BYTES:] for item in data]
 
 
 def _join(hashes: Sequence[int], streams: Sequence[bytes]) -> list[bytes]:
@@ -303,20 +331,20 @@ def _join(hashes: Sequence[int], streams: Sequence[bytes]) -> list[bytes]:
 
 
 def _check_hashes(
-    found: Sequence[int], older: Sequence[int], expected: Sequence[int]
+    found: Sequence[int], older: Sequence[int], expected: Sequence[tuple[int, int]]
 ) -> None:
-    """DeterminismError unless each stream has today's hash, or version 1's.
+    """DeterminismError unless each stream has today's hash, or an earlier one.
 
-    Version 1 hashed the indexes only. Its streams are still read; a stream of today
-    that was coded with other means has neither.
+    Version 1 hashed the indexes only, and nothing was sealed. Such streams are still
+    read; one of today that was coded with other means has none of these.
     """
-    for b, wanted in enumerate(expected):
-        if wanted not in (found[b], older[b]):
+    for b, (plain, unsealed) in enumerate(expected):
+        if found[b] not in (unsealed, plain) and older[b] != plain:
             raise DeterminismError(
-                f"entropy parameters of stream {b} differ from the encoder's; "
-                f"expected hash {wanted:08x}, found {found[b]:08x}; the weights are "
-                "not those of the encoder, or this machine's arithmetic is not exact: "
-                "please report it"
+                f"stream {b} decodes to something else than was encoded; expected hash "
+                f"{unsealed:08x}, found {found[b]:08x}; it is damaged or of another "
+                "signal, or the weights are not those of the encoder, or arithmetic is "
+                "not exact on this machine: then please report it"
             )
 
 

@@ -80,5 +80,5 @@ class DigestMismatchError(ModelError):
     """The file was made with other weights than those at hand."""
 
 
-class DeterminismError(ModelError):
-    """Entropy parameters computed here differ from the encoder's."""
+class DeterminismError(ModelError, BitstreamError):
+    """What was decoded, or computed on the way, differs from the encoder's."""

@@ -15,29 +15,66 @@ import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
+
+from polycodec.errors import InputError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
 Size = tuple[int, ...]
+SLACK = 1e-3  # beyond the range, for what a rounding did
 
 
 class Signal(abc.ABC):
     """Base of `signal/*`; S are the sizes of a signal, (H, W) or (T,).
 
-    ``kind``: what files call it. ``low`` and ``high``: the range of samples.
-    ``head_size``: bytes of `head`.
+    ``kind``: what files call it. ``low`` and ``high``: the range of samples; ``whole``:
+    a type of whole numbers for it, ``full`` of them a 1. ``shape``: of a batch, in
+    words. ``head_size``: bytes of `head`.
     """
 
     kind: ClassVar[str]
     low: ClassVar[float]
     high: ClassVar[float]
+    whole: ClassVar[torch.dtype]
+    full: ClassVar[int]
+    shape: ClassVar[tuple[str | int, ...]]
     head_size: ClassVar[int]
 
-    @abc.abstractmethod
     def checked(self, x: Tensor) -> Tensor:
-        """The signal (B, C, *S), float32; InputError for another shape, and for NaN."""
+        """The signal (B, C, *S), float32, of a batch or of one without its first axis.
+
+        Whole numbers of the type ``whole`` are brought to the range. InputError for
+        what is no tensor, has another shape or type, is NaN, or beyond the range.
+        """
+        wanted = f"({', '.join(map(str, self.shape))})"
+        if not isinstance(x, Tensor):
+            raise InputError(
+                f"the signal is a {type(x).__name__}; expected a tensor {wanted}; "
+                "polycodec.encode takes files"
+            )
+        batch = x[None] if x.ndim == len(self.shape) - 1 else x
+        if batch.ndim != len(self.shape) or batch.shape[1] != self.shape[1]:
+            raise InputError(
+                f"the signal has shape {tuple(x.shape)}; expected {wanted}"
+            )
+        if x.dtype == self.whole:
+            batch = batch / self.full
+        if not batch.is_floating_point() or batch.numel() == 0:
+            raise InputError(
+                f"the signal has {batch.numel()} samples of {x.dtype}; expected some, "
+                f"of floating point or {self.whole}"
+            )
+        batch = batch.detach().float()
+        low, high = (float(v) for v in batch.aminmax())
+        if not self.low - SLACK <= low <= high <= self.high + SLACK:
+            raise InputError(
+                f"the signal has samples from {low:g} to {high:g}; expected "
+                f"{self.low:g} … {self.high:g}; scale or clamp them"
+            )
+        return batch
 
     @abc.abstractmethod
     def pad(self, x: Tensor, stride: int) -> Tensor:
@@ -53,7 +90,7 @@ class Signal(abc.ABC):
         return x
 
     def restored(self, x_hat: Tensor) -> Tensor:
-        """The reverse of :meth:`prepared`."""
+        """The reverse of :meth:`prepared`, float32."""
         return x_hat
 
     @abc.abstractmethod

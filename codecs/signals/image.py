@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polycodec.codecs.signals.base import Signal, Size
-from polycodec.errors import BitstreamError, InputError, TruncatedError
+from polycodec.errors import BitstreamError, TruncatedError
 from polycodec.registry import register
 
 if TYPE_CHECKING:
@@ -28,20 +28,9 @@ class ImageSignal(Signal):
 
     kind = "image"
     low, high = 0.0, 1.0
+    whole, full = torch.uint8, 255
+    shape = ("batch", 3, "height", "width")
     head_size = RAW.size
-
-    def checked(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != 3 or x.numel() == 0:
-            raise InputError(
-                f"an image has shape {tuple(x.shape)}; expected (batch, 3, height, "
-                "width)"
-            )
-        if not bool(x.isfinite().all()):
-            raise InputError(
-                "the image has samples that are NaN or infinite; expected numbers in "
-                "0 … 1"
-            )
-        return x.float()
 
     def pad(self, x: Tensor, stride: int) -> Tensor:
         """Repeat the last row and column up to a multiple of the stride."""
@@ -53,7 +42,7 @@ class ImageSignal(Signal):
         return (x - 0.5).contiguous(memory_format=torch.channels_last)
 
     def restored(self, x_hat: Tensor) -> Tensor:
-        return x_hat + 0.5
+        return x_hat.float() + 0.5
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
         """See :meth:`Signal.encode`; whole images."""

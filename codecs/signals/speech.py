@@ -38,22 +38,12 @@ class SpeechSignal(Signal):
 
     kind = "speech"
     low, high = -1.0, 1.0
+    whole, full = torch.int16, 1 << 15
+    shape = ("batch", 1, "samples")
     head_size = RAW.size
 
     def __init__(self, *, rate: int = 16000, block: int = 50) -> None:
         self.rate, self.block = rate, block
-
-    def checked(self, x: Tensor) -> Tensor:
-        if x.ndim != 3 or x.shape[1] != 1 or x.numel() == 0:
-            raise InputError(
-                f"a signal has shape {tuple(x.shape)}; expected (batch, 1, samples)"
-            )
-        if not bool(x.isfinite().all()):
-            raise InputError(
-                "the signal has samples that are NaN or infinite; expected finite "
-                "numbers in -1 … 1"
-            )
-        return x.float()
 
     def pad(self, x: Tensor, stride: int) -> Tensor:
         """Silence after the end, up to a multiple of the hop."""
@@ -63,7 +53,7 @@ class SpeechSignal(Signal):
         return x
 
     def restored(self, x_hat: Tensor) -> Tensor:
-        return x_hat
+        return x_hat.float()
 
     def analysis(self, codec: Codec, level: float | None = None) -> BlockStream:
         """A stream from samples (1, n) to codes (C, frames); see `windows.py`.
@@ -77,7 +67,7 @@ class SpeechSignal(Signal):
             def finish(z: Tensor) -> Tensor:
                 return codec.quantize(z, wanted)
 
-        @torch.inference_mode()
+        @torch.no_grad()
         def run(samples: Tensor) -> Tensor:
             x = self.prepared(samples[None])
             z = codec.analyse(x, codec.levels if level is None else level)
@@ -89,7 +79,7 @@ class SpeechSignal(Signal):
     def synthesis(self, codec: Codec, level: float) -> BlockStream:
         """A stream from codes (C, frames) to samples (1, n); see `windows.py`."""
 
-        @torch.inference_mode()
+        @torch.no_grad()
         def run(codes: Tensor) -> Tensor:
             z_hat = codec.dequantize(codes[None], level)
             return self.restored(codec.synthesise(z_hat, level))[0]
@@ -97,7 +87,7 @@ class SpeechSignal(Signal):
         context, hop = self._behind(codec), codec.stride
         return BlockStream(run, block=self.block, context=context, out=hop)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def synthesised(
         self,
         codec: Codec,

@@ -15,6 +15,7 @@ A region needs the tiles it touches and those its halo touches, no others.
 from __future__ import annotations
 
 import abc
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,6 +133,12 @@ class Grid:
         bottom = min(self.height, top + self.tile_h)
         return Span(top, left, bottom, min(self.width, left + self.tile_w))
 
+    def context(self, k: int, quality: float, peak: int, channels: int) -> bytes:
+        """What the stream of tile k is sealed with: its place, and what it is for."""
+        numbers = self.height, self.width, self.tile_h, self.tile_w, k
+        rest = round(100 * quality), peak, channels
+        return struct.pack("<5I2HB", *numbers, *rest)  # BITSTREAM
+
     def touching(self, span: Span) -> list[int]:
         """Numbers of the tiles that share pixels with ``span``."""
         rows = range(span.top // self.tile_h, -(-span.bottom // self.tile_h))
@@ -202,11 +209,12 @@ class TileEncoder(ImageEncoder):
             if self.effort:
                 x = self._tensor(self.grid.span(k))
                 codes, side = self.codec.refine(x, codes, level, self.effort)
-            coded = self.codec.write(codes, level, side=side)
+            context = self.grid.context(k, quality, self.peak, self.pixels.shape[2])
+            coded = self.codec.write(codes, level, side=side, context=context)
             self.estimated_bits += coded.estimated_bits[0]
             yield coded.data[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _codes(self, k: int, level: float) -> Tensor:
         stride, core = self.transform.stride, self.grid.span(k)
         window = core
@@ -234,13 +242,15 @@ class TileDecoder(ImageDecoder):
         read_chunk: Callable[[int], bytes],
     ) -> None:
         self.codec, self.transform, self.grid = codec, image_transform(codec), grid
-        self.level = codec.level_of(quality)
+        self.quality, self.level = quality, codec.level_of(quality)
+        self.samples = 0, 0  # peak and channels
         self.read_chunk = read_chunk
         self.known: dict[int, Tensor] = {}
 
     def render(
         self, region: Span, peak: int, channels: int, progress: Progress | None = None
     ) -> np.ndarray:
+        self.samples = peak, channels
         dtype = np.uint8 if peak < 256 else np.uint16
         out = np.empty((*region.size, channels), dtype)
         wanted = self.grid.touching(region)
@@ -252,7 +262,7 @@ class TileDecoder(ImageDecoder):
                 progress(done + 1, len(wanted))
         return out
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _synthesise(self, part: Span) -> Tensor:
         """Image (1, 3, h, w) of the pixels of ``part``, which lie in one tile."""
         stride = self.transform.stride
@@ -286,7 +296,9 @@ class TileDecoder(ImageDecoder):
     def _latents(self, k: int, stride: int) -> Tensor:
         if k not in self.known:
             size = self.grid.span(k).scaled(stride).size
-            codes = self.codec.read([self.read_chunk(k)], self.level, size)
+            context = self.grid.context(k, self.quality, *self.samples)
+            data = [self.read_chunk(k)]
+            codes = self.codec.read(data, self.level, size, context=context)
             self.known[k] = self.codec.dequantize(codes, self.level)
         return self.known[k]
 

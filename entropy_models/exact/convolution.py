@@ -140,9 +140,10 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         }
         kept = {k: integers[k].to(d) for k, d in dtypes.items()}
         same = all(bool((kept[k] == integers[k]).all()) for k in dtypes)
-        small = max(int(kept[k].abs().max()) for k in ("weight_exp", "input_exp"))
+        small = max(int(kept[k].int().abs().max()) for k in ("weight_exp", "input_exp"))
         input_bits, weight_bits = (int(w) for w in kept["widths"])
         sane = 2 <= input_bits <= 48 and 2 <= weight_bits <= 16 and small <= 64
+        sane &= int(kept["weight_int"].int().abs().max()) < 1 << (weight_bits - 1)
         if not (same and sane) or kept["weight_int"].shape != self.weight.shape:
             raise ModelError(
                 f"integers of an exact layer {tuple(self.weight.shape)} do not fit "

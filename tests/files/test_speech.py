@@ -297,7 +297,7 @@ def test_streams_that_lie_inside_good_checksums(coded, tmp_path, sound_codec):
     liars = {
         "9 levels": pack_chunk(9, streams),
         "0 levels": pack_chunk(0, streams),
-        "did not end as it must": pack_chunk(levels, [streams[0][:-9]]),
+        "decodes to something else": pack_chunk(levels, [streams[0][:-9]]),
         "ends too early": b"",
     }
     for word, chunk in liars.items():

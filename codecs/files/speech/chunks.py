@@ -14,6 +14,7 @@ A chunk's number of levels is its own: its rate is. What levels mean is the code
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -38,6 +39,20 @@ def pack_chunk(levels: int, streams: Sequence[bytes]) -> bytes:
     for stream in streams[:-1]:
         _SIZE.put(out, len(stream))
     return bytes(out) + b"".join(streams)
+
+
+def write_chunk(
+    codec: Codec, codes: Tensor, levels: int, k: int
+) -> tuple[bytes, float]:
+    """Chunk k of codes (channels, C, frames), and its estimated bits."""
+    context = _context(k, levels, codes.shape[2], len(codes))
+    coded = codec.write(codes, levels, context=context)
+    return pack_chunk(levels, coded.data), sum(coded.estimated_bits)
+
+
+def _context(k: int, levels: int, frames: int, channels: int) -> bytes:
+    """What the streams of chunk k are sealed with."""
+    return struct.pack("<2I2B", k, frames, levels, channels)  # BITSTREAM
 
 
 def unpack_chunk(data: bytes, channels: int) -> tuple[int, list[bytes]]:
@@ -152,7 +167,7 @@ class ChunkDecoder:
             at = k * block * hop
             yield self._block(k)[max(0, first - at) : self.samples - at]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _block(self, k: int) -> np.ndarray:
         """All samples (n, channels) of block k."""
         made = self.signal.synthesised(self.codec, self._latents, k, self.frames)
@@ -193,7 +208,9 @@ class ChunkDecoder:
             raise BitstreamError(
                 f"chunk {k} has {levels} levels; expected 1 to {self.codec.levels}"
             )
-        codes = self.codec.read(streams, levels, (self._frames_of(k),))
+        frames = self._frames_of(k)
+        context = _context(k, levels, frames, self.channels)
+        codes = self.codec.read(streams, levels, (frames,), context=context)
         try:
             self.codec.check_codes(codes)
         except InputError as error:

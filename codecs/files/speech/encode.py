@@ -27,7 +27,12 @@ from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import SpeechEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import SpeechEncoded
-from polycodec.codecs.files.speech.chunks import CodeSpool, code_chunks, pack_chunk
+from polycodec.codecs.files.speech.chunks import (
+    CodeSpool,
+    code_chunks,
+    pack_chunk,
+    write_chunk,
+)
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
@@ -164,9 +169,9 @@ class _Job:
             yield rest
 
     def _add(self, writer: Writer, codes: Tensor, levels: int) -> None:
-        coded = self.codec.write(codes, levels)
-        writer.add(pack_chunk(levels, coded.data))
-        self.estimated_bits += sum(coded.estimated_bits)
+        chunk, bits = write_chunk(self.codec, codes, levels, self._done)
+        writer.add(chunk)
+        self.estimated_bits += bits
         self._done += 1
         if self.progress:
             info = self.speech.info

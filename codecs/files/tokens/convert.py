@@ -33,7 +33,7 @@ from polycodec.codecs.files.options import (
 )
 from polycodec.codecs.files.results import TokenResult
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
-from polycodec.codecs.files.speech.chunks import pack_chunk
+from polycodec.codecs.files.speech.chunks import write_chunk
 from polycodec.codecs.files.speech.decode import chunk_decoder, geometry_of
 from polycodec.codecs.files.speech.decode import decode as decode_speech
 from polycodec.codecs.files.speech.encode import encode as encode_speech
@@ -124,7 +124,7 @@ def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
                 )
             chosen.append(count)
             codes = torch.from_numpy(tokens.codes[:, :count, part].astype(np.int64))
-            writer.add(pack_chunk(count, codec.write(codes, codec.levels).data))
+            writer.add(write_chunk(codec, codes, count, len(chosen) - 1)[0])
         quality = mean_quality(chosen, codec.levels)
         writer.finish(file, _header(tokens, quality))
 
