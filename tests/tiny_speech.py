@@ -52,7 +52,7 @@ class Means(SpeechTransform):
 CONFIG = {
     "name": "token",
     "channels": 1,
-    "block": 110,  # frames; no divisor of a second
+    "signal": {"name": "speech", "block": 110, "condition": False},  # no divisor of 400
     "transform": {"name": "test-means"},
     "quantizer": {"name": "residual", "levels": LEVELS, "codes": CODES},
     "entropy": {"name": "tokens-static"},

@@ -83,19 +83,36 @@ KINDS = {
             words="speech",
             suffixes=(
                 *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"),
-                *(".aif", ".aiff", ".au", ".caf", ".w64", ".wma"),
+                *(".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".wma", ".wv"),
+                *(".mp2", ".spx", ".amr", ".ac3", ".sph", ".ape", ".tta", ".voc"),
             ),
-            # riff: Wave64; 1a45: Matroska, WebM; 3026: ASF; the last: MP3 and AAC,
-            # whose frames begin with eleven ones.
+            # riff: Wave64; 1a45: Matroska, WebM; 3026: ASF; 0b77: AC-3; 7ffe: DTS; the
+            # last: MP3 and AAC, whose frames begin with eleven ones.
             start=re.compile(
-                rb"fLaC|OggS|ID3|RF64|RIFF|riff|\.snd|caff|#!AMR|FORM....AIF|....ftyp"
-                rb"|\x1aE\xdf\xa3|\x30\x26\xb2\x75|\xff[\xe0-\xff]",
+                rb"fLaC|OggS|ID3|RF64|BW64|RIFF|riff|\.snd|caff|#!AMR|....ftyp|FLV"
+                rb"|FORM....(?:AIF|8SVX|16SV)|wvpk|MAC |TTA1|NIST_1A|ALawSound|Creative"
+                rb"|\x0b\x77|\x7f\xfe\x80\x01|\x1aE\xdf\xa3|\x30\x26\xb2\x75"
+                rb"|\xff[\xe0-\xff]",
                 re.DOTALL,
             ),
             decoded=".wav",
             encode=SpeechEncode,
             decode=SpeechDecode,
-            also=(".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".m4v", ".3gp"),
+            also=(
+                ".eac3",
+                ".dts",
+                ".mka",
+                ".flv",
+                ".rf64",
+                ".mp4",
+                ".mkv",
+                ".webm",
+                ".mov",
+                ".avi",
+                ".ts",
+                ".m4v",
+                ".3gp",
+            ),
         ),
     )
 }

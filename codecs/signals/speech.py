@@ -34,7 +34,10 @@ UNBOUNDED = 50  # frames of context given to a transform that remembers for ever
 
 @register("signal/speech")
 class SpeechSignal(Signal):
-    """``rate``: samples a second; ``block``: frames that networks handle at once."""
+    """``rate``: samples a second; ``block``: frames that networks handle at once.
+
+    ``condition``: whether files take out what no speech has (`condition.py` there).
+    """
 
     kind = "speech"
     low, high = -1.0, 1.0
@@ -42,8 +45,10 @@ class SpeechSignal(Signal):
     shape = ("batch", 1, "samples")
     head_size = RAW.size
 
-    def __init__(self, *, rate: int = 16000, block: int = 50) -> None:
-        self.rate, self.block = rate, block
+    def __init__(
+        self, *, rate: int = 16000, block: int = 50, condition: bool = True
+    ) -> None:
+        self.rate, self.block, self.condition = rate, block, condition
 
     def pad(self, x: Tensor, stride: int) -> Tensor:
         """Silence after the end, up to a multiple of the hop."""

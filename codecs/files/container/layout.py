@@ -152,9 +152,10 @@ RECORD_TYPES = {
     8: "iptc",
     9: "beside",
     10: "text",
+    16: "condition",
 }
 SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
-CRITICAL_RECORDS = frozenset({"alpha"})  # pixels: their damage is an error
+CRITICAL_RECORDS = frozenset({"alpha", "condition"})  # the signal: damage is an error
 
 FORM = Bits(
     (

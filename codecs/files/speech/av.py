@@ -1,56 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speech through PyAV (FFmpeg): m4a, AAC, and the audio track of a video.
+"""Speech through PyAV (FFmpeg): MPEG audio, Ogg, MP4, the audio track of a video.
 
-The first audio track is decoded frame by frame. Rate and channels are those of the
-first decoded frame: a header may promise half the rate (HE-AAC).
+The first audio track is decoded packet by packet, and strictly: what FFmpeg marks as
+corrupt, or cannot decode, ends the reading with an error. Only MPEG audio goes on,
+which may hold tags and headers between its frames: a note counts what was no frame.
+Another note counts gaps in time, where packets are missing. Rate and channels are those
+of the first decoded frame: a header may promise half the rate (HE-AAC).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from polycodec.codecs.files.speech.read import SpeechInfo, check_shape
+from polycodec.codecs.files.speech.streams import least_samples, mpeg_frame
 from polycodec.errors import InputError
 
 # Tags that describe the old file, not the speech.
 _TECHNICAL = (
-    "encoder",
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "duration",
+    *("encoder", "major_brand", "minor_version", "compatible_brands", "duration"),
+    *("handler_name", "vendor_id", "language"),
 )
 _FULL_SCALE = {"u8": 128.0, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 _LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta", "ape")
+# Demuxers whose length is a guess, or what was found by looking for the end.
+_GUESSED = {
+    *("mp3", "aac", "ac3", "eac3", "dts", "amr", "gsm", "mpegts", "ogg", "loas"),
+    *("voc", "caf"),
+}
+_UNSURE = {"avr", "hcom", "ircam"}  # whose length is not looked at
+_SLACK = 0.1  # seconds; durations count what lossy encoders add before and after
+_GAP = 0.015  # seconds, beyond the rounding of times to milliseconds
+_STRICT = {"err_detect": "explode+crccheck+bitstream+buffer"}
 
 
 class AvFile:
     """An opened container and its first audio track."""
 
     def __init__(self, av: Any, stream: BinaryIO) -> None:
-        try:
-            self._container = av.open(stream, "r", metadata_errors="replace")
-        except (av.FFmpegError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(
-                "this is no audio or video of a supported kind, or it is damaged "
-                f"({reason}); expected for example WAV, FLAC, OGG, MP3, Opus, MP4"
-            ) from error
+        counted = least_samples(stream)
+        stream.seek(0)
+        self._errors = av.FFmpegError
+        self._container = _opened(av, stream)
         tracks = self._container.streams.audio
-        if not tracks:
+        if not tracks or tracks[0].codec_context is None:
             self.close()
-            raise InputError("it has no audio; expected at least one audio track")
-        self._frames = self._decoded(tracks[0])
+            raise InputError(
+                "it has no audio that can be decoded; expected at least one track"
+            )
+        self._track = tracks[0]
+        self._mpeg = self._track.codec_context.name.startswith(("mp1", "mp2", "mp3"))
+        self._track.codec_context.options = _STRICT
+        self._odd, self._gaps = 0, 0  # packets that are no frames; times that jump
+        self._due: float | None = None  # when the next frame should begin, in seconds
+        self.decoded = 0
+        self._frames = self._decoded()
         self._held: list[np.ndarray] = []
         first = next(self._frames, None)
         if first is None:
             self.close()
             raise InputError("its audio track holds no samples, or is damaged")
         self._held.append(_samples(first))
-        self.info = self._describe(tracks, first)
+        block = self._held[0]
+        check_shape(first.sample_rate, block.shape[1])
+        tags, notes, layout = _told(self._container)
+        self.info = SpeechInfo(
+            rate=first.sample_rate,
+            channels=block.shape[1],
+            samples=self._announced(first.sample_rate, counted),
+            sample=_form(self._track.codec_context, first),
+            tags=tags,
+            notes=tuple(notes),
+            layout=layout,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is known after reading."""
+        notes = []
+        if self._odd:
+            notes.append(f"{self._odd} packets are no sound, or damaged: left out")
+        if self._gaps:
+            notes.append(f"packets are missing at {self._gaps} places")
+        if self._container.format.name in _UNSURE:
+            notes.append("whether it is cut is not known: its format does not say")
+        return tuple(notes)
 
     def read(self, count: int) -> np.ndarray:
         while sum(map(len, self._held)) < count:
@@ -74,29 +112,116 @@ class AvFile:
     def _none(self) -> np.ndarray:
         return np.zeros((0, self.info.channels), np.float32)
 
-    def _decoded(self, track: Any) -> Iterator[Any]:
-        for frame in self._container.decode(track):
-            if frame.samples:
-                yield frame
+    def _decoded(self) -> Iterator[Any]:
+        """All frames; an error where a packet is cut or damaged."""
+        for packet in self._container.demux(self._track):
+            if packet.is_corrupt and packet.size:
+                raise InputError("it is cut or damaged in the middle of a packet")
+            if self._mpeg and 0 < packet.size < mpeg_frame(bytes(packet)[:4]):
+                raise InputError("it is cut inside its last frame; cut it before")
+            try:
+                frames = packet.decode()
+            except self._errors:
+                if not self._mpeg:
+                    raise
+                self._odd += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    raise InputError("it is cut or damaged in the middle of a frame")
+                if frame.samples:
+                    self._follow(frame)
+                    yield frame
 
-    def _describe(self, tracks: Any, frame: Any) -> SpeechInfo:
-        block, track = self._held[0], tracks[0]
-        check_shape(frame.sample_rate, block.shape[1])
-        notes = []
-        if any(not _is_cover(video) for video in self._container.streams.video):
-            notes.append("the images of the video are left out; its audio is coded")
-        if len(tracks) > 1:
-            notes.append(f"the first of {len(tracks)} audio tracks is coded")
-        metadata = {**self._container.metadata, **track.metadata}
-        tags = {k.lower(): str(v) for k, v in metadata.items() if v}
-        return SpeechInfo(
-            rate=frame.sample_rate,
-            channels=block.shape[1],
-            sample=_form(track.codec_context, frame),
-            tags={k: v for k, v in tags.items() if k not in _TECHNICAL},
-            format=self._container.format.name,
-            notes=tuple(notes),
-        )
+    def _follow(self, frame: Any) -> None:
+        """Count what was decoded, and jumps of its time."""
+        now = None if frame.pts is None else float(frame.pts * frame.time_base)
+        length = frame.samples / frame.sample_rate
+        if now is None or self._due is None:
+            self._due = now
+        elif now - self._due > _GAP and not self._mpeg:
+            self._gaps += 1
+            self._due = now
+        if self._due is not None:
+            self._due += length
+        self.decoded += frame.samples
+
+    def _announced(self, rate: int, counted: int | None) -> int | None:
+        """Samples that there must be at least, by what the container says."""
+        track, container = self._track, self._container
+        if container.format.name in _GUESSED:
+            return counted if self._mpeg else None
+        seconds = None
+        if track.duration is not None:
+            seconds = float(track.duration * track.time_base)
+        elif said := re.fullmatch(
+            r"(\d+):(\d+):([\d.]+)", track.metadata.get("DURATION", "")
+        ):
+            seconds = 3600 * int(said[1]) + 60 * int(said[2]) + float(said[3])
+        elif container.duration is not None and len(container.streams) == 1:
+            seconds = container.duration / 1e6
+        if seconds is None:
+            return None
+        exact = track.codec_context.name.startswith(_LOSSLESS)
+        return max(0, int((seconds - (0 if exact else _SLACK)) * rate))
+
+
+def described(av: Any, stream: BinaryIO) -> SpeechInfo | None:
+    """Tags, notes and layout of a file that another library decodes; None: unknown."""
+    try:
+        with _opened(av, stream) as container:
+            tags, notes, layout = _told(container)
+    except Exception:  # of FFmpeg's own making; the other library will say
+        return None
+    return SpeechInfo(0, 0, tags=tags, notes=tuple(notes), layout=layout)
+
+
+def _opened(av: Any, stream: BinaryIO) -> Any:
+    stream.seek(0)
+    try:
+        return av.open(stream, "r", metadata_errors="surrogateescape")
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            "this is no audio or video of a supported kind, or it is damaged "
+            f"({reason}); expected for example WAV, FLAC, OGG, MP3, Opus, MP4"
+        ) from error
+
+
+def _told(container: Any) -> tuple[dict[str, str], list[str], str]:
+    """Tags, notes on what is left out, and the layout of the channels."""
+    streams, notes = container.streams, []
+    track = streams.audio[0] if streams.audio else None
+    covers = sum(map(_is_cover, streams.video))
+    if len(streams.video) > covers:
+        notes.append("the images of the video are left out; its audio is coded")
+    if covers:
+        notes.append("the cover image is left out")
+    if len(streams.audio) > 1:
+        notes.append(f"the first of {len(streams.audio)} audio tracks is coded")
+    other = len(streams) - len(streams.audio) - len(streams.video)
+    if other:
+        notes.append(f"{other} tracks of subtitles or data are left out")
+    if chapters := len(container.chapters()):
+        notes.append(f"{chapters} chapters are left out")
+    found = {**container.metadata, **(track.metadata if track else {})}
+    tags = {_text(k).lower(): _text(str(v)) for k, v in found.items() if v}
+    if any(not _is_text(v) for v in found.values()):
+        notes.append("tags that are not UTF-8 are read as Windows-1252")
+    context = track.codec_context if track else None
+    layout = context.layout.name if context and context.layout else ""
+    return {k: v for k, v in tags.items() if k not in _TECHNICAL}, notes, layout
+
+
+def _is_text(value: str) -> bool:
+    return not re.search("[\udc80-\udcff]", value)
+
+
+def _text(value: str) -> str:
+    """A tag whose bytes that are not UTF-8 are taken for Windows-1252."""
+    if _is_text(value):
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def _samples(frame: Any) -> np.ndarray:
@@ -113,7 +238,7 @@ def _samples(frame: Any) -> np.ndarray:
 
 def _is_cover(video: Any) -> bool:
     """Tell the image on an album's cover from a film."""
-    return "attached_pic" in str(getattr(video, "disposition", ""))
+    return "attached_pic" in repr(getattr(video, "disposition", ""))
 
 
 def _form(codec: Any, frame: Any) -> str:

@@ -22,6 +22,7 @@ from polycodec.codecs.files.options import SpeechDecode
 from polycodec.codecs.files.results import SpeechDecoded
 from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
+from polycodec.codecs.files.speech.condition import Condition
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
@@ -48,6 +49,9 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
         first, last = round(first * scale), max(1, round(last * scale))
     decoder = chunk_decoder(codec, reader, salvage=options.salvage)
     blocks = speech_blocks(decoder, geometry, first, last, plan.rate)
+    if record := reader.header.record("condition"):
+        condition = Condition.unpack(record, geometry.channels)
+        blocks = condition.restored(blocks, first, plan.rate)
     try:
         with (
             ends.writing() as file,

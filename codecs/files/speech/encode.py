@@ -27,12 +27,14 @@ from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import SpeechEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import SpeechEncoded
+from polycodec.codecs.files.sources import Source
 from polycodec.codecs.files.speech.chunks import (
     CodeSpool,
     code_chunks,
     pack_chunk,
     write_chunk,
 )
+from polycodec.codecs.files.speech.condition import Condition, Survey
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
@@ -43,8 +45,9 @@ CHUNK_SECONDS = 10
 
 def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     """Encode a speech file; see `api.encode`."""
+    survey = surveyed(ends.source)
     with open_speech(ends.source) as speech, Writer() as writer:
-        job = _Job(codec_for("speech", ends), speech, ends)
+        job = _Job(codec_for("speech", ends), speech, survey, ends)
         quality = job.write(writer)
         with ends.writing() as file:
             size = writer.finish(file, job.header(quality))
@@ -61,16 +64,39 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     )
 
 
+def surveyed(source: Source) -> Survey:
+    """Read a file to its end, for what has to be known before it is coded."""
+    with open_speech(source) as speech:
+        survey = Survey(speech.info.rate, speech.info.channels)
+        for block in speech.blocks():
+            survey.push(block)
+    return survey
+
+
 class _Job:
     """One signal on its way into a file: its chunks at a quality, or within a size."""
 
     def __init__(
-        self, codec: Codec, speech: OpenedSpeech, ends: Ends[SpeechEncode]
+        self,
+        codec: Codec,
+        speech: OpenedSpeech,
+        survey: Survey,
+        ends: Ends[SpeechEncode],
     ) -> None:
         self.codec, self.speech, self.progress = codec, speech, ends.progress
         self.rate = speech_signal(codec).rate
         self.options = options = ends.options
-        self.channels = speech.info.channels if options.channels == "keep" else 1
+        channels = speech.info.channels
+        self.mixing = np.eye(channels)
+        self._notes: list[str] = []
+        if options.channels == "mix":
+            weights, self._notes = survey.mixing()
+            self.mixing = weights[:, None]
+        self.channels = self.mixing.shape[1]
+        self.condition = Condition()
+        if speech_signal(codec).condition:
+            self.condition, notes = survey.condition(self.mixing)
+            self._notes += notes
         # Of a chunk.
         self.frames = max(1, CHUNK_SECONDS * self.rate // codec.stride)
         self.estimated_bits = 0.0
@@ -120,7 +146,12 @@ class _Job:
     def header(self, quality: float) -> Header:
         """The file's header, once all samples have been read."""
         info, rate = self.speech.info, self.rate
-        tags = json.dumps(info.tags, ensure_ascii=False, separators=(",", ":"))
+        records = []
+        if info.tags:
+            tags = json.dumps(info.tags, ensure_ascii=False, separators=(",", ":"))
+            records.append(Record("tags", tags.encode()))
+        if self.condition.lossless:
+            records.append(Record("condition", self.condition.pack()))
         return Header(
             model=self.codec.name,
             digest=self.codec.digest,
@@ -135,17 +166,14 @@ class _Job:
                 source_channels=0 if info.channels == self.channels else info.channels,
             ),
             quality=quality,
-            records=(Record("tags", tags.encode()),) if info.tags else (),
+            records=records,
         )
 
     def notes(self) -> list[str]:
         """What a person should know about what was not kept."""
-        info, notes = self.speech.info, list(self.speech.info.notes)
-        if self.channels != info.channels:
-            notes.append(
-                f"{info.channels} channels are mixed into one; --channels keep codes "
-                "each"
-            )
+        info, notes = self.speech.info, [*self.speech.notes, *self._notes]
+        if self.channels > 2 and "channels" not in info.layout:
+            notes.append(f"where its channels play ({info.layout}) is not kept")
         rate = self.rate
         if info.rate != rate:
             notes.append(
@@ -160,13 +188,20 @@ class _Job:
         """Samples (n, channels) at the codec's rate."""
         rate = self.speech.info.rate
         resampler = Resampler(rate, self.rate)
-        for block in self.speech.blocks():
-            if self.channels < block.shape[1]:
-                block = block.mean(axis=1, keepdims=True, dtype=np.float32)
+        blocks = (self._mixed(block) for block in self.speech.blocks())
+        for block in self.condition.removed(blocks, rate) if self.condition else blocks:
             yield resampler.push(block)
         rest = resampler.flush(-(-self.speech.samples * self.rate // rate))
         if len(rest):
             yield rest
+
+    def _mixed(self, block: np.ndarray) -> np.ndarray:
+        """The channels that are coded, (n, coded) of (n, channels)."""
+        if self.channels == block.shape[1]:
+            return block
+        if np.count_nonzero(self.mixing) == 1:
+            return block[:, self.mixing[:, 0] > 0]
+        return block.mean(axis=1, keepdims=True, dtype=np.float32)
 
     def _add(self, writer: Writer, codes: Tensor, levels: int) -> None:
         chunk, bits = write_chunk(self.codec, codes, levels, self._done)

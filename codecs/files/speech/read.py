@@ -2,11 +2,12 @@
 """Speech in: WAV, FLAC, OGG, MP3, Opus, the audio of a video; in blocks.
 
     with open_speech("talk.flac") as speech:
-        speech.info                     rate, channels, form of the samples, tags
+        speech.info                     rate, channels, form of the samples, tags, notes
         for x in speech.blocks():       (n, channels) float32, full scale is ±1
 
-soundfile (libsndfile) reads what it can, PyAV (FFmpeg) the rest. Both are optional
-at import. Memory is bounded by a block, whatever the file's length.
+soundfile (libsndfile) reads what holds plain samples and FLAC, PyAV (FFmpeg) the rest,
+and the tags of all; each takes over where the other is missing or does not know a file.
+Memory is bounded by a block, whatever the file's length.
 
 Refused by name: no audio track, no samples, NaN or infinite samples, a rate of 0,
 cut and damaged files, which name the second up to which they are good.
@@ -15,19 +16,25 @@ cut and damaged files, which name the second up to which they are good.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from polycodec.codecs.files.container.layout import MAX_RATE
 from polycodec.codecs.files.sources import Source, name_of, opened
-from polycodec.codecs.files.speech.check import check_wav
+from polycodec.codecs.files.speech.check import Checked, Shown, check
 from polycodec.errors import InputError
 
+if TYPE_CHECKING:
+    from polycodec.codecs.files.speech.av import AvFile
+
 MAX_CHANNELS = 255
+_PIECE = 2048  # samples that libsndfile reads at once
 _FORMS = {
     "PCM_U8": "int8",
     "PCM_S8": "int8",
@@ -36,6 +43,8 @@ _FORMS = {
     "FLOAT": "float32",
     "DOUBLE": "float64",
 }
+# What libsndfile reads to its true length, whoever wrote it.
+_PLAIN = re.compile(rb"RIFF|RF64|riff|FORM|\.snd|caff|fLaC|OggS")
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class SpeechInfo:
     """What a file says of its audio; ``samples`` of each channel, None: unknown.
 
     ``sample``: form of the stored samples, one of ``layout.SAMPLES``; int16 for
-    those of lossy formats.
+    those of lossy formats. ``layout``: where its channels play, where it says.
     """
 
     rate: int
@@ -51,33 +60,27 @@ class SpeechInfo:
     samples: int | None = None
     sample: str = "int16"
     tags: dict[str, str] = field(default_factory=dict)
-    format: str = ""
     notes: tuple[str, ...] = ()
-
-
-class Backend(Protocol):
-    """A library's view of an opened file."""
-
-    info: SpeechInfo
-
-    def read(self, count: int) -> np.ndarray:
-        """Up to ``count`` samples (n, channels) float32; none at the end."""
-
-    def close(self) -> None:
-        """Let go of the file's decoder."""
+    layout: str = ""
 
 
 class OpenedSpeech:
     """An opened file: ``info`` and its samples, once, from the first to the last.
 
-    ``clipped`` counts the values beyond full scale so far, which are limited to it.
+    ``clipped`` counts the values beyond full scale so far, which are limited to it;
+    ``notes``: what is known in the end.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: _SoundFile | AvFile, name: str) -> None:
         self._backend, self._name = backend, name
         self.info = backend.info
         self.samples = 0  # read so far
         self.clipped = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the file, so far."""
+        return [*self.info.notes, *self._backend.notes]
 
     def blocks(self, count: int = 1 << 16) -> Iterator[np.ndarray]:
         """Yield (n, channels) float32 in [-1, 1], n up to ``count``."""
@@ -110,9 +113,10 @@ class OpenedSpeech:
     def _good(self) -> str:
         rate, announced = self.info.rate, self.info.samples
         whole = "more" if announced is None else f"{announced / rate:.3f}"
+        good = f"{self._backend.decoded / rate:.3f}"
         return (
-            f"it is cut or damaged after second {self.samples / rate:.3f}; expected "
-            f"{whole}; repair it or cut it there"
+            f"it is cut or damaged after second {good}; expected {whole}; repair it or "
+            "cut it there"
         )
 
 
@@ -146,38 +150,77 @@ def library(name: str) -> Any:
         return None
 
 
-def _backend(stream: BinaryIO) -> Backend:
+def _backend(stream: BinaryIO) -> _SoundFile | AvFile:
     """The first library that understands the file."""
+    stream.seek(0)
     start = stream.read(16)
     if not start:
         raise InputError("the file is empty")
-    stream.seek(0)
-    check_wav(stream)
+    found = check(stream)
+    if found.shown:
+        stream = cast(BinaryIO, Shown(stream, found.shown))
     soundfile, av = library("soundfile"), library("av")
     if soundfile is None and av is None:
         raise InputError(
             "reading speech needs soundfile or PyAV, and neither is installed; run "
             "pip install soundfile av"
         )
-    reason = ""
-    if soundfile is not None:
-        try:
-            return _SoundFile(soundfile, stream)
-        except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split()).rpartition(": ")[2]
-    stream.seek(0)
-    if av is not None:
-        from polycodec.codecs.files.speech.av import AvFile
+    plain = bool(_PLAIN.match(start)) and not found.coded
+    if soundfile is not None and (plain or av is None):
+        with contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
+            return _sound_file(soundfile, av, stream, found)
+    if av is None:
+        raise InputError(
+            f"{found.coded or 'soundfile does not know the format or finds it damaged'}"
+            "; for this and more formats pip install av"
+        )
+    from polycodec.codecs.files.speech.av import AvFile
 
-        return AvFile(av, stream)
-    raise InputError(
-        "soundfile does not know the format or finds it damaged"
-        f"{' (' + reason + ')' if reason else ''}; for more formats pip install av"
-    )
+    stream.seek(0)
+    try:
+        backend = AvFile(av, stream)
+    except InputError:
+        if soundfile is None or plain:
+            raise
+        stream.seek(0)
+        try:
+            return _sound_file(soundfile, None, stream, found)
+        except (soundfile.SoundFileError, RuntimeError, OSError):
+            pass
+        raise
+    notes = (*found.notes, *backend.info.notes)
+    backend.info = dataclasses.replace(backend.info, notes=notes)
+    return backend
+
+
+def _sound_file(
+    soundfile: Any, av: Any, stream: BinaryIO, found: Checked
+) -> _SoundFile:
+    """Open with libsndfile; PyAV, where it is, knows more of tags and covers."""
+    told: SpeechInfo | None = None
+    if av is not None:
+        from polycodec.codecs.files.speech.av import described
+
+        told = described(av, stream)
+        stream.seek(0)
+    elif found.coded:
+        raise InputError(f"{found.coded}; pip install av")
+    backend = _SoundFile(soundfile, stream)
+    info = backend.info
+    if told is not None:
+        info = dataclasses.replace(
+            info, tags=told.tags, notes=told.notes, layout=told.layout
+        )
+    notes = (*found.notes, *info.notes)
+    backend.info = dataclasses.replace(info, notes=notes)
+    return backend
 
 
 class _SoundFile:
     """libsndfile: WAV, FLAC, OGG, Opus, MP3, AIFF and others."""
+
+    notes: tuple[str, ...] = ()
+    decoded = 0
 
     def __init__(self, soundfile: Any, stream: BinaryIO) -> None:
         self._file = file = soundfile.SoundFile(stream)
@@ -192,11 +235,17 @@ class _SoundFile:
             samples=file.frames if file.frames < 1 << 48 else None,
             sample=_FORMS.get(file.subtype, "int16"),
             tags={k: v for k, v in file.copy_metadata().items() if v},
-            format=file.format,
         )
 
     def read(self, count: int) -> np.ndarray:
-        return self._file.read(count, dtype="float32", always_2d=True)
+        pieces = []
+        while count > 0:
+            # Small ones: an error takes all of its piece with it.
+            piece = self._file.read(min(count, _PIECE), dtype="float32", always_2d=True)
+            self.decoded += len(piece)
+            pieces.append(piece)
+            count -= len(piece) or count
+        return np.concatenate(pieces)
 
     def close(self) -> None:
         self._file.close()

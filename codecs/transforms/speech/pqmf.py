@@ -158,8 +158,8 @@ class PqmfTransform(WaveformTransform):
         widths: Sequence[int] = (96, 192, 384),
         norm: str = "weight",
     ) -> None:
-        sizes = {"bands": bands, "strides": strides, "widths": widths}
-        check_sizes("pqmf", channels=channels, **sizes)
+        check_sizes("pqmf", channels=channels, bands=bands, strides=strides)
+        check_sizes("pqmf", widths=widths)
         _check(bands, strides, widths, norm)
         super().__init__(channels, bands * math.prod(strides))
         bank = FilterBank(bands)
