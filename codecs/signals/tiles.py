@@ -104,9 +104,10 @@ def choose_tile(
         return 0
     if tile is None:
         limit = AUTO_PIXELS // 4 if effort else AUTO_PIXELS
-        # As the network sees it: a strip of one pixel is as wide as the grid's cells.
-        padded = (height + -height % grid) * (width + -width % grid)
-        tile = AUTO_TILE if padded > limit else 0
+        # As the network sees them: a strip of one pixel is as wide as the grid's cells.
+        short, long = sorted(side + -side % grid for side in (height, width))
+        longer = AUTO_TILE**2 // short // grid * grid  # tiles of a strip, as large
+        tile = max(AUTO_TILE, longer) if short * long > limit else 0
     if tile < 0 or tile % grid:
         raise UsageError(
             f"tile is {tile}; expected a multiple of {grid}, or 0 for none"

@@ -140,6 +140,8 @@ _SCANS: dict[str, Any] = {
 def _take_info(info: dict[str, Any], found: Beside) -> None:
     """What Pillow found in an AVIF."""
     found.icc = info.get("icc_profile") or None
+    if found.icc:  # says more than the code points, which it goes before
+        found.chunks.pop("cICP", None)
     found.exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0") or None
     found.xmp = info.get("xmp") or None
 

@@ -130,7 +130,7 @@ def beside_of(reader: Reader) -> dict[str, Any]:
         try:
             if data is not None:
                 take(data, found)
-        except (BitstreamError, UnicodeDecodeError, LookupError) as error:
+        except (BitstreamError, UnicodeDecodeError) as error:
             reader.warnings.append(f"metadata damaged and left out: {name}; {error}")
     return vars(found)
 
@@ -151,10 +151,12 @@ def _take_beside(data: bytes, found: Beside) -> None:
         if 1 <= code <= len(sizes):
             name, size = sizes[code - 1]
             found.chunks[name] = cursor.take(size)
-        elif code >= _SRGB:
+        elif _SRGB <= code < _SRGB + len(SRGB):
             name = sizes[code - _SRGB][0]
             found.chunks[name] = SRGB[name]
-        else:
+        elif _DENSITY <= code < _DENSITY + len(UNITS):
             unit = list(UNITS)[code - _DENSITY]
             x, y = _NUMBER.get(cursor), _NUMBER.get(cursor)
             found.density = Density(x, y, unit)
+        else:
+            raise BitstreamError(f"item {code} is unknown to this version")

@@ -462,6 +462,17 @@ TIFFS = {
     ),
     "white is 0, 16": (G16, {"photometric": "miniswhite"}, "white is 0"),
     "cmyk": (np.dstack([PIXELS, G8]), {"photometric": "separated"}, "CMYK"),
+    "many bands": (
+        np.dstack([G8] * 5),
+        {"photometric": "minisblack", "planarconfig": "contig"},
+        "5 bands",
+    ),
+    "alpha last": (
+        np.dstack([PIXELS, G8, G8]),
+        {"photometric": "rgb", "extrasamples": ["unspecified", "unassalpha"]},
+        "alpha behind other bands",
+    ),
+    "big-endian BigTIFF": (G8, {"bigtiff": True, "byteorder": ">"}, "BigTIFF"),
     "two pages": (np.stack([G8, G8]), {"photometric": "minisblack"}, "multi-page"),
 }
 BANDS = {
@@ -510,6 +521,14 @@ def test_damage_of_jpeg_inside_tiff_is_refused() -> None:
     data[start + size - 30 : start + size - 2] = b"\xff\xd9" * 14
     with pytest.raises(InputError, match="JPEG strip 0 is damaged"):
         read_image(io.BytesIO(bytes(data)))
+
+
+def test_libtiff_does_not_write_to_standard_error_itself(capfd) -> None:
+    data = bytearray(saved("TIFF", compression="tiff_lzw"))
+    data[10:60] = bytes(50)
+    with pytest.raises(InputError):
+        read_image(io.BytesIO(bytes(data)))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_text_of_a_tiff_that_is_not_ascii() -> None:

@@ -36,7 +36,7 @@ def scan_webp(data: bytes, found: Beside) -> None:
             other.append(name.decode("latin-1").strip())
     if other:
         found.left_out(f"chunks of the WebP: {', '.join(dict.fromkeys(other))}")
-    if end + end % 2 < len(data):
+    if data[end + end % 2 :].strip(b"\0"):
         found.left_out(f"{len(data) - end} bytes behind the end of the WebP")
 
 
@@ -62,7 +62,7 @@ def scan_gif(data: bytes, found: Beside) -> None:
             at += 1 + size
         at += 1
         _take(kind, blocks, data[start + 14 : at], found)
-    if at + 1 < len(data):
+    if data[at + 1 :].strip(b"\0"):
         found.left_out(f"{len(data) - at - 1} bytes behind the end of the GIF")
 
 

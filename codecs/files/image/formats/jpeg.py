@@ -84,10 +84,10 @@ def _take(kind: int, body: bytes, found: Beside) -> bool:
         if x and y and (unit or x != y):
             found.density = Density(x, y, ("aspect", "inch", "cm", "aspect")[unit & 3])
         return not (width and height)
-    elif kind == 0xE1 and body.startswith(_EXIF):
-        found.exif = found.exif or body[len(_EXIF) :] or None
-    elif kind == 0xE1 and body.startswith(_XMP):
-        found.xmp = found.xmp or body[len(_XMP) :] or None
+    elif kind == 0xE1 and body.startswith(_EXIF) and not found.exif:
+        found.exif = body[len(_EXIF) :] or None
+    elif kind == 0xE1 and body.startswith(_XMP) and not found.xmp:
+        found.xmp = body[len(_XMP) :] or None
     elif kind == 0xED and body.startswith(_PHOTOSHOP):
         found.iptc = (found.iptc or b"") + body[len(_PHOTOSHOP) :]
     else:
@@ -125,7 +125,7 @@ def _trailer(tail: bytes, gain: bool, xmp: bytes) -> Iterator[str]:
         yield "the video of the motion photo"
     elif image and not gain:
         yield "further images of the multi-picture JPEG"
-    elif tail and not image:
+    elif tail.strip(b"\0") and not image:
         yield f"{len(tail)} bytes behind the end of the JPEG"
 
 

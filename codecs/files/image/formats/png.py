@@ -27,6 +27,7 @@ Chunk = tuple[bytes, bytes]
 MAX_PROFILE = 1 << 20  # Pillow refuses a PNG whose profile is larger; libpng from 8 MB
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _SILENT = frozenset({b"acTL", b"fcTL", b"hIST"})  # of what is refused, or no image
+_MOST = (1 << 31) - 1  # of a number in a chunk
 _MAX_TEXT = 1 << 26  # bytes of a text or profile when inflated
 _XMP = "XML:com.adobe.xmp"
 _RAW = re.compile(r"Raw profile type (\w+)", re.IGNORECASE)
@@ -69,7 +70,7 @@ def scan(data: bytes, found: Beside) -> bytes:
         at = stop
     if other:
         found.left_out(f"chunks of the PNG: {', '.join(dict.fromkeys(other))}")
-    if at < len(data):
+    if data[at:].strip(b"\0"):
         found.left_out(f"{len(data) - at} bytes behind the end of the PNG")
     return b"".join(pixels)
 
@@ -163,7 +164,7 @@ def chunks(image: Beside, notes: list[str]) -> Iterator[Chunk]:
     if image.density:
         x, y, unit = image.density
         scale = UNITS[unit] or 1.0
-        packed = struct.pack(">II", round(x / scale), round(y / scale))
+        packed = struct.pack(">II", *(min(round(v / scale), _MOST) for v in (x, y)))
         yield b"pHYs", packed + (b"\0" if unit == "aspect" else b"\1")
     if image.exif:
         yield b"eXIf", image.exif

@@ -13,11 +13,15 @@ Reference: TIFF 6.0, sections 7, 8, 14; Adobe TIFF technical note on deflate.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import zlib
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from polycodec.codecs.files.image.data import UNITS, Beside, Density
@@ -48,12 +52,26 @@ _CODERS |= {34892: "lossy JPEG", 32809: "ThunderScan", 34676: "SGI", 34677: "SGI
 _JPEG = 7
 
 
+@functools.cache
+def quiet() -> None:
+    """Keep the libtiff of Pillow's wheels from writing to standard error by itself."""
+    folder = Path(PIL.__file__).parent
+    found = [*folder.parent.glob("pillow.libs/libtiff*"), *folder.glob(".dylibs/libt*")]
+    for path in found:
+        library = ctypes.CDLL(str(path))
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
 def check_tags(stream: BinaryIO, found: Beside) -> None:
     """Refuse by name what Pillow cannot open, or opens as something else."""
+    quiet()
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(8)
-    head += stream.read(8) if 43 in head[2:4] else b""
+    if head[3] == 43:
+        raise InputError("a big-endian BigTIFF is not supported; convert it to PNG")
+    head += stream.read(8) if head[2] == 43 else b""
     tags = TiffImagePlugin.ImageFileDirectory_v2(head)
     stream.seek(tags.next)
     tags.load(stream)
@@ -73,6 +91,10 @@ def check_tags(stream: BinaryIO, found: Beside) -> None:
         problem = f"samples of {', '.join(map(str, bits))} bits"
     elif (deep and most not in (12, 16)) or (most == 12 and samples > 1):
         problem = f"{samples} samples of {most} bits a pixel"
+    elif samples - own > 3 or (own == 1 and samples > 2):
+        problem = f"{samples} bands"
+    elif set(extra[1:]) & {1, 2}:
+        problem = "alpha behind other bands"
     elif deep and own == 1 and samples > 1:
         problem = "16-bit gray with alpha or further bands"
     elif deep and tags.get(284) == 2 and samples > 1:
