@@ -18,19 +18,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from polycodec.entropy_models.exact import softmax
 from polycodec.entropy_models.exact.convolution import ExactConv2d
-from polycodec.entropy_models.exact.functions import UNIT, power_table
+from polycodec.entropy_models.exact.grid import on_grid
 
 QK_STEP, QK_TOP = 2.0**-5, 127  # BITSTREAM
 V_STEP, V_TOP = 2.0**-7, 2047  # BITSTREAM
 BIAS_STEP, BIAS_TOP = 2.0**-10, 2**14  # BITSTREAM
 
 Past = tuple[Tensor, Tensor]  # keys and values of the last columns
-
-
-def on_grid(x: Tensor, step: float, top: int) -> Tensor:
-    """Nearest multiples of the power of two ``step``, at most ``top`` of them."""
-    return torch.floor(x * (1 / step) + 0.5).clamp(-top, top) * step
 
 
 class CausalAttention(nn.Module):
@@ -65,13 +61,8 @@ class CausalAttention(nn.Module):
         hidden = (distance < 0) | (distance >= self.window)
         bias = self.bias[:, distance.clamp(0, self.window - 1)]
         if not self.qkv.frozen:
-            score = (q @ k.mT + bias).masked_fill(hidden, -math.inf)
-            return torch.softmax(score * math.log(2), dim=-1) @ v
+            return softmax.shares(q @ k.mT + bias, hidden) @ v
         score = q.double() @ k.mT.double() + bias.double()
-        score = score.masked_fill(hidden, -math.inf)
-        below = score.amax(dim=-1, keepdim=True) - score
-        powers = torch.from_numpy(power_table()).double()
-        index = torch.floor(below * UNIT).clamp_max(len(powers) - 1)
-        weight = powers[index.long()].masked_fill(hidden, 0.0)
-        total = weight.sum(dim=-1, keepdim=True)  # at least 2^18: the largest score's
-        return ((weight @ v.double()) / total).float()
+        weight = softmax.weights(score, hidden)
+        total = weight.sum(dim=-1, keepdim=True)
+        return softmax.mean(weight @ v.double(), total).float()

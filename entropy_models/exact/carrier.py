@@ -60,15 +60,17 @@ def _float32_is_whole(settings: tuple) -> bool:
     bias = torch.zeros(32, dtype=torch.float64)
     for kernel in (1, 3, 5):
         taps = count[: 32 * 32 * kernel * kernel]
-        weight = (taps * 104729 % 15 - 7).view(32, 32, kernel, kernel)
-        truth = conv_by_matmul(x, weight, bias, 1, kernel // 2)
-        for batch in (16, 2, 1):
-            tried = F.conv2d(x[:batch].float(), weight.float(), None, 1, kernel // 2)
-            columns = F.unfold(x[:batch].float(), kernel, padding=kernel // 2)
-            product = _matmul(columns, weight.float(), bias.float()).view(tried.shape)
-            for result in (tried, product):
-                if not torch.equal(result.double(), truth[:batch]):
-                    return False
+        full = (taps * 104729 % 15 - 7).view(32, 32, kernel, kernel)
+        for weight in (full, full[:, :1]):  # of all inputs, and depthwise
+            truth = conv_by_matmul(x, weight, bias, 1, kernel // 2)
+            for batch in (16, 2, 1):
+                part, own = x[:batch].float(), weight.float()
+                groups = 32 // weight.shape[1]
+                tried = F.conv2d(part, own, None, 1, kernel // 2, 1, groups)
+                product = conv_by_matmul(part, own, bias.float(), 1, kernel // 2)
+                for result in (tried, product):
+                    if not torch.equal(result.double(), truth[:batch]):
+                        return False
     return True
 
 
@@ -77,15 +79,13 @@ def conv_by_matmul(
 ) -> Tensor:
     """A convolution that no library may replace by Winograd or FFT.
 
-    Those transform their inputs through fractions and are not exact on integers.
+    Those transform their inputs through fractions and are not exact on integers. The
+    weight's shape (O, I / groups, k, k) says how many groups there are.
     """
-    k = weight.shape[-1]
+    k, groups = weight.shape[-1], x.shape[1] // weight.shape[1]
     h = (x.shape[2] + 2 * padding - k) // stride + 1
-    columns = F.unfold(x, k, padding=padding, stride=stride)  # (B, C k k, h w)
-    out = _matmul(columns, weight, bias)
+    columns = F.unfold(x, k, padding=padding, stride=stride)  # (B, I k k, h w)
+    columns = columns.unflatten(1, (groups, -1))
+    out = weight.flatten(1).unflatten(0, (groups, -1)) @ columns  # (B, g, O / g, h w)
+    out = out.flatten(1, 2) + bias[:, None]
     return out.view(x.shape[0], -1, h, out.shape[-1] // h)
-
-
-def _matmul(columns: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, I k k, n) columns -> (B, O, n)."""
-    return weight.flatten(1) @ columns + bias[:, None]

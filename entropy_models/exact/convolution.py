@@ -20,12 +20,12 @@ from polycodec.entropy_models.exact.layer import (
     FLOAT64_LIMIT,
     Certificate,
     ExactLayer,
+    input_exponent,
+    power_of_two,
     snapped,
 )
 from polycodec.entropy_models.exact.positions import Positions, gather
 from polycodec.errors import ModelError
-
-PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
 
 
 class ExactConv2d(ExactLayer, nn.Conv2d):
@@ -46,11 +46,13 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         kernel_size: int = 1,
         *,
         stride: int = 1,
+        groups: int = 1,
         input_bits: int = 14,
         weight_bits: int = 14,
     ) -> None:
+        padding = kernel_size // 2
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, kernel_size // 2
+            *(in_channels, out_channels, kernel_size, stride, padding), groups=groups
         )
         self.input_bits, self.weight_bits = input_bits, weight_bits
         # BITSTREAM: the input grid, a power of two per channel; 0 while not frozen.
@@ -83,10 +85,15 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         with torch.autocast(x.device.type, enabled=False):
             dtype = self.carrier(x.device)
             rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
-            # (O, I, k, k) -> (k k I, O): one row of neighbours times one matrix.
-            weight = self.weight.to(dtype).permute(2, 3, 1, 0).flatten(0, 2)
-            out = rows @ weight + self.bias.to(dtype)  # (B, n, O)
-            return out.float().mT.unsqueeze(2)
+            # (O, I / g, k k) -> (g, k k I / g, O / g): rows of neighbours, one matrix.
+            weight = self.weight.to(dtype).unflatten(0, (self.groups, -1)).flatten(3)
+            weight = weight.permute(0, 3, 2, 1).flatten(1, 2)
+            rows = rows.unflatten(2, (-1, self.groups, weight.shape[1] // self._taps))
+            rows = (
+                rows.transpose(2, 3).flatten(3).transpose(1, 2)
+            )  # (B, g, n, k k I / g)
+            out = (rows @ weight).transpose(1, 2).flatten(2) + self.bias.to(dtype)
+            return out.float().mT.unsqueeze(2)  # (B, O, 1, n)
 
     def _snapped(self, x: Tensor) -> Tensor:
         top = self._input_top
@@ -95,17 +102,15 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
     @torch.no_grad()
     def freeze(self) -> None:
         """Fix the grids of input, weight and bias from the observed peaks."""
-        peak = self.peak.clamp_min(PEAK_FLOOR).double()
-        input_exp = torch.ceil(torch.log2(peak / self._input_top)).to(torch.int16)
-        step = _power(input_exp).view(1, -1, 1, 1)
-        scaled = self.weight.double() * step
+        input_exp = input_exponent(self.peak, self._input_top)
+        scaled = self.weight.double() * self._of_weights(power_of_two(input_exp))
         largest = scaled.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
         # The largest weight of every output channel uses all its bits.
         weight_exp = torch.ceil(torch.log2(largest / self._weight_top))
         # Beside weights that are all nearly zero, the bias alone must fit float64.
         bias = self.bias.double().abs().clamp_min(2.0**-40)
         weight_exp = torch.maximum(weight_exp, torch.ceil(torch.log2(bias / 2**40)))
-        grid = _power(weight_exp)
+        grid = power_of_two(weight_exp)
         self.load_integers(
             {
                 "weight_int": torch.round(scaled / grid.view(-1, 1, 1, 1)),
@@ -119,9 +124,9 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
     def integers(self) -> dict[str, Tensor]:
         """The layer as the integers that are stored with the weights.
 
-        weight_int (O, I, k, k) int16, bias_int (O,) int64, weight_exp (O,) int16 and
-        input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp). widths
-        (2,) int16: bits of inputs and weights, signs counted.
+        weight_int (O, I / groups, k, k) int16, bias_int (O,) int64, weight_exp (O,)
+        int16 and input_exp (I,) int16: weights in units of 2^(weight_exp - input_exp).
+        widths (2,) int16: bits of inputs and weights, signs counted.
         """
         return {k: v.clone() for k, v in self._integers.items()}
 
@@ -151,9 +156,9 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
             )
         self._integers, self._carrier = kept, None
         self.input_bits, self.weight_bits = input_bits, weight_bits
-        grid, step = _power(kept["weight_exp"]), _power(kept["input_exp"])
+        grid, step = (power_of_two(kept[k]) for k in ("weight_exp", "input_exp"))
         weight = kept["weight_int"].double() * grid.view(-1, 1, 1, 1)
-        self.weight.copy_(weight / step.view(1, -1, 1, 1))
+        self.weight.copy_(weight / self._of_weights(step))
         self.bias.copy_(kept["bias_int"].double() * grid)
         self.input_step.copy_(step)
 
@@ -172,6 +177,16 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
             input_bits=self.input_bits,
         )
 
+    def _of_weights(self, step: Tensor) -> Tensor:
+        """Numbers of the inputs, (I,), beside their weights: (O, I / g, 1, 1)."""
+        own = step.view(self.groups, 1, -1)
+        own = own.expand(-1, self.out_channels // self.groups, -1)
+        return own.reshape(self.out_channels, -1, 1, 1)
+
+    @property
+    def _taps(self) -> int:
+        return self.kernel_size[0] * self.kernel_size[1]
+
     @property
     def _input_top(self) -> int:
         return 2 ** (self.input_bits - 1) - 1
@@ -181,19 +196,14 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         return 2 ** (self.weight_bits - 1) - 1
 
 
-def _power(exponent: Tensor) -> Tensor:
-    """2^exponent, float64, exactly."""
-    ones = torch.ones(exponent.shape, dtype=torch.float64, device=exponent.device)
-    return torch.ldexp(ones, exponent.to(torch.int32))
-
-
 def exact_conv(x: Tensor, layer: ExactConv2d) -> Tensor:
     """Convolve grid values in the certified carrier; returns float32 or float64."""
     dtype = layer.carrier(x.device)
     x, weight = x.to(dtype), layer.weight.to(dtype)
     bias = layer.bias.to(dtype)
     if x.device.type == "cpu":
-        return F.conv2d(x, weight, bias, layer.stride, layer.padding)
+        sizes = layer.stride, layer.padding, layer.dilation, layer.groups
+        return F.conv2d(x, weight, bias, *sizes)
     return conv_by_matmul(x, weight, bias, layer.stride[0], layer.padding[0])
 
 

@@ -21,6 +21,7 @@ latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from polycodec.errors import ModelError
 
 FLOAT32_LIMIT = 2**24
 FLOAT64_LIMIT = 2**53
+PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,18 @@ class ExactLayer(nn.Module, abc.ABC):
         return self._carrier
 
 
+def power_of_two(exponent: Tensor) -> Tensor:
+    """2^exponent, float64, exactly."""
+    ones = torch.ones(exponent.shape, dtype=torch.float64, device=exponent.device)
+    return torch.ldexp(ones, exponent.to(torch.int32))
+
+
+def input_exponent(peak: Tensor, top: int | Tensor) -> Tensor:
+    """Exponents int16 of the steps by which ``top`` of them reach ``peak``."""
+    reach = peak.clamp_min(PEAK_FLOOR).double() / top
+    return torch.ceil(torch.log2(reach)).to(torch.int16)
+
+
 def exact_layers(model: nn.Module) -> dict[str, ExactLayer]:
     """All exact layers of a model by name."""
     return {n: m for n, m in model.named_modules() if isinstance(m, ExactLayer)}
@@ -135,6 +149,17 @@ def snap(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
     of two are correctly rounded everywhere, so the result is the same everywhere.
     """
     return torch.floor(x * step.reciprocal() + 0.5).clamp_(low, high).mul_(step)
+
+
+def looked_up(value: Tensor, near: Callable[[], Tensor], *sources: Tensor) -> Tensor:
+    """``value``, bit for bit, with the gradient of ``near()`` if one is wanted.
+
+    Tables have none: whoever refines latents follows the layer as it was trained.
+    """
+    if not (torch.is_grad_enabled() and any(x.requires_grad for x in sources)):
+        return value
+    trained = near()
+    return value.detach() + (trained - trained.detach())
 
 
 def snapped(x: Tensor, step: Tensor, low: float, high: float) -> Tensor:

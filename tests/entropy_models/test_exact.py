@@ -20,12 +20,13 @@ from polycodec.entropy_models.exact.positions import Positions
 from polycodec.errors import ModelError
 
 
-def layer_of(kernel: int, *, channels=(24, 16), stride=1, bits=(12, 12), seed=0):
+def layer_of(
+    kernel: int, *, channels=(24, 16), stride=1, groups=1, bits=(12, 12), seed=0
+):
     """A frozen layer with random weights, calibrated on random inputs."""
     torch.manual_seed(seed)
-    layer = ExactConv2d(
-        *channels, kernel, stride=stride, input_bits=bits[0], weight_bits=bits[1]
-    )
+    widths = {"input_bits": bits[0], "weight_bits": bits[1]}
+    layer = ExactConv2d(*channels, kernel, stride=stride, groups=groups, **widths)
     with torch.no_grad():
         layer.weight.mul_(torch.logspace(-3, 1, channels[1]).view(-1, 1, 1, 1))
         layer.bias.copy_(torch.linspace(-30, 30, channels[1]))
@@ -58,7 +59,9 @@ def integer_truth(layer: ExactConv2d, x: torch.Tensor) -> torch.Tensor:
     k, s, p = layer.kernel_size[0], layer.stride[0], layer.padding[0]
     i = F.pad(i, (p, p, p, p))
     windows = i.unfold(2, k, s).unfold(3, k, s)  # (B, I, h, w, k, k)
-    sums = torch.einsum("bchwij,ocij->bohw", windows, kept["weight_int"].long())
+    windows = windows.unflatten(1, (layer.groups, -1))
+    weight = kept["weight_int"].long().unflatten(0, (layer.groups, -1))
+    sums = torch.einsum("bgchwij,gocij->bgohw", windows, weight).flatten(1, 2)
     sums = sums + kept["bias_int"].long().view(-1, 1, 1)
     return (sums.double() * power(kept["weight_exp"])).float()
 
@@ -79,6 +82,14 @@ LAYERS = {
     "5x5": {"kernel": 5},
     "stride 2": {"kernel": 3, "stride": 2},
     "float32": {"kernel": 3, "bits": (9, 7)},
+    "groups": {"kernel": 3, "groups": 8},
+    "depthwise": {"kernel": 5, "groups": 24, "channels": (24, 24)},
+    "depthwise float32": {
+        "kernel": 3,
+        "groups": 24,
+        "channels": (24, 24),
+        "bits": (10, 8),
+    },
 }
 
 
@@ -121,7 +132,7 @@ def test_matmul_and_float64_agree(layer):
     weight, bias = layer.weight.double(), layer.bias.double()
     stride, padding = layer.stride[0], layer.padding[0]
     product = conv_by_matmul(x.double(), weight, bias, stride, padding)
-    plain = F.conv2d(x.double(), weight, bias, stride, padding)
+    plain = F.conv2d(x.double(), weight, bias, stride, padding, 1, layer.groups)
     assert torch.equal(product.float(), expected)
     assert torch.equal(plain.float(), expected)
 
@@ -133,6 +144,8 @@ def test_some_positions_are_as_all_positions(kernel):
     mask = torch.rand(9, 11, generator=torch.Generator().manual_seed(1)) < 0.4
     where = Positions(mask, mask.flatten().nonzero().squeeze(1))
     assert torch.equal(layer.at(x, where).squeeze(2), layer(x)[:, :, mask])
+    grouped = layer_of(kernel, groups=8)
+    assert torch.equal(grouped.at(x, where).squeeze(2), grouped(x)[:, :, mask])
     nowhere = Positions(torch.zeros_like(mask), torch.zeros(0, dtype=torch.int64))
     assert layer.at(x, nowhere).shape == (2, 16, 1, 0)
 
@@ -175,8 +188,11 @@ def test_a_bound_is_reached_and_never_passed(layer):
     for o in range(layer.out_channels):
         sign = kept["weight_int"][o].sign().float()
         sign = sign if kept["bias_int"][o] >= 0 else -sign
+        inner = layer.in_channels // layer.groups
+        begin = o // (layer.out_channels // layer.groups) * inner
+        own = slice(begin, begin + inner)
         x = torch.zeros(1, layer.in_channels, 9, 9)
-        x[0, :, field, field] = 8 * top * step * sign  # far outside: clamped
+        x[0, own, field, field] = 8 * top * step[own] * sign  # far outside: clamped
         sums = layer(x)[0, o].double().abs() / grids[o]
         largest = max(largest, float(sums[2, 2]))
         assert float(sums.max()) <= certificate.bound * (1 + 2.0**-23)
