@@ -49,7 +49,7 @@ _OTHERS = {
     "PDF": rb"%PDF",
     "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
     "SVG": rb"\s*<(?:\?xml|svg|!DOCTYPE svg)",
-    "icon": rb"\0\0[\x01\x02]\0",
+    "icon": rb"\0\0[\x01\x02]\0[^\0]\0",
     "QOI": rb"qoif",
     "DDS": rb"DDS ",
     "FITS": rb"SIMPLE  =",
