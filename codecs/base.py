@@ -162,6 +162,10 @@ class Codec(nn.Module, abc.ABC):
         """Codes at a level of what `finest` gave."""
         return self.quantize(kept, level)
 
+    def least_bits(self, level: float, size: Sequence[int]) -> float:
+        """Bits that no stream of such a grid can do without, where that is known."""
+        return 0.0
+
     @property
     def stride(self) -> int:
         """Samples of the signal, along each axis, that a latent stands for."""
@@ -210,6 +214,13 @@ class Codec(nn.Module, abc.ABC):
         """Codes (B, C, *S) from the bytes of items whose grid has ``size`` S."""
         entropy = self._require_entropy()
         device = "cpu" if entropy.serial else self.device
+        least = self.least_bits(level, size)
+        for item in data:
+            if 8 * len(item) < least:
+                raise BitstreamError(
+                    f"a stream of {len(item)} bytes cannot hold {tuple(size)} places "
+                    f"at level {level:g}; expected at least {least / 8:.0f} bytes"
+                )
         coder = RangeDecoder(data, device=device, context=context)
         codes = self.code(coder, None, level, (len(data), *size))
         coder.finish()

@@ -11,6 +11,8 @@ coarser version of all, so one set of weights has as many rates as levels.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +140,11 @@ class TokenCodec(Codec):
     def coarsened(self, kept: Tensor, level: float) -> Tensor:
         """The first ``level`` of codes (B, L, *S)."""
         return kept[:, : int(self.check_level(level))]
+
+    def least_bits(self, level: float, size: Sequence[int]) -> float:
+        """Each of K codes has a share of 2^-15 at least, so that none has all of it."""
+        kinds = self.sizes[: int(level)]
+        return math.prod(size) * sum(-math.log2(1 - (k - 1) / 2**15) for k in kinds)
 
     @staticmethod
     def _one_rate(like: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ import pytest
 import soundfile
 import torch
 
+from polycodec.codecs import zoo
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container import inspect
-from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry
 from polycodec.codecs.files.speech import encode as api_speech
 from polycodec.codecs.files.speech.chunks import pack_chunk, unpack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels, spread
@@ -303,6 +304,29 @@ def test_streams_that_lie_inside_good_checksums(coded, tmp_path, sound_codec):
     for word, chunk in liars.items():
         with pytest.raises(BitstreamError, match=word):
             api.decode(with_chunk(tmp_path, chunk), io.BytesIO(), codec=sound_codec)
+
+
+def test_few_bytes_hold_few_frames():
+    """A file of 44 bytes was 8 MB of sound: a short stream says nothing of its end."""
+    codec = zoo.load("speech/default")
+    hop = codec.stride
+    span = (1 << 22) // hop * hop
+    geometry = SpeechGeometry(16000, span, span)
+    for stream in (b"", bytes(4), bytes(20)):
+        out = io.BytesIO()
+        with api_speech.Writer() as writer:
+            writer.add(pack_chunk(1, [stream]))
+            digest, name = codec.digest, codec.name
+            writer.finish(out, Header(name, digest, "speech", geometry))
+        out.seek(0)
+        with pytest.raises(BitstreamError, match="cannot hold"):
+            api.decode(out, io.BytesIO(), codec=codec)
+    # What silence really takes is more than that.
+    silence = torch.zeros(1, 1, 100 * hop)
+    for quality in (0, 100):
+        data = codec.compress(silence, quality)[0]
+        level = codec.level_of(quality)
+        assert 8 * len(data) > codec.least_bits(level, (100,)) > 0
 
 
 def test_codes_beyond_the_codebook_are_damage(coded, tmp_path, sound_codec):
