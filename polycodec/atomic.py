@@ -31,29 +31,33 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> None:
         )
     if os.path.isdir(path):
         raise InputError(f"cannot write {path}; it is a folder; name a file")
-    if not force and _is_plain(path):
+    if not force and is_plain(path):
         raise InputError(f"{path} exists already; use --force to replace it")
 
 
 @contextlib.contextmanager
 def atomic_write(
-    path: str | os.PathLike[str], *, force: bool = False
+    path: str | os.PathLike[str], *, force: bool = False, durable: bool = False
 ) -> Iterator[BinaryIO]:
     """Yield a binary file that becomes ``path`` when the block ends well.
 
     Raises InputError when the folder is missing or not writable, the disk is full,
     or ``path`` exists and ``force`` is not set. Devices and pipes are written to
-    directly, a symbolic link keeps pointing to its (replaced) file.
+    directly, a symbolic link keeps pointing to its (replaced) file. ``durable``: the
+    bytes are on the disk before the name is, also when power is lost.
     """
     check_target(path, force=force)
-    path = os.path.realpath(path)
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as target:
+            with open(path, "wb") as target:  # a pipe has no real path
                 yield target
             return
+        path = os.path.realpath(path)
         with _temporary(path) as (name, target):
             yield target
+            if durable:
+                target.flush()
+                os.fsync(target.fileno())
             target.close()
             _rename(name, path, force)
     except CodecError:
@@ -110,6 +114,6 @@ def _rename(name: str, path: str, force: bool) -> None:
     os.replace(name, path)
 
 
-def _is_plain(path: str) -> bool:
+def is_plain(path: str) -> bool:
     """Tell a file that would be lost from a device that is meant to be written."""
     return os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path))

@@ -14,7 +14,14 @@ from __future__ import annotations
 from typing import Any
 
 from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.files.ends import Ends, Progress, Target, target_of
+from polycodec.codecs.files.ends import (
+    Ends,
+    Progress,
+    Target,
+    decoded_as,
+    encoded_as,
+    target_of,
+)
 from polycodec.codecs.files.kinds import KINDS, kind_named, kind_of
 from polycodec.codecs.files.options import choose, documented
 from polycodec.codecs.files.results import Decoded, Encoded
@@ -50,6 +57,7 @@ def encode(
     kind = kind_named(kind_of(input))
     chosen = choose(_ENCODE, kind.words, options)
     target = target_of(input, output, ".plc", chosen.force)
+    encoded_as(target)
     ends = Ends(input, target, chosen, codec, progress)
     return kind.module("encode").encode(ends)
 
@@ -79,6 +87,8 @@ def decode(
             raise with_seconds(error, source) from error
         kind = kind_named(reader.header.kind)
         chosen = choose(_DECODE, kind.words, options)
-        target = target_of(input, output, kind.decoded, chosen.force)
-        ends = Ends(input, target, chosen, codec, progress)
+        ending = f".{chosen.format}" if chosen.format else kind.decoded
+        target = target_of(input, output, ending, chosen.force)
+        suffix = decoded_as(target, chosen.format, kind)
+        ends = Ends(input, target, chosen, codec, progress, suffix)
         return kind.module("decode").decode(reader, ends)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header
-from polycodec.codecs.files.kinds import KINDS, words_of
+from polycodec.codecs.files.kinds import KINDS, Kind, kind_writing, words_of
 from polycodec.codecs.files.options import EncodeOptions, FileOptions
 from polycodec.codecs.files.sources import Source, name_of
 from polycodec.errors import ModelError, UsageError
@@ -36,7 +36,8 @@ T = TypeVar("T")
 class Ends(Generic[Asked]):
     """One file on its way: read from ``source``, written to ``target``, as asked.
 
-    ``codec``: a loaded one to use, else None; ``progress`` is told what is done.
+    ``codec``: a loaded one to use, else None; ``progress`` is told what is done;
+    ``suffix``: the format to write.
     """
 
     source: Source
@@ -44,6 +45,7 @@ class Ends(Generic[Asked]):
     options: Asked
     codec: Codec | None = None
     progress: Progress | None = None
+    suffix: str = ".plc"
     started: float = field(default_factory=time.perf_counter)
 
     @contextlib.contextmanager
@@ -100,8 +102,41 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
             raise UsageError("an input stream needs an output; give one")
         output = Path(input).with_suffix(suffix)
     if isinstance(output, (str, os.PathLike)):
+        if isinstance(input, (str, os.PathLike)) and _same(input, output):
+            raise UsageError(
+                f"{os.fspath(output)} is the input too, and would be replaced; name "
+                "another output"
+            )
         check_target(output, force=force)
     return output
+
+
+def _same(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.isfile(a) and os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+def encoded_as(target: Target) -> None:
+    """Refuse to write a ``.plc`` file under the name of another format; UsageError."""
+    name = name_of(target)
+    if kind_writing(name) is not None:
+        raise UsageError(
+            f"{name} would be a .plc file under another format's name; name one that "
+            "ends in .plc; a decoded file is written by decode"
+        )
+
+
+def decoded_as(target: Target, format: str | None, kind: Kind) -> str:
+    """Suffix of the format to decode to; UsageError for one that is not written."""
+    suffix = f".{format}" if format else os.path.splitext(name_of(target))[1]
+    if suffix and suffix.lower() not in kind.written:
+        raise UsageError(
+            f"cannot write {kind.words} as '{suffix}'; expected one of "
+            f"{', '.join(kind.written)}"
+        )
+    return suffix.lower() or kind.decoded
 
 
 def counted(

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from polycodec.codecs.files.options import (
+    DecodeOptions,
     EncodeOptions,
-    FileOptions,
     ImageDecode,
     ImageEncode,
     SpeechDecode,
@@ -36,7 +36,7 @@ class Kind:
 
     ``suffixes``: of files looked for in folders, ``also``: of others that are known by
     their name; ``start``: what their first bytes match. ``decoded``: the suffix of what
-    decoding makes unless told.
+    decoding makes unless told, ``written``: all that it can make.
     """
 
     name: str
@@ -44,8 +44,9 @@ class Kind:
     suffixes: tuple[str, ...]
     start: re.Pattern[bytes]
     decoded: str
+    written: tuple[str, ...]
     encode: type[EncodeOptions]
-    decode: type[FileOptions]
+    decode: type[DecodeOptions]
     also: tuple[str, ...] = ()
 
     @property
@@ -75,6 +76,10 @@ KINDS = {
                 re.DOTALL,
             ),
             decoded=".png",
+            written=(
+                *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"),
+                *(".ppm", ".pgm", ".pnm"),
+            ),
             encode=ImageEncode,
             decode=ImageDecode,
         ),
@@ -96,6 +101,9 @@ KINDS = {
                 re.DOTALL,
             ),
             decoded=".wav",
+            written=(
+                *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
+            ),
             encode=SpeechEncode,
             decode=SpeechDecode,
             also=(
@@ -143,6 +151,23 @@ def kind_of(source: str | os.PathLike[str] | BinaryIO) -> str:
     found = [k.name for k in kinds if k.start.match(start)]
     found += [k.name for k in kinds if suffix in k.suffixes + k.also]
     return found[0] if found else "image"
+
+
+def recognised(path: str) -> bool:
+    """Whether a file of a folder is a signal, by its content or one of our suffixes."""
+    start, suffix = _first(path), os.path.splitext(path)[1].lower()
+    return any(k.start.match(start) or suffix in k.suffixes for k in KINDS.values())
+
+
+def kind_writing(name: str) -> str | None:
+    """The kind whose signals are decoded to files of this suffix or name."""
+    suffix = os.path.splitext(f"_{name}")[1].lower()
+    return next((k.name for k in KINDS.values() if suffix in k.written), None)
+
+
+def is_plc(path: str) -> bool:
+    """Whether a file is one of ours by its content, or says so by its name."""
+    return path.lower().endswith(".plc") or stored_kind(path) is not None
 
 
 def stored_kind(source: str | os.PathLike[str] | BinaryIO) -> str | None:

@@ -3,8 +3,8 @@
 
     FileOptions ─┬─ EncodeOptions ─┬─ ImageEncode      a field is an option of
                  │                 └─ SpeechEncode     `polycodec.encode`, `decode`,
-                 ├─ ImageDecode                        of the command line, and of the
-                 ├─ SpeechDecode                       refusal "tile is for images"
+                 ├─ DecodeOptions ─┬─ ImageDecode      of the command line, and of the
+                 │                 └─ SpeechDecode     refusal "tile is for images"
                  └─ TokenOptions
 
 An object of these classes is valid: what cannot be is refused when it is made, before
@@ -118,7 +118,16 @@ class SpeechEncode(EncodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageDecode(FileOptions):
+class DecodeOptions(FileOptions):
+    """What is asked of decoding any kind of signal."""
+
+    format: str | None = option(
+        None, "Such as webp or flac; where OUT does not say it.", "SUFFIX"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDecode(DecodeOptions):
     """What is asked of decoding an image; ``region``: x, y, width, height."""
 
     region: tuple[int, int, int, int] | None = option(
@@ -127,7 +136,7 @@ class ImageDecode(FileOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechDecode(FileOptions):
+class SpeechDecode(DecodeOptions):
     """What is asked of decoding speech; ``seconds``: from, to (None: the end)."""
 
     seconds: tuple[float, float | None] | None = option(

@@ -2,28 +2,33 @@
 """Do many pieces of work, tell how each went, and fail at the end, not at once.
 
 stdout   one line (or JSON object) for each input that is done
-stderr   a progress bar when a person watches; notes; failures, listed at the end
+stderr   a progress bar when a person watches; notes; what is left out and why; of many
+         inputs their total; failures, listed at the end
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import typer
 
-from polycodec.cli.failure import explain
-from polycodec.cli.paths import STREAM, Job
+from polycodec.cli.failure import explain, printable
+from polycodec.cli.paths import STREAM, Job, Plan
 from polycodec.errors import CodecError, InputError, UsageError
 from polycodec.progress import Tick, bar
 
 Ends = str | BinaryIO
 # Returns the line for people and the object for programs.
 Work = Callable[[int, Tick], tuple[str, dict[str, Any]]]
+_LISTED = 20  # files left out that are told one by one
 
 
 def run(
@@ -34,18 +39,22 @@ def run(
     verb: str,
     fatal: tuple[type[CodecError], ...] = (UsageError,),
     aside: bool = False,
+    left: Mapping[str, str] | None = None,
+    total: Callable[[], str] | None = None,
 ) -> NoReturn:
     """Call ``work(k, tick)`` for every name; end the command with the exit code.
 
     The error of a single input is raised. Among many, failures are collected; those
     of a ``fatal`` kind end the run, because they would repeat for every input.
-    ``aside``: stdout carries the data itself, so all is said on stderr.
+    ``aside``: stdout carries the data itself, so all is said on stderr. ``left``: files
+    that are left out, with the reasons; ``total`` sums up what was done.
     """
+    _tell_left(left or {}, as_json, aside)
     failures: list[tuple[str, int, str]] = []
     with bar(len(names), verb) as step:
         for k, name in enumerate(names):
             try:
-                line, values = work(k, step(name))
+                line, values = work(k, step(printable(name)))
                 text = json.dumps(values) if as_json else line
                 _say(text, aside)
             except BrokenPipeError:
@@ -60,6 +69,8 @@ def run(
                 if len(names) == 1 or isinstance(error, fatal):
                     raise
                 failures.append((name, code, message))
+    if total and len(names) > max(1, len(failures)) and not as_json:
+        print(f"polycodec: {total()}", file=sys.stderr)
     if not failures:
         raise typer.Exit(0)
     print(
@@ -67,62 +78,137 @@ def run(
         file=sys.stderr,
     )
     for name, _, message in failures:
-        print(f"  {_prefix(name, message)}{message}", file=sys.stderr)
+        print(f"  {printable(_prefix(name, message))}{message}", file=sys.stderr)
     raise typer.Exit(failures[0][1])
 
 
 def convert(
-    jobs: Sequence[Job],
+    plan: Plan,
     call: Callable[[Job, Ends, Ends, Tick], Any],
     *,
     as_json: bool,
     verb: str,
     force: bool,
+    skip: bool = False,
     fatal: tuple[type[CodecError], ...] = (UsageError,),
 ) -> NoReturn:
     """Do every job by ``call(job, source, target, tick)``, which returns its result.
 
-    Notes, and all that is said when stdout carries the file, go to stderr.
+    Notes, and all that is said when stdout carries the file, go to stderr. ``skip``:
+    leave out jobs whose output is there.
     """
-    streams = jobs[0].output == STREAM
+    jobs, left = plan.jobs, dict(plan.left)
+    if skip:
+        there = [job for job in jobs if os.path.lexists(job.output)]
+        left |= {job.input: f"{job.output} exists already" for job in there}
+        jobs = [job for job in jobs if job not in there]
+    streams = bool(jobs) and jobs[0].output == STREAM
     if streams and sys.stdout.isatty():
         raise UsageError("standard output is a terminal; name a file with -o or use >")
+    sums, started = Counter[str](), time.monotonic()
 
     def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
-        result = _converted(jobs[k], call, force, tick)
+        job = jobs[k]
+        result = _converted(job, call, force, tick)
         for note in result.notes:
-            print(f"polycodec: {jobs[k].input}: {note}", file=sys.stderr)
-        return result.line(), result.as_dict()
+            print(printable(f"polycodec: {job.input}: {note}"), file=sys.stderr)
+        sums.update(files=1, before=_size(job.input), after=_size(job.output))
+        return printable(result.line()), result.as_dict()
+
+    def total() -> str:
+        from polycodec.codecs.files.results import readable
+
+        share = 100 * sums["after"] / max(1, sums["before"])
+        spent = time.monotonic() - started
+        return (
+            f"{sums['files']} of {len(jobs)} files  {readable(sums['before'])} -> "
+            f"{readable(sums['after'])}  {share:.1f} %  {spent:.1f} s"
+        )
 
     names = [job.input for job in jobs]
-    run(names, work, as_json=as_json, verb=verb, fatal=fatal, aside=streams)
+    run(
+        names,
+        work,
+        as_json=as_json,
+        verb=verb,
+        fatal=fatal,
+        aside=streams,
+        left=left,
+        total=total,
+    )
 
 
 def source_of(name: str) -> Ends:
-    """A path, or standard input for "-"; InputError when there is no such file."""
+    """A path, or a binary file that can seek: of standard input for "-", of a pipe.
+
+    InputError when there is no such file.
+    """
     if name == STREAM:
         return sys.stdin.buffer
     if not os.path.exists(name):
         raise InputError(f"no such file: {name}; check the path")
-    return name
+    if os.path.isfile(name):
+        return name
+    from polycodec.codecs.files.sources import seekable
+
+    return seekable(name)  # type: ignore[return-value]  # what a path gives
 
 
 def _converted(job: Job, call: Callable[..., Any], force: bool, tick: Tick) -> Any:
     """Do one job; a failure leaves no folder behind that was made for it."""
-    from polycodec.atomic import check_target
-
     source = source_of(job.input)
     made = _make_folder(job.folder)
     try:
-        if job.output == STREAM:
-            result = call(job, source, sys.stdout.buffer, tick)
-            sys.stdout.buffer.flush()
-            return result
-        check_target(job.output, force=force)
-        return call(job, source, job.output, tick)
+        with _target_of(job, force) as target:
+            result = call(job, source, target, tick)
     except BaseException:
         _remove_folders(made)
         raise
+    result.input, result.output = job.input, job.output
+    return result
+
+
+@contextlib.contextmanager
+def _target_of(job: Job, force: bool) -> Iterator[Ends]:
+    """Where a job writes: a path that is free, or a stream, a pipe, a device."""
+    from polycodec.atomic import check_target, is_plain
+
+    if job.output == STREAM:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    elif os.path.exists(job.output) and not os.path.isfile(job.output):
+        check_target(job.output)
+        with open(job.output, "wb") as target:
+            yield target
+    else:
+        if not job.typed and not force and is_plain(job.output):
+            raise InputError(
+                f"{job.output} exists already; name another output with -o, or leave "
+                "such files out with --skip-existing"
+            )
+        check_target(job.output, force=force)
+        yield job.output
+
+
+def _size(name: str) -> int:
+    return os.path.getsize(name) if os.path.isfile(name) else 0
+
+
+def _tell_left(left: Mapping[str, str], as_json: bool, aside: bool) -> None:
+    """Say what is left out: file by file, or of very many how many of a kind."""
+    if as_json:
+        for name, reason in left.items():
+            _say(json.dumps({"input": name, "left_out": reason}), aside)
+        return
+    lines = [f"left out {name}: {reason}" for name, reason in left.items()]
+    if len(left) > _LISTED:
+        kinds = Counter((Path(n).suffix.lower(), reason) for n, reason in left.items())
+        lines = [
+            f"left out {count} files {suffix or 'without a suffix'}: {reason}"
+            for (suffix, reason), count in kinds.most_common()
+        ]
+    for line in lines:
+        print(f"polycodec: {printable(line)}", file=sys.stderr)
 
 
 def _say(text: str, aside: bool) -> None:

@@ -11,9 +11,10 @@ import functools
 from typing import Any
 
 from polycodec.cli import batch
-from polycodec.cli.options import AsJson, Inputs, Output, flags, values_of
+from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.codecs.files.kinds import KINDS, stored_kind
+from polycodec.codecs.files.kinds import KINDS, is_plc, kind_writing, stored_kind
+from polycodec.errors import UsageError
 from polycodec.progress import Tick
 
 _CLASSES = [kind.decode for kind in KINDS.values()]
@@ -21,11 +22,31 @@ _CLASSES = [kind.decode for kind in KINDS.values()]
 
 @flags(*_CLASSES)
 def decode(
-    inputs: Inputs, output: Output = None, as_json: AsJson = False, **options: Any
+    inputs: Inputs,
+    output: Output = None,
+    skip_existing: SkipExisting = False,
+    as_json: AsJson = False,
+    **options: Any,
 ) -> None:
     """Turn .plc files back into images and speech, the format by the suffix of OUT."""
     given = values_of(options, *_CLASSES)
-    jobs = plan(inputs, output, suffix=_suffix, accept=(".plc",))
+    format = given.pop("format", None)
+    writes = kind_writing(f".{format}") if format else None
+    if format and writes is None:
+        raise UsageError(f"no image or speech is written as '{format}'; see the README")
+
+    def suffix(path: str) -> str:
+        """What a file becomes unless told, by the kind of signal it holds."""
+        kind = stored_kind(path) or "image"
+        return f".{format}" if kind == writes else KINDS[kind].decoded
+
+    planned = plan(
+        inputs,
+        output,
+        suffix=suffix,
+        refuse=lambda path: None if is_plc(path) else "not a .plc file",
+        made=lambda name: not is_plc(name) and kind_writing(name) is not None,
+    )
 
     @functools.cache
     def codec(name: str, digest: str) -> Any:
@@ -42,16 +63,19 @@ def decode(
         from polycodec.codecs.files import api
         from polycodec.codecs.files.container.inspect import info
 
-        loaded = None
-        if len(jobs) > 1:  # each codec is loaded only once
-            header = info(job.input)
-            loaded = codec(header["model"], header["digest"])
+        if len(planned.jobs) == 1:
+            return api.decode(source, target, progress=tick, format=format, **given)
+        header = info(source)  # each codec is loaded only once
+        if not isinstance(source, str):
+            source.seek(0)
+        loaded = codec(header["model"], header["digest"])
         return api.decode(source, target, codec=loaded, progress=tick, **given)
 
-    force = options["force"]
-    batch.convert(jobs, call, as_json=as_json, verb="decoding", force=force)
-
-
-def _suffix(path: str) -> str:
-    """What a .plc file becomes unless told, by the kind of signal it holds."""
-    return KINDS[stored_kind(path) or "image"].decoded
+    batch.convert(
+        planned,
+        call,
+        as_json=as_json,
+        verb="decoding",
+        force=options["force"],
+        skip=skip_existing,
+    )

@@ -16,9 +16,9 @@ import functools
 from typing import Any
 
 from polycodec.cli import batch
-from polycodec.cli.options import AsJson, Inputs, Output, flags, values_of
+from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.codecs.files.kinds import KINDS, kind_of
+from polycodec.codecs.files.kinds import KINDS, kind_of, recognised, stored_kind
 from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
 
@@ -27,12 +27,15 @@ _CLASSES = [kind.encode for kind in KINDS.values()]
 
 @flags(*_CLASSES)
 def encode(
-    inputs: Inputs, output: Output = None, as_json: AsJson = False, **options: Any
+    inputs: Inputs,
+    output: Output = None,
+    skip_existing: SkipExisting = False,
+    as_json: AsJson = False,
+    **options: Any,
 ) -> None:
     """Code images and speech into .plc files."""
     given = values_of(options, *_CLASSES)
-    suffixes = [suffix for kind in KINDS.values() for suffix in kind.suffixes]
-    jobs = plan(inputs, output, suffix=".plc", accept=suffixes)
+    planned = plan(inputs, output, suffix=".plc", refuse=_refusal, made=_is_plc)
 
     @functools.cache
     def codec(name: str) -> Any:
@@ -45,15 +48,27 @@ def encode(
         from polycodec.codecs.files import api
 
         loaded = None
-        if len(jobs) > 1:  # one codec serves all files of a kind
-            loaded = codec(options["model"] or KINDS[kind_of(job.input)].model)
+        if len(planned.jobs) > 1:  # one codec serves all files of a kind
+            loaded = codec(options["model"] or KINDS[kind_of(source)].model)
         return api.encode(source, target, codec=loaded, progress=tick, **given)
 
     batch.convert(
-        jobs,
+        planned,
         call,
         as_json=as_json,
         verb="encoding",
         force=options["force"],
+        skip=skip_existing,
         fatal=(UsageError, ModelError),
     )
+
+
+def _refusal(path: str) -> str | None:
+    """Why a file of a folder is not encoded."""
+    if stored_kind(path) is not None:
+        return "a .plc file already"
+    return None if recognised(path) else "neither an image nor speech"
+
+
+def _is_plc(name: str) -> bool:
+    return name.lower().endswith(".plc") or stored_kind(name) is not None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From any exception to one line and an exit code.
 
-    0 done   2 usage   3 input   4 bitstream   5 model   1 a bug   130 interrupted
+    0 done   2 usage   3 input   4 bitstream   5 model   1 a bug   128 + a signal
 
 Errors that polycodec raises on purpose carry their code (see errors.py). What the
 machine refuses, memory, disk, files, is named here; everything else is a bug, says
@@ -10,9 +10,13 @@ so, and shows its trace with --debug.
 
 from __future__ import annotations
 
+import errno
+import re
+
 from polycodec.errors import CodecError, InputError, UsageError
 
 INTERRUPTED = 130
+MOST = 1000  # characters of a message
 
 # Import name of what only an extra installs -> the extra.
 _EXTRAS = {
@@ -23,12 +27,28 @@ _EXTRAS = {
     "torchmetrics": "eval",
     "av": "eval",
 }
+# What torch, its libraries and the loader say where memory ends.
+_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|not enough memory|out of memory"
+    r"|failed to map segment|bad_alloc|can't start new thread|vector::_M_",
+    re.IGNORECASE,
+)
+# Control characters, and those that turn the direction of what follows.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the message, one line, for ``error``."""
     code, message = _explain(error)
-    return code, " ".join(message.split())
+    message = printable(" ".join(message.split()))
+    if len(message) > MOST:
+        message = f"{message[: MOST - 300]} ... {message[-300:]}"
+    return code, message
+
+
+def printable(text: str) -> str:
+    """One line for a terminal: names cannot move its cursor or colour it."""
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
@@ -36,8 +56,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if _is_out_of_memory(error):
         return InputError.exit_code, (
-            "out of memory; the input needs more than this machine has free; "
-            "use smaller tiles (--tile 512) or --device cpu"
+            "out of memory; the input needs more than this process may take; use "
+            "smaller tiles (--tile 512) or --device cpu, or raise its limit (ulimit -v)"
         )
     if isinstance(error, ModuleNotFoundError) and _extra(error):
         return UsageError.exit_code, (
@@ -59,7 +79,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (
+            isinstance(error, (RuntimeError, ImportError, OSError))
+            and _MEMORY.search(str(error)) is not None
+        )
     )
 
 

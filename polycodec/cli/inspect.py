@@ -6,36 +6,53 @@ Neither loads torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from polycodec.cli import batch
+from polycodec.cli.failure import printable
 from polycodec.cli.options import AsJson, Files
+from polycodec.cli.paths import expand
+from polycodec.codecs.files.kinds import is_plc
 from polycodec.codecs.files.results import readable
-from polycodec.progress import Tick
 
 
 def info(files: Files, as_json: AsJson = False) -> None:
-    """Show header, metadata, chunks and rates; reads the header only."""
+    """Show header, metadata, chunks, quality and rates; reads the header only."""
     from polycodec.codecs.files.container import inspect
 
-    def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
-        values = inspect.info(batch.source_of(files[k]))
+    def work(name: str) -> tuple[str, dict[str, Any]]:
+        values = {**inspect.info(batch.source_of(name)), "input": name}
         return card(values), values
 
-    batch.run(files, work, as_json=as_json, verb="reading")
+    _run(files, work, as_json, "reading")
 
 
 def verify(files: Files, as_json: AsJson = False) -> None:
     """Check every chunk and record; exit code 4 when a file is damaged."""
     from polycodec.codecs.files.container import inspect
 
-    def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
-        values = inspect.verify(batch.source_of(files[k]))
+    def work(name: str) -> tuple[str, dict[str, Any]]:
+        values = {**inspect.verify(batch.source_of(name)), "input": name}
         counts = f"{values['chunks']} chunks, {values['records']} records"
-        return f"{files[k]}: whole  {counts}  {readable(values['bytes'])}", values
+        line = f"{name}: whole  {counts}  {readable(values['bytes'])}"
+        return printable(line), values
 
-    batch.run(files, work, as_json=as_json, verb="checking")
+    _run(files, work, as_json, "checking")
+
+
+def _run(
+    files: list[str],
+    work: Callable[[str], tuple[str, dict[str, Any]]],
+    as_json: bool,
+    verb: str,
+) -> NoReturn:
+    """Do the work on all files, and all .plc files of folders."""
+    found, left = expand(files, lambda p: None if is_plc(p) else "not a .plc file")
+    names = [str(path) for path in found]
+    batch.run(
+        names, lambda k, tick: work(names[k]), as_json=as_json, verb=verb, left=left
+    )
 
 
 def card(values: Mapping[str, Any]) -> str:
@@ -46,7 +63,9 @@ def card(values: Mapping[str, Any]) -> str:
     rows = {
         "model": f"{values['model']}, digest {values['digest']}",
         values["kind"]: _geometry(geometry),
-        "rate": ", ".join([*rates, readable(values["bytes"])]),
+        "rate": ", ".join(
+            [f"q {values['quality']:g}", *rates, readable(values["bytes"])]
+        ),
         "header": readable(values["header_bytes"]),
         "records": ", ".join(
             f"{r['type']} {readable(r['stored_bytes'])}" for r in values["records"]
@@ -71,4 +90,5 @@ def _geometry(geometry: dict[str, Any]) -> str:
 
 def aligned(title: str, rows: Mapping[str, str]) -> str:
     width = max((len(key) for key in rows), default=0)
-    return "\n".join([title, *(f"  {k.ljust(width)}  {v}" for k, v in rows.items())])
+    lines = [title, *(f"  {k.ljust(width)}  {v}" for k, v in rows.items())]
+    return "\n".join(map(printable, lines))

@@ -12,6 +12,7 @@ trace as well. Nothing heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -19,17 +20,19 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from polycodec.cli import process
 from polycodec.cli.bench import bench
 from polycodec.cli.decode import decode
 from polycodec.cli.encode import encode
 from polycodec.cli.eval import evaluate
 from polycodec.cli.export import export, optional_name
-from polycodec.cli.failure import INTERRUPTED, explain
+from polycodec.cli.failure import INTERRUPTED, explain, printable
 from polycodec.cli.inspect import info, verify
 from polycodec.cli.listing import models, parts, schema
 from polycodec.cli.tokens import tokens
 from polycodec.cli.train import train
 from polycodec.cli.values import spread
+from polycodec.errors import InputError
 
 # Rich's panels would double the time of --help, which is a tenth of a second.
 app = typer.Typer(
@@ -64,7 +67,10 @@ def root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print it."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the trace of an error.")
+        bool,
+        typer.Option(
+            "--debug", help="Say what is done, and show the trace of an error."
+        ),
     ] = False,
 ) -> None:
     """Learned codecs for images and speech: the same bytes on every machine."""
@@ -79,7 +85,12 @@ def main(argv: list[str] | None = None) -> None:
         args = spread(args, ("--dataset", "--codec", "--codecs", "--reuse"))
     if args[:1] == ["export"]:
         args = optional_name(args)
+    if debug:
+        logger = logging.getLogger("polycodec")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(logging.StreamHandler())
     try:
+        _check_folder()
         code = get_command(app).main(
             args or ["--help"],
             prog_name="polycodec",
@@ -98,13 +109,26 @@ def main(argv: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
-        if debug:
-            raise
-        code, message = _said(error)
-        print(f"polycodec: error: {message}", file=sys.stderr)
-    if code == INTERRUPTED:
+        if process.received() is None:
+            if debug:
+                raise
+            code, message = _said(error)
+            print(f"polycodec: error: {message}", file=sys.stderr)
+    if number := process.received():  # what a library made of it does not count
+        code = 128 + number
+    if code > 128:
         print("polycodec: interrupted; nothing half-written is left", file=sys.stderr)
     sys.exit(code)
+
+
+def _check_folder() -> None:
+    """Refuse to work where no path can be found: torch's libraries would abort."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise InputError(
+            "the current folder is gone; change to one that exists"
+        ) from None
 
 
 def _said(error: Exception) -> tuple[int, str]:
@@ -112,7 +136,7 @@ def _said(error: Exception) -> tuple[int, str]:
         return explain(error)
     command = getattr(getattr(error, "ctx", None), "command_path", "polycodec")
     what = error.format_message().rstrip(".")  # type: ignore[attr-defined]
-    return 2, " ".join(f"{what}; see {command} --help".split())
+    return 2, printable(" ".join(f"{what}; see {command} --help".split()))
 
 
 def _take_debug(args: list[str]) -> bool:

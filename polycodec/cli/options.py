@@ -37,10 +37,14 @@ Output = Annotated[
         "--output", "-o", metavar="OUT", help="File, folder, or - for standard output."
     ),
 ]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out what is there already.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of text.")]
 Files = Annotated[
-    list[str], typer.Argument(metavar="FILE", help="- is standard input.")
+    list[str],
+    typer.Argument(metavar="IN", help=".plc files or folders; - is standard input."),
 ]
 
 F = typing.TypeVar("F", bound=Callable[..., None])

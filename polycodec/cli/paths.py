@@ -9,20 +9,26 @@
     -                       -> -                  standard input and output
 
 Two inputs of one stem (1.png, 1.jpg) keep their whole name: 1.png.plc, 1.jpg.plc.
+No output is another job's output, and none is an input. What a folder holds and is not
+taken is told with its reason.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from polycodec.errors import InputError, UsageError
 
 STREAM = "-"
+_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 Suffix = str | Callable[[str], str]
+Taken = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,21 @@ class Job:
     """One input and the name of its output; "-" stands for the standard streams.
 
     ``folder``: created before the output is written, None when it must be there.
+    ``typed``: somebody named this very output.
     """
 
     input: str
     output: str
     folder: str | None = None
+    typed: bool = False
+
+
+@dataclass
+class Plan:
+    """Jobs, and files of folders that are none: name -> reason."""
+
+    jobs: list[Job]
+    left: dict[str, str] = field(default_factory=dict)
 
 
 def plan(
@@ -42,29 +58,84 @@ def plan(
     output: str | None,
     *,
     suffix: Suffix,
-    accept: Collection[str],
-) -> list[Job]:
-    """Pair inputs with outputs. ``suffix``: of outputs; ``accept``: of inputs.
+    refuse: Taken,
+    made: Callable[[str], bool] = lambda name: False,
+) -> Plan:
+    """Pair inputs with outputs. ``suffix``: of outputs, or a function of the input.
 
-    A suffix may depend on the input: then it is a function of its path.
-
-    Folders are searched for files whose suffix is in ``accept``; files that are
-    named are taken whatever their name is.
+    ``refuse``: why a file of a folder is not taken, or None; files that are named are
+    taken whatever they are. ``made``: whether a name is one that outputs have.
     """
+    inputs = [STREAM if name in _INPUT else name for name in inputs]
+    output = STREAM if output in _OUTPUT else output
+    if output is None:
+        _check_last(inputs, made)
     if STREAM in inputs or output == STREAM:
-        return [_stream_job(inputs, output)]
-    files: list[Path] = []
-    for name in inputs:
-        files += _expand(Path(name), accept)
-    files = list(dict.fromkeys(files))
+        return Plan([_stream_job(inputs, output)])
+    files, left = expand(inputs, refuse)
     suffixes = [suffix if isinstance(suffix, str) else suffix(str(f)) for f in files]
+    jobs = _jobs(inputs, files, output, suffixes)
+    _check_apart(jobs)
+    return Plan(jobs, left)
+
+
+def expand(inputs: Sequence[str], refuse: Taken) -> tuple[list[Path], dict[str, str]]:
+    """Files that are named or lie in folders, each once, and what is not taken."""
+    files: dict[str, Path] = {}
+    left: dict[str, str] = {}
+    for name in inputs:
+        path = Path(name)
+        found = _found_in(path, refuse, left) if path.is_dir() else [path]
+        if not found:
+            reasons = Counter(left.values())
+            told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(4))
+            raise InputError(
+                f"nothing to do in the folder {path}; found {told or 'no files'}; "
+                "check the path"
+            )
+        for file in found:
+            files.setdefault(os.path.abspath(file), file)
+    return list(files.values()), left
+
+
+def _found_in(folder: Path, refuse: Taken, left: dict[str, str]) -> list[Path]:
+    found = []
+
+    def unreadable(error: OSError) -> None:
+        left[str(error.filename)] = f"cannot be read: {error.strerror}"
+
+    for where, folders, names in os.walk(folder, onerror=unreadable):
+        for name in sorted(folders):
+            path = Path(where, name)
+            if name.startswith("."):
+                left[str(path)] = "hidden"
+                folders.remove(name)
+            elif path.is_symlink():
+                left[str(path)] = "a link to a folder; name it to take it too"
+        folders.sort()
+        for name in names:
+            path = Path(where, name)
+            reason = "hidden" if name.startswith(".") else None
+            if not path.is_file():
+                reason = "a broken link" if path.is_symlink() else "no regular file"
+            reason = reason or refuse(str(path))
+            if reason is None:
+                found.append(path)
+            else:
+                left[str(path)] = reason
+    return sorted(found)
+
+
+def _jobs(
+    inputs: Sequence[str], files: list[Path], output: str | None, suffixes: list[str]
+) -> list[Job]:
     if output is None:
         targets = _targets(files, suffixes)
         return [Job(str(i), str(t)) for i, t in zip(files, targets, strict=True)]
     folder = Path(output)
     if len(inputs) == 1 and files == [Path(inputs[0])]:
         if not folder.is_dir() and not output.endswith(("/", os.sep)):
-            return [Job(str(files[0]), output)]
+            return [Job(str(files[0]), output, typed=True)]
         return [Job(str(files[0]), str(folder / f"{files[0].stem}{suffixes[0]}"))]
     return _mirror(files, _root(inputs), folder, suffixes)
 
@@ -93,11 +164,47 @@ def _targets(files: list[Path], suffixes: list[str]) -> list[Path]:
     """Replace suffixes; files that would meet keep their own and get one more."""
     pairs = list(zip(files, suffixes, strict=True))
     targets = [file.with_name(file.stem + suffix) for file, suffix in pairs]
-    count = Counter(targets)
+    count = Counter(_place(target) for target in targets)
     return [
-        target if count[target] == 1 else file.with_name(file.name + suffix)
+        target if count[_place(target)] == 1 else file.with_name(file.name + suffix)
         for (file, suffix), target in zip(pairs, targets, strict=True)
     ]
+
+
+def _place(path: str | Path) -> str:
+    """Where a file lies, the same for all its names."""
+    place = os.path.realpath(path)
+    # Their file systems take names of other capitals for the same.
+    return place.casefold() if sys.platform in ("darwin", "win32") else place
+
+
+def _check_apart(jobs: Sequence[Job]) -> None:
+    """Refuse outputs that would meet, or that would replace an input."""
+    inputs = {_place(job.input): job.input for job in jobs}
+    outputs: dict[str, str] = {}
+    for job in jobs:
+        place = _place(job.output)
+        if place in inputs:
+            raise UsageError(
+                f"{job.output} is an input, and would be replaced by what becomes of "
+                f"{job.input}; name another output with -o"
+            )
+        if other := outputs.get(place):
+            raise UsageError(
+                f"{other} and {job.input} would both become {job.output}; rename one, "
+                "or do them apart"
+            )
+        outputs[place] = job.input
+
+
+def _check_last(inputs: Sequence[str], made: Callable[[str], bool]) -> None:
+    """Refuse `encode photo.png out.plc`, which elsewhere means -o."""
+    if len(inputs) < 2 or os.path.isdir(last := inputs[-1]) or last == STREAM:
+        return
+    missing = not os.path.exists(last)
+    if made(last) or (missing and len(inputs) == 2):
+        what = "no such file" if missing else "that is no input"
+        raise UsageError(f"{last}: {what}; did you mean -o {last}?")
 
 
 def _root(inputs: Sequence[str]) -> str:
@@ -123,22 +230,4 @@ def _stream_job(inputs: Sequence[str], output: str | None) -> Job:
         )
     if inputs[0] != STREAM and os.path.isdir(inputs[0]):
         raise UsageError("a folder does not fit into one stream; name a folder with -o")
-    return Job(inputs[0], output or STREAM)
-
-
-def _expand(path: Path, accept: Collection[str]) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in accept
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    if not found:
-        raise InputError(
-            f"nothing to do in the folder {path}; expected files ending in "
-            f"{', '.join(sorted(accept))}; check the path"
-        )
-    return found
+    return Job(inputs[0], output or STREAM, typed=True)

@@ -44,8 +44,10 @@ def test_json_is_one_object_for_each_input(cli, tree, tiny_checkpoint, tmp_path)
     code, out, _ = cli(
         "encode", tree, "-o", "o", "--json", "--psnr", "--checkpoint", tiny_checkpoint
     )
-    rows = [json.loads(line) for line in out.splitlines()]
+    left, *rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and len(rows) == 3
+    notes = str(tree / "notes.txt")
+    assert left == {"input": notes, "left_out": "neither an image nor speech"}
     for row in rows:
         size = pathlib.Path(row["output"]).stat().st_size
         assert row["bytes"] == size
@@ -55,7 +57,12 @@ def test_json_is_one_object_for_each_input(cli, tree, tiny_checkpoint, tmp_path)
 
 
 def test_a_folder_is_mirrored_there_and_back(cli, tree, tiny_checkpoint, tmp_path):
-    code, out, _ = cli("encode", tree, "-o", "packed", "--checkpoint", tiny_checkpoint)
+    code, out, err = cli(
+        "encode", tree, "-o", "packed", "--checkpoint", tiny_checkpoint
+    )
+    left, total = err.splitlines()
+    assert left.startswith("polycodec: left out ") and "notes.txt" in left
+    assert total.startswith("polycodec: 3 of 3 files  ") and " % " in total
     made = {
         p.relative_to("packed").as_posix() for p in pathlib.Path("packed").rglob("*")
     }
@@ -75,7 +82,8 @@ def test_failures_are_listed_at_the_end_and_the_rest_is_done(
     code, out, err = cli("encode", tree, "-o", "o", "--checkpoint", tiny_checkpoint)
     assert code == 3
     assert len(out.splitlines()) == 3
-    first, second = err.splitlines()
+    _, total, first, second = err.splitlines()
+    assert total.startswith("polycodec: 3 of 4 files")
     assert first == "polycodec: error: 1 of 4 inputs failed:"
     assert "bad.png" in second and "no image" in second
     assert len(list(pathlib.Path("o").rglob("*.plc"))) == 3

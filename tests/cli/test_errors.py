@@ -86,7 +86,16 @@ def test_outputs(cli, photo, tiny_checkpoint, tmp_path):
     refused(cli("encode", photo, "-o", "no/x.plc", *weights), 3, "does not exist")
     refused(cli("encode", photo, photo, "-o", "no/x", *weights), 3, "does not exist")
     (tmp_path / "photo.plc").write_bytes(b"precious")
-    refused(cli("encode", photo, *weights), 3, "exists already", "--force")
+    refused(
+        cli("encode", photo, *weights),
+        3,
+        "exists already",
+        "name another output with -o",
+    )
+    refused(
+        cli("encode", photo, "-o", "photo.plc", *weights),
+        *(3, "exists already", "--force"),
+    )
     assert (tmp_path / "photo.plc").read_bytes() == b"precious"
     assert files(tmp_path) == {"photo.png", "photo.plc"}
     assert cli("encode", photo, "--force", *weights)[0] == 0

@@ -9,7 +9,7 @@ import json
 NEW_KIND = """
 import dataclasses, re, sys, types
 from polycodec.codecs.files import kinds
-from polycodec.codecs.files.options import EncodeOptions, Options, option
+from polycodec.codecs.files.options import DecodeOptions, EncodeOptions, option
 from polycodec.codecs.files.results import Result
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class VideoEncode(EncodeOptions):
     gop: int = option(8, "Frames in a group.", "N", least=1)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VideoDecode(Options):
+class VideoDecode(DecodeOptions):
     pass
 
 @dataclasses.dataclass
@@ -39,6 +39,7 @@ kinds.KINDS["video"] = kinds.Kind(
     suffixes=(".y4m",),
     start=re.compile(b"YUV4MPEG2"),
     decoded=".y4m",
+    written=(".y4m",),
     encode=VideoEncode,
     decode=VideoDecode,
 )
@@ -70,3 +71,14 @@ def test_a_new_kind_is_recognised_asked_coded_and_said(process, photo, tmp_path)
     ):
         done = process("encode", *args, "--force", python=python)
         assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+def test_the_table_names_what_the_writers_write():
+    from polycodec.codecs.files.image import write as images
+    from polycodec.codecs.files.kinds import KINDS
+    from polycodec.codecs.files.speech import write as speech
+
+    assert KINDS["image"].written == tuple(images.FORMATS)
+    assert KINDS["speech"].written == tuple(speech.FORMATS)
+    for kind in KINDS.values():
+        assert kind.decoded in kind.written

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -25,8 +26,17 @@ def tree(tmp_path, monkeypatch):
 
 
 def planned(*inputs: str, output: str | None = None) -> dict[str, str]:
-    jobs = plan(inputs, output, suffix=".plc", accept=(".png", ".jpg"))
+    jobs = plan(inputs, output, suffix=".plc", refuse=refuse).jobs
     return {pathlib.Path(j.input).as_posix(): j.output.replace("\\", "/") for j in jobs}
+
+
+def refuse(name: str) -> str | None:
+    return None if name.lower().endswith((".png", ".jpg")) else "no picture"
+
+
+def left(*inputs: str) -> dict[str, str]:
+    found = plan(inputs, "new", suffix=".plc", refuse=refuse).left
+    return {pathlib.Path(name).as_posix(): reason for name, reason in found.items()}
 
 
 def test_one_file():
@@ -59,10 +69,59 @@ def test_many_inputs_keep_their_places_below_what_they_share():
     }
     # The same file twice is one file.
     assert planned("a/1.png", "a/1.png") == {"a/1.png": "a/1.plc"}
+    assert planned("a/1.png", "a/../a/1.png") == {"a/1.png": "a/1.plc"}
+
+
+def test_what_a_folder_holds_and_is_not_taken_has_a_reason(tmp_path):
+    expected = {"b/.hidden": "hidden", "b/text.txt": "no picture"}
+    assert left("b") == expected
+    try:
+        (tmp_path / "b/linked").symlink_to(tmp_path / "a")
+        (tmp_path / "b/gone.png").symlink_to(tmp_path / "nowhere")
+        os.mkfifo(tmp_path / "b/pipe.png")
+    except (OSError, AttributeError):
+        pytest.skip("no links or pipes here")
+    (tmp_path / "b/.4.png").touch()
+    assert left("b") == expected | {
+        "b/linked": "a link to a folder; name it to take it too",
+        "b/gone.png": "a broken link",
+        "b/pipe.png": "no regular file",
+        "b/.4.png": "hidden",
+    }
+
+
+def test_outputs_never_meet_and_never_replace_an_input(tmp_path):
+    (tmp_path / "b/1.png.gif").touch()  # 1.png and 1.jpg keep their suffixes
+    with pytest.raises(UsageError, match=r"would both become .*1\.png\.plc"):
+        planned("b/1.png", "b/1.jpg", "b/1.png.gif")
+    with pytest.raises(UsageError, match="is an input"):
+        planned("a/1.png", output="a/1.png")
+    (tmp_path / "a/1.plc").touch()
+    with pytest.raises(UsageError, match=r"a/1\.plc is an input"):
+        planned("a/1.plc")
+
+
+def test_a_name_that_was_meant_as_the_output_is_asked_about():
+    def made(name: str) -> bool:
+        return name.endswith(".plc")
+
+    for names in (["a/1.png", "new.plc"], ["a/1.png", "b/1.png", "new.plc"]):
+        with pytest.raises(UsageError, match=r"did you mean -o new\.plc\?"):
+            plan(names, None, suffix=".plc", refuse=refuse, made=made)
+    with pytest.raises(UsageError, match=r"no such file; did you mean -o back\.gif\?"):
+        plan(["a/1.png", "back.gif"], None, suffix=".plc", refuse=refuse)
+    # One wrong name among many is one failure among many.
+    names = ["a/1.png", "b/1.png", "wrong.png"]
+    assert len(plan(names, None, suffix=".plc", refuse=refuse, made=made).jobs) == 3
+
+
+def test_names_of_the_standard_streams_are_streams():
+    assert planned("/dev/stdin", output="/dev/stdout") == {"-": "-"}
+    assert planned("a/1.png", output="/dev/fd/1") == {"a/1.png": "-"}
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="nothing to do in the folder out"):
+    with pytest.raises(InputError, match="nothing to do in the folder out; found no f"):
         planned("out")
     with pytest.raises(InputError, match="does not exist"):
         planned("b", output="no/such")

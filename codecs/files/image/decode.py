@@ -8,8 +8,6 @@ A region is made from the tiles it needs, and is equal to that part of the whole
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from polycodec.codecs.base import Codec
@@ -21,7 +19,6 @@ from polycodec.codecs.files.image.records import beside_of
 from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.results import ImageDecoded
-from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.signals import tiles
 from polycodec.errors import BitstreamError, InputError, UsageError
 
@@ -32,9 +29,8 @@ def decode(reader: Reader, ends: Ends[ImageDecode]) -> ImageDecoded:
         reader, ends.options, codec=ends.codec, progress=ends.progress
     )
     read = reader.bytes_read
-    suffix = os.path.splitext(name_of(ends.target))[1] or ".png"
     with ends.writing() as file:
-        notes += write_image(image, file, suffix=suffix)
+        notes += write_image(image, file, suffix=ends.suffix)
     return ImageDecoded(
         **ends.about(reader.header.model),
         bytes=read,

@@ -10,7 +10,6 @@ from the chunks it needs, and is equal to that part of the whole.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,7 +19,6 @@ from polycodec.codecs.files.container.file import Reader, SpeechGeometry
 from polycodec.codecs.files.ends import Ends, codec_of, counted
 from polycodec.codecs.files.options import SpeechDecode
 from polycodec.codecs.files.results import SpeechDecoded
-from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
 from polycodec.codecs.files.speech.condition import Condition
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
@@ -35,9 +33,8 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
     options = ends.options
     geometry = geometry_of(reader)
     first, last = _range(options.seconds, geometry)
-    suffix = os.path.splitext(name_of(ends.target))[1] or ".wav"
     plan = plan_output(
-        suffix,
+        ends.suffix,
         rate=geometry.rate,
         channels=geometry.channels,
         sample=geometry.sample,

@@ -173,7 +173,7 @@ def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
         write_plc(tokens, plc, codec)
         plc.seek(0)
         asked = SpeechDecode(force=ends.options.force)
-        decode_speech(Reader(plc), Ends(plc, ends.target, asked, codec))
+        decode_speech(Reader(plc), Ends(plc, ends.target, asked, codec, suffix=suffix))
 
 
 def _with_codebooks(codec: Codec) -> TokenCodec:
