@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+
+_MAX_NOTES = 20  # of one file
 
 
 class Density(NamedTuple):
@@ -57,9 +61,18 @@ class Beside:
     notes: list[str] = field(default_factory=list)
 
     def left_out(self, *what: str) -> None:
-        """Note what is not kept, if anything."""
-        if what:
-            self.notes.append(f"not kept: {', '.join(what)}")
+        """Note what is not kept, if anything; once."""
+        note = f"not kept: {few(what)}"
+        if what and note not in self.notes and len(self.notes) < _MAX_NOTES:
+            self.notes.append(note)
+
+
+def few(names: Iterable[str]) -> str:
+    """Names for a note, each once, the first of many; nothing that a terminal obeys."""
+    unique = list(dict.fromkeys(names))
+    shown = [re.sub(r"[^\x20-\x7e\xa0-\uffff]", "?", n[:99]) for n in unique[:8]]
+    more = f" and {len(unique) - 8} more" if len(unique) > 8 else ""
+    return ", ".join(shown) + more
 
 
 @dataclass(eq=False)

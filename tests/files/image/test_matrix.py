@@ -367,6 +367,19 @@ NOTED = {
 }
 
 
+def test_many_or_large_texts_are_bounded_together() -> None:
+    bomb = chunk(b"zTXt", b"Title\0\0" + zlib.compress(bytes(20 << 20), 9))
+    image = read_image(io.BytesIO(png(*[bomb] * 6)))
+    assert [len(value) for _, value in image.text] == [20 << 20] * 3
+    assert image.notes == ["not kept: the damaged zTXt chunk of the PNG"]
+    names = [b"%c%c%cx" % (97 + k // 26, 97 + k % 26, 65) for k in range(600)]
+    image = read_image(io.BytesIO(png(*(chunk(name, b"") for name in names))))
+    assert len(image.notes) == 1 and "and 592 more" in image.notes[0]
+    texts = [(f"key {k}\x1b[2J", "x") for k in range(50)]
+    notes = write_image(ImageData(PIXELS, text=texts), io.BytesIO(), suffix=".jpg")
+    assert "and 42 more" in notes[-1] and "\x1b" not in notes[-1]
+
+
 @pytest.mark.parametrize("name", NOTED)
 def test_what_is_not_kept_is_noted_and_pixels_are(name) -> None:
     data, words = NOTED[name]

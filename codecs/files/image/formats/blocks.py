@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from polycodec.codecs.files.image.data import Beside, Density
+from polycodec.codecs.files.image.data import Beside, Density, few
 from polycodec.errors import InputError
 
 _WEBP_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
@@ -35,7 +35,7 @@ def scan_webp(data: bytes, found: Beside) -> None:
         elif name not in _WEBP_PIXELS:
             other.append(name.decode("latin-1").strip())
     if other:
-        found.left_out(f"chunks of the WebP: {', '.join(dict.fromkeys(other))}")
+        found.left_out(f"chunks of the WebP: {few(other)}")
     if data[end + end % 2 :].strip(b"\0"):
         found.left_out(f"{len(data) - end} bytes behind the end of the WebP")
 

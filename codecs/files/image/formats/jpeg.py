@@ -19,7 +19,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from polycodec.codecs.files.image.data import UNITS, Beside, Density
+from polycodec.codecs.files.image.data import UNITS, Beside, Density, few
 from polycodec.codecs.files.image.formats.png import utf8
 from polycodec.errors import InputError
 
@@ -27,6 +27,7 @@ _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED, _ICC = b"http://ns.adobe.com/xmp/extension/\0", b"ICC_PROFILE\0"
 _PHOTOSHOP, _MORE = b"Photoshop 3.0\0", b"MPF\0"
 _GAIN = b"urn:iso:std:iso:ts:21496:-1\0"
+_COMMENT = "Comment"
 _LARGEST = 65533  # bytes in a segment
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # one with a meaning
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame's header
@@ -59,7 +60,7 @@ def scan(data: bytes, found: Beside) -> bytes:
         elif (kind == 0xFE or 0xE0 <= kind < 0xF0) and not _take(kind, body, found):
             other.append(_named(kind, body))
     _join_icc(list(icc.values()), found)
-    found.left_out(*dict.fromkeys(other))
+    found.left_out(*other)
     found.left_out(*_trailer(data[at:], gain, found.xmp or b""))
     return b"".join(pixels) + b"\xff\xd9"
 
@@ -76,9 +77,9 @@ def _take(kind: int, body: bytes, found: Beside) -> bool:
     if kind == 0xFE:
         comment = body.rstrip(b"\0")
         try:
-            found.text.append(("Comment", comment.decode("utf-8")))
+            found.text.append((_COMMENT, comment.decode("utf-8")))
         except UnicodeDecodeError:
-            found.text.append(("Comment", comment.decode("latin-1")))
+            found.text.append((_COMMENT, comment.decode("latin-1")))
     elif kind == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14:
         unit, x, y, width, height = struct.unpack_from(">BHHBB", body, 7)
         if x and y and (unit or x != y):
@@ -157,11 +158,10 @@ def spliced(jpeg: bytes, image: Beside, notes: list[str]) -> bytes:
         notes.append("JPEG: the XMP is left out, as it is no UTF-8")
     parts = [("EXIF", 0xE1, _EXIF, image.exif), ("XMP", 0xE1, _XMP, xmp)]
     parts.append(("IPTC", 0xED, _PHOTOSHOP, image.iptc))
-    for key, value in image.text:
-        if key == "Comment":
-            parts.append(("comment", 0xFE, b"", value.encode("utf-8")))
-        else:
-            notes.append(f"JPEG: the text {key} is left out; it holds comments only")
+    comments = [value.encode("utf-8") for key, value in image.text if key == _COMMENT]
+    parts += [("comment", 0xFE, b"", comment) for comment in comments]
+    if others := few(key for key, _ in image.text if key != _COMMENT):
+        notes.append(f"JPEG: it holds comments only; left out the texts {others}")
     for name, kind, prefix, body in parts:
         if body and len(prefix) + len(body) > _LARGEST:
             notes.append(

@@ -18,7 +18,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
-from polycodec.codecs.files.image.data import CHUNKS, UNITS, Beside, Density
+from polycodec.codecs.files.image.data import CHUNKS, UNITS, Beside, Density, few
 from polycodec.codecs.files.image.formats import iptc
 from polycodec.errors import InputError
 
@@ -36,6 +36,7 @@ _RAW = re.compile(r"Raw profile type (\w+)", re.IGNORECASE)
 def scan(data: bytes, found: Beside) -> bytes:
     """Fill ``found``; return a PNG of the pixels alone. InputError for cut files."""
     pixels, at, name, other = [SIGNATURE], 8, b"", []
+    texts = _Texts(found)
     while name != b"IEND":
         if at + 12 > len(data):
             raise InputError(
@@ -65,11 +66,13 @@ def scan(data: bytes, found: Beside) -> bytes:
                 f"an animation of {frames} images; expected one; extract the one you "
                 "want"
             )
+        elif name in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            texts.take(name, body)
         elif not _take(name, body, pixels[1], found) and name not in _SILENT:
             other.append(shown)
         at = stop
     if other:
-        found.left_out(f"chunks of the PNG: {', '.join(dict.fromkeys(other))}")
+        found.left_out(f"chunks of the PNG: {few(other)}")
     if data[at:].strip(b"\0"):
         found.left_out(f"{len(data) - at} bytes behind the end of the PNG")
     return b"".join(pixels)
@@ -78,12 +81,7 @@ def scan(data: bytes, found: Beside) -> bytes:
 def _take(name: bytes, body: bytes, header: bytes, found: Beside) -> bool:
     """Put what an ancillary chunk says into ``found``; False when it is unknown."""
     known = name.decode("latin-1")
-    if name in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-        try:
-            _text(name, body, found)
-        except (ValueError, zlib.error):
-            found.left_out(f"the damaged {known} chunk of the PNG")
-    elif known in CHUNKS and len(body) == CHUNKS[known]:
+    if known in CHUNKS and len(body) == CHUNKS[known]:
         found.chunks[known] = body
     elif name == b"eXIf":
         found.exif = body.removeprefix(b"Exif\0\0")
@@ -98,55 +96,69 @@ def _take(name: bytes, body: bytes, header: bytes, found: Beside) -> bool:
     return True
 
 
-def _text(name: bytes, body: bytes, found: Beside) -> None:
-    keyword, _, rest = body.partition(b"\0")
-    key = keyword.decode("latin-1")
-    if name == b"tEXt":
-        value = rest.decode("latin-1")
-    elif name == b"zTXt":
-        value = _inflated(rest[1:]).decode("latin-1")
-    elif name == b"iCCP":
-        found.icc = _inflated(rest[1:])
-        return
-    else:
-        language, translated, packed = rest[2:].split(b"\0", 2)
-        raw = _inflated(packed) if rest[:1] == b"\1" else packed
-        if key == _XMP:
-            found.xmp = raw
-            return
-        value = raw.decode("utf-8")
-        if language or translated:
-            found.left_out(f"the language of the PNG's text {key}")
-    kind = _RAW.fullmatch(key)
-    if kind is None:
-        found.text.append((key, value))
-    else:
-        _, _, digits = value.lstrip("\n").split("\n", 2)
-        _profile(kind[1].lower(), bytes.fromhex(digits), found)
+class _Texts:
+    """Texts and profiles of one file, which inflate to ``_MAX_TEXT`` bytes together."""
 
+    def __init__(self, found: Beside) -> None:
+        self.found, self.left = found, _MAX_TEXT
 
-def _profile(kind: str, data: bytes, found: Beside) -> None:
-    """Take a "Raw profile": what a JPEG's segment of that name would hold."""
-    if kind in ("exif", "app1") and data.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
-        kind, data = "xmp", data.partition(b"\0")[2]
-    if kind in ("exif", "app1"):
-        found.exif = found.exif or data.removeprefix(b"Exif\0\0")
-    elif kind == "xmp":
-        found.xmp = found.xmp or data
-    elif kind in ("icc", "icm"):
-        found.icc = found.icc or data
-    elif kind in ("iptc", "8bim"):
-        found.iptc = data if data.startswith(b"8BIM") else iptc.wrapped(data)
-    else:
-        found.left_out(f"the PNG's raw profile of type {kind}")
+    def take(self, name: bytes, body: bytes) -> None:
+        """Put what such a chunk says where it belongs; note what is damaged."""
+        try:
+            self._take(name, body)
+        except (ValueError, zlib.error):
+            self.found.left_out(f"the damaged {name.decode()} chunk of the PNG")
 
+    def _take(self, name: bytes, body: bytes) -> None:
+        keyword, _, rest = body.partition(b"\0")
+        key = keyword.decode("latin-1")
+        if name == b"iCCP":
+            self.found.icc = self._inflated(rest[1:])
+        elif name == b"tEXt":
+            self._text(key, rest.decode("latin-1"))
+        elif name == b"zTXt":
+            self._text(key, self._inflated(rest[1:]).decode("latin-1"))
+        else:
+            language, translated, packed = rest[2:].split(b"\0", 2)
+            raw = self._inflated(packed) if rest[:1] == b"\1" else packed
+            if key == _XMP:
+                self.found.xmp = raw
+                return
+            self._text(key, raw.decode("utf-8"))
+            if language or translated:
+                self.found.left_out(f"the language of the PNG's text {key}")
 
-def _inflated(packed: bytes) -> bytes:
-    inflater = zlib.decompressobj()
-    data = inflater.decompress(packed, _MAX_TEXT)
-    if not inflater.eof:
-        raise ValueError("cut, or too large")
-    return data
+    def _inflated(self, packed: bytes) -> bytes:
+        inflater = zlib.decompressobj()
+        data = inflater.decompress(packed, max(self.left, 1))  # 0 would be no bound
+        self.left -= len(data)
+        if not inflater.eof:
+            raise ValueError("cut, or too large")
+        return data
+
+    def _text(self, key: str, value: str) -> None:
+        kind = _RAW.fullmatch(key)
+        if kind is None:
+            self.found.text.append((key, value))
+        else:
+            _, _, digits = value.lstrip("\n").split("\n", 2)
+            self._profile(kind[1].lower(), bytes.fromhex(digits))
+
+    def _profile(self, kind: str, data: bytes) -> None:
+        """Take a "Raw profile": what a JPEG's segment of that name would hold."""
+        found = self.found
+        if kind == "app1" and data.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+            kind, data = "xmp", data.partition(b"\0")[2]
+        if kind in ("exif", "app1"):
+            found.exif = found.exif or data.removeprefix(b"Exif\0\0")
+        elif kind == "xmp":
+            found.xmp = found.xmp or data
+        elif kind in ("icc", "icm"):
+            found.icc = found.icc or data
+        elif kind in ("iptc", "8bim"):
+            found.iptc = data if data.startswith(b"8BIM") else iptc.wrapped(data)
+        else:
+            found.left_out(f"the PNG's raw profile of type {kind}")
 
 
 def chunks(image: Beside, notes: list[str]) -> Iterator[Chunk]:

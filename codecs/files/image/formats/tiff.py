@@ -24,7 +24,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from polycodec.codecs.files.image.data import UNITS, Beside, Density
+from polycodec.codecs.files.image.data import UNITS, Beside, Density, few
 from polycodec.codecs.files.image.formats import iptc as resources
 from polycodec.codecs.files.image.formats.jpeg import check_damage
 from polycodec.errors import InputError
@@ -134,7 +134,9 @@ def _check_jpeg(
     """Refuse damage in strips or tiles that are JPEG each, by tables they share."""
     tables = bytes(tags.get(347, b""))[:-2]
     names = (324, 325) if 324 in tags else (273, 279)
-    spans = zip(*(_all(tags, name) for name in names), strict=True)
+    spans = dict.fromkeys(zip(*(_all(tags, name) for name in names), strict=True))
+    if sum(size for _, size in spans) > 4 * stream.seek(0, os.SEEK_END):
+        raise InputError("the TIFF's strips lie in each other; it is damaged")
     for k, (start, size) in enumerate(spans):
         stream.seek(start)
         part = stream.read(size)
@@ -253,11 +255,14 @@ def _metadata(image: Beside, notes: list[str]) -> TiffImagePlugin.ImageFileDirec
         if data:
             tags.tagtype[tag] = kind
             tags[tag] = data
+    lost = []
     for key, value in image.text:
         if key in _TEXTS and _TEXTS[key] not in tags:
             tags[_TEXTS[key]] = value.encode("utf-8")
         elif tags.get(_TEXTS.get(key, 0)) != value:
-            notes.append(f"TIFF: the text {key} is left out")
+            lost.append(key)
+    if lost:
+        notes.append(f"TIFF: left out the texts {few(lost)}")
     if image.density and image.density != _density(tags):
         x, y, unit = image.density
         if unit == "metre":
