@@ -240,6 +240,7 @@ FIXTURES = {
     "magick.webp": (NOTHING, None),
     "p3.avif": ({"chunks": {"cICP": b"\x0c\x0d\0\1"}}, None),
     "pq.avif": ({"chunks": {"cICP": b"\x09\x10\0\1"}}, None),
+    "profile.bmp": (NOTHING, None),
     "strips.tif": ({"icc": ICC}, None),
     "texts.png": (
         {
@@ -278,6 +279,7 @@ def test_what_the_programs_put_in_is_there() -> None:
         tags = Image.Exif()
         tags.load(read_image(HERE / name).exif or b"")
         assert tags[0x0112] == 6, name
+    assert len(read_image(HERE / "profile.bmp").icc or b"") == 412  # 410 and padding
     turned = Image.Exif()
     turned.load(read_image(HERE / "turned.avif").exif or b"")
     assert turned[0x0112] not in (0, 1)
@@ -297,19 +299,13 @@ def test_a_crop_is_applied_to_the_middle_of_the_avif() -> None:
         read_image(io.BytesIO(bytes(whole)))
 
 
-def test_damaged_exif_of_an_avif_does_not_stop_its_pixels() -> None:
-    tags = Image.Exif()
-    tags[0x010F] = "Maker"
-    data = saved("AVIF", exif=tags)
-    assert read_image(io.BytesIO(data)).notes == []
-    at = data.rindex(b"MM\0*")
-    image = read_image(io.BytesIO(data[:at] + b"XX\0*" + data[at + 4 :]))
-    assert image.notes == ["not kept: the damaged EXIF of the AVIF"]
-    assert image.pixels.shape == PIXELS.shape
-
-
 # --- what is not kept is said ---------------------------------------------------------
 
+ALPHA = saved("AVIF", np.dstack([PIXELS, PIXELS[..., :1]]))
+MAKER = Image.Exif()
+MAKER[0x010F] = "Maker"
+MADE = saved("AVIF", exif=MAKER)
+BMP5 = (HERE / "profile.bmp").read_bytes()
 EXTENDED = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + bytes(8) + b"e" * 9
 THUMBNAIL = saved("JPEG", PIXELS[:8])
 NOTED = {
@@ -360,6 +356,14 @@ NOTED = {
     ),
     "webp chunk": (webp(b"abcd", b"123"), "abcd"),
     "webp tail": (WEBP + b"more", "4 bytes behind"),
+    "avif depth map": (
+        ALPHA.replace(b"auxiliary:alpha", b"auxiliary:depth"),
+        "plane beside the AVIF's image .depth",
+    ),
+    "avif gain map": (MADE.replace(b"Exif", b"tmap"), "gain map .HDR. of the AVIF"),
+    "avif thumbnail": (ALPHA.replace(b"auxl", b"thmb"), "the AVIF's thumbnail"),
+    "bmp calibrated": (BMP5.replace(b"DEBM", bytes(4)), "calibrated colours"),
+    "bmp linked profile": (BMP5.replace(b"DEBM", b"KNIL"), "in another file"),
     "gif application": (gif(blocks(0xFF, b"SOMETHING10", b"x")), "SOMETHING10"),
     "gif text": (gif(blocks(0x01, bytes(12), b"hi")), "plain text"),
     "gif tail": (GIF + b"more", "4 bytes behind"),
@@ -386,6 +390,15 @@ def test_what_is_not_kept_is_noted_and_pixels_are(name) -> None:
     image = read_image(io.BytesIO(data))
     assert len(image.notes) == 1 and re.search(words, image.notes[0])
     assert image.pixels.size
+
+
+def test_damaged_exif_of_an_avif_does_not_stop_its_pixels() -> None:
+    data = MADE
+    assert read_image(io.BytesIO(data)).notes == []
+    at = data.rindex(b"MM\0*")
+    image = read_image(io.BytesIO(data[:at] + b"XX\0*" + data[at + 4 :]))
+    assert image.notes == ["not kept: the damaged EXIF of the AVIF"]
+    assert image.pixels.shape == PIXELS.shape
 
 
 # --- what cannot be read is refused by name -------------------------------------------
