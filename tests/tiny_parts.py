@@ -20,6 +20,8 @@ TINY: dict[str, dict] = {
         "synthesis_depths": [1, 1, 1],
     },
     "transform/conv": {"width": 8},
+    "transform/mixing": {"width": 8},
+    "transform/swin": {"width": 8, "heads": [2, 2, 4], "growth": 4, "drop": 0.0},
     "transform/spectral": {"widths": [16, 16], "depths": [1, 2]},
     "transform/seanet": {"width": 4},
     "transform/pqmf": {"widths": [8, 16, 16]},
@@ -44,6 +46,9 @@ TINY: dict[str, dict] = {
 # Further options under which a part must keep its contract.
 VARIANTS: list[tuple[str, dict]] = [
     ("transform/conv", {"scaled": False}),
+    ("transform/mixing", {"blocks": "residual"}),
+    ("transform/mixing", {"shortcut": True}),
+    ("transform/swin", {"growth": 0, "depths": [1, 1, 2], "shortcut": True}),
     ("transform/spectral", {"causal": True}),
     ("transform/seanet", {"causal": False}),
     ("transform/seanet", {"ratios": (3, 5, 7), "causal": True}),

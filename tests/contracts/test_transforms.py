@@ -109,7 +109,9 @@ def looked_at(run, given: torch.Tensor, at: list[slice], axis: int) -> list[list
     x = given.expand(len(at), *given.shape[1:]).clone().requires_grad_()
     out = run(x, levels(len(at))).movedim(axis, 1)
     weights = torch.randn(out.shape[1:], generator=torch.Generator().manual_seed(3))
-    sum((out[i, p] * weights[p]).sum() for i, p in enumerate(at)).backward()
+    # What came through thirty layers from the edge of the reach is tiny: large weights
+    # keep its gradient above float32's smallest number.
+    (1e25 * sum((out[i, p] * weights[p]).sum() for i, p in enumerate(at))).backward()
     used = (x.grad != 0).movedim(axis, 1).flatten(2).any(2)
     return [row.nonzero().flatten()[[0, -1]].tolist() for row in used]
 
