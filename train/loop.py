@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from polycodec.codecs.base import load_codec
 from polycodec.errors import InputError, ModelError, UsageError
@@ -56,6 +57,19 @@ def _fabric(config: TrainConfig) -> Fabric:
     )
 
 
+def _hold(codec: nn.Module, only: Sequence[str]) -> None:
+    """Leave out of training what begins with none of the prefixes ``only``, if any."""
+    names = dict(codec.named_parameters())
+    for prefix in only:
+        if not any(name.startswith(prefix) for name in names):
+            raise UsageError(
+                f"optim.only names '{prefix}', and no weight begins so; expected "
+                f"prefixes of weights such as '{next(iter(names))}'"
+            )
+    for name, weight in names.items():
+        weight.requires_grad_(not only or name.startswith(tuple(only)))
+
+
 class Trainer:
     """A run: builds codec, data and optimizer from a config, trains, saves."""
 
@@ -77,6 +91,7 @@ class Trainer:
             self.initialised = self._init_from(codec, run.init)
         elif not resume:
             self.task.prepare(codec)
+        _hold(codec, config.optim.only)
         codec = codec.to(memory_format=torch.channels_last)
         optimizer = build(
             f"optimizer/{config.optim.name}",

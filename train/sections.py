@@ -71,6 +71,12 @@ class OptimSection(Section):
     balance: float = Field(
         0.5, ge=0, le=1, description="loss of level λ counts λ^-balance"
     )
+    only: tuple[str, ...] = Field(
+        (), description="train weights with these prefixes; all others stay as they are"
+    )
+    rounded: bool = Field(
+        False, description="round latents as the encoder does: for a frozen encoder"
+    )
     options: dict[str, float | tuple[float, ...]] = Field(
         {}, description="of the optimizer itself: weight_decay and momentum"
     )

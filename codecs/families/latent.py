@@ -152,14 +152,23 @@ class LatentCodec(Codec):
             )
 
     def forward(
-        self, x: Tensor, level: Tensor, *, quantize: bool = True
+        self,
+        x: Tensor,
+        level: Tensor,
+        *,
+        quantize: bool = True,
+        rounded: bool = False,
     ) -> CodecOutput:
-        """Train: x (B, C, *S), S multiples of the stride, level (B,)."""
+        """Train: x (B, C, *S), S multiples of the stride, level (B,).
+
+        ``rounded``: latents are rounded as the encoder does, where training otherwise
+        counts the bits of noisy ones.
+        """
         z = self.transform.analyse(self.signal.prepared(x), level)
         if not quantize:
             return CodecOutput(self._synthesised(z.float(), level), z.new_zeros(len(z)))
         y = self.rates.scale(z, level)
-        coder = RateEstimator(len(y), noise=self.training)
+        coder = RateEstimator(len(y), noise=self.training and not rounded)
         size = (len(y), *y.shape[2:])
         y_hat = self._coded(coder, y, size, self.rates.told(level), None)
         z_hat = self.rates.unscale(y_hat, level)

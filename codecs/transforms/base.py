@@ -50,6 +50,10 @@ class Transform(nn.Module, abc.ABC):
         """Sizes of the latents' grid of a signal of ``size``."""
         return tuple(-(-n // self.stride) for n in size)
 
+    def penalty(self) -> Tensor | None:
+        """What training adds to its loss for the weights' own sake; None: nothing."""
+        return None
+
     def initialise(self, x: Tensor) -> bool:
         """Start from prepared signals x (B, C, *S); say whether there was a way to."""
         return False

@@ -75,6 +75,24 @@ def test_a_run_that_never_leaves_its_warm_up_says_so(run_config, capsys, warmup,
     assert ("optim.warmup" in capsys.readouterr().err) == said
 
 
+def test_a_last_stage_trains_only_what_it_names(run_config):
+    run_config["run"]["steps"] = 2
+    run_config["optim"] |= {"only": ["transform.g_s", "entropy.h_s"], "rounded": True}
+    trainer = Trainer(parse_config(run_config))
+    before = {k: v.clone() for k, v in trainer.codec.module.state_dict().items()}
+    trainer.train()
+    after = trainer.codec.module.state_dict()
+    moved = {k for k, v in after.items() if not torch.equal(v, before[k])}
+    assert any(k.startswith("transform.g_s") for k in moved)
+    assert any(k.startswith("entropy.h_s") for k in moved)
+    trained = {k for k, v in trainer.codec.module.named_parameters() if v.requires_grad}
+    buffers = {k for k, _ in trainer.codec.module.named_buffers()}
+    assert moved <= trained | buffers and len(trained) < len(before)
+    run_config["optim"]["only"] = ["transform.g_x"]
+    with pytest.raises(UsageError, match=r"transform\.g_x"):
+        Trainer(parse_config(run_config))
+
+
 class Killed(Exception):
     """Stands for a run that ends between two steps."""
 

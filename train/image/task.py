@@ -54,9 +54,11 @@ class ImageTask(Task):
         x = to_device(x.contiguous(memory_format=torch.channels_last))
         level = to_device(level)
         with self.precision():
-            out = self.forward(x, level)
+            out = self.forward(x, level, rounded=self.config.optim.rounded)
         lmbda, balance = self.codec.lmbda_of(level), self.config.optim.balance
         loss, bpp, mse = rate_distortion(out.bits, out.x_hat, x, lmbda, balance)
+        if (penalty := self.codec.transform.penalty()) is not None:
+            loss = loss + penalty
         psnr = psnr_of_mse(mse.detach()).mean()
         return loss, {"bpp": bpp.detach().mean(), "psnr": psnr}
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.image import reach
 from polycodec.codecs.transforms.image.conv import GDN
-from polycodec.codecs.transforms.image.shortcuts import beside, through
+from polycodec.codecs.transforms.image.shortcuts import beside, penalty, through
 from polycodec.codecs.transforms.rate import rate_scale
 from polycodec.errors import UsageError
 from polycodec.registry import register
@@ -206,3 +206,7 @@ class MixingTransform(ImageTransform):
         analysis = [*down * 3, reach.conv(3, 2)]
         synthesis = [*up * 3, *self._steps, *double]
         return reach.reach(analysis, synthesis, self.stride, self.stride)
+
+    def penalty(self) -> Tensor | None:
+        """See :meth:`Transform.penalty`."""
+        return penalty(self)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 Stage = Callable[[Tensor, Tensor], Tensor]
 
+_WEIGHT = 0.1  # of the penalty in the loss, the paper's
 _START = 0.5  # logarithm of a detail subband's first scale; the low band's is 0
 
 
@@ -104,6 +105,6 @@ def through(
 
 
 def penalty(module: nn.Module) -> Tensor | None:
-    """Mean penalty of all shortcuts inside ``module``; None where there are none."""
+    """What keeps the shortcuts inside ``module`` near orthogonal; None: none there."""
     terms = [m.penalty() for m in module.modules() if isinstance(m, Shortcut)]
-    return torch.stack(terms).mean() if terms else None
+    return _WEIGHT * torch.stack(terms).sum() if terms else None

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.image import reach
 from polycodec.codecs.transforms.image.mixing import Double, Stage, Stages
-from polycodec.codecs.transforms.image.shortcuts import beside
+from polycodec.codecs.transforms.image.shortcuts import beside, penalty
 from polycodec.registry import register
 
 SIDE = 8  # positions of a window, along each axis
@@ -248,3 +248,7 @@ class SwinTransform(ImageTransform):
             synthesis += [reach.transposed(3), *inner]
         synthesis += [reach.conv(3), reach.shuffle(2), *enhancement]
         return reach.reach(analysis, synthesis, self.stride, self.grid)
+
+    def penalty(self) -> Tensor | None:
+        """See :meth:`Transform.penalty`."""
+        return penalty(self)
