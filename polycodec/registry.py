@@ -45,6 +45,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "transform": ("polycodec.codecs.transforms",),
     "quantizer": ("polycodec.codecs.quantizers",),
     "entropy": ("polycodec.entropy_models.models", "polycodec.entropy_models.tokens"),
+    "reference": ("polycodec.entropy_models.references",),
+    "prior": ("polycodec.entropy_models.priors",),
     "optimizer": ("polycodec.train.optim",),
     "task": ("polycodec.train.image", "polycodec.train.speech"),
     "recipe": ("polycodec.train.image", "polycodec.train.speech"),

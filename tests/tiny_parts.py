@@ -29,6 +29,17 @@ TINY: dict[str, dict] = {
     "entropy/checkerboard": _HYPER,
     "entropy/channel": {**_HYPER, "groups": 3},
     "entropy/context": {**_HYPER, "slices": [2, 4, 6], "kernels": [5, 3, 3]},
+    "entropy/sliced": {
+        "hyper": 8,
+        "features": 8,
+        "slices": [4, 8],
+        "parameters": [8],
+        "references": [
+            {"name": "near", "width": 8},
+            {"name": "channels", "widths": [8, 8]},
+            {"name": "checkerboard", "width": 8},
+        ],
+    },
     "entropy/autoregressive": {"groups": 3, "frames": 3, "hidden": 24, "width": 16},
     "entropy/tokens-adaptive": {"width": 8, "hidden": 32, "columns": 2},
     "entropy/tokens-transformer": {
@@ -53,6 +64,8 @@ VARIANTS: list[tuple[str, dict]] = [
     ("transform/seanet", {"causal": False}),
     ("transform/seanet", {"ratios": (3, 5, 7), "causal": True}),
     ("transform/seanet", {"lstm": 1}),
+    ("entropy/sliced", {"prior": {"name": "mixture", "components": 2}}),
+    ("entropy/sliced", {"residual": [8], "passes": 1}),
     ("transform/pqmf", {"norm": "group"}),
 ]
 

@@ -122,7 +122,13 @@ class ContextModel(EntropyModel):
         passes: int = 2,
     ) -> None:
         super().__init__()
-        _check_slices(channels, slices, kernels, passes)
+        check_slices(channels, slices, passes)
+        kernels = tuple(kernels)
+        if len(kernels) != len(slices) or any(k < 1 or k % 2 == 0 for k in kernels):
+            raise ModelError(
+                f"kernels {kernels} for {len(slices)} slices {slices}; expected one "
+                "odd kernel for each slice"
+            )
         self.channels = channels
         self.slices, self.passes, self.hyper = tuple(slices), passes, hyper
         self.h_a = HyperAnalysis(channels, hyper)
@@ -155,7 +161,7 @@ class ContextModel(EntropyModel):
         for net, channels, part in zip(self.nets, self.slices, parts, strict=True):
             current = phi.new_zeros((batch, channels, h, w))
             known = torch.zeros(h, w, dtype=torch.bool, device=phi.device)
-            for where in self._passes(h, w, phi.device):
+            for where in passes_of(self.passes, h, w, phi.device):
                 prior = self._prior(net, phi, [*decoded, current], known, where)
                 value = None if part is None else gather(part, where)
                 values = coder.code(value, prior, prior.means.shape)
@@ -199,27 +205,22 @@ class ContextModel(EntropyModel):
         assert isinstance(counter, TableCounter)
         self.tables["y"] = gaussian_tables(counter.counts)
 
-    def _passes(self, h: int, w: int, device: torch.device) -> list[Positions]:
-        if self.passes == 1 or h * w == 1:  # one position leaves no second half
-            return [Positions.everywhere(h, w, device)]
-        return [Positions.checkerboard(h, w, half, device) for half in (0, 1)]
+
+def passes_of(passes: int, h: int, w: int, device: torch.device) -> list[Positions]:
+    """The positions of each pass: all at once, or the halves of a checkerboard."""
+    if passes == 1 or h * w == 1:  # one position leaves no second half
+        return [Positions.everywhere(h, w, device)]
+    return [Positions.checkerboard(h, w, half, device) for half in (0, 1)]
 
 
-def _check_slices(
-    channels: int, slices: Sequence[int], kernels: Sequence[int], passes: int
-) -> None:
-    """Refuse slices that do not cut ``channels`` into parts with a kernel each."""
-    slices, kernels = tuple(slices), tuple(kernels)
+def check_slices(channels: int, slices: Sequence[int], passes: int) -> None:
+    """Refuse slices that do not cut ``channels`` into parts."""
+    slices = tuple(slices)
     if sum(slices) != channels or min(slices, default=0) < 1:
         raise ModelError(
             f"the slices of the entropy model hold {sum(slices)} channels; the "
             f"transform yields {channels}; make slices {slices} sum to it, each "
             "at least 1"
-        )
-    if len(kernels) != len(slices) or any(k < 1 or k % 2 == 0 for k in kernels):
-        raise ModelError(
-            f"kernels {kernels} for {len(slices)} slices {slices}; expected one odd "
-            "kernel for each slice"
         )
     if passes not in (1, 2):
         raise ModelError(f"passes is {passes}; expected 1, or 2 for a checkerboard")

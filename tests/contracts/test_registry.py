@@ -18,6 +18,8 @@ from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.transforms.base import Transform
 from polycodec.entropy_models.base import EntropyModel
+from polycodec.entropy_models.priors.density import Density
+from polycodec.entropy_models.references.base import Reference
 from polycodec.registry import KINDS, build, find, names, options_of
 from polycodec.train.export import Recipe
 from polycodec.train.task import Task
@@ -28,6 +30,8 @@ BASES: dict[str, type] = {
     "transform": Transform,
     "quantizer": Quantizer,
     "entropy": EntropyModel,
+    "reference": Reference,
+    "prior": Density,
     "optimizer": torch.optim.Optimizer,
     "task": Task,
     "recipe": Recipe,
@@ -46,6 +50,7 @@ GIVEN = {
     "transform": {"channels"},
     "quantizer": {"channels"},
     "entropy": {"channels", "sizes"},
+    "reference": {"before", "channels", "features"},
     "optimizer": {"params", "lr", "matrices"},
     "task": {"codec", "config", "fabric", "log"},
     "recipe": {"config", "say"},

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Channel slices x checkerboard passes, and any references for each: a sliced model.
+
+    y ── h_a ──► z ──[coder]──► ẑ ── h_s ──► φ
+
+    for slice i:                                 before = references of slices < i
+        for half in (▦, ▩):                      within = references of slice i so far
+            prior  = density( net_i,half(φ, before, within) )
+            ŷ_i[half] = coder.code(y_i[half], prior)
+            ŷ_i[half] += ½ tanh( residual_i,half(φ, slices < i, slice i) )      (LRP)
+
+What a slice may look at is a list of parts (`entropy_models/references`), how a latent
+is distributed another part (`priors/density.py`). MLIC++, MLICv2 and S2LIC are lists of
+references. Latent residual prediction (Minnen, Singh 2020, arXiv 2007.08739) moves a
+decoded value by less than half a step, on a grid of 1/64: contexts and the synthesis
+see the moved value, and coding it again yields the same integer.
+
+Everything after ẑ is exact arithmetic.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Shape
+from polycodec.entropy_models.coders import straight_through
+from polycodec.entropy_models.exact.activations import exact_tanh, hard_swish
+from polycodec.entropy_models.exact.convolution import ExactConv2d
+from polycodec.entropy_models.exact.positions import Positions, gather
+from polycodec.entropy_models.models.context import (
+    HyperAnalysis,
+    HyperSynthesis,
+    check_slices,
+    passes_of,
+)
+from polycodec.entropy_models.priors.density import START, Density
+from polycodec.entropy_models.priors.factorized import Factorized, FactorizedPrior
+from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_MIN
+from polycodec.entropy_models.references.base import Reference, State
+from polycodec.registry import build, find, register
+
+Options = Mapping[str, Any]
+RESIDUAL = 31 / 64  # BITSTREAM: what a predicted residual may reach, less than ½
+
+
+class Layers(nn.ModuleList):
+    """Exact convolutions of one kernel with hard swish between them."""
+
+    def __init__(self, widths: Sequence[int], kernel: int = 1) -> None:
+        sizes = itertools.pairwise(widths)
+        super().__init__(ExactConv2d(a, b, kernel) for a, b in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, layer in enumerate(self):
+            x = layer(hard_swish(x) if i else x)
+        return x
+
+
+class Slice(nn.Module):
+    """References and networks of one slice."""
+
+    def __init__(
+        self,
+        before: int,
+        channels: int,
+        features: int,
+        *,
+        references: Sequence[Options],
+        density: Density,
+        passes: int,
+        parameters: Sequence[int],
+        residual: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.references, self.nets = nn.ModuleList(), nn.ModuleList()
+        self.residuals = nn.ModuleList()
+        self.plan: list[list[int]] = [[] for _ in range(passes)]
+        widths = [features] * passes
+        for options in references:
+            name = f"reference/{options['name']}"
+            kind = cast("type[Reference]", find(name))
+            halves = [half for half in range(passes) if kind.applies(before, half)]
+            if not halves:
+                continue
+            given = {k: v for k, v in options.items() if k != "name"}
+            part = build(
+                name, before=before, channels=channels, features=features, **given
+            )
+            for half in halves:
+                self.plan[half].append(len(self.references))
+                widths[half] += part.width
+            self.references.append(part)
+        for width in widths:
+            net = Layers([width, *parameters, density.outputs * channels])
+            last = cast("ExactConv2d", net[-1])
+            last.bias.data.copy_(density.start(torch.full((channels,), START)))
+            self.nets.append(net)
+            if residual:
+                inputs = features + before + channels
+                self.residuals.append(Layers([inputs, *residual, channels], 3))
+
+    def before(self, state: State) -> dict[int, Tensor]:
+        """Results of the references that read earlier slices alone, by number."""
+        parts = cast("Iterable[Reference]", self.references)
+        return {k: part.before(state) for k, part in enumerate(parts) if part.once}
+
+    def raw(
+        self, half: int, state: State, before: dict[int, Tensor], where: Positions
+    ) -> Tensor:
+        """What the network says of the latents of a pass, (B, outputs · C, 1, n)."""
+        given = [gather(state.phi, where)]
+        for k in self.plan[half]:
+            part = cast("Reference", self.references[k])
+            given.append(
+                gather(before[k], where) if part.once else part.within(state, where)
+            )
+        return self.nets[half](torch.cat(given, dim=1))
+
+    def moved(
+        self, half: int, state: State, where: Positions, values: Tensor
+    ) -> Tensor:
+        """The values of a pass, (B, C, 1, n), with their predicted residuals."""
+        if not len(self.residuals):
+            return values
+        net = cast("Layers", self.residuals[half])
+        x = gather(net(torch.cat([state.phi, *state.decoded, state.current], 1)), where)
+        smooth = RESIDUAL * torch.tanh(x)
+        if cast("ExactConv2d", net[0]).frozen:
+            on_grid = torch.floor(exact_tanh(x.detach()) * 31 + 0.5) / 64
+            smooth = straight_through(on_grid, smooth)
+        return values + smooth
+
+
+@register("entropy/sliced")
+class SlicedModel(EntropyModel):
+    """Hyperprior, slices, passes, and a list of references for each slice.
+
+    ``channels``: M; ``hyper``: N of z; ``features``: of φ; ``slices``: channels of
+    each, summing to M; ``passes``: 1 or 2; ``references``: names and options of parts
+    `reference/*`; ``prior``: the same of `prior/*`; ``parameters``: widths of the
+    networks between them; ``residual``: widths of the networks that predict residuals,
+    none for no prediction.
+    """
+
+    stride = 4  # of z against y
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        hyper: int = 128,
+        features: int = 192,
+        slices: Sequence[int] = (32, 64, 96, 128),
+        passes: int = 2,
+        references: Sequence[Options] = ({"name": "near"},),
+        prior: Options | str = "gaussian",
+        parameters: Sequence[int] = (128,),
+        residual: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        check_slices(channels, slices, passes)
+        self.channels, self.slices = channels, tuple(slices)
+        self.passes, self.hyper = passes, hyper
+        given = {"name": prior} if isinstance(prior, str) else dict(prior)
+        self.density: Density = build(f"prior/{given.pop('name')}", **given)
+        self.h_a = HyperAnalysis(channels, hyper)
+        self.h_s = HyperSynthesis(hyper, features)
+        self.prior_z = FactorizedPrior(hyper)
+        self.parts = nn.ModuleList(
+            Slice(
+                sum(slices[:i]),
+                size,
+                features,
+                references=references,
+                density=self.density,
+                passes=passes,
+                parameters=parameters,
+                residual=residual,
+            )
+            for i, size in enumerate(slices)
+        )
+
+    def code(
+        self,
+        coder: Coder,
+        y: Tensor | None,
+        size: Shape,
+        *,
+        rate: Any = None,
+        z: Tensor | None = None,
+    ) -> Tensor:
+        batch, h, w = size
+        if z is None and y is not None:
+            z = self.h_a(y)
+        z_shape = (batch, self.hyper, -(-h // 4), -(-w // 4))
+        z_hat = coder.code(z, Factorized(self.prior_z, self.table("z")), z_shape)
+        phi = self.h_s(z_hat, (h, w))
+        split = (None,) * len(self.slices) if y is None else y.split(self.slices, 1)
+        decoded: list[Tensor] = []
+        parts = cast("Iterable[Slice]", self.parts)
+        for part, channels, latent in zip(parts, self.slices, split, strict=True):
+            empty = phi.new_zeros((batch, channels, h, w))
+            known = torch.zeros(h, w, dtype=torch.bool, device=phi.device)
+            state = State(phi, decoded, empty, known)
+            before = part.before(state)
+            for half, where in enumerate(passes_of(self.passes, h, w, phi.device)):
+                raw = part.raw(half, state, before, where)
+                prior = self.density.of(raw, self.tables.get("y"))
+                value = None if latent is None else gather(latent, where)
+                values = coder.code(value, prior, (batch, channels, 1, len(where)))
+                state.place(where, values)
+                state.place(where, part.moved(half, state, where, values))
+            decoded.append(state.current)
+        return torch.cat(decoded, dim=1)
+
+    def side(self, y: Tensor) -> Tensor:
+        return self.h_a(y)
+
+    @torch.no_grad()
+    def initialise(self, deviation: Tensor) -> None:
+        index = torch.log(deviation.clamp_min(SCALE_MIN) / SCALE_MIN) / LOG_STEP
+        parts = cast("Iterable[Slice]", self.parts)
+        for part, start in zip(parts, index.split(self.slices), strict=True):
+            for net in cast("Iterable[Layers]", part.nets):
+                cast("ExactConv2d", net[-1]).bias.copy_(self.density.start(start))
+
+    def update(self) -> None:
+        self.tables = {"y": self.density.tables(), "z": self.prior_z.freeze_tables()}
+
+    def counter(self) -> Counter | None:
+        return self.density.counter()
+
+    def refit(self, counter: Counter) -> None:
+        self.tables["y"] = self.density.tables(counter)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Densities as parts: how many numbers a network gives a latent, and what they mean.
+
+    raw (B, outputs · C, ...) ── of ──► a Prior of (B, C, ...)
+
+A model of `entropy_models/models/sliced.py` names one, `prior/gaussian` or another, and
+any of its references feeds any of them.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor
+
+from polycodec.cuda import ScaleSet, TableSet
+from polycodec.entropy_models.base import Counter, Prior
+from polycodec.entropy_models.priors.gaussian import Gaussian
+from polycodec.entropy_models.priors.mixture import Mixture, scale_set
+from polycodec.entropy_models.priors.statistics import SymbolCounter
+from polycodec.entropy_models.priors.tables import gaussian_tables
+from polycodec.registry import register
+
+Tables = TableSet | ScaleSet
+START = 22.0  # the scale index near σ = 1: a net starts there, not at the smallest
+
+
+class Density(abc.ABC):
+    """Base of `prior/*`. ``outputs``: numbers that a network gives for each latent."""
+
+    outputs: int
+
+    @abc.abstractmethod
+    def of(self, raw: Tensor, tables: Tables | None) -> Prior:
+        """The prior of (B, C, ...) from raw (B, outputs · C, ...)."""
+
+    @abc.abstractmethod
+    def start(self, index: Tensor) -> Tensor:
+        """A network's first biases, (outputs · C,), for scale indexes (C,)."""
+
+    @abc.abstractmethod
+    def tables(self, counter: Counter | None = None) -> Tables:
+        """What codes them, fitted to what ``counter`` saw; run once, at export."""
+
+    def counter(self) -> Counter | None:
+        """What counts symbols for `tables`; None: nothing is fitted."""
+        return None
+
+
+@register("prior/gaussian")
+class GaussianDensity(Density):
+    """A mean and a scale, rounded around the mean."""
+
+    outputs = 2
+
+    def of(self, raw: Tensor, tables: Tables | None) -> Prior:
+        mean, index = raw.chunk(2, dim=1)
+        assert tables is None or isinstance(tables, TableSet)
+        return Gaussian(mean, index, tables)
+
+    def start(self, index: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(index), index])
+
+    def tables(self, counter: Counter | None = None) -> Tables:
+        assert counter is None or isinstance(counter, SymbolCounter)
+        return gaussian_tables(None if counter is None else counter.counts)
+
+    def counter(self) -> Counter:
+        return SymbolCounter()
+
+
+@register("prior/mixture")
+class MixtureDensity(Density):
+    """K means, scales and weights; whole numbers are coded. ``components``: K <= 4."""
+
+    def __init__(self, *, components: int = 3) -> None:
+        self.components, self.outputs = components, 3 * components
+
+    def of(self, raw: Tensor, tables: Tables | None) -> Prior:
+        shape = (3, self.components, -1)
+        parts = raw.unflatten(1, shape).unbind(1)  # (B, K, C, ...) each
+        assert tables is None or isinstance(tables, ScaleSet)
+        return Mixture(*parts, tables)
+
+    def start(self, index: Tensor) -> Tensor:
+        # Side by side rather than alike: components that start alike stay alike.
+        apart = torch.linspace(-0.5, 0.5, self.components).view(-1, 1)
+        means = apart.expand(-1, len(index))
+        wider = index + 4 * apart
+        return torch.cat([means, wider, torch.zeros_like(means)]).flatten()
+
+    def tables(self, counter: Counter | None = None) -> Tables:
+        return scale_set()
