@@ -18,8 +18,9 @@ from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.base import Counter, Prior
 from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.mixture import Mixture, scale_set
-from polycodec.entropy_models.priors.statistics import SymbolCounter
-from polycodec.entropy_models.priors.tables import gaussian_tables
+from polycodec.entropy_models.priors.scales import SCALE_BINS
+from polycodec.entropy_models.priors.statistics import TableCounter
+from polycodec.entropy_models.priors.tables import LARGEST, gaussian_tables
 from polycodec.registry import register
 
 Tables = TableSet | ScaleSet
@@ -63,11 +64,11 @@ class GaussianDensity(Density):
         return torch.cat([torch.zeros_like(index), index])
 
     def tables(self, counter: Counter | None = None) -> Tables:
-        assert counter is None or isinstance(counter, SymbolCounter)
+        assert counter is None or isinstance(counter, TableCounter)
         return gaussian_tables(None if counter is None else counter.counts)
 
     def counter(self) -> Counter:
-        return SymbolCounter()
+        return TableCounter(Gaussian, SCALE_BINS, LARGEST)
 
 
 @register("prior/mixture")

@@ -128,7 +128,7 @@ def test_a_batch_codes_as_its_images_do(case):
     together = codec.compress(x, 60)
     y_hat = codec.decompress(together)
     for i, item in enumerate(together):
-        assert torch.allclose(codec.decompress([item])[0], y_hat[i], atol=1e-6)
+        assert torch.allclose(codec.decompress([item])[0], y_hat[i], atol=1e-4)
 
 
 def test_saved_weights_decode_the_same_latents(case, tmp_path):
