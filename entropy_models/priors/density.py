@@ -80,9 +80,9 @@ class MixtureDensity(Density):
 
     def of(self, raw: Tensor, tables: Tables | None) -> Prior:
         shape = (3, self.components, -1)
-        parts = raw.unflatten(1, shape).unbind(1)  # (B, K, C, ...) each
+        centres, index, logits = raw.unflatten(1, shape).unbind(1)  # (B, K, C, ...)
         assert tables is None or isinstance(tables, ScaleSet)
-        return Mixture(*parts, tables)
+        return Mixture(centres, index, logits, tables)
 
     def start(self, index: Tensor) -> Tensor:
         # Side by side rather than alike: components that start alike stay alike.
