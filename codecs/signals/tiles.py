@@ -55,6 +55,11 @@ class Span:
         bottom, right = -(-self.bottom // down), -(-self.right // down)
         return Span(self.top // down, self.left // down, bottom, right)
 
+    def aligned(self, step: int) -> Span:
+        """The box begun at multiples of ``step``."""
+        top, left = self.top // step * step, self.left // step * step
+        return Span(top, left, self.bottom, self.right)
+
     def common(self, other: Span) -> Span:
         """What lies in both boxes."""
         return Span(
@@ -222,6 +227,7 @@ class TileEncoder(ImageEncoder):
         if len(self.grid) > 1:
             halo = -(-self.transform.halo[0] // stride) * stride
             window = core.grown(halo, self.grid.height, self.grid.width)
+            window = window.aligned(self.transform.period)
         z = self.codec.analyse(self.codec.signal.prepared(self._tensor(window)), level)
         rows, columns = core.inside(window).scaled(stride).slices
         return self.codec.quantize(z[:, :, rows, columns].contiguous(), level)
@@ -271,6 +277,7 @@ class TileDecoder(ImageDecoder):
         window = Span(0, 0, h, w)
         if self.transform.reach() is not None:
             window = part.scaled(stride).grown(self.transform.halo[1], h, w)
+            window = window.aligned(self.transform.period // stride)
         z_hat = self._gather(window, stride)
         x = self.codec.signal.restored(self.codec.synthesise(z_hat, self.level))
         shift = Span(window.top * stride, window.left * stride, 0, 0)

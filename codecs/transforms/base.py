@@ -69,6 +69,14 @@ class ImageTransform(Transform):
     kind = "image"
     grid: int = 64
 
+    @property
+    def period(self) -> int:
+        """Pixels after which positions are alike: 64 where windows of 8 x 8 are of H/8.
+
+        What is computed of a part of an image begins at multiples of it.
+        """
+        return self.stride
+
     @abc.abstractmethod
     def reach(self) -> tuple[int, int] | None:
         """How far results look to each side, the halo of a tile; None: everywhere.

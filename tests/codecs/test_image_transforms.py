@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_parts import tiny
+from tiny_parts import shaken, tiny
 
+from polycodec.codecs.signals.tiles import Span
 from polycodec.codecs.transforms.image.mixing import Mixing
 from polycodec.codecs.transforms.image.reach import (
     conv,
@@ -106,6 +107,27 @@ def test_windows_attend_to_what_is_there_alone():
     out, found = attention(x, there), attention(other, there)
     assert torch.equal(out[:, :40], found[:, :40])
     assert not torch.allclose(out[:, :40], attention(x, there | True)[:, :40])
+
+
+@pytest.mark.parametrize("name", ["swin", "mixing", "residual"])
+@torch.inference_mode()
+def test_a_part_that_begins_with_the_period_is_as_in_the_whole(name):
+    part = shaken(tiny(f"transform/{name}", channels=6))
+    level, (pixels, latents) = torch.tensor([0.5]), part.halo
+    x = noise(1, 3, 640, 32)
+    core = Span(320, 0, 336, 32)
+    window = core.grown(-(-pixels // 16) * 16, 640, 32).aligned(part.period)
+    z = part.analyse(x, level)
+    cut = part.analyse(x[:, :, slice(*(window.top, window.bottom))], level)
+    rows, _ = core.inside(window).scaled(16).slices
+    assert torch.allclose(cut[:, :, rows], z[:, :, 20:21], rtol=1e-3, atol=1e-4)
+    window = core.scaled(16).grown(latents, 40, 2).aligned(part.period // 16)
+    x_hat = part.synthesise(z, level)
+    cut = part.synthesise(z[:, :, window.top : window.bottom], level)
+    first = 16 * (20 - window.top)
+    assert torch.allclose(
+        cut[:, :, first : first + 16], x_hat[:, :, 320:336], rtol=1e-3, atol=1e-4
+    )
 
 
 def test_layers_look_where_arithmetic_says():

@@ -232,6 +232,11 @@ class SwinTransform(ImageTransform):
         back = beside(shortcut, widths[::-1], [2] * 4, up=True)
         self.g_a, self.g_s = Stages(analysis, down), Stages(synthesis, back)
 
+    @property
+    def period(self) -> int:
+        """Windows of 8 x 8 positions, the widest of H/8."""
+        return 8 * SIDE
+
     def reach(self) -> tuple[int, int]:
         """See :meth:`ImageTransform.reach`."""
         blocks = [
@@ -247,7 +252,7 @@ class SwinTransform(ImageTransform):
         for inner in reversed(blocks):
             synthesis += [reach.transposed(3), *inner]
         synthesis += [reach.conv(3), reach.shuffle(2), *enhancement]
-        return reach.reach(analysis, synthesis, self.stride, self.grid)
+        return reach.reach(analysis, synthesis, self.stride, self.period)
 
     def penalty(self) -> Tensor | None:
         """See :meth:`Transform.penalty`."""
