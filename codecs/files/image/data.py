@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -73,6 +74,11 @@ def few(names: Iterable[str]) -> str:
     shown = [re.sub(r"[^\x20-\x7e\xa0-\uffff]", "?", n[:99]) for n in unique[:8]]
     more = f" and {len(unique) - 8} more" if len(unique) > 8 else ""
     return ", ".join(shown) + more
+
+
+def spoken(warned: Iterable[warnings.WarningMessage]) -> list[str]:
+    """What a library warned of, a line each, each once."""
+    return sorted({" ".join(str(warning.message).split()) for warning in warned})
 
 
 @dataclass(eq=False)

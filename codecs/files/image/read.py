@@ -24,7 +24,7 @@ from PIL import Image, ImageFile
 
 from polycodec.codecs.files.container.layout import MAX_PIXELS
 from polycodec.codecs.files.image.check import check, format_of, no_pillow_limit
-from polycodec.codecs.files.image.data import Beside, ImageData
+from polycodec.codecs.files.image.data import Beside, ImageData, spoken
 from polycodec.codecs.files.image.formats import avif, blocks, jpeg, png, tiff
 from polycodec.codecs.files.image.formats.deep import (
     is_deep_colour,
@@ -77,7 +77,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
             raise InputError(
                 f"cannot read {name}; it is damaged ({type(error).__name__}: {error})"
             ) from error
-    image.notes += sorted({" ".join(str(w.message).split()) for w in said})
+    image.notes += spoken(said)
     return image
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from polycodec.atomic import atomic_write
-from polycodec.codecs.files.image.data import CHUNKS, SRGB, ImageData, to_depth
+from polycodec.codecs.files.image.data import CHUNKS, SRGB, ImageData, spoken, to_depth
 from polycodec.codecs.files.image.formats import avif, jpeg, png
 from polycodec.codecs.files.image.formats.deep import write_png16
 from polycodec.codecs.files.image.formats.netpbm import write_netpbm
@@ -161,7 +162,20 @@ def _write(
     quality: int | None,
     notes: list[str],
 ) -> None:
-    """Encode into ``stream``, which may be a pipe."""
+    """Encode into ``stream``, which may be a pipe; Pillow's warnings become notes."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        _write_quietly(image, stream, kind, quality, notes)
+    notes += [f"{kind.name}, metadata: {note}" for note in spoken(said)]
+
+
+def _write_quietly(
+    image: ImageData,
+    stream: BinaryIO,
+    kind: Format,
+    quality: int | None,
+    notes: list[str],
+) -> None:
     if kind is _PPM:
         write_netpbm(stream, image.pixels, image.depth)
         return

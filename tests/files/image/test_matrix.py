@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -582,7 +583,17 @@ BAD = {
     "xmp": b"<x>caf\xe9</x>",
     "icc": bytes(1 << 21),
 }
+
+
+def exif_cut() -> bytes:
+    """A maker's name, then a directory whose values lie behind the end."""
+    tags = Image.Exif()
+    tags[0x010F], tags[0x0131] = "Maker", "software of some length"
+    return tags.tobytes()[6:-12]
+
+
 HARD = {**{f"{k}, damaged": (k, v) for k, v in BAD.items()}} | {
+    "exif, cut": ("exif", exif_cut()),
     "exif, large": ("exif", EXIF + bytes(90_000)),
     "xmp, large": ("xmp", XMP + b" " * 80_000),
     "xmp, UTF-16": ("xmp", "<x:xmpmeta>ö</x:xmpmeta>".encode("utf-16")),
@@ -605,6 +616,7 @@ def test_every_field_into_every_format(deep, field, suffix) -> None:
 @pytest.mark.parametrize("name", HARD)
 def test_what_a_target_cannot_hold_never_stops_pixels(name, suffix) -> None:
     field, value = HARD[name]
+    warnings.simplefilter("error")  # what Pillow warns of is a note
     check_written(ImageData(PIXELS, **{field: value}), field, suffix)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +25,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from polycodec.codecs.files.image.data import UNITS, Beside, Density, few
+from polycodec.codecs.files.image.data import UNITS, Beside, Density, few, spoken
 from polycodec.codecs.files.image.formats import iptc as resources
 from polycodec.codecs.files.image.formats.jpeg import check_damage
 from polycodec.errors import InputError
@@ -240,8 +241,14 @@ def write_tiff(
 def _metadata(image: Beside, notes: list[str]) -> TiffImagePlugin.ImageFileDirectory_v2:
     """The tags of what stands beside the pixels, the damaged ones left out."""
     try:
-        tags = _with_exif(image.exif)
-        tags.tobytes(8)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            tags = _with_exif(image.exif)
+            tags.tobytes(8)
+        if said:
+            notes.append(
+                f"TIFF: a part of the damaged EXIF is left out ({few(spoken(said))})"
+            )
     except Exception as error:  # Pillow meets damaged EXIF with any exception
         notes.append(f"TIFF: the damaged EXIF is left out ({type(error).__name__})")
         tags = _with_exif(None)
