@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entropy models compared without training codecs: on latents of a frozen transform.
+
+    python docs/checks/entropy.py OUT --images FOLDER --steps 600 \\
+        --variant today= \\
+        --variant hyperprior="codec.entropy.name=hyperprior codec.entropy.hyper=96" \\
+        --variant factorized="codec.entropy.name=factorized"
+
+    crops ── g_a of image/default, gains ──► latents, cached once
+                                               │ equal batches, equal steps, fresh model
+                                               ▼
+    entropy model of each variant ──► exported ──► real bytes of held-out crops, ms
+
+A variant is a name and overrides of the config, as `polycodec train` takes them; what
+is not overridden is the default's. Distortion is that of the transform, so the bits
+are the verdict: the encoder's thrift, by which a model may trade error for bits, is
+off while they are counted. A variant that was exported into OUT is not trained again.
+Prints a table, and writes it to OUT/entropy.json. With `imports=[...]` among the
+overrides, a model may live outside the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec.codecs import zoo
+from polycodec.codecs.base import Codec, load_codec
+from polycodec.codecs.measures.image import psnr_of_mse
+from polycodec.entropy_models import coders
+from polycodec.eval.text import Table, aligned
+from polycodec.registry import register
+from polycodec.train.config import TrainConfig, load_config
+from polycodec.train.export import export
+from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.task import BALANCE_POINT, draw_levels
+from polycodec.train.loop import Trainer
+from polycodec.train.task import Task
+
+CONFIG = "image/default"
+QUALITIES = (15.0, 40.0, 65.0, 90.0)
+SEED = 10
+TURNS = 3  # of decoding; the best one counts
+
+
+@functools.cache
+def frozen(checkpoint: str | None = None) -> Codec:
+    """Return the codec whose transform and gains everybody shares."""
+    return zoo.load(CONFIG, checkpoint=checkpoint).requires_grad_(False)
+
+
+class Latents:
+    """Latents of crops, y (count, M, h, w) float32 and their levels, cached in a file.
+
+    A file is of one codec, folder, seed, side and count: all are in its name.
+    """
+
+    def __init__(self, codec: Codec, source: CropSource, count: int, out: Path) -> None:
+        key = f"{codec.digest.hex()}-{source.crop}-{source.seed}-{count}"
+        path = out / f"latents-{key}-{len(source.train)}.npy"
+        torch.manual_seed(source.seed)
+        self.levels = draw_levels(count, codec.levels - 1)
+        if not path.is_file():
+            side = source.crop // codec.stride
+            shape = (count, codec.channels, side, side)
+            part = path.with_suffix(".part")
+            kept = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+            for start in range(0, count, source.batch):
+                x = source.batch_at(start // source.batch)[0]
+                for at, crop in enumerate(x[: count - start], start):
+                    kept[at] = latents_of(codec, crop[None], float(self.levels[at]))[0]
+            kept.flush()
+            part.rename(path)
+        self.values = np.load(path, mmap_mode="r")
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Return y (B, M, h, w) and levels (B,) of a step, the same for everybody."""
+        rng = np.random.default_rng([SEED, step])
+        chosen = rng.integers(len(self.values), size=size)
+        return torch.from_numpy(self.values[chosen]), self.levels[chosen]
+
+
+@torch.inference_mode()
+def latents_of(codec: Codec, x: Tensor, level: float) -> Tensor:
+    """Latents y (B, M, h, w) of images x (B, 3, H, W), in quantization steps."""
+    z = codec.analyse(codec.signal.prepared(codec.padded(x)), level)
+    return codec.quantize(z, level)
+
+
+@register("task/image/cached-latents")
+class LatentsTask(Task):
+    """Trains the entropy model alone, on cached latents: bits a pixel go down."""
+
+    count = 1024  # of cached crops
+    checkpoint: str | None = None
+
+    def prepare(self, codec: Any) -> None:
+        base = frozen(self.checkpoint)
+        shared = {
+            name: value
+            for name, value in base.state_dict().items()
+            if name.startswith(("transform.", "rates."))
+        }
+        codec.load_state_dict(shared, strict=False)
+        codec.transform.requires_grad_(False)
+        codec.rates.requires_grad_(False)
+        out = Path(self.config.run.out).parent
+        self.latents = Latents(base, self._source(), self.count, out)
+        middle = (self.latents.levels - codec.level_of(50)).abs().argsort()[:64]
+        sample = torch.from_numpy(self.latents.values[np.sort(middle.numpy())])
+        codec.entropy.initialise(sample.std(dim=(0, 2, 3)))
+
+    def _source(self) -> CropSource:
+        data = self.config.data
+        images = ImageCache(data.train, data.cache, self.log.decoding)
+        held_out = {"seed": SEED, "holdout": data.holdout}
+        return CropSource(images, crop=data.crop, batch=8, **held_out)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        y, level = self.latents.batch(step, self.config.data.batch)
+        torch.manual_seed(SEED + step)  # the noise of this step
+        with self.precision():
+            bits = estimated_bits(self.codec, y, noise=True)
+        pixels = y.shape[2] * y.shape[3] * self.codec.stride**2
+        weight = (BALANCE_POINT / self.codec.lmbda_of(level)) ** 0.5
+        bpp = bits / pixels
+        return (weight * bpp).mean(), {"bpp": bpp.detach().mean()}
+
+    @torch.no_grad()
+    def validate(self, step: int) -> list[dict[str, Any]]:
+        y, _ = self.latents.batch(0, 16)
+        return [{"crops": len(y), "bits": float(estimated_bits(self.codec, y).mean())}]
+
+    def rows(self, rows: list[dict[str, Any]]) -> str:
+        return f"{rows[0]['bits']:.0f} bits a crop"
+
+
+def estimated_bits(codec: Any, y: Tensor, *, noise: bool = False) -> Tensor:
+    """Bits (B,) of latents y (B, M, h, w)."""
+    coder = coders.RateEstimator(len(y), noise=noise)
+    codec.entropy.code(coder, y, (len(y), *y.shape[2:]))
+    return coder.bits
+
+
+def variants(items: list[str]) -> dict[str, list[str]]:
+    """Read NAME=OVERRIDES as they come from the command line."""
+    found = {}
+    for item in items:
+        name, _, overrides = item.partition("=")
+        found[name] = overrides.split()
+    return found
+
+
+def trained(config: TrainConfig, say: Callable[[str], None] = print) -> Codec:
+    """Train and export a run, or what is missing of both; return its codec."""
+    run = Path(config.run.out)
+    if not (run / zoo.EXPORTED).exists():
+        Trainer(config, resume=(run / "last.pt").exists()).train()
+        export(run, name=f"image/{run.name}", progress=say)
+    return load_codec(run / zoo.EXPORTED)
+
+
+@contextmanager
+def no_thrift() -> Iterator[None]:
+    """Round to the nearest while this lasts: no model trades error for bits."""
+    before, coders.THRIFT = coders.THRIFT, float("inf")
+    try:
+        yield
+    finally:
+        coders.THRIFT = before
+
+
+@torch.inference_mode()
+def measured(codec: Codec, crops: Tensor, quality: float) -> dict[str, float]:
+    """Real bits a pixel of crops (n, 3, H, W), PSNR in dB, ms to decode one."""
+    level, size = codec.level_of(quality), crops.shape[2:]
+    bits, mse = 0, []
+    best = {"entropy_ms": float("inf"), "decode_ms": float("inf")}
+    for x in crops.split(1):
+        coded = codec.write(codec.encode_codes(x, level), level)
+        bits += 8 * len(coded.data[0])
+        for _ in range(TURNS):
+            started = time.perf_counter()
+            codes = codec.read(coded.data, level, codec.grid(size))
+            read = time.perf_counter()
+            x_hat = codec.decode_codes(codes, level, size)
+            done = time.perf_counter()
+            times = {"entropy_ms": read - started, "decode_ms": done - started}
+            best = {k: min(best[k], 1000 * times[k]) for k in best}
+        mse.append((x_hat - x).square().mean())
+    errors = torch.stack(mse)
+    return {
+        "bpp": bits / (len(crops) * size[0] * size[1]),
+        "psnr": float(psnr_of_mse(errors).mean()),
+        "mse": float(errors.mean()),
+        **best,
+    }
+
+
+def held_out(config: TrainConfig, count: int) -> Tensor:
+    """Middles of images that nobody trains on, (n, 3, size, size)."""
+    images = ImageCache(config.data.train, config.data.cache)
+    source = CropSource(
+        images, crop=64, batch=1, seed=SEED, holdout=config.data.holdout
+    )
+    return source.validation(config.eval.size)[:count]
+
+
+def table(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Lines: bits against the first variant, sizes, seconds, and every quality."""
+    first = next(iter(found.values()))["rows"]
+    header = ["variant", "bits %", "parameters", "entropy ms", "decode ms"]
+    header += [f"bpp / dB at {row['quality']:g}" for row in first]
+    lines = []
+    for name, about in found.items():
+        pairs = zip(about["rows"], first, strict=True)
+        ratio = np.mean([np.log(a["bpp"] / b["bpp"]) for a, b in pairs])
+        slowest = about["rows"][-1]
+        cells = [f"{100 * (np.exp(ratio) - 1):+.2f}", str(about["parameters"])]
+        cells += [f"{slowest[k]:.1f}" for k in ("entropy_ms", "decode_ms")]
+        cells += [f"{row['bpp']:.4f} / {row['psnr']:.3f}" for row in about["rows"]]
+        lines.append([name, *cells])
+    return aligned(Table(header, lines))
+
+
+def main() -> None:
+    """Train every variant, measure, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=Path, required=True, help="training images")
+    parser.add_argument("--variant", action="append", required=True, metavar="N=O ...")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--count", type=int, default=1024, help="crops to cache")
+    parser.add_argument("--crop", type=int, default=256, help="their side")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--test", type=int, default=16, help="held-out crops")
+    parser.add_argument("--cache", type=Path, help="decoded images; OUT/cache")
+    parser.add_argument("--checkpoint", help="the transform's, not the package's")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    LatentsTask.count, LatentsTask.checkpoint = given.count, given.checkpoint
+    shared = [
+        "task=image/cached-latents",
+        f"data.train={given.images}",
+        f"data.cache={given.cache or given.out / 'cache'}",
+        f"data.crop={given.crop}",
+        f"data.batch={given.batch}",
+        f"run.steps={given.steps}",
+        f"optim.warmup={max(1, given.steps // 20)}",
+        f"eval.every={given.steps}",
+        "eval.images=4",
+        f"eval.qualities={list(QUALITIES)}",
+    ]
+    found = {}
+    for name, overrides in variants(given.variant).items():
+        run = f"run.out={given.out / name}"
+        config = load_config(CONFIG, [*shared, run, *overrides])
+        codec = trained(config)
+        crops = held_out(config, given.test)
+        with no_thrift():
+            rows = [{"quality": q, **measured(codec, crops, q)} for q in QUALITIES]
+        assert codec.entropy is not None
+        parameters = sum(p.numel() for p in codec.entropy.parameters())
+        log = json.loads(
+            (given.out / name / zoo.EXPORTED).with_suffix(".json").read_text()
+        )
+        found[name] = {
+            "parameters": parameters,
+            "rows": rows,
+            "seconds": log["seconds"],
+        }
+        found[name]["steps"] = given.steps
+    (given.out / "entropy.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(*table(found), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
