@@ -82,6 +82,7 @@ class OwnCodec(Subject):
     """
 
     kind = "codec"
+    usual: tuple[float, ...]  # settings of a codec with many rates
 
     def __init__(
         self,
@@ -98,9 +99,15 @@ class OwnCodec(Subject):
         if checkpoint is not None:
             self.label += f" ({pathlib.Path(checkpoint).stem})"
         self.device, self.control = device, control
-        if settings is not None:
-            self.settings = tuple(settings)
+        self._settings = None if settings is None else tuple(settings)
         self._loaded: Any = None
+
+    @property
+    def settings(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Those given, or the kind's; one for a codec that has one rate."""
+        if self._settings is not None:
+            return self._settings
+        return self.usual if self._codec().levels > 1 else (50.0,)
 
     def _encode(self, source: Any, target: Any, setting: float) -> Any:
         """Write a real ``.plc`` file; returns what the package says of it."""

@@ -22,7 +22,7 @@ from polycodec.eval.subjects import Coded, Decoded, OwnCodec
 class SpeechCodec(OwnCodec):
     """One of our codecs for speech; signals are (T,) float32 at 16 kHz."""
 
-    settings = (0, 25, 50, 75, 100)
+    usual = (0, 25, 50, 75, 100)
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Encode a WAV in memory into a real ``.plc`` file in memory."""

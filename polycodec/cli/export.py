@@ -2,6 +2,7 @@
 """The command export: a codec of a training run, in its folder or for this user.
 
 polycodec export runs/mine --install image/mine
+polycodec export net.pth.tar --compressai mbt2018-mean --install image/mbt
 polycodec encode photo.png -m image/mine        its files decode by that name
 """
 
@@ -19,10 +20,21 @@ from polycodec.cli.options import AsJson, Force
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A training run's folder.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A training run's folder; or a checkpoint of CompressAI's, a file.",
+        ),
+    ],
     out: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="DIR", help="RUN itself unless told."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="RUN itself unless told; of a file, its name without suffixes.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What its card calls it.")
@@ -31,6 +43,12 @@ def export(
         str | None,
         typer.Option(
             metavar="[NAME]", help="Keep it for this user: -m NAME, decoding by name."
+        ),
+    ] = None,
+    compressai: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARCH", help="RUN is a checkpoint of this architecture of its zoo."
         ),
     ] = None,
     force: Force = False,
@@ -42,12 +60,19 @@ def export(
     name = name or install or None
     if name and install is not None:
         zoo.check_name(name)  # now, not after the long work
-    from polycodec.train.export import WEIGHTS
-    from polycodec.train.export import export as run_export
+    if compressai is not None:
+        from polycodec.codecs.families.compressai import adopt
 
-    say = partial(print, file=sys.stderr, flush=True)
-    card = run_export(run, out, name=name, progress=say)
-    weights = Path(out or run) / WEIGHTS
+        source = Path(run)
+        folder = Path(out or source.with_name(source.name.partition(".")[0]))
+        card = adopt(compressai, source, folder, name=name)
+    else:
+        from polycodec.train.export import export as run_export
+
+        say = partial(print, file=sys.stderr, flush=True)
+        folder = Path(out or run)
+        card = run_export(run, out, name=name, progress=say)
+    weights = folder / zoo.EXPORTED
     if install is not None:
         weights = zoo.install(weights, force=force)
     if as_json:
