@@ -32,13 +32,12 @@ class ChannelNorm(GridLayer):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             (x,) = self.take(x.float())
-            epsilon = EPSILON * self.channels**2
-            if self.frozen:
-                step = self.input_step[0].double()
-                x, epsilon = x / step, epsilon / step**2
+            step = self.input_step[0].double() if self.frozen else 1.0
+            x = x / step
             total = x.sum(1, keepdim=True)
             spread = self.channels * x.square().sum(1, keepdim=True) - total.square()
-            out = (self.channels * x - total) / torch.sqrt(spread + epsilon)
+            spread = spread.clamp_min(0) + EPSILON * (self.channels / step) ** 2
+            out = (self.channels * x - total) / torch.sqrt(spread)
             shape = (-1, *[1] * (x.dim() - 2))
             weight, bias = (p.view(shape) for p in (self.weight, self.bias))
             return (out * weight + bias).float()
