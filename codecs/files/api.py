@@ -11,6 +11,7 @@ are refused by name instead of being ignored.
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from polycodec.codecs.files.container.file import Reader
@@ -50,16 +51,22 @@ def encode(
     ``effort`` costs a few times the plain encoding's time for each step and the decoder
     nothing. ``codec``: an already loaded codec, to encode many files.
 
+    ``input``: a path, an open file, or the bytes of one. Of bytes without ``output``
+    the file that was made is the result's ``data``.
+
     Raises the errors of `polycodec.errors`; on an error nothing is written. UsageError
     for an option that is for another kind of signal, or none.
     """
+    output, kept = _in_memory(input, output)
     input = seekable(input)
     kind = kind_named(kind_of(input))
     chosen = choose(_ENCODE, kind.words, options)
     target = target_of(input, output, ".plc", chosen.force)
     encoded_as(target)
     ends = Ends(input, target, chosen, codec, progress)
-    return kind.module("encode").encode(ends)
+    result = kind.module("encode").encode(ends)
+    result.data = kept.getvalue()
+    return result
 
 
 @documented(_DECODE.values())
@@ -75,11 +82,13 @@ def decode(
 
     ``region`` of an image: (x, y, width, height) in pixels; ``seconds`` of speech:
     (from, to), None is the end. Only the tiles or seconds that are needed are read.
-    ``codec``: an already loaded codec, used for the files it made.
+    ``codec``: an already loaded codec, used for the files it made. Bytes as `encode`
+    has them, decoded to PNG or WAV.
 
     Raises the errors of `polycodec.errors`; on an error nothing is written. UsageError
     for an option that is for another kind of signal, or none.
     """
+    output, kept = _in_memory(input, output)
     with opened(seekable(input)) as source:
         try:
             reader = Reader(source, tolerant=bool(options.get("salvage")))
@@ -91,4 +100,16 @@ def decode(
         target = target_of(input, output, ending, chosen.force)
         suffix = decoded_as(target, chosen.format, kind)
         ends = Ends(input, target, chosen, codec, progress, suffix)
-        return kind.module("decode").decode(reader, ends)
+        result = kind.module("decode").decode(reader, ends)
+    result.data = kept.getvalue()
+    return result
+
+
+def _in_memory(
+    input: Source, output: Target | None
+) -> tuple[Target | None, io.BytesIO]:
+    """The target, and what a result of bytes is written to where none was named."""
+    kept = io.BytesIO()
+    if output is None and isinstance(input, (bytes, bytearray, memoryview)):
+        return kept, kept
+    return output, kept

@@ -16,7 +16,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import numbers
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -52,7 +54,28 @@ class Options:
     """Base of all: values are checked when an object is made."""
 
     def __post_init__(self) -> None:
-        check({f.name: f for f in fields(self)}, vars(self))
+        known, hints = fields(self), typing.get_type_hints(type(self))
+        for f in known:
+            if not _fits(value := getattr(self, f.name), hints[f.name]):
+                shown = f.name.replace("_", "-")
+                raise UsageError(f"{shown} is {value!r}; expected {f.type}")
+        check({f.name: f for f in known}, vars(self))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the type that an option is declared with."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        same = isinstance(value, (tuple, list)) and len(value) == len(parts)
+        return same and all(map(_fits, value, parts))
+    if origin or kind is Any:  # lists and tables: whoever reads them says more
+        return True
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    wanted = {int: numbers.Integral, float: numbers.Real}
+    return isinstance(value, wanted.get(kind, kind))
 
 
 @dataclass(frozen=True, kw_only=True)

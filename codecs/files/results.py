@@ -6,7 +6,7 @@
     result.notes        what was not kept, a line each
 
 ``bytes`` is the size of the file that was made, or what was read of one; ``seconds``
-the time it took.
+the time it took; ``data`` the file itself, where bytes came in and no output was named.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ class Result:
     output: str
     model: str
     seconds: float
+    data: bytes = field(default=b"", kw_only=True, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which knows no infinity; without those not asked."""
-        return {k: _plain(v) for k, v in vars(self).items() if v is not None}
+        said = {k: v for k, v in vars(self).items() if v is not None and k != "data"}
+        return {k: _plain(v) for k, v in said.items()}
 
     def _line(self, *parts: str) -> str:
         arrow = f"{self.input} -> {self.output}"

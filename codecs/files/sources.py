@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from polycodec.errors import InputError
 
-Source = str | os.PathLike[str] | BinaryIO
+Twice = str | os.PathLike[str] | BinaryIO  # what can be read twice
+Source = Twice | bytes
 MAX_PIPE = 1 << 36  # bytes taken from a source that cannot seek
 _MEMORY = 8 << 20  # bytes kept in memory
 _PIECE = 1 << 20  # bytes copied at a time
@@ -24,7 +25,9 @@ _PIECE = 1 << 20  # bytes copied at a time
 
 @contextlib.contextmanager
 def opened(source: Source) -> Iterator[BinaryIO]:
-    """A path opened for reading, or a stream as it is."""
+    """A path opened for reading, a stream as it is, or bytes as one."""
+    if isinstance(source, bytes):
+        source = io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
         yield source
         return
@@ -38,10 +41,21 @@ def opened(source: Source) -> Iterator[BinaryIO]:
         yield file
 
 
-def seekable(source: Source) -> Source:
-    """The source, or a temporary copy where it cannot be read twice (a pipe)."""
+def seekable(source: Source) -> Twice:
+    """The source, or a temporary copy where it cannot be read twice (a pipe).
+
+    InputError for what is no path, no open binary file and no bytes.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
-        return source if source.seekable() else spooled(source)
+        try:
+            return source if source.seekable() else spooled(source)
+        except AttributeError:
+            raise InputError(
+                f"cannot read a {type(source).__name__}; expected a path, an open "
+                "binary file or bytes; codec.compress takes tensors"
+            ) from None
     if not os.path.exists(source) or os.path.isfile(source) or os.path.isdir(source):
         return source
     with opened(source) as pipe:

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What damaged files do: a named error, nothing, wrong pixels, or a crash?
+"""What hostile files do: a named error, nothing, another signal, or a crash?
 
-    python docs/checks/hostile.py PHOTO
-    python docs/checks/hostile.py SOUND --model speech/default
+    python docs/checks/hostile.py PHOTO SPEECH [--count 500] [--out table.json]
 
-Every single-byte flip and every truncation of a file of about 1.5 kB, 2,000 random
-mutations of one of about 20 kB (of sound: two chunks), 500 inputs of random bytes.
-`harmless`: the pixels or samples are those of the undamaged file. `silent`: others and
-no error; `crash`: an exception that is not one of ours. The last two must be 0.
+Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits) and of speech
+(one chunk; three chunks of two channels) are changed at random, and decoded:
+
+    bytes           any byte, the checksums left as they are
+    fields          a field of the header, the header's checksum repaired
+    payload         bytes of a chunk, all checksums repaired
+    records         bytes of a record, all checksums repaired
+    places          two parts swapped, or one repeated, all checksums repaired
+
+`named`: an error of ours. `harmless`: the pixels or samples of the undamaged file.
+`silent`: others and no error, by what was changed. `crash`: any other exception, which
+must not be. With the most memory beyond what the undamaged file took, and the slowest.
 """
 
 from __future__ import annotations
@@ -15,9 +22,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import random
+import resource
+import time
 import wave
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,139 +35,292 @@ import torch
 from PIL import Image
 
 from polycodec.codecs import zoo
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.api import decode, encode
+from polycodec.codecs.files.container import layout
+from polycodec.codecs.files.container.fields import Cursor, Varint, get_rows
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.image.decode import read_plc
 from polycodec.codecs.files.speech.read import open_speech
+from polycodec.cuda import crc32c
 from polycodec.errors import CodecError
 
+NUMBERS = [0, 1, 2, 3, 7, 8, 15, 16, 63, 64, 127, 128, 255, 256, 320, 512, 1000, 4095]
+NUMBERS += [16000, 44100, 65535, *(1 << k for k in range(16, 57, 4)), (1 << 48) - 1]
 
-def decoded(codec, data: bytes) -> np.ndarray:
-    """Pixels of an image file; of a sound file the bytes of its WAV."""
+
+def varint(value: int) -> bytes:
+    """A number as the format writes it."""
+    out = bytearray()
+    Varint(0, 1 << 62).put(out, value)
+    return bytes(out)
+
+
+class Parts:
+    """A file in pieces: the fields of its header, its records, its chunks."""
+
+    def __init__(self, data: bytes) -> None:
+        self.fields: list[tuple[str, str, bytes]] = []
+        cursor, values = Cursor(data), {"older": False}
+        for table in (layout.PREFIX, layout.START):
+            self._take(cursor, table, values)
+        self._take(cursor, layout.GEOMETRIES[values["kind"]][1], values)
+        self._take(cursor, layout.MIDDLE, values)
+        self.records = values["records"]
+        sizes = []
+        for k in range(self.records):
+            self._take(cursor, layout.RECORD, row := dict(values), f"record {k} ")
+            sizes.append(row["size"])
+        for k in range(Reader(io.BytesIO(data)).n_chunks):
+            self._take(cursor, layout.CHUNK, row := dict(values), f"chunk {k} ")
+            sizes.append(row["size"])
+        at, self.parts = cursor.position + 4, []
+        for size in sizes:
+            self.parts.append(data[at : at + size])
+            at += size
+
+    def _take(self, cursor: Cursor, rows, values: dict, owner: str = "") -> None:
+        for row in rows:
+            start = cursor.position
+            get_rows(cursor, (row,), values)
+            if cursor.position > start:
+                kind = type(row.coding).__name__
+                taken = cursor.data[start : cursor.position]
+                self.fields.append((owner + row.name, kind, taken))
+
+    def joined(self, kept: str = "") -> bytes:
+        """The file, sizes and checksums made right; ``kept``: a field left as it is."""
+        body, prefix, part = b"", b"", -1
+        for name, _, data in self.fields:
+            if name in ("magic", "version", "form"):
+                prefix += data
+                continue
+            if name == "header size":
+                continue
+            part += name.endswith(" size")
+            if name.endswith(" size") and name != kept:
+                data = varint(len(self.parts[part]))
+            if name.endswith(" crc") and name != kept:
+                data = crc32c(self.parts[part]).to_bytes(4, "little")
+            body += data
+        size = [d for n, _, d in self.fields if n == "header size"]
+        if size:
+            prefix += size[0] if kept == "header size" else varint(len(body) + 4)
+        seal = b"" if size else crc32c(self.parts[-1]).to_bytes(4, "little")
+        head = prefix + body
+        return head + crc32c(head + seal).to_bytes(4, "little") + b"".join(self.parts)
+
+
+Change = Callable[[bytes, random.Random], tuple[str, bytes]]
+
+
+def scrambled(data: bytes, rng: random.Random) -> bytes:
+    """Bytes flipped, set, cut, removed, inserted or swapped."""
+    out, kind, n = bytearray(data), rng.random(), max(1, len(data))
+    at, more = rng.randrange(n), rng.randrange(1, 9)
+    if not data or kind > 0.9:
+        out[at:at] = rng.randbytes(more)
+    elif kind < 0.5:
+        out[at] ^= 1 << rng.randrange(8)
+    elif kind < 0.6:
+        out[at] = rng.randrange(256)
+    elif kind < 0.7:
+        del out[at:]
+    elif kind < 0.8:
+        del out[at : at + more]
+    else:
+        there = rng.randrange(n)
+        out[at : at + more], out[there : there + more] = (
+            out[there : there + more],
+            out[at : at + more],
+        )
+    return bytes(out)
+
+
+def in_bytes(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Any byte of the file."""
+    return "bytes", scrambled(data, rng)
+
+
+def in_fields(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """One field of the header."""
+    parts = Parts(data)
+    k = rng.randrange(2, len(parts.fields))
+    name, kind, old = parts.fields[k]
+    if kind in ("Varint", "Quality"):
+        value = Varint(0, 1 << 62).get(Cursor(old))
+        near = max(0, value + rng.choice([-320, -64, -16, -2, -1, 1, 2, 16, 64, 320]))
+        new = varint(rng.choice([rng.choice(NUMBERS), near, near, 2 * value]))
+    elif kind == "Name":
+        new = rng.choice([b"\x81", b"\x82", b"\x83", b"\x0d../etc/passwd", b"\x00"])
+    else:
+        new = scrambled(old, rng)
+    parts.fields[k] = (name, kind, new)
+    return name.split(" ")[-1] if "chunk" in name else name, parts.joined(kept=name)
+
+
+def in_chunk(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Bytes of a chunk."""
+    parts = Parts(data)
+    k = rng.randrange(parts.records, len(parts.parts))
+    parts.parts[k] = scrambled(parts.parts[k], rng)
+    return "chunk", parts.joined()
+
+
+def in_record(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Bytes of a record."""
+    parts = Parts(data)
+    k = rng.randrange(parts.records)
+    parts.parts[k] = scrambled(parts.parts[k], rng)
+    return Reader(io.BytesIO(data)).directory[k]["type"], parts.joined()
+
+
+def in_places(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Two parts change places, or one is there twice."""
+    parts = Parts(data)
+    a, b = rng.sample(range(len(parts.parts)), 2)
+    old = parts.parts[b]
+    parts.parts[b] = parts.parts[a]
+    if rng.random() < 0.7:
+        parts.parts[a] = old
+    return "chunks" if min(a, b) >= parts.records else "records", parts.joined()
+
+
+WAYS: dict[str, Change] = {
+    "bytes": in_bytes,
+    "fields": in_fields,
+    "payload": in_chunk,
+    "records": in_record,
+    "places": in_places,
+}
+
+
+def decoded(codec: Codec, data: bytes) -> list[np.ndarray]:
+    """Pixels and alpha of an image file; of a speech file the bytes of its WAV."""
     if codec.kind == "image":
-        return read_plc(Reader(io.BytesIO(data)), codec=codec)[0].pixels
+        image = read_plc(Reader(io.BytesIO(data)), codec=codec)[0]
+        return [image.pixels, np.zeros(0) if image.alpha is None else image.alpha]
     target = io.BytesIO()
     decode(io.BytesIO(data), target, codec=codec)
-    return np.frombuffer(target.getvalue(), np.uint8)
+    return [np.frombuffer(target.getvalue(), np.uint8)]
 
 
-def judge(codec, data: bytes, expected: np.ndarray) -> str:
+def judge(codec: Codec, data: bytes, expected: list[np.ndarray]) -> str:
     """Decode ``data`` and name what happened."""
     try:
         found = decoded(codec, data)
     except CodecError:
-        return "named error"
+        return "named"
     except Exception as error:  # what this check exists to find
-        return f"crash: {type(error).__name__}: {error}"
-    return "harmless" if np.array_equal(found, expected) else "silent"
+        return f"crash: {type(error).__name__}: {str(error)[:80]}"
+    same = len(found) == len(expected) and all(map(np.array_equal, found, expected))
+    return "harmless" if same else "silent"
 
 
-def count(codec, cases: Iterable[bytes], expected: np.ndarray) -> dict[str, int]:
-    """How often each verdict occurs."""
-    return dict(Counter(judge(codec, case, expected) for case in cases))
-
-
-def flips(data: bytes) -> Iterator[bytes]:
-    """One byte changed, every byte once with each of three patterns."""
-    for i in range(len(data)):
-        for pattern in (0x01, 0x80, 0xFF):
-            yield data[:i] + bytes([data[i] ^ pattern]) + data[i + 1 :]
-
-
-def mutations(data: bytes, count: int, rng: np.random.Generator) -> Iterator[bytes]:
-    """Random edits: bytes changed, removed, inserted, repeated, swapped."""
-    for _ in range(count):
-        out = bytearray(data)
-        for _ in range(int(rng.integers(1, 6))):
-            i, j = sorted(int(v) for v in rng.integers(0, len(out), 2))
-            j = min(j, i + 64)
-            kind = int(rng.integers(5))
-            if kind == 0:
-                out[i] = int(rng.integers(256))
-            elif kind == 1:
-                del out[i : j + 1]
-            elif kind == 2:
-                out[i:i] = rng.bytes(int(rng.integers(1, 16)))
-            elif kind == 3:
-                out[i:i] = out[i:j]
-            else:
-                out[i:j] = out[i:j][::-1]
-            if not out:
-                out = bytearray(b"\0")
-        if bytes(out) != data:
-            yield bytes(out)
-
-
-def coded(codec, source: io.BytesIO, **rate: float) -> tuple[bytes, np.ndarray]:
-    """A file of one source, and what it decodes to."""
-    target = io.BytesIO()
-    encode(source, target, codec=codec, **rate)
-    return target.getvalue(), decoded(codec, target.getvalue())
-
-
-def png(image: Image.Image) -> io.BytesIO:
-    """A PNG with an ICC-free EXIF."""
-    source, exif = io.BytesIO(), Image.Exif()
-    exif[0x010E] = "a description that may be damaged"
-    image.save(source, "PNG", exif=exif)
-    source.seek(0)
-    return source
-
-
-def wav(path: Path, seconds: float) -> io.BytesIO:
-    """The first seconds of a sound, repeated if it is shorter, as a 16-bit WAV."""
-    with open_speech(path) as sound:
-        rate = sound.info.rate
-        samples = np.concatenate(list(sound.blocks()))[:, 0]
-    samples = np.resize(samples, round(seconds * rate))
-    source = io.BytesIO()
-    with wave.open(source, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
-    source.seek(0)
-    return source
-
-
-def pair(codec, path: Path) -> list[tuple[bytes, np.ndarray]]:
-    """A small and a large file with what they decode to."""
+def files(codec: Codec, source: Path) -> dict[str, bytes]:
+    """Files of one photograph or recording, in the forms that there are."""
+    made = {}
     if codec.kind == "image":
-        photo = Image.open(path).convert("RGB")
-        small, large = photo.crop((0, 0, 160, 128)), photo.crop((0, 0, 384, 256))
-        return [
-            coded(codec, png(small), target_size=1500),
-            coded(codec, png(large), target_size=20000),
-        ]
-    return [
-        coded(codec, wav(path, 3.0), target_size=1500),
-        coded(codec, wav(path, 14.0), quality=50),
-    ]
+        photo = Image.open(source).convert("RGB").crop((0, 0, 200, 136))
+        exif = Image.Exif()
+        exif[0x010E] = "a description"
+        clear = photo.convert("RGBA")
+        clear.putalpha(photo.convert("L"))
+        deep = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+        for name, image, options in (
+            ("plain", photo, {"quality": 20}),
+            ("alpha, EXIF", clear, {"quality": 40, "exif": exif}),
+            ("tiles", photo, {"quality": 30, "tile": 64}),
+            ("gray, 16 bits", deep, {"quality": 30}),
+        ):
+            png = io.BytesIO()
+            image.save(png, "PNG", exif=options.pop("exif", None))
+            made[name] = coded(codec, png, **options)
+        return made
+    with open_speech(source) as speech:
+        rate = speech.info.rate
+        samples = np.concatenate(list(speech.blocks()))[:, 0]
+    for name, seconds, channels in (("one chunk", 3, 1), ("three chunks", 22, 2)):
+        sound = np.resize(samples, (seconds * rate, 1)).repeat(channels, axis=1)
+        wav = io.BytesIO()
+        with wave.open(wav, "wb") as file:
+            file.setnchannels(channels)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes((sound * 32767).astype("<i2").tobytes())
+        made[name] = coded(codec, wav, quality=20, channels="keep")
+    return made
+
+
+def coded(codec: Codec, source: io.BytesIO, **options: object) -> bytes:
+    """The file of one source."""
+    source.seek(0)
+    target = io.BytesIO()
+    encode(source, target, codec=codec, **options)
+    return target.getvalue()
+
+
+def memory() -> float:
+    """The most memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def tried(codec: Codec, data: bytes, count: int, rng: random.Random) -> dict:
+    """Verdicts by the way of changing, what was silent, memory and time."""
+    expected, table = decoded(codec, data), {}
+    parts = Parts(data)
+    before, slowest, silent = memory(), 0.0, Counter()
+    for way, change in WAYS.items():
+        if way == "records" and not parts.records:
+            continue
+        if way == "places" and len(parts.parts) < 2:
+            continue
+        verdicts: Counter[str] = Counter()
+        for _ in range(count):
+            what, changed = change(data, rng)
+            if changed == data:
+                verdicts["unchanged"] += 1
+                continue
+            begin = time.process_time()
+            verdict = judge(codec, changed, expected)
+            slowest = max(slowest, time.process_time() - begin)
+            verdicts[verdict] += 1
+            silent[f"{way}: {what}"] += verdict == "silent"
+        table[way] = dict(verdicts)
+    return {
+        "bytes": len(data),
+        **table,
+        "silent": dict(+silent),
+        "memory MB": round(memory() - before, 1),
+        "slowest s": round(slowest, 2),
+    }
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--model", default="image/default")
-    parser.add_argument("--checkpoint")
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    codec = zoo.load(args.model, checkpoint=args.checkpoint)
-    rng = np.random.default_rng(1)
-    (small, expected), (large, expected_large) = pair(codec, args.source)
-    noise = (rng.bytes(int(n)) for n in rng.integers(0, 4096, 500))
-    table = {
-        f"flips of {len(small)} bytes": count(codec, flips(small), expected),
-        f"cuts of {len(small)} bytes": count(
-            codec, (small[:n] for n in range(len(small))), expected
-        ),
-        f"mutations of {len(large)} bytes": count(
-            codec, mutations(large, 2000, rng), expected_large
-        ),
-        "random bytes": count(codec, noise, expected),
-    }
-    print(json.dumps(table, indent=1))
+    table: dict[str, dict] = {}
+    sums: Counter[str] = Counter()
+    for kind, source in (("image", args.photo), ("speech", args.speech)):
+        codec = zoo.load(f"{kind}/default")
+        for name, data in files(codec, source).items():
+            rng = random.Random(args.seed)
+            row = tried(codec, data, args.count, rng)
+            table[f"{kind}: {name}"] = row
+            for way in WAYS:
+                sums.update(row.get(way, {}))
+            print(f"{kind}: {name}", json.dumps(row), flush=True)
+    table["all"] = {"tried": sum(sums.values()), **sums}
+    print("all", json.dumps(table["all"]))
+    if args.out:
+        args.out.write_text(json.dumps(table, indent=1))
 
 
 if __name__ == "__main__":

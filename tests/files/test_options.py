@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 import inspect
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import polycodec
+from polycodec.codecs.base import load_codec
 from polycodec.codecs.files.kinds import KINDS
-from polycodec.codecs.files.options import ImageEncode, SpeechEncode, merged
-from polycodec.errors import UsageError
+from polycodec.codecs.files.options import (
+    ImageDecode,
+    ImageEncode,
+    SpeechEncode,
+    merged,
+)
+from polycodec.errors import InputError, UsageError
 
 
 @pytest.mark.parametrize("direction", ["encode", "decode"])
@@ -46,6 +55,14 @@ def test_types_of_the_signature() -> None:
         ({"effort": -1}, "effort is -1"),
         ({"alpha": "gone"}, "alpha is 'gone'; expected lossless or codec"),
         ({"device": "tpu"}, "'tpu' is no device"),
+        ({"target_size": "20kB"}, "target-size is '20kB'; expected int"),
+        ({"quality": "high"}, "quality is 'high'; expected float"),
+        ({"effort": 2.5}, "effort is 2.5; expected int"),
+        ({"effort": True}, "effort is True; expected int"),
+        ({"psnr": "yes"}, "psnr is 'yes'; expected bool"),
+        ({"model": 5}, "model is 5; expected str"),
+        ({"checkpoint": b"run"}, "checkpoint is b'run'"),
+        ({"device": None}, "device is None"),
         ({"quality": 5, "min_psnr": 30}, "quality and min-psnr exclude each other"),
     ],
 )
@@ -82,3 +99,32 @@ def test_the_default_of_another_kind_is_no_request(photo) -> None:
 def test_options_are_frozen() -> None:
     with pytest.raises(AttributeError):
         SpeechEncode().quality = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("region", ["0,0,5,5", (1, 2, 3), (0, 0, 5.5, 5), 4])
+def test_a_region_is_four_whole_numbers(region) -> None:
+    with pytest.raises(UsageError, match=r"region is .*; expected tuple\[int"):
+        ImageDecode(region=region)
+    assert ImageDecode(region=[np.int64(0), 0, 5, 5]).region
+
+
+def test_bytes_in_and_out(photo, tiny_checkpoint) -> None:
+    codec = load_codec(tiny_checkpoint)
+    polycodec.encode(photo, photo.with_suffix(".plc"), codec=codec)
+    coded = polycodec.encode(photo.read_bytes(), codec=codec)
+    assert coded.data == photo.with_suffix(".plc").read_bytes()
+    assert coded.input == coded.output == "-" and "data" not in coded.as_dict()
+    back = polycodec.decode(memoryview(coded.data), codec=codec)
+    assert Image.open(io.BytesIO(back.data)).size == Image.open(photo).size
+    assert polycodec.info(coded.data)["quality"] == 50
+    assert polycodec.verify(coded.data)["ok"]
+    kept = io.BytesIO()
+    assert polycodec.encode(photo.read_bytes(), kept, codec=codec).data == b""
+    assert kept.getvalue() == coded.data
+
+
+@pytest.mark.parametrize("thing", [5, None, Image.new("L", (4, 4)), np.zeros(4)])
+def test_what_cannot_be_read_is_named(thing) -> None:
+    for function in (polycodec.encode, polycodec.decode, polycodec.info):
+        with pytest.raises(InputError, match=f"cannot read a {type(thing).__name__}"):
+            function(thing, *[io.BytesIO()] * (function is not polycodec.info))

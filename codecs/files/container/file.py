@@ -39,7 +39,7 @@ from polycodec.codecs.files.container.layout import (
     VideoGeometry,
 )
 from polycodec.codecs.files.container.records import RAW, inflate, store
-from polycodec.codecs.files.sources import MAX_PIPE, Source, opened, spooled
+from polycodec.codecs.files.sources import MAX_PIPE, Source, opened, seekable, spooled
 from polycodec.cuda import crc32c
 from polycodec.errors import (
     BitstreamError,
@@ -288,7 +288,7 @@ class Reader:
 @contextlib.contextmanager
 def open_plc(source: Source) -> Iterator[Reader]:
     """Open a path or a binary file as a :class:`Reader`; InputError when it cannot."""
-    with opened(source) as file:
+    with opened(seekable(source)) as file:
         yield Reader(file)
 
 
