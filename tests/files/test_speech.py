@@ -17,7 +17,12 @@ import torch
 from polycodec.codecs import zoo
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container import inspect
-from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry
+from polycodec.codecs.files.container.file import (
+    Header,
+    Reader,
+    SpeechGeometry,
+    write_plc,
+)
 from polycodec.codecs.files.speech import encode as api_speech
 from polycodec.codecs.files.speech.chunks import pack_chunk, unpack_chunk
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels, spread
@@ -237,6 +242,32 @@ def test_salvage_keeps_the_good_seconds(damaged, tmp_path, sound_codec):
     assert not x[32000:48000].any()
     for part in (slice(0, 31900), slice(48100, None)):
         assert np.array_equal(x[part], whole[part])
+
+
+def test_few_bytes_are_not_much_sound(sound_codec):
+    """A stream of no bytes decodes to any number of tokens, and salvage to silence."""
+
+    def decoded(seconds: int, chunks: list[bytes], channels: int = 1, **options):
+        span = 16000 * seconds
+        geometry = SpeechGeometry(16000, span * len(chunks), span, channels=channels)
+        header = Header(
+            model=sound_codec.name,
+            digest=sound_codec.digest,
+            kind="speech",
+            geometry=geometry,
+            quality=0.0,
+        )
+        file, out = io.BytesIO(), io.BytesIO()
+        write_plc(file, header, chunks)
+        file.seek(0)
+        api.decode(file, out, codec=sound_codec, **options)
+
+    with pytest.raises(BitstreamError, match="at most 64 seconds"):
+        decoded(250, [b"\1" + bytes(4)])
+    with pytest.raises(BitstreamError, match="expected at least"):
+        decoded(60, [b"\1" + bytes(4)])
+    with pytest.raises(BitstreamError, match="too"):
+        decoded(60, [b""] * 3, channels=255, salvage=True)
 
 
 def test_salvage_of_a_cut_file(damaged, tmp_path, sound_codec):

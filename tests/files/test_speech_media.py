@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import pathlib
 import struct
@@ -99,6 +100,27 @@ def test_writing_into_a_pipe(tmp_path):
     with SpeechWriter(pipe, plan, {}) as writer:
         writer.write(wave())
     assert pipe.getvalue() == path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("room", [20, 3000])
+def test_a_full_disk_is_said_once(tmp_path, capfd, suffix, room):
+    """libsndfile's callbacks would print a traceback each."""
+
+    class Full(io.BytesIO):
+        def write(self, data) -> int:
+            if self.tell() + len(data) > room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    noise = np.random.default_rng(0).normal(0, 0.1, (40000, 1)).astype(np.float32)
+    plan = plan_output(suffix, rate=16000, channels=1, sample="int16")
+    with (
+        pytest.raises(InputError, match="No space left"),
+        SpeechWriter(Full(), plan, {"title": "T"}) as writer,
+    ):
+        writer.write(noise)
+    assert capfd.readouterr().err == ""
 
 
 def test_beyond_full_scale(tmp_path):

@@ -31,6 +31,9 @@ from polycodec.errors import BitstreamError, InputError
 
 _SIZE = Varint(0, MAX_CHUNK)
 _MEMORY = 8 << 20  # bytes of codes kept in memory
+# What a chunk may hold: a named error instead of hours of sound from a few bytes.
+MAX_SECONDS = 64
+_FREE_SECONDS, _FRAMES_A_BYTE = 10, 256  # silence takes a byte for 200 frames
 
 
 def pack_chunk(levels: int, streams: Sequence[bytes]) -> bytes:
@@ -148,10 +151,10 @@ class ChunkDecoder:
         salvage: bool = False,
     ) -> None:
         self.signal, self.hop = speech_signal(codec), codec.stride
-        if span % self.hop:
+        if span % self.hop or span > MAX_SECONDS * self.signal.rate:
             raise BitstreamError(
                 f"chunks of {span} samples; expected a multiple of {self.hop}, the "
-                f"hop of '{codec.name}'"
+                f"hop of '{codec.name}', for at most {MAX_SECONDS} seconds"
             )
         self.codec, self.read, self.salvage = codec, read, salvage
         self.samples, self.channels = samples, channels
@@ -170,6 +173,11 @@ class ChunkDecoder:
     @torch.no_grad()
     def _block(self, k: int) -> np.ndarray:
         """All samples (n, channels) of block k."""
+        first = k * self.signal.block
+        last = min(first + self.signal.block, self.frames)
+        own = range(first // self.span, (last - 1) // self.span + 1)
+        if self.salvage and all(self._is_lost(number) for number in own):
+            return np.zeros(((last - first) * self.hop, self.channels), np.float32)
         made = self.signal.synthesised(self.codec, self._latents, k, self.frames)
         x: np.ndarray = made.float().clamp(-1, 1).T.cpu().numpy()
         for bad in self.damaged:
@@ -182,9 +190,11 @@ class ChunkDecoder:
         numbers = range(start // self.span, (stop - 1) // self.span + 1)
         for old in [k for k in self._known if k < numbers[0]]:
             del self._known[old]
-        z_hat = torch.cat([self._chunk(k) for k in numbers], dim=2)
-        begin = start - numbers[0] * self.span
-        return z_hat[..., begin : begin + stop - start]
+        parts = []
+        for k in numbers:
+            at = k * self.span
+            parts.append(self._chunk(k)[..., max(0, start - at) : stop - at])
+        return torch.cat(parts, dim=2)
 
     def _chunk(self, k: int) -> Tensor:
         """Latents of chunk k; zeros where it is damaged."""
@@ -198,8 +208,15 @@ class ChunkDecoder:
                     raise
                 self.damaged[k] = error
                 shape = (self.channels, self.codec.channels, self._frames_of(k))
-                self._known[k] = torch.zeros(shape, device=self.codec.device)
+                # One zero, seen everywhere: a lost chunk takes no memory.
+                nothing = torch.zeros(1, device=self.codec.device)
+                self._known[k] = nothing.expand(shape)
         return self._known[k]
+
+    def _is_lost(self, k: int) -> bool:
+        if k not in self.damaged:
+            self._chunk(k)
+        return k in self.damaged
 
     def codes(self, k: int) -> tuple[Tensor, int]:
         """Codes (channels, C, frames) of chunk k, and at how many levels they are."""
@@ -209,6 +226,13 @@ class ChunkDecoder:
                 f"chunk {k} has {levels} levels; expected 1 to {self.codec.levels}"
             )
         frames = self._frames_of(k)
+        free = _FREE_SECONDS * self.signal.rate // self.hop
+        shortest = min(map(len, streams))
+        if frames > free + _FRAMES_A_BYTE * shortest:
+            raise BitstreamError(
+                f"chunk {k} has a stream of {shortest} bytes for {frames} frames; "
+                f"expected at least {(frames - free) // _FRAMES_A_BYTE + 1} bytes"
+            )
         context = _context(k, levels, frames, self.channels)
         codes = self.codec.read(streams, levels, (frames,), context=context)
         try:

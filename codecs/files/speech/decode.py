@@ -45,6 +45,8 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
         scale = plan.rate / geometry.rate
         first, last = round(first * scale), max(1, round(last * scale))
     decoder = chunk_decoder(codec, reader, salvage=options.salvage)
+    if options.salvage:
+        _check_any(decoder, reader)
     blocks = speech_blocks(decoder, geometry, first, last, plan.rate)
     if record := reader.header.record("condition"):
         condition = Condition.unpack(record, geometry.channels)
@@ -74,6 +76,19 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
         damaged=damaged,
         notes=[*notes, *plan.notes, *writer.notes, *reader.warnings],
     )
+
+
+def _check_any(decoder: ChunkDecoder, reader: Reader) -> None:
+    """Refuse a file none of whose chunks can be read, before silence is written."""
+    problem: BitstreamError | None = None
+    for k in range(reader.n_chunks):
+        try:
+            decoder.codes(k)
+            return
+        except BitstreamError as error:
+            problem = problem or error
+    if problem:
+        raise with_seconds(problem, reader) from problem
 
 
 def geometry_of(reader: Reader) -> SpeechGeometry:

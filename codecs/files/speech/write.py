@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -124,10 +125,11 @@ class SpeechWriter:
         self._target, self._plan = target, plan
         seeks = target.seekable()
         self._spool = target if seeks else tempfile.TemporaryFile()  # noqa: SIM115
+        self._guarded = _Guarded(self._spool)
         self._failures = (soundfile.SoundFileError, AssertionError)
         try:
             self._file = soundfile.SoundFile(
-                self._spool,
+                self._guarded,
                 "w",
                 samplerate=plan.rate,
                 channels=plan.channels,
@@ -147,6 +149,8 @@ class SpeechWriter:
     def __exit__(self, kind: type | None, *error: object) -> None:
         try:
             self._file.close()
+            if kind is None:
+                self._check()
             if kind is None and self._spool is not self._target:
                 self._spool.seek(0)
                 shutil.copyfileobj(self._spool, self._target, 1 << 20)
@@ -167,7 +171,14 @@ class SpeechWriter:
             for piece in pieces:
                 self._file.write(piece)
         except self._failures as error:
-            raise InputError("cannot write the speech; is the disk full?") from error
+            self._check()
+            raise InputError(f"cannot write the speech; {error}") from error
+        self._check()
+
+    def _check(self) -> None:
+        """InputError when something could not be written."""
+        if error := self._guarded.error:
+            raise InputError(f"cannot write the speech; {error.strerror}") from error
 
     def _tag(self, tags: dict[str, str]) -> list[str]:
         """Set the tags that libsndfile knows; return a note about others."""
@@ -182,6 +193,36 @@ class SpeechWriter:
         if not left:
             return []
         return [f"tags that the format cannot hold are left out: {', '.join(left)}"]
+
+
+class _Guarded:
+    """A file for libsndfile, which cannot pass on errors: the first is kept here."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._try(self._file.write, data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._try(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell)
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def _try(self, call: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return call(*args)
+        except OSError as error:
+            self.error = self.error or error
+            return 0
 
 
 # What libsndfile stores, in its own names; other software says track.
