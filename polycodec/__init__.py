@@ -27,6 +27,7 @@ _LAZY = {
     "models": "polycodec.codecs.zoo",
     "encode": "polycodec.codecs.files.api",
     "decode": "polycodec.codecs.files.api",
+    "tokens": "polycodec.codecs.files.tokens.convert",
     "info": "polycodec.codecs.files.container.inspect",
     "verify": "polycodec.codecs.files.container.inspect",
 }

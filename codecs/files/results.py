@@ -121,6 +121,7 @@ class TokenResult(Result):
     frames: int
     frame_rate: float
     duration: float
+    notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """One line for people."""

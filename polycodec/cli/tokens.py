@@ -3,40 +3,75 @@
 
     polycodec tokens talk.flac                 ->  talk.npz
     polycodec tokens talk.plc -o talk.npy      ->  codes alone
+    polycodec tokens talks/ -o tokens          ->  the tree of talks/, in tokens/
     polycodec tokens talk.npz                  ->  talk.wav
     polycodec tokens talk.npz -o talk.plc
 
-Fields of the files: codecs/files/tokens/file.py.
+Fields of the files: docs/tokens.md.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+import functools
+from typing import Any
 
-import typer
-
-from polycodec.cli.batch import source_of
-from polycodec.cli.options import AsJson, flags, values_of
+from polycodec.cli import batch
+from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
+from polycodec.cli.paths import Job, plan
+from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
 from polycodec.codecs.files.options import TokenOptions
+from polycodec.errors import ModelError, UsageError
+from polycodec.progress import Tick
 
 
 @flags(TokenOptions)
 def tokens(
-    input: Annotated[
-        str, typer.Argument(metavar="IN", help="Speech, .plc, or tokens (.npz).")
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="OUT", help="The suffix decides."),
-    ] = None,
+    inputs: Inputs,
+    output: Output = None,
+    skip_existing: SkipExisting = False,
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
-    """Turn speech into an array of tokens, and tokens back into speech."""
+    """Turn speech into arrays of tokens, and tokens back into speech."""
     given = values_of(options, TokenOptions)
-    source = source_of(input)
-    from polycodec.codecs.files.tokens.convert import convert
+    planned = plan(inputs, output, suffix=_suffix, refuse=_refusal, made=_is_tokens)
 
-    result = convert(source, output, **given)
-    print(json.dumps(result.as_dict()) if as_json else result.line())
+    @functools.cache
+    def codec() -> Any:
+        from polycodec.codecs import zoo
+
+        name = options["model"] or "speech/default"
+        return zoo.load(name, options["device"], checkpoint=options["checkpoint"])
+
+    def call(job: Job, source: batch.Ends, target: batch.Ends, tick: Tick) -> Any:
+        from polycodec.codecs.files.tokens.convert import convert
+
+        # One codec serves all files; those of other weights load their own.
+        loaded = codec() if len(planned.jobs) > 1 else None
+        return convert(source, target, codec=loaded, **given)
+
+    batch.convert(
+        planned,
+        call,
+        as_json=as_json,
+        verb="converting",
+        force=options["force"],
+        skip=skip_existing,
+        fatal=(UsageError, ModelError),
+    )
+
+
+def _is_tokens(name: str) -> bool:
+    return name.lower().endswith((".npz", ".npy"))
+
+
+def _suffix(path: str) -> str:
+    return ".wav" if _is_tokens(path) else ".npz"
+
+
+def _refusal(path: str) -> str | None:
+    """Why a file of a folder is not taken."""
+    kind = stored_kind(path) or (kind_of(path) if recognised(path) else None)
+    if kind == "speech":
+        return None
+    return "tokens already" if _is_tokens(path) else "no speech"

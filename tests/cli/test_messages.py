@@ -65,7 +65,8 @@ TABLE: list[tuple[str, int, str]] = [
     (
         "tokens talk.plc -o talk.plc --force",
         2,
-        "talk.plc is the input too, and would be replaced; name another output",
+        "talk.plc is an input, and would be replaced by what becomes of talk.plc; "
+        "name another output with -o",
     ),
     # The name says another format.
     (

@@ -164,7 +164,7 @@ def test_what_is_not_possible_is_named(codec):
         codec.write(codes[:, :7], 1)
     with pytest.raises(InputError, match="5000"):
         codec.decode_codes(codes + 5000, 1)
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match=r"(?i)nan"):
         codec.compress(torch.full((1, 1, 400), torch.nan))
     with pytest.raises(ModelError, match="export"):
         make().compress(signal(1))
@@ -329,6 +329,6 @@ def test_there_are_no_tokens(sounds, codec, tmp_path):
     from polycodec.codecs.files.tokens import convert as api_tokens
 
     with pytest.raises(ModelError, match="token family"):
-        api_tokens.tokens_of(tmp_path / "in.wav", codec=codec)
+        api_tokens.tokens(tmp_path / "in.wav", codec=codec)
     with pytest.raises(ModelError, match="token family"):
-        api_tokens.tokens_of(io.BytesIO(sounds(quality=0)[0]), codec=codec)
+        api_tokens.tokens(io.BytesIO(sounds(quality=0)[0]), codec=codec)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import polycodec
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.options import TokenOptions
@@ -45,10 +46,30 @@ def talk(tmp_path):
     return tmp_path / "talk.wav"
 
 
+def test_the_function_takes_and_gives_every_form(talk, tmp_path, codec):
+    tokens = polycodec.tokens(talk, tmp_path / "t.npz", codec=codec)
+    back = polycodec.tokens(tmp_path / "t.npz", tmp_path / "a.plc", codec=codec)
+    polycodec.tokens(tokens, tmp_path / "b.wav", codec=codec)
+    again = polycodec.tokens(tmp_path / "a.plc", io.BytesIO(), codec=codec)
+    for other in (back, again):
+        assert np.array_equal(other.codes, tokens.codes)
+    assert soundfile.info(tmp_path / "b.wav").frames == tokens.samples
+
+
+def test_what_was_taken_out_comes_back(tmp_path, codec, monkeypatch):
+    monkeypatch.setattr(codec.signal, "condition", True)
+    x = 0.2 + 0.05 * np.sin(np.arange(20000) / 9)
+    soundfile.write(tmp_path / "talk.wav", x, 16000)
+    tokens = polycodec.tokens(tmp_path / "talk.wav", tmp_path / "t.npz", codec=codec)
+    assert tokens.condition
+    polycodec.tokens(tmp_path / "t.npz", tmp_path / "b.wav", codec=codec)
+    assert soundfile.read(tmp_path / "b.wav")[0].mean() == pytest.approx(0.2, abs=0.01)
+
+
 def test_tokens_of_a_sound_are_those_of_its_file(talk, tmp_path, codec):
     api.encode(talk, tmp_path / "a.plc", quality=100, codec=codec)
-    direct = api_tokens.tokens_of(talk, codec=codec)
-    stored = api_tokens.tokens_of(tmp_path / "a.plc", codec=codec)
+    direct = api_tokens.tokens(talk, codec=codec)
+    stored = api_tokens.tokens(tmp_path / "a.plc", codec=codec)
     assert direct.codes.shape == (1, 4, int(np.ceil(SECONDS * 400)))
     assert np.array_equal(direct.codes, stored.codes)
     assert (direct.digest, direct.rate, direct.samples) == (b"test".hex(), 22050, 50715)
@@ -70,7 +91,7 @@ def test_back_to_a_file_and_to_sound(talk, tmp_path, codec, channels):
 
 def test_chunks_of_several_rates(talk, tmp_path, codec):
     """Levels that a chunk has not are -1, and stay away on the way back."""
-    tokens = api_tokens.tokens_of(talk, codec=codec)
+    tokens = api_tokens.tokens(talk, codec=codec)
     tokens.codes = tokens.codes.copy()
     tokens.codes[:, 2:, 400:800] = -1
     first = io.BytesIO()
@@ -86,7 +107,7 @@ def test_chunks_of_several_rates(talk, tmp_path, codec):
 def test_plain_codes_are_written_but_not_read(talk, tmp_path, codec):
     api_tokens.convert(talk, tmp_path / "t.npy", codec=codec)
     codes = np.load(tmp_path / "t.npy", allow_pickle=False)
-    assert np.array_equal(codes, api_tokens.tokens_of(talk, codec=codec).codes)
+    assert np.array_equal(codes, api_tokens.tokens(talk, codec=codec).codes)
     with pytest.raises(InputError, match="whose weights"):
         api_tokens.convert(tmp_path / "t.npy", tmp_path / "b.wav", codec=codec)
 
@@ -127,7 +148,7 @@ def changed(data: bytes, **arrays) -> io.BytesIO:
 
 def test_hostile_archives(talk, codec):
     file = io.BytesIO()
-    write_tokens(file, api_tokens.tokens_of(talk, codec=codec))
+    write_tokens(file, api_tokens.tokens(talk, codec=codec))
     data = file.getvalue()
     codes = read_tokens(io.BytesIO(data)).codes
     cases = {
@@ -166,7 +187,7 @@ def test_a_shape_is_not_believed(talk, codec):
 
 def test_every_damaged_byte_is_named_or_harmless(talk, codec):
     file = io.BytesIO()
-    tokens = api_tokens.tokens_of(talk, codec=codec)
+    tokens = api_tokens.tokens(talk, codec=codec)
     write_tokens(file, tokens)
     data, rng = file.getvalue(), np.random.default_rng(0)
     for at in rng.integers(0, len(data), 300):
@@ -187,3 +208,39 @@ def test_command(cli, talk, codec, sound_weights):
     x, rate = soundfile.read("back.wav")
     assert rate == 22050 and len(x) == 50715
     assert cli("tokens", "absent.wav")[0] == 3
+
+
+def test_command_for_a_folder(cli, talk, tmp_path, codec, sound_weights):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    data = talk.read_bytes()
+    (tmp_path / "in" / "a.wav").write_bytes(data)
+    (tmp_path / "in" / "deep" / "b.wav").write_bytes(data)
+    (tmp_path / "in" / "c.txt").write_text("no sound")
+    code, out, err = cli("tokens", "in", "-o", "out")
+    assert code == 0 and "c.txt" in out + err
+    made = {
+        p.relative_to(tmp_path / "out").as_posix()
+        for p in tmp_path.glob("out/**/*.npz")
+    }
+    assert made == {"a.npz", "deep/b.npz"}
+    assert cli("tokens", "in/a.wav", "talk.wav")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rate", np.nan),
+        ("version", np.nan),
+        ("samples", np.inf),
+        ("hop", 40.5),
+        ("sizes", np.array(16, np.int32)),
+        ("codes", np.zeros((1, 4, 0), np.int32)),
+        ("condition", "no number"),
+    ],
+)
+def test_fields_that_cannot_be_are_named(talk, tmp_path, codec, field, value):
+    polycodec.tokens(talk, tmp_path / "t.npz", codec=codec)
+    fields = {**np.load(tmp_path / "t.npz"), field: np.array(value)}
+    np.savez(tmp_path / "bad.npz", **fields)
+    with pytest.raises((InputError, VersionError)):
+        polycodec.tokens(tmp_path / "bad.npz", tmp_path / "x.wav", codec=codec)

@@ -47,7 +47,7 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     """Encode a speech file; see `api.encode`."""
     survey = surveyed(ends.source)
     with open_speech(ends.source) as speech, Writer() as writer:
-        job = _Job(codec_for("speech", ends), speech, survey, ends)
+        job = Job(codec_for("speech", ends), speech, survey, ends)
         quality = job.write(writer)
         with ends.writing() as file:
             size = writer.finish(file, job.header(quality))
@@ -73,7 +73,7 @@ def surveyed(source: Source) -> Survey:
     return survey
 
 
-class _Job:
+class Job:
     """One signal on its way into a file: its chunks at a quality, or within a size."""
 
     def __init__(
@@ -113,14 +113,18 @@ class _Job:
             return self._within(writer, limit)
         quality = quality_asked(self.options)
         levels = int(self.codec.level_of(quality))
-        for codes in code_chunks(self.codec, self._blocks(), self.frames, levels):
+        for codes in self.codes(levels):
             self._add(writer, codes, levels)
         return quality
+
+    def codes(self, levels: int | None = None) -> Iterator[Tensor]:
+        """Codes (channels, C, frames) of each chunk; without levels, see `finest`."""
+        return code_chunks(self.codec, self._blocks(), self.frames, levels)
 
     def _within(self, writer: Writer, limit: Limit) -> float:
         """Code with the most levels that fit the size, chunk by chunk."""
         spool, levels = CodeSpool(), self.codec.levels
-        for kept in code_chunks(self.codec, self._blocks(), self.frames):
+        for kept in self.codes():
             spool.add(kept)
         # The length is known now, and with it the size that a rate amounts to.
         amounts = {"target_bpp": self.duration, "target_kbps": 1000 * self.duration}

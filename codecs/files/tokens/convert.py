@@ -5,14 +5,15 @@
                         ├─► talk.npz (tokens) ─┤
     talk.plc  ──────────┘                      └─ synthesis ────► talk.wav
 
-Everything passes the .plc container, so tokens of speech are those that its file
-holds, and speech from tokens is what that file decodes to.
+Tokens of speech are those that its file holds, and speech from tokens is what that file
+decodes to.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,7 +22,13 @@ import torch
 from polycodec.codecs import zoo
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
-from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry, Writer
+from polycodec.codecs.files.container.file import (
+    Header,
+    Reader,
+    Record,
+    SpeechGeometry,
+    Writer,
+)
 from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
 from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
 from polycodec.codecs.files.options import (
@@ -34,14 +41,40 @@ from polycodec.codecs.files.options import (
 from polycodec.codecs.files.results import TokenResult
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.speech.chunks import write_chunk
-from polycodec.codecs.files.speech.decode import chunk_decoder, geometry_of
+from polycodec.codecs.files.speech.decode import chunk_decoder
 from polycodec.codecs.files.speech.decode import decode as decode_speech
-from polycodec.codecs.files.speech.encode import encode as encode_speech
+from polycodec.codecs.files.speech.encode import Job, surveyed
 from polycodec.codecs.files.speech.rate import mean_quality
+from polycodec.codecs.files.speech.read import open_speech
 from polycodec.codecs.files.tokens.file import Tokens, read_tokens, write_tokens
 from polycodec.errors import InputError, ModelError, UsageError
 
 TOKEN_SUFFIXES = (".npz", ".npy")
+
+
+@documented([TokenOptions])
+def tokens(
+    input: Source | Tokens,
+    output: Target | None = None,
+    *,
+    codec: Any = None,
+    **options: Any,
+) -> Tokens:
+    """Return the tokens of a speech, .plc or token file; write them to ``output`` too.
+
+    ``codes`` of what is returned: (channels, levels, frames) int32; `docs/tokens.md`
+    has all fields. The suffix of ``output`` decides: .npz or .npy for tokens, .plc or
+    an audio format for what they stand for; a stream gets .npz. ``quality`` (levels;
+    all unless told), ``model`` and ``channels`` are for speech. ``codec``: an already
+    loaded codec, for many files. Raises the errors of `polycodec.errors`.
+    """
+    chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
+    found = input if isinstance(input, Tokens) else _tokens_of(input, chosen, codec)[0]
+    if output is not None:
+        source = "-" if isinstance(input, Tokens) else input
+        target = target_of(source, output, "", chosen.force)
+        _write(found, Ends(source, target, chosen, codec), _suffix(target, ".npz"))
+    return found
 
 
 @documented([TokenOptions])
@@ -50,63 +83,91 @@ def convert(
 ) -> TokenResult:
     """Write the tokens of a speech or .plc file, or what a file of tokens stands for.
 
-    The suffix of ``output`` decides: .npz or .npy (tokens), .plc or an audio format
-    (from tokens). ``quality`` (levels), ``model`` and ``channels`` are for speech; all
-    levels unless told. Raises the errors of `polycodec.errors`.
+    As `tokens`, for the command line: ``output`` is .npz or .wav unless told.
     """
     input = seekable(input)
     chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
-    back = _holds_tokens(input)
-    target = target_of(input, output, ".wav" if back else ".npz", chosen.force)
+    back = holds_tokens(input)
+    usual = ".wav" if back else ".npz"
+    target = target_of(input, output, usual, chosen.force)
     ends = Ends(input, target, chosen, codec)
-    suffix = os.path.splitext(name_of(target))[1].lower()
+    suffix = _suffix(target, usual)
     if back == (suffix in TOKEN_SUFFIXES):
         raise UsageError(
             f"cannot write '{suffix}' from {'tokens' if back else 'speech'}; expected "
             + ("an audio format or .plc" if back else " or ".join(TOKEN_SUFFIXES))
         )
-    if back:
-        with opened(input) as file:
-            tokens = read_tokens(file)
-        _write_back(tokens, ends, suffix)
-    else:
-        tokens = tokens_of(input, chosen, codec=codec)
-        with ends.writing() as file:
-            write_tokens(file, tokens, plain=suffix == ".npy")
-    count, levels, frames = tokens.codes.shape
+    found, notes = _tokens_of(input, chosen, codec)
+    _write(found, ends, suffix)
+    count, levels, frames = found.codes.shape
     return TokenResult(
-        **ends.about(tokens.model),
-        digest=tokens.digest,
+        **ends.about(found.model),
+        digest=found.digest,
         channels=count,
         levels=levels,
         frames=frames,
-        frame_rate=tokens.frame_rate,
-        duration=tokens.samples / tokens.rate,
+        frame_rate=found.frame_rate,
+        duration=found.samples / found.rate,
+        notes=notes,
     )
 
 
-def tokens_of(
-    input: Source, options: TokenOptions | None = None, *, codec: Any = None
-) -> Tokens:
-    """Return the tokens of a speech file or of a .plc file that holds speech."""
-    input, options = seekable(input), options or TokenOptions()
+def holds_tokens(input: Source) -> bool:
+    """Whether a file begins as those of NumPy."""
+    with opened(input) as file:
+        start = file.read(6)
+        file.seek(0)
+    return start[:4] == b"PK\x03\x04" or start == b"\x93NUMPY"
+
+
+def _suffix(target: Target, usual: str) -> str:
+    if not isinstance(target, (str, os.PathLike)):
+        return usual
+    return os.path.splitext(target)[1].lower()
+
+
+def _tokens_of(
+    input: Source, options: TokenOptions, codec: Any
+) -> tuple[Tokens, list[str]]:
+    """The tokens of a file, and what a person should know of it."""
+    input = seekable(input)
+    if holds_tokens(input):
+        with opened(input) as file:
+            return read_tokens(file), []
     stored = stored_kind(input)
     if (stored or kind_of(input)) != "speech":
         raise InputError(f"{name_of(input)} holds no speech; tokens are made of speech")
     if stored:
         with opened(input) as file:
-            return _read(Reader(file), options, codec)
+            reader = Reader(file)
+            left = ["tags are not kept in files of tokens"]
+            notes = left if reader.header.record("tags") else []
+            return _read(reader, options, codec), [*notes, *reader.warnings]
     codec = codec or zoo.load(
         options.model or KINDS["speech"].model,
         options.device,
         checkpoint=options.checkpoint,
     )
-    codec = _with_codebooks(codec)
     asked = SpeechEncode(quality=options.quality, channels=options.channels)
-    with tempfile.TemporaryFile() as plc:
-        encode_speech(Ends(input, plc, asked, codec))
-        plc.seek(0)
-        return _read(Reader(plc), options, codec)
+    ends = Ends(input, "-", asked, _with_codebooks(codec))
+    survey = surveyed(input)
+    with open_speech(input) as speech:
+        job = Job(codec, speech, survey, ends)
+        parts = [part.numpy() for part in job.codes(codec.level_of(options.quality))]
+        notes = job.notes()
+        if speech.info.tags:
+            notes.append("tags are not kept in files of tokens")
+        condition = job.condition.pack() if job.condition.lossless else b""
+        return _of(job.header(0.0), codec, parts, condition), notes
+
+
+def _write(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
+    """Write tokens, or what they stand for."""
+    if suffix not in TOKEN_SUFFIXES:
+        _write_back(tokens, ends, suffix)
+        return
+    with ends.writing() as file:
+        write_tokens(file, tokens, plain=suffix == ".npy")
 
 
 def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
@@ -133,9 +194,11 @@ def _header(tokens: Tokens, quality: float) -> Header:
     """The header of the .plc file that holds the tokens."""
     channels = len(tokens.codes)
     source = tokens.source_channels
+    condition = _bytes_of(tokens.condition, "condition")
     return Header(
         model=tokens.model,
         digest=_digest(tokens),
+        records=[Record("condition", condition)] if condition else [],
         kind="speech",
         geometry=SpeechGeometry(
             rate=tokens.rate,
@@ -148,13 +211,6 @@ def _header(tokens: Tokens, quality: float) -> Header:
         ),
         quality=quality,
     )
-
-
-def _holds_tokens(input: Source) -> bool:
-    with opened(input) as file:
-        start = file.read(6)
-        file.seek(0)
-    return start[:4] == b"PK\x03\x04" or start == b"\x93NUMPY"
 
 
 def _write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
@@ -187,21 +243,34 @@ def _with_codebooks(codec: Codec) -> TokenCodec:
 
 
 def _digest(tokens: Tokens) -> bytes:
-    try:
-        digest = bytes.fromhex(tokens.digest)
-    except ValueError:
-        digest = b""
+    digest = _bytes_of(tokens.digest, "digest")
     if len(digest) != 4:
         raise InputError(f"the digest '{tokens.digest}' of the tokens is none")
     return digest
 
 
+def _bytes_of(text: str, what: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise InputError(f"the {what} '{text[:40]}' of the tokens is none") from error
+
+
 def _read(reader: Reader, options: TokenOptions, given: Codec | None) -> Tokens:
     """Tokens of an opened .plc file, chunk by chunk."""
-    header, geometry = reader.header, geometry_of(reader)
-    codec = _with_codebooks(codec_of(header, options, given))
+    codec = _with_codebooks(codec_of(reader.header, options, given))
     decoder = chunk_decoder(codec, reader)
     parts = [decoder.codes(k)[0].cpu().numpy() for k in range(reader.n_chunks)]
+    condition = reader.header.record("condition") or b""
+    return _of(reader.header, codec, parts, condition)
+
+
+def _of(
+    header: Header, codec: TokenCodec, parts: Sequence[np.ndarray], condition: bytes
+) -> Tokens:
+    """Tokens of codes (channels, levels, frames) of all chunks, and a file's header."""
+    geometry = header.geometry
+    assert isinstance(geometry, SpeechGeometry)
     most = max(part.shape[1] for part in parts)
     pad = ((0, 0), (0, most), (0, 0))
     codes = [np.pad(p, pad, constant_values=-1)[:, :most] for p in parts]
@@ -217,4 +286,5 @@ def _read(reader: Reader, options: TokenOptions, given: Codec | None) -> Tokens:
         span=geometry.span,
         sample=geometry.sample,
         source_channels=geometry.source_channels or geometry.channels,
+        condition=condition.hex(),
     )

@@ -10,6 +10,8 @@
                 span              int64            coded samples in a chunk of the .plc
                 sample            text             form of the source's samples
                 source_channels   int64            of the source
+    condition         text             what was taken out before coding, hexadecimal:
+                                       FORMAT.md; may be missing
                 version           int64            1
 
     talk.npy    codes alone
@@ -52,6 +54,7 @@ class Tokens:
     span: int
     sample: str = "int16"
     source_channels: int = 1
+    condition: str = ""
 
     @property
     def frame_rate(self) -> float:
@@ -61,7 +64,8 @@ class Tokens:
     def check(self) -> None:
         """InputError for fields that do not fit one another."""
         codes, sizes = self.codes, self.sizes
-        _require(codes.ndim == 3 and codes.shape[0] > 0, "codes", codes.shape)
+        _require(codes.ndim == 3 and codes.size > 0, "codes", codes.shape)
+        _require(sizes.ndim == 1, "sizes", sizes.shape)
         _require(0 < codes.shape[1] <= len(sizes), "levels of codes", codes.shape)
         _require(0 < self.rate <= MAX_RATE, "rate", self.rate)
         _require(0 < self.coded_rate <= MAX_RATE, "coded_rate", self.coded_rate)
@@ -112,11 +116,12 @@ def read_tokens(file: BinaryIO) -> Tokens:
     except Exception as error:
         # zipfile, zlib and NumPy's header meet damage with errors of many kinds.
         raise InputError(f"the file of tokens is damaged; {error}") from error
+    found.setdefault("condition", np.array(""))  # files of before have none
     wanted = {f.name: f.type for f in fields(Tokens)}
     missing = sorted({*wanted, "version"} - set(found))
     if missing:
         raise InputError(f"this is no file of tokens; it has no {', '.join(missing)}")
-    if found["version"].size != 1 or int(found["version"].flat[0]) != VERSION:
+    if found["version"].size != 1 or found["version"].flat[0] != VERSION:
         raise VersionError(
             f"a file of tokens of version {found['version']}; expected {VERSION}"
         )
@@ -151,8 +156,12 @@ def _value(name: str, array: np.ndarray, kind: str) -> Any:
         _require(bool(small), name, "numbers beyond 32 bits")
         return array.astype(np.int32)
     _require(array.size == 1, name, array.shape)
-    _require((array.dtype.kind == "U") == (kind == "str"), name, array.dtype)
-    return str(array.flat[0]) if kind == "str" else int(array.flat[0])
+    if kind == "str":
+        _require(array.dtype.kind == "U", name, array.dtype)
+        return str(array.flat[0])
+    value = array.flat[0]
+    _require(array.dtype.kind in "iuf" and value == value // 1, name, value)
+    return int(value)
 
 
 def _require(fine: bool, what: str, found: Any) -> None:
