@@ -266,7 +266,7 @@ class Codec(nn.Module, abc.ABC):
     def decompress(self, data: Sequence[bytes]) -> Tensor:
         """Byte strings of signals of one size and rate -> the signals, clamped."""
         if isinstance(data, (bytes, bytearray, memoryview)):
-            data = [data]
+            data = [bytes(data)]
         size = self.signal.head_size
         heads = {self.signal.parse(item): bytes(item[:size]) for item in data}
         if len(heads) != 1:

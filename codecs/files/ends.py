@@ -20,7 +20,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header
 from polycodec.codecs.files.kinds import KINDS, Kind, kind_writing, words_of
 from polycodec.codecs.files.options import EncodeOptions, FileOptions
-from polycodec.codecs.files.sources import Source, name_of
+from polycodec.codecs.files.sources import Source, Twice, name_of
 from polycodec.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Ends(Generic[Asked]):
     ``suffix``: the format to write.
     """
 
-    source: Source
+    source: Twice
     target: Target
     options: Asked
     codec: Codec | None = None

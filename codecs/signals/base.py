@@ -43,7 +43,7 @@ class Signal(abc.ABC):
     shape: ClassVar[tuple[str | int, ...]]
     head_size: ClassVar[int]
 
-    def checked(self, x: Tensor) -> Tensor:
+    def checked(self, x: Any) -> Tensor:
         """The signal (B, C, *S), float32, of a batch or of one without its first axis.
 
         Whole numbers of the type ``whole`` are brought to the range. InputError for

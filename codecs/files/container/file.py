@@ -179,7 +179,7 @@ class Reader:
         self._lay_out()
         if not values["index"]:
             self._check_single(cursor, values["header crc"])
-        about = {f.name: values.get(f.name) for f in fields(Header)}
+        about: dict[str, Any] = {f.name: values.get(f.name) for f in fields(Header)}
         about |= {"geometry": geometry, "records": (), "reader": self}
         self.header = StoredHeader(**about)
 

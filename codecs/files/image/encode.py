@@ -36,7 +36,7 @@ from polycodec.codecs.files.image.records import records_of
 from polycodec.codecs.files.options import ImageEncode
 from polycodec.codecs.files.rate import limit_of, quality_asked
 from polycodec.codecs.files.results import ImageEncoded, readable
-from polycodec.codecs.files.sources import Source
+from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.signals import tiles
 
@@ -67,7 +67,7 @@ def _warn(image: ImageData) -> None:
     collections.deque(png.chunks(image, image.notes), maxlen=0)
 
 
-def _grown(source: Source, size: int) -> Iterator[str]:
+def _grown(source: Twice, size: int) -> Iterator[str]:
     """Say when a file became no smaller, as of pages of text and drawings."""
     if isinstance(source, (str, os.PathLike)):
         before = os.path.getsize(source)
