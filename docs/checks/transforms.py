@@ -12,8 +12,9 @@ tangent that training itself trades along,
 
     bpp + λ 255² (MSE - MSE of the first variant)
 
-of more rates it is the BD-rate. Prints a table, and writes it to OUT/transforms.json.
-Seconds are only equal on a machine that does nothing else.
+which says the truth for variants that are near one another; of more rates it is the
+BD-rate. Prints a table, and writes it to OUT/transforms.json. Seconds are only equal on
+a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -98,10 +99,13 @@ def main() -> None:
         first = next(iter(found.values()))["rows"]
         found[name]["bits_percent"] = saved(rows, first, given.lmbda)
         cells = [f"{found[name]['bits_percent']:+.2f}", *map(str, about.values())]
+        loss = rows[0]["bpp"] + given.lmbda * 255**2 * rows[0]["mse"]
+        cells += [f"{loss:.4f}"] * (given.knots == 1)
         cells.append(f"{rows[-1]['decode_ms']:.1f}")
         cells += [f"{row['bpp']:.4f} / {row['psnr']:.3f}" for row in rows]
         lines.append([name, *cells])
-    header = ["variant", "bits %", "parameters", "steps", "seconds", "decode ms"]
+    header = ["variant", "bits %", "parameters", "steps", "seconds"]
+    header += ["loss"] * (given.knots == 1) + ["decode ms"]
     header += [f"bpp / dB at {quality:g}" for quality in qualities]
     (given.out / "transforms.json").write_text(json.dumps(found, indent=1) + "\n")
     print(*aligned(Table(header, lines)), sep="\n")
