@@ -41,6 +41,8 @@ TINY: dict[str, dict] = {
             {"name": "local", "width": 8},
             {"name": "inter", "width": 8, "inner": 8},
             {"name": "intra", "width": 8, "inner": 8},
+            {"name": "guided", "width": 8, "inner": 8},
+            {"name": "adaptive", "width": 8, "inner": 8, "reads": 3},
         ],
     },
     "entropy/autoregressive": {"groups": 3, "frames": 3, "hidden": 24, "width": 16},

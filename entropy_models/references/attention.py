@@ -4,12 +4,15 @@
     inter   q, k, v of the slices before: what is alike anywhere in the picture
     intra   the slices before tell which ▦ each ▩ is like (q, k); what is then seen
             are this slice's ▦ (v)
+    guided  the same where there is no slice before: φ tells
 
 The cost grows with the number of positions, not with its square. MLIC++, Jiang et al.
 2023 (arXiv 2307.15421).
 """
 
 from __future__ import annotations
+
+import abc
 
 import torch
 from torch import Tensor, nn
@@ -72,16 +75,46 @@ class InterReference(Reference):
         return self.out(seen.unflatten(2, state.current.shape[2:]))
 
 
-@register("reference/intra")
-class IntraReference(Reference):
-    """One half of a slice sees the other, by likeness in what was decoded before.
+class _Halves(Reference):
+    """One half of a slice sees the other, by likeness in a guide.
 
-    Queries and keys are of as many channels before the slice as it has itself.
     ``width``: of the result; ``inner``: of queries, keys and values, each; ``heads``
     divide them.
     """
 
     once = False
+
+    def __init__(
+        self, guide: int, channels: int, *, width: int, inner: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.width, self.heads, self.guide = width, heads, guide
+        self.qk = Projection(guide, inner, heads, 2)
+        self.v = Projection(channels, inner, heads, 1)
+        self.attention = LinearAttention()
+        self.out = ExactConv2d(inner, width, 5)
+
+    @abc.abstractmethod
+    def guided_by(self, state: State) -> Tensor:
+        """The map that says which positions are alike, (B, guide, h, w)."""
+
+    def within(self, state: State, where: Positions) -> Tensor:
+        q, k = self.qk(self.guided_by(state)).chunk(2, dim=1)
+        parts = gather(q, where), k, self.v(state.current)
+        asked = (_heads(part, self.heads) for part in parts)
+        seen = self.attention(*asked, hidden=~state.known.flatten())
+        full = torch.zeros_like(parts[2])
+        full = scatter(full, where, seen.flatten(1, 2).unsqueeze(2))
+        return self.out.at(full, where)
+
+
+@register("reference/intra")
+class IntraReference(_Halves):
+    """One half of a slice sees the other, by likeness in what was decoded before.
+
+    The guide is as many channels before the slice as it has itself. ``width``: of the
+    result; ``inner``: of queries, keys and values, each; ``heads`` divide them.
+    """
 
     def __init__(
         self,
@@ -93,23 +126,41 @@ class IntraReference(Reference):
         inner: int = 32,
         heads: int = 2,
     ) -> None:
-        super().__init__()
-        self.width, self.heads = width, heads
-        self.near = min(before, channels)
-        self.qk = Projection(self.near, inner, heads, 2)
-        self.v = Projection(channels, inner, heads, 1)
-        self.attention = LinearAttention()
-        self.out = ExactConv2d(inner, width, 5)
+        guide = min(before, channels)
+        super().__init__(guide, channels, width=width, inner=inner, heads=heads)
 
     @classmethod
     def applies(cls, before: int, half: int) -> bool:
         return before > 0 and half > 0
 
-    def within(self, state: State, where: Positions) -> Tensor:
-        q, k = self.qk(state.before[:, -self.near :]).chunk(2, dim=1)
-        parts = gather(q, where), k, self.v(state.current)
-        asked = (_heads(part, self.heads) for part in parts)
-        seen = self.attention(*asked, hidden=~state.known.flatten())
-        full = torch.zeros_like(parts[2])
-        full = scatter(full, where, seen.flatten(1, 2).unsqueeze(2))
-        return self.out.at(full, where)
+    def guided_by(self, state: State) -> Tensor:
+        return state.before[:, -self.guide :]
+
+
+@register("reference/guided")
+class GuidedReference(_Halves):
+    """One half of the first slice sees the other, by likeness in φ.
+
+    The first slice has none before it: side information is its guide, as in MLICv2,
+    Jiang et al. 2025 (arXiv 2504.19119). ``width``: of the result; ``inner``: of
+    queries, keys and values, each; ``heads`` divide them.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        channels: int,
+        features: int,
+        *,
+        width: int = 64,
+        inner: int = 32,
+        heads: int = 2,
+    ) -> None:
+        super().__init__(features, channels, width=width, inner=inner, heads=heads)
+
+    @classmethod
+    def applies(cls, before: int, half: int) -> bool:
+        return before == 0 and half > 0
+
+    def guided_by(self, state: State) -> Tensor:
+        return state.phi
