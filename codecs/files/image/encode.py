@@ -9,7 +9,6 @@ is written unless all of it can be. The way back is in `decode.py`.
 
 from __future__ import annotations
 
-import collections
 import io
 import math
 import os
@@ -30,9 +29,9 @@ from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
-from polycodec.codecs.files.image.formats import png
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.image.records import records_of
+from polycodec.codecs.files.image.write import losses_in_png
 from polycodec.codecs.files.options import ImageEncode
 from polycodec.codecs.files.rate import limit_of, quality_asked
 from polycodec.codecs.files.results import ImageEncoded, readable
@@ -44,7 +43,7 @@ from polycodec.codecs.signals import tiles
 def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     """Encode an image file to a ``.plc`` file; see `api.encode`."""
     image, options = read_image(ends.source), ends.options
-    _warn(image)
+    image.notes += losses_in_png(image)
     job = _Job(codec_for("image", ends), image, options)
     quality = job.choose()
     data = job.file(quality, ends.progress)
@@ -60,11 +59,6 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
         psnr=job.psnr(quality) if options.psnr else None,
         notes=[*image.notes, *_grown(ends.source, len(data))],
     )
-
-
-def _warn(image: ImageData) -> None:
-    """Note what decoding to PNG, the default, will not be able to hold."""
-    collections.deque(png.chunks(image, image.notes), maxlen=0)
 
 
 def _grown(source: Twice, size: int) -> Iterator[str]:

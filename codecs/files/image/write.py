@@ -18,7 +18,14 @@ import numpy as np
 from PIL import Image
 
 from polycodec.atomic import atomic_write
-from polycodec.codecs.files.image.data import CHUNKS, SRGB, ImageData, spoken, to_depth
+from polycodec.codecs.files.image.data import (
+    CHUNKS,
+    SRGB,
+    ImageData,
+    few,
+    spoken,
+    to_depth,
+)
 from polycodec.codecs.files.image.formats import avif, jpeg, png
 from polycodec.codecs.files.image.formats.deep import write_png16
 from polycodec.codecs.files.image.formats.netpbm import write_netpbm
@@ -103,6 +110,13 @@ def write_image(
     return notes
 
 
+def losses_in_png(image: ImageData) -> list[str]:
+    """What of the image a PNG, the default of decoding, will not hold."""
+    notes: list[str] = []
+    list(png.chunks(_kept(image, _PNG, notes), notes))
+    return notes
+
+
 def _fit(image: ImageData, kind: Format, suffix: str) -> tuple[ImageData, list[str]]:
     """Return the image as the format can hold it, and what that cost."""
     if max(image.width, image.height) > kind.max_side:
@@ -133,16 +147,21 @@ def _kept(image: ImageData, kind: Format, notes: list[str]) -> ImageData:
     """The image without what the format cannot hold, each a note."""
     out: dict[str, Any] = {}
     wide = kind in (_WEBP, _AVIF) or image.colour == "rgb"
-    if image.icc and image.icc[16:20] == b"GRAY" and wide:
-        notes.append(f"{kind.name}: left out the ICC profile, which is for gray only")
-        out["icc"] = None
+    if image.icc and "icc" in kind.holds:
+        space = image.icc[16:20].decode("latin-1").strip()
+        own = "RGB" if wide else "GRAY"
+        # Readers of PNG refuse what those of the others pass over.
+        if space != own if kind is _PNG else wide and space == "GRAY":
+            name = few([space])
+            notes.append(f"{kind.name}: left out the ICC profile, which is for {name}")
+            out["icc"] = None
     lost = [n for n in _MOST if getattr(image, n) and n not in kind.holds]
     out |= {name: type(getattr(image, name))() for name in lost if name == "text"}
     out |= {name: None for name in lost if name != "text"}
     if lost:
         notes.append(f"{kind.name}: left out {', '.join(lost)}, which it cannot hold")
-    own = {_PNG: tuple(CHUNKS), _AVIF: ("cICP",)}.get(kind, ())
-    said = [n for n, v in image.chunks.items() if n not in own and v != SRGB.get(n)]
+    held = {_PNG: tuple(CHUNKS), _AVIF: ("cICP",)}.get(kind, ())
+    said = [n for n, v in image.chunks.items() if n not in held and v != SRGB.get(n)]
     colour = [name for name in said if name in ("gAMA", "cHRM", "cICP")]
     if colour and not image.icc:
         notes.append(

@@ -659,5 +659,16 @@ def test_gray_profiles_stay_with_gray() -> None:
     for suffix in (".webp", ".avif"):  # these hold colour only
         out = io.BytesIO()
         notes = write_image(gray, out, suffix=suffix)
-        assert any("for gray only" in note for note in notes)
+        assert any("profile, which is for GRAY" in note for note in notes)
         assert again_of(out).icc is None
+
+
+def test_other_profiles_do_not_go_into_a_gray_png() -> None:
+    for icc, space in ((ICC, "RGB"), (ICC[:16] + b"CMYK" + ICC[20:], "CMYK")):
+        gray = ImageData(PIXELS[..., :1], icc=icc)
+        out = io.BytesIO()
+        notes = write_image(gray, out, suffix=".png")
+        assert notes == [f"PNG: left out the ICC profile, which is for {space}"]
+        assert again_of(out).icc is None
+        write_image(gray, out := io.BytesIO(), suffix=".jpg")
+        assert again_of(out).icc == icc
