@@ -17,8 +17,10 @@ import zipfile
 import numpy as np
 import pytest
 import sounds
+from PIL import Image
 
 from polycodec.codecs.files.kinds import kind_of
+from polycodec.codecs.files.speech.check import check
 from polycodec.codecs.files.speech.read import open_speech
 from polycodec.errors import InputError
 
@@ -165,6 +167,46 @@ def test_rf64_that_declares_more_than_there_is():
     assert found < 0 and str(1 << 40) in said[0]
 
 
+def test_chunks_behind_the_samples_of_rf64():
+    ds64 = struct.pack("<4sIQQQI", b"ds64", 28, 0, 800, 400, 0)
+    cue = struct.pack("<4sII", b"cue ", 4, 0)
+    found, notes = heard(wav(before=ds64, size=0xFFFFFFFF, start=b"RF64", behind=cue))
+    assert (found, notes) == (400, ["chunks that are left out: cue"])
+
+
+@pytest.mark.parametrize("missing", [0, 1 << 20])
+def test_wav_of_more_than_two_gigabytes(tmp_path, missing):
+    """Sizes as large as placeholders are sizes all the same."""
+    size = 3_000_000_000
+    with (tmp_path / "long.wav").open("w+b") as file:
+        file.write(wav(b"", size=size, riff=36 + size))
+        file.truncate(44 + size - missing)  # takes no room on the disk
+        if missing:
+            with pytest.raises(InputError, match=f"expected {size} bytes"):
+                check(file)
+        else:
+            assert check(file).notes == []
+
+
+@pytest.mark.parametrize(
+    "name", ["pcm.aiff", "pcm.w64", "pcm.au", "pcm.caf", "rf64.wav"]
+)
+@pytest.mark.parametrize("value", [0, 255])
+def test_sizes_of_other_containers_that_were_never_filled_in(name, value):
+    """Read to the end with a note, or refused by name; never a part of it."""
+    data = bytearray(SOUNDS[name])
+    at, width = {
+        "pcm.aiff": (data.find(b"SSND") + 4, 4),
+        "pcm.w64": (data.find(b"data") + 16, 8),
+        "pcm.au": (8, 4),
+        "pcm.caf": (data.find(b"data") + 4, 8),
+        "rf64.wav": (data.find(b"ds64") + 16, 8),
+    }[name]
+    data[at : at + width] = bytes([value]) * width
+    found, said = heard(bytes(data))
+    assert found < 0 or (found >= sounds.SAMPLES and said), (found, said)
+
+
 def test_an_empty_wav_is_empty():
     assert "no samples" in heard(wav(b"", riff=36))[1][0]
     info = struct.pack("<4sI4s", b"LIST", 4, b"INFO")
@@ -193,3 +235,15 @@ def test_a_speaker_layout_is_told():
     soundfile.write(data, x, 48000, format="WAVEX", subtype="PCM_16")
     with open_speech(data) as speech:
         assert speech.info.layout == "5.1"
+
+
+def test_a_cover_is_named():
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "PNG")
+    cover = b"\0image/png\0\3\0" + image.getvalue()
+    frame = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
+    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    data = SOUNDS["xing.mp3"]
+    sound = data[data.index(b"\xff\xe3") :]
+    found, notes = heard(b"ID3\3\0\0" + size + frame + sound)
+    assert found == sounds.SAMPLES and notes == ["the cover image is left out"]

@@ -16,7 +16,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from polycodec.codecs.files.speech import streams
@@ -145,22 +145,15 @@ class Shown(io.RawIOBase):
 def _walk(stream: BinaryIO, family: _Family, end: int, found: Checked) -> None:
     """Each chunk must end inside the file, and is known or named in a note."""
     left: list[str] = []
-    sounds, wide = 0, None
+    sounds = 0
     for chunk in _chunks(stream, family, end):
         name, stop = chunk.name, chunk.at + chunk.size
         stream.seek(chunk.at)
         body = stream.read(min(max(0, chunk.size), 24))
         if name == b"fmt ":
             _check_format(body, found)
-        elif name == b"ds64":
-            size = int.from_bytes(body[8:16], "little")
-            wide = replace(
-                chunk, name=b"data", size=size, size_at=chunk.at + 8, width=8
-            )
         if name == family.sound:
             sounds += 1
-            if wide and chunk.size == 0xFFFFFFFF:
-                chunk = replace(wide, at=chunk.at)
             head = struct.calcsize(family.head) if family.whole else 0
             stream.seek(min(max(chunk.at, chunk.at + chunk.size), end))
             follows = stream.read(16)
@@ -180,6 +173,7 @@ def _walk(stream: BinaryIO, family: _Family, end: int, found: Checked) -> None:
 def _chunks(stream: BinaryIO, family: _Family, end: int) -> Iterator[_Chunk]:
     """All chunks, as far as their sizes lead."""
     head, at = struct.Struct(family.head), family.first
+    wide = None  # RF64: the size of the samples stands before them
     for _ in range(_MAX_CHUNKS):
         stream.seek(at)
         data = stream.read(head.size)
@@ -192,19 +186,20 @@ def _chunks(stream: BinaryIO, family: _Family, end: int) -> Iterator[_Chunk]:
         body, size_at = at + head.size, at if first else at + len(name)
         width = head.size - len(name)
         if first and size == 1:  # 64 bits follow
-            size, body, size_at, width = _wide(stream.read(8)), body + 8, body, 8
+            size = int.from_bytes(stream.read(8), "big")
+            body, size_at, width = body + 8, body, 8
         elif first and size == 0:
             size = end - at
+        elif name == b"ds64":
+            wide = int.from_bytes(stream.read(16)[8:], "little"), body + 8
+        elif name == b"data" and wide and size == 0xFFFFFFFF:
+            (size, size_at), width = wide, 8
         if family.whole:
             size -= body - at
         yield _Chunk(name[:4], body, size, size_at, width)
         if size < 0:
             return
         at = body + size + -(body + size - family.first) % family.align
-
-
-def _wide(data: bytes) -> int:
-    return int.from_bytes(data, "big")
 
 
 def _sound(
