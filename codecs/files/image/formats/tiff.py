@@ -50,7 +50,7 @@ _COLOURS |= {32803: "raw sensor", 34892: "raw sensor", 32844: "LogL", 32845: "Lo
 _CODERS = {50001: "WebP", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000"}
 _CODERS |= {50002: "JPEG XL", 52546: "JPEG XL", 34661: "JBIG", 34887: "LERC"}
 _CODERS |= {34892: "lossy JPEG", 32809: "ThunderScan", 34676: "SGI", 34677: "SGI"}
-_JPEG = 7
+_OLD_JPEG, _JPEG = 6, 7
 
 
 @functools.cache
@@ -112,6 +112,8 @@ def check_tags(stream: BinaryIO, found: Beside) -> None:
     _check_end(tags, size)
     if coder == _JPEG:
         _check_jpeg(tags, stream, found)
+    if coder == _OLD_JPEG:
+        found.notes.append("JPEG of the old kind in TIFF was not searched for damage")
     _note(tags, samples - own, extra, found)
 
 
@@ -144,6 +146,7 @@ def _check_jpeg(
         note = check_damage((tables + part[2:]) if tables else part, f"JPEG strip {k}")
         if note:
             found.notes.append(note)
+            return
 
 
 def _note(
