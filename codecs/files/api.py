@@ -89,7 +89,8 @@ def decode(
     for an option that is for another kind of signal, or none.
     """
     output, kept = _in_memory(input, output)
-    with opened(seekable(input)) as source:
+    input = seekable(input)
+    with opened(input) as source:
         try:
             reader = Reader(source, tolerant=bool(options.get("salvage")))
         except TruncatedError as error:

@@ -178,6 +178,10 @@ def test_numbers_have_one_form() -> None:
         ({"geometry": ImageGeometry(5, 5, 8, "cmyk")}, "colour"),
         ({"geometry": ImageGeometry(1 << 20, 1 << 20)}, "pixels"),
         ({"geometry": ImageGeometry(64, 64, tile=32)}, "chunks"),
+        (
+            {"kind": "speech", "geometry": SpeechGeometry(9, 9, 1 << 22, 255)},
+            "1069547520 samples; expected at most 134217728",
+        ),
         ({"records": (Record("nonsense", b""),)}, "type"),
     ],
 )

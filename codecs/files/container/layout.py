@@ -39,6 +39,7 @@ MAX_PIXELS = 1 << 29  # of one image or frame: 512 Mi
 MAX_CHUNKS = 1 << 20
 MAX_RATE = 1 << 20  # samples a second
 MAX_SPAN = 1 << 22  # coded samples of each channel in a chunk
+MAX_CHUNK_SAMPLES = 1 << 27  # of all channels
 MAX_CHUNK = 1 << 31  # bytes
 MAX_HEADER = 1 << 24  # bytes
 MAX_RECORDS = 255
@@ -309,6 +310,10 @@ def over_limit(geometry: Any) -> str | None:
         return f"{pixels} pixels; expected at most {MAX_PIXELS}"
     if geometry.n_chunks > MAX_CHUNKS:
         return f"{geometry.n_chunks} chunks; expected at most {MAX_CHUNKS}"
+    if isinstance(geometry, SpeechGeometry):
+        samples = geometry.span * geometry.channels
+        if samples > MAX_CHUNK_SAMPLES:
+            return f"chunks of {samples} samples; expected at most {MAX_CHUNK_SAMPLES}"
     return None
 
 
