@@ -247,3 +247,19 @@ def test_a_cover_is_named():
     sound = data[data.index(b"\xff\xe3") :]
     found, notes = heard(b"ID3\3\0\0" + size + frame + sound)
     assert found == sounds.SAMPLES and notes == ["the cover image is left out"]
+
+
+@pytest.mark.parametrize("form", sorted(soundfile.available_formats()))
+def test_every_format_of_libsndfile_notices_a_cut(form):
+    """Or says that nobody can."""
+    file, x = io.BytesIO(), np.random.default_rng(0).normal(0, 0.1, 4000)
+    try:
+        soundfile.write(file, x, 8000, format=form, subtype=None)
+    except (soundfile.SoundFileError, ValueError, TypeError):
+        pytest.skip(f"libsndfile does not write {form} into memory")
+    data = file.getvalue()
+    whole, _ = heard(data)
+    assert whole in (-1, 4000)
+    for part in (0.3, 0.6, 0.95):
+        found, said = heard(data[: int(part * len(data))])
+        assert found < 0 or said, (found, said)

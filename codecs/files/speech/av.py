@@ -32,7 +32,11 @@ _GUESSED = {
     *("mp3", "aac", "ac3", "eac3", "dts", "amr", "gsm", "mpegts", "ogg", "loas"),
     *("voc", "caf"),
 }
-_UNSURE = {"avr", "hcom", "ircam"}  # whose length is not looked at
+# Those that say how long they are, or whose last packet shows that it is cut.
+_SURE = {
+    *("wav", "aiff", "au", "caf", "flac", "w64", "iff", "nistsphere", "wve", "voc"),
+    *("mov", "matroska", "asf", "avi", "flv", "wv", "tta", "ape", *_GUESSED),
+}
 _SLACK = 0.1  # seconds; durations count what lossy encoders add before and after
 _GAP = 0.015  # seconds, beyond the rounding of times to milliseconds
 _STRICT = {"err_detect": "explode+crccheck+bitstream+buffer"}
@@ -86,7 +90,7 @@ class AvFile:
             notes.append(f"{self._odd} packets are no sound, or damaged: left out")
         if self._gaps:
             notes.append(f"packets are missing at {self._gaps} places")
-        if self._container.format.name in _UNSURE:
+        if self._container.format.name.partition(",")[0] not in _SURE:
             notes.append("whether it is cut is not known: its format does not say")
         return tuple(notes)
 
@@ -232,8 +236,9 @@ def _samples(frame: Any) -> np.ndarray:
     kind = name.removesuffix("p")
     if kind not in _FULL_SCALE:
         raise InputError(f"its samples are of the form {name}, which is not supported")
-    offset = 128.0 if kind == "u8" else 0.0
-    return ((data - offset) / _FULL_SCALE[kind]).astype(np.float32)
+    if kind == "u8":
+        data = data - 128.0
+    return (data / _FULL_SCALE[kind]).astype(np.float32)
 
 
 def _is_cover(video: Any) -> bool:

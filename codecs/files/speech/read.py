@@ -28,6 +28,7 @@ import numpy as np
 from polycodec.codecs.files.container.layout import MAX_RATE
 from polycodec.codecs.files.sources import Source, name_of, opened
 from polycodec.codecs.files.speech.check import Checked, Shown, check
+from polycodec.codecs.files.speech.streams import is_mpeg
 from polycodec.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,8 +181,10 @@ def _backend(stream: BinaryIO) -> _SoundFile | AvFile:
     try:
         backend = AvFile(av, stream)
     except InputError:
-        if soundfile is None or plain:
+        # What FFmpeg does not know libsndfile may, except MPEG audio, which it guesses.
+        if soundfile is None or plain or is_mpeg(start):
             raise
+        found.notes.append("whether it is cut is not known: its format does not say")
         stream.seek(0)
         try:
             return _sound_file(soundfile, None, stream, found)
