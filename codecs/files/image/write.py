@@ -30,6 +30,7 @@ from polycodec.codecs.files.image.formats import avif, jpeg, png
 from polycodec.codecs.files.image.formats.deep import write_png16
 from polycodec.codecs.files.image.formats.netpbm import write_netpbm
 from polycodec.codecs.files.image.formats.tiff import write_tiff
+from polycodec.codecs.files.image.records import known
 from polycodec.errors import InputError
 
 
@@ -54,6 +55,11 @@ _WEBP = Format("WebP", 16383, alpha=True, holds=_THREE, quality=95)
 _TIFF = Format("TIFF", (1 << 31) - 1, alpha=True, holds=_MOST, deep=True)
 _AVIF = Format("AVIF", 65536, alpha=True, holds=(*_THREE, "chunks"), quality=90)
 _PPM = Format("PPM", (1 << 31) - 1, alpha=False, holds=(), deep=True)
+
+# Primaries and transfer of H.273: the known profile that says the same.
+_PROFILES = {b"\x0c\x0d": 17}  # Display P3
+_PROFILES |= {bytes([9, transfer]): 8 for transfer in (1, 6, 14, 15)}  # BT.2020
+_PROFILES |= {bytes([1, transfer]): 7 for transfer in (1, 6, 14, 15)}  # BT.709
 
 FORMATS = {
     ".png": _PNG,
@@ -163,7 +169,12 @@ def _kept(image: ImageData, kind: Format, notes: list[str]) -> ImageData:
     held = {_PNG: tuple(CHUNKS), _AVIF: ("cICP",)}.get(kind, ())
     said = [n for n, v in image.chunks.items() if n not in held and v != SRGB.get(n)]
     colour = [name for name in said if name in ("gAMA", "cHRM", "cICP")]
-    if colour and not image.icc:
+    number = _PROFILES.get(image.chunks.get("cICP", b"")[:2])
+    if colour and number and wide and "icc" in kind.holds and not image.icc:
+        out["icc"] = known()[number]
+        notes.append(f"{kind.name}: wrote the colour that cICP says as an ICC profile")
+        said = [name for name in said if name not in colour]
+    elif colour and not image.icc:
         notes.append(
             f"{kind.name}: left out {', '.join(colour)}, so that colours will be shown "
             "as sRGB; PNG keeps them"

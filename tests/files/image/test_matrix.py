@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from polycodec.codecs.files.container.file import (
     Header,
@@ -647,6 +647,28 @@ def equal(field: str, found: object, wanted: object, again: ImageData) -> bool:
     if field == "text" and not found:  # TIFF has a tag for it
         return b"x" * 1000 in (again.exif or b"")
     return found == wanted
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (b"\x0c\x0d", "P3"),
+        (b"\x09\x0e", "2020"),
+        (b"\x01\x01", "709"),
+        (b"\x09\x10", ""),
+    ],
+)
+def test_code_points_become_a_profile_where_there_is_one(code, words) -> None:
+    image = ImageData(PIXELS, chunks={"cICP": code + b"\0\1"})
+    for suffix in (".jpg", ".webp", ".tif"):
+        out = io.BytesIO()
+        notes = write_image(image, out, suffix=suffix)
+        assert any("cICP" in note for note in notes)
+        icc = again_of(out).icc
+        assert (icc is not None) == bool(words)
+        if icc:  # with the primaries that the code points say
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
+            assert words in (profile.profile_description or "").replace("r709", "709")
 
 
 def test_gray_profiles_stay_with_gray() -> None:
