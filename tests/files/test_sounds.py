@@ -249,7 +249,11 @@ def test_a_cover_is_named():
     assert found == sounds.SAMPLES and notes == ["the cover image is left out"]
 
 
-@pytest.mark.parametrize("form", sorted(soundfile.available_formats()))
+# SD2 has a second file beside it, and RAW says nothing at all.
+FORMS = sorted({*soundfile.available_formats()} - {"SD2", "RAW"})
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_every_format_of_libsndfile_notices_a_cut(form):
     """Or says that nobody can."""
     file, x = io.BytesIO(), np.random.default_rng(0).normal(0, 0.1, 4000)
