@@ -59,6 +59,7 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         self.register_buffer("input_step", torch.zeros(in_channels))
         self.register_buffer("peak", torch.zeros(in_channels), persistent=False)
         self._integers: dict[str, Tensor] = {}
+        self._laid_out: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     @property
     def frozen(self) -> bool:
@@ -85,15 +86,36 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         with torch.autocast(x.device.type, enabled=False):
             dtype = self.carrier(x.device)
             rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
-            # (O, I / g, k k) -> (g, k k I / g, O / g): rows of neighbours, one matrix.
-            weight = self.weight.to(dtype).unflatten(0, (self.groups, -1)).flatten(3)
-            weight = weight.permute(0, 3, 2, 1).flatten(1, 2)
-            rows = rows.unflatten(2, (-1, self.groups, weight.shape[1] // self._taps))
-            rows = (
-                rows.transpose(2, 3).flatten(3).transpose(1, 2)
-            )  # (B, g, n, k k I / g)
-            out = (rows @ weight).transpose(1, 2).flatten(2) + self.bias.to(dtype)
-            return out.float().mT.unsqueeze(2)  # (B, O, 1, n)
+            weight, bias = self.laid_out(dtype, x.device, by_rows=True)
+            if self.groups == 1:
+                out = rows @ weight[0]
+            else:
+                taps = self.kernel_size[0] ** 2
+                rows = rows.unflatten(2, (taps, self.groups, -1)).permute(0, 3, 1, 2, 4)
+                out = (rows.flatten(3) @ weight).transpose(1, 2).flatten(2)
+            return (out + bias).float().mT.unsqueeze(2)  # (B, O, 1, n)
+
+    def laid_out(
+        self, dtype: torch.dtype, device: torch.device, *, by_rows: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the frozen layer in a carrier, made once.
+
+        ``by_rows``: the weight as (g, k k I / g, O / g), what one row of neighbours is
+        multiplied with.
+        """
+        key = dtype, device, by_rows
+        found = self._laid_out.get(key)
+        if found is None:
+            # Not of inference mode, which may be on now: autograd may use them later.
+            with torch.inference_mode(False), torch.no_grad():
+                weight, bias = (
+                    p.detach().to(device, dtype) for p in (self.weight, self.bias)
+                )
+                if by_rows:
+                    weight = weight.unflatten(0, (self.groups, -1)).flatten(3)
+                    weight = weight.permute(0, 3, 2, 1).flatten(1, 2).contiguous()
+            found = self._laid_out.setdefault(key, (weight, bias))
+        return found
 
     def _snapped(self, x: Tensor) -> Tensor:
         top = self._input_top
@@ -154,7 +176,7 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
                 f"integers of an exact layer {tuple(self.weight.shape)} do not fit "
                 "their widths; the weights file is damaged: get it again"
             )
-        self._integers, self._carrier = kept, None
+        self._integers, self._carrier, self._laid_out = kept, None, {}
         self.input_bits, self.weight_bits = input_bits, weight_bits
         grid, step = (power_of_two(kept[k]) for k in ("weight_exp", "input_exp"))
         weight = kept["weight_int"].double() * grid.view(-1, 1, 1, 1)
@@ -184,10 +206,6 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         return own.reshape(self.out_channels, -1, 1, 1)
 
     @property
-    def _taps(self) -> int:
-        return self.kernel_size[0] * self.kernel_size[1]
-
-    @property
     def _input_top(self) -> int:
         return 2 ** (self.input_bits - 1) - 1
 
@@ -199,8 +217,7 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
 def exact_conv(x: Tensor, layer: ExactConv2d) -> Tensor:
     """Convolve grid values in the certified carrier; returns float32 or float64."""
     dtype = layer.carrier(x.device)
-    x, weight = x.to(dtype), layer.weight.to(dtype)
-    bias = layer.bias.to(dtype)
+    x, (weight, bias) = x.to(dtype), layer.laid_out(dtype, x.device)
     if x.device.type == "cpu":
         sizes = layer.stride, layer.padding, layer.dilation, layer.groups
         return F.conv2d(x, weight, bias, *sizes)
