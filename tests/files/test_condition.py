@@ -138,7 +138,10 @@ def test_two_people_in_two_channels_are_mixed():
     assert weights == [0.5, 0.5] and "mixed into one" in notes
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", bytes(4), bytes(9), bytes(2) + b"\0\0\1"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", bytes(4), bytes(9), bytes(4) + b"\1", bytes(4) + b"\x09" + bytes(72)],
+)
 def test_records_that_are_damaged_are_named(data):
     with pytest.raises(BitstreamError, match="condition"):
         Condition.unpack(data, 1)

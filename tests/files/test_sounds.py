@@ -154,6 +154,20 @@ def test_sizes_that_were_never_filled_in(size):
     assert found == 400 and "header" in notes[0]
 
 
+def test_a_list_behind_the_samples_of_wave64():
+    data = SOUNDS["pcm.w64"]
+    name = b"list" + bytes.fromhex("2f91cf11a5d628db04c10000")
+    behind = name + struct.pack("<Q", 24 + 8) + bytes(8)
+    found, notes = heard(data + bytes(-len(data) % 8) + behind)
+    assert found == sounds.SAMPLES and notes == ["chunks that are left out: list"]
+
+
+def test_samples_that_look_like_a_chunk_are_samples():
+    """A size of some time before, and then the letters of a name by chance."""
+    found, notes = heard(wav(b"\1\0" * 50 + b"ABCDzzzz" + b"\1\0" * 346, size=100))
+    assert found == 400 and "counts 100 bytes" in notes[0]
+
+
 @pytest.mark.parametrize("size", [900, 10_000, 0x7FFE0000, 0xC0000000])
 def test_other_sizes_are_cuts(size):
     """Also those of more than 2 GB that are really there in most files."""

@@ -17,7 +17,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from polycodec.codecs.files.speech import streams
 from polycodec.errors import InputError
@@ -216,7 +216,9 @@ def _sound(
     if size > there and not endless and size > there + chunk.at:
         raise _cut(size, there)
     if 0 <= size < there:
-        if _is_chunk(follows, there - size):
+        # Sizes of 8 bytes stand elsewhere, or behind longer names.
+        start = follows[: 8 if chunk.width == 4 else 4]
+        if _is_chunk(start, there - size, "little" if order == "<" else "big"):
             return False
         if size and follows.startswith(_TRAILERS):
             found.notes.append(f"{there - size} bytes behind the samples are left out")
@@ -229,10 +231,14 @@ def _sound(
     return True
 
 
-def _is_chunk(start: bytes, room: int) -> bool:
-    """Whether bytes behind samples begin a chunk, or are too few for anything."""
-    name = start[:4]
-    return room < 8 or (name.isascii() and name.decode("ascii").isprintable())
+def _is_chunk(start: bytes, room: int, order: Literal["little", "big"]) -> bool:
+    """Whether bytes behind samples begin a chunk that fits, or are too few for one.
+
+    start: its name and, where a size of 4 bytes follows at once, that.
+    """
+    name, size = start[:4], int.from_bytes(start[4:8], order)
+    named = name.isascii() and name.decode("ascii").isprintable()
+    return room < 8 or (named and size <= room)
 
 
 def _check_format(body: bytes, found: Checked) -> None:

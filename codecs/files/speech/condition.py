@@ -107,7 +107,7 @@ class Condition:
                 f"the condition record is too short; {error}"
             ) from error
         finite = all(np.isfinite(t.frequency) for row in tones for t in row)
-        if at != len(data) or not finite:
+        if at != len(data) or not finite or max(map(len, tones)) > _TONES:
             raise BitstreamError("the condition record is not what it should be")
         return cls(tuple(offsets), tuple(tones), gain, bool(high_pass))
 

@@ -44,8 +44,8 @@ _FORMS = {
     "FLOAT": "float32",
     "DOUBLE": "float64",
 }
-# What libsndfile reads to its true length, whoever wrote it.
-_PLAIN = re.compile(rb"RIFF|RF64|riff|FORM|\.snd|caff|fLaC|OggS")
+# What libsndfile reads to its true length (of Wave64 it reads chunks behind it too).
+_PLAIN = re.compile(rb"RIFF|RF64|FORM|\.snd|caff|fLaC|OggS")
 
 
 @dataclass(frozen=True)

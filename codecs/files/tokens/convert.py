@@ -39,7 +39,7 @@ from polycodec.codecs.files.options import (
     documented,
 )
 from polycodec.codecs.files.results import TokenResult
-from polycodec.codecs.files.sources import Source, name_of, opened, seekable
+from polycodec.codecs.files.sources import Source, Twice, name_of, opened, seekable
 from polycodec.codecs.files.speech.chunks import write_chunk
 from polycodec.codecs.files.speech.decode import chunk_decoder
 from polycodec.codecs.files.speech.decode import decode as decode_speech
@@ -69,9 +69,13 @@ def tokens(
     loaded codec, for many files. Raises the errors of `polycodec.errors`.
     """
     chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
-    found = input if isinstance(input, Tokens) else _tokens_of(input, chosen, codec)[0]
+    source: Twice
+    if isinstance(input, Tokens):
+        source, found = "-", input
+    else:
+        source = seekable(input)
+        found, _ = _tokens_of(source, chosen, codec)
     if output is not None:
-        source = "-" if isinstance(input, Tokens) else input
         target = target_of(source, output, "", chosen.force)
         _write(found, Ends(source, target, chosen, codec), _suffix(target, ".npz"))
     return found
@@ -127,10 +131,9 @@ def _suffix(target: Target, usual: str) -> str:
 
 
 def _tokens_of(
-    input: Source, options: TokenOptions, codec: Any
+    input: Twice, options: TokenOptions, codec: Any
 ) -> tuple[Tokens, list[str]]:
     """The tokens of a file, and what a person should know of it."""
-    input = seekable(input)
     if holds_tokens(input):
         with opened(input) as file:
             return read_tokens(file), []
