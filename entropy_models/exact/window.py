@@ -31,12 +31,12 @@ MOST_KEYS = 1 << 16  # of one window
 class WindowAttention(GridLayer):
     """q (..., n, d), k (..., m, d), v (..., m, e) -> (..., n, e) float32.
 
-    ``width``: d. Scores are log2 of weights.
+    ``width``: d at most. Scores are log2 of weights.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__(SCORE_BITS, SCORE_BITS, VALUE_BITS)
-        self.width, self.shift = width, 2.0 ** -round(math.log2(width) / 2)
+        self.width = width
 
     def forward(
         self,
@@ -51,9 +51,9 @@ class WindowAttention(GridLayer):
             q, k, v = self.take(q, k, v)
             if not self.frozen:
                 return self._trained(q, k, v, bias, hidden)
-            assert k.shape[-2] <= MOST_KEYS, "a window of so many positions"
+            assert k.shape[-2] <= MOST_KEYS and k.shape[-1] <= self.width, k.shape
             added = on_grid(torch.as_tensor(bias).double(), BIAS_STEP, BIAS_TOP)
-            score = q @ k.mT * self.shift + added.to(q.device)
+            score = q @ k.mT * shift_of(q) + added.to(q.device)
             step = self.input_step[2].double()
             weight = softmax.weights(score, hidden)
             out = softmax.mean(weight @ (v / step), weight.sum(-1, keepdim=True))
@@ -69,11 +69,17 @@ class WindowAttention(GridLayer):
         bias: Tensor | float,
         hidden: Tensor | None,
     ) -> Tensor:
-        return softmax.shares(q @ k.mT * self.shift + bias, hidden) @ v
+        return softmax.shares(q @ k.mT * shift_of(q) + bias, hidden) @ v
 
     def bound(self) -> float:
         """Of the scores in their finest unit, or of the weighted values."""
-        step = float(self.input_step[0] * self.input_step[1]) * self.shift
+        step = float(self.input_step[0] * self.input_step[1])
+        step *= 2.0 ** -round(math.log2(self.width) / 2)
         score = self.top(0) * self.top(1) * self.width * step + BIAS_STEP * BIAS_TOP
         score /= min(step, BIAS_STEP) if step else BIAS_STEP
         return max(score, float(softmax.WEIGHT_TOP * self.top(2) * MOST_KEYS))
+
+
+def shift_of(q: Tensor) -> float:
+    """The power of two next to 1 / √d, d the last axis."""
+    return 2.0 ** -round(math.log2(q.shape[-1]) / 2)

@@ -21,6 +21,7 @@ from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.linear import LinearAttention
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
 from polycodec.entropy_models.references.base import Reference, State
+from polycodec.entropy_models.references.reweight import Reweighting
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -48,7 +49,7 @@ class InterReference(Reference):
     """All positions ask all positions of the slices before.
 
     ``width``: of the result; ``inner``: of queries, keys and values, each; ``heads``
-    divide them.
+    divide them; ``reweight``: see `reweight`.
     """
 
     once = True
@@ -62,9 +63,11 @@ class InterReference(Reference):
         width: int = 64,
         inner: int = 64,
         heads: int = 2,
+        reweight: bool = False,
     ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
+        self.reweight = Reweighting(width) if reweight else nn.Identity()
         self.qkv = Projection(before, inner, heads, 3)
         self.attention = LinearAttention()
         self.out = ExactConv2d(inner, width, 5)
@@ -72,22 +75,31 @@ class InterReference(Reference):
     def before(self, state: State) -> Tensor:
         parts = _heads(self.qkv(state.before), 3 * self.heads).chunk(3, dim=1)
         seen = self.attention(*parts).flatten(1, 2)
-        return self.out(seen.unflatten(2, state.current.shape[2:]))
+        out = self.out(seen.unflatten(2, state.current.shape[2:]))
+        return self.reweight(out)
 
 
 class _Halves(Reference):
     """One half of a slice sees the other, by likeness in a guide.
 
     ``width``: of the result; ``inner``: of queries, keys and values, each; ``heads``
-    divide them.
+    divide them; ``reweight``: see `reweight`.
     """
 
     once = False
 
     def __init__(
-        self, guide: int, channels: int, *, width: int, inner: int, heads: int
+        self,
+        guide: int,
+        channels: int,
+        *,
+        width: int,
+        inner: int,
+        heads: int,
+        reweight: bool,
     ) -> None:
         super().__init__()
+        self.reweight = Reweighting(width) if reweight else nn.Identity()
         self.width, self.heads, self.guide = width, heads, guide
         self.qk = Projection(guide, inner, heads, 2)
         self.v = Projection(channels, inner, heads, 1)
@@ -105,7 +117,7 @@ class _Halves(Reference):
         seen = self.attention(*asked, hidden=~state.known.flatten())
         full = torch.zeros_like(parts[2])
         full = scatter(full, where, seen.flatten(1, 2).unsqueeze(2))
-        return self.out.at(full, where)
+        return self.reweight(self.out.at(full, where))
 
 
 @register("reference/intra")
@@ -113,7 +125,8 @@ class IntraReference(_Halves):
     """One half of a slice sees the other, by likeness in what was decoded before.
 
     The guide is as many channels before the slice as it has itself. ``width``: of the
-    result; ``inner``: of queries, keys and values, each; ``heads`` divide them.
+    result; ``inner``: of queries, keys and values, each; ``heads`` divide them;
+    ``reweight``: see `reweight`.
     """
 
     def __init__(
@@ -125,9 +138,10 @@ class IntraReference(_Halves):
         width: int = 64,
         inner: int = 32,
         heads: int = 2,
+        reweight: bool = False,
     ) -> None:
-        guide = min(before, channels)
-        super().__init__(guide, channels, width=width, inner=inner, heads=heads)
+        sizes = {"width": width, "inner": inner, "heads": heads}
+        super().__init__(min(before, channels), channels, reweight=reweight, **sizes)
 
     @classmethod
     def applies(cls, before: int, half: int) -> bool:
@@ -143,7 +157,8 @@ class GuidedReference(_Halves):
 
     The first slice has none before it: side information is its guide, as in MLICv2,
     Jiang et al. 2025 (arXiv 2504.19119). ``width``: of the result; ``inner``: of
-    queries, keys and values, each; ``heads`` divide them.
+    queries, keys and values, each; ``heads`` divide them;
+    ``reweight``: see `reweight`.
     """
 
     def __init__(
@@ -155,8 +170,10 @@ class GuidedReference(_Halves):
         width: int = 64,
         inner: int = 32,
         heads: int = 2,
+        reweight: bool = False,
     ) -> None:
-        super().__init__(features, channels, width=width, inner=inner, heads=heads)
+        sizes = {"width": width, "inner": inner, "heads": heads}
+        super().__init__(features, channels, reweight=reweight, **sizes)
 
     @classmethod
     def applies(cls, before: int, half: int) -> bool:

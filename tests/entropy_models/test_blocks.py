@@ -188,7 +188,7 @@ def test_linear_attention_is_its_formula_in_integers():
 def test_window_attention_is_its_formula_in_integers():
     block, (q, k, v, bias, hidden) = frozen("window"), window_inputs(2)
     found = block(q, k, v, bias, hidden)
-    unit = float(block.input_step[0] * block.input_step[1]) * block.shift * 2**20
+    unit = float(block.input_step[0] * block.input_step[1]) * 2.0**-2 * 2**20
     q, k, v = (whole(block, i, x) for i, x in enumerate((q, k, v)))
     score = q @ k.swapaxes(-1, -2) * int(unit)
     score = score + np.floor(bias.numpy() * 1024 + 0.5).astype(np.int64) * 1024

@@ -35,6 +35,10 @@ CASES = {
     "inter": [{"name": "inter", "inner": 8, **SMALL}],
     "intra": [{"name": "intra", "inner": 8, **SMALL}],
     "guided": [{"name": "guided", "inner": 8, **SMALL}],
+    "reweighted": [
+        {"name": name, "inner": 8, "reweight": True, **SMALL}
+        for name in ("inter", "intra")
+    ],
     "adaptive": [{"name": "adaptive", "inner": 8, "reads": 3, **SMALL}],
 }
 CASES["all"] = [section for case in CASES.values() for section in case]
@@ -50,6 +54,7 @@ SEES = {
     "inter": (False, True),
     "intra": (True, False),
     "guided": (True, False),
+    "reweighted": (True, True),
     "adaptive": (False, True),
     "all": (True, True),
 }
@@ -121,7 +126,7 @@ def test_parameters_see_what_is_decoded_and_nothing_else(case):
         assert all(same[: k + 2]), (case, k)
         within, after = SEES[case]
         if k == 0:
-            assert same[2] == (not within) or case == "intra"  # has no slice before
+            assert same[2] == (not within) or case in ("intra", "reweighted")
             assert same[3] == (not after)
         if k == 2:
             assert same[4] == (not within) or case == "guided"  # only slice 0's
