@@ -281,3 +281,21 @@ def test_every_format_of_libsndfile_notices_a_cut(form):
     for part in (0.3, 0.6, 0.95):
         found, said = heard(data[: int(part * len(data))])
         assert found < 0 or said, (found, said)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk"),
+    [
+        ("pcm.aiff", b"MARK" + struct.pack(">IH", 2, 0)),
+        ("amiga.8svx", b"CHRS" + struct.pack(">IH", 2, 0)),
+        ("pcm.caf", b"mark" + struct.pack(">qq", 8, 0)),
+        ("mpeg3.wav", b"cue " + struct.pack("<II", 4, 0)),
+    ],
+)
+def test_chunks_behind_the_samples_of_other_containers(name, chunk):
+    data = SOUNDS[name]
+    whole, _ = heard(data)
+    found, notes = heard(
+        data + bytes(len(data) % 2 if name != "pcm.caf" else 0) + chunk
+    )
+    assert found == whole and chunk[:4].decode().strip() in notes[0]

@@ -30,11 +30,11 @@ _LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta", "ape")
 # Demuxers whose length is a guess, or what was found by looking for the end.
 _GUESSED = {
     *("mp3", "aac", "ac3", "eac3", "dts", "amr", "gsm", "mpegts", "ogg", "loas"),
-    *("voc", "caf", "w64"),
+    *("voc", "caf", "w64", "iff"),
 }
 # Those that say how long they are, or whose last packet shows that it is cut.
 _SURE = {
-    *("wav", "aiff", "au", "caf", "flac", "iff", "nistsphere", "wve", "voc"),
+    *("wav", "aiff", "au", "caf", "flac", "nistsphere", "wve", "voc"),
     *("mov", "matroska", "asf", "avi", "flv", "wv", "tta", "ape", *_GUESSED),
 }
 _SLACK = 0.1  # seconds; durations count what lossy encoders add before and after

@@ -44,8 +44,8 @@ _FORMS = {
     "FLOAT": "float32",
     "DOUBLE": "float64",
 }
-# What libsndfile reads to its true length (of Wave64 it reads chunks behind it too).
-_PLAIN = re.compile(rb"RIFF|RF64|FORM|\.snd|caff|fLaC|OggS")
+# What libsndfile reads to its true length (of Wave64 and 8SVX it reads what is behind).
+_PLAIN = re.compile(rb"RIFF|RF64|FORM....AIF|\.snd|caff|fLaC|OggS", re.DOTALL)
 
 
 @dataclass(frozen=True)
