@@ -17,12 +17,13 @@ modules as JSON in its header. Its SHA-256 is the digest that files carry.
 from __future__ import annotations
 
 import abc
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -68,6 +69,26 @@ class Coded:
     data: list[bytes]
     codes: Tensor
     estimated_bits: list[float]
+
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def ordinary(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Run a method in inference mode, and hand back tensors that can be trained on."""
+
+    @functools.wraps(function)
+    def run(*args: Given.args, **options: Given.kwargs) -> Made:
+        if torch.is_inference_mode_enabled():
+            return function(*args, **options)
+        with torch.inference_mode():
+            result: Any = function(*args, **options)
+        if isinstance(result, Coded):
+            return cast(Made, replace(result, codes=result.codes.clone()))
+        return cast(Made, result.clone() if isinstance(result, Tensor) else result)
+
+    return run
 
 
 class Codec(nn.Module, abc.ABC):
@@ -179,7 +200,7 @@ class Codec(nn.Module, abc.ABC):
         """Sizes of the grid of latents of a signal of ``size``."""
         return self.transform.latent_size(*size)
 
-    @torch.no_grad()
+    @ordinary
     def write(
         self,
         codes: Tensor,
@@ -202,7 +223,7 @@ class Codec(nn.Module, abc.ABC):
         data = [streams.sealed(item, context) for item in coder.finish()]
         return Coded(data, decoded, coder.estimated_bits)
 
-    @torch.no_grad()
+    @ordinary
     def read(
         self,
         data: Sequence[bytes],
@@ -226,14 +247,14 @@ class Codec(nn.Module, abc.ABC):
         coder.finish()
         return codes
 
-    @torch.no_grad()
+    @ordinary
     def encode_codes(self, x: Tensor, level: float) -> Tensor:
         """Codes (B, C, *S) of whole signals x; InputError for samples that are none."""
         self._check_precision()
         x = self.signal.checked(x).to(self.device)
         return self.signal.encode(self, x, self.check_level(level))
 
-    @torch.no_grad()
+    @ordinary
     def decode_codes(
         self, codes: Tensor, level: float, size: Sequence[int] | None = None
     ) -> Tensor:
@@ -243,7 +264,7 @@ class Codec(nn.Module, abc.ABC):
         x_hat = self.signal.decode(self, codes, self.check_level(level))
         return x_hat if size is None else self.signal.cut(x_hat, size)
 
-    @torch.no_grad()
+    @ordinary
     def compress(
         self, x: Tensor | Sequence[Tensor], quality: float = 50.0
     ) -> list[bytes]:
@@ -262,7 +283,7 @@ class Codec(nn.Module, abc.ABC):
         head = self.signal.head(x.shape[2:], quality, level)
         return [head + item for item in self.write(codes, level, context=head).data]
 
-    @torch.no_grad()
+    @ordinary
     def decompress(self, data: Sequence[bytes]) -> Tensor:
         """Byte strings of signals of one size and rate -> the signals, clamped."""
         if isinstance(data, (bytes, bytearray, memoryview)):

@@ -72,7 +72,7 @@ class SpeechSignal(Signal):
             def finish(z: Tensor) -> Tensor:
                 return codec.quantize(z, wanted)
 
-        @torch.no_grad()
+        @torch.inference_mode()
         def run(samples: Tensor) -> Tensor:
             x = self.prepared(samples[None])
             z = codec.analyse(x, codec.levels if level is None else level)
@@ -84,7 +84,7 @@ class SpeechSignal(Signal):
     def synthesis(self, codec: Codec, level: float) -> BlockStream:
         """A stream from codes (C, frames) to samples (1, n); see `windows.py`."""
 
-        @torch.no_grad()
+        @torch.inference_mode()
         def run(codes: Tensor) -> Tensor:
             z_hat = codec.dequantize(codes[None], level)
             return self.restored(codec.synthesise(z_hat, level))[0]
@@ -92,7 +92,7 @@ class SpeechSignal(Signal):
         context, hop = self._behind(codec), codec.stride
         return BlockStream(run, block=self.block, context=context, out=hop)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def synthesised(
         self,
         codec: Codec,

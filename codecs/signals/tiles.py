@@ -220,7 +220,7 @@ class TileEncoder(ImageEncoder):
             self.estimated_bits += coded.estimated_bits[0]
             yield coded.data[0]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _codes(self, k: int, level: float) -> Tensor:
         stride, core = self.transform.stride, self.grid.span(k)
         window = core
@@ -269,7 +269,7 @@ class TileDecoder(ImageDecoder):
                 progress(done + 1, len(wanted))
         return out
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _synthesise(self, part: Span) -> Tensor:
         """Image (1, 3, h, w) of the pixels of ``part``, which lie in one tile."""
         stride = self.transform.stride

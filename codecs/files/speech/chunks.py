@@ -170,7 +170,7 @@ class ChunkDecoder:
             at = k * block * hop
             yield self._block(k)[max(0, first - at) : self.samples - at]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _block(self, k: int) -> np.ndarray:
         """All samples (n, channels) of block k."""
         first = k * self.signal.block
