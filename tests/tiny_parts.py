@@ -70,6 +70,7 @@ VARIANTS: list[tuple[str, dict]] = [
     ("transform/seanet", {"ratios": (3, 5, 7), "causal": True}),
     ("transform/seanet", {"lstm": 1}),
     ("entropy/sliced", {"prior": {"name": "mixture", "components": 2}}),
+    ("entropy/sliced", {"prior": "shaped", "residual": [8]}),
     ("entropy/sliced", {"residual": [8], "passes": 1}),
     ("transform/pqmf", {"norm": "group"}),
 ]

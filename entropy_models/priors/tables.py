@@ -13,6 +13,7 @@ make them tight for low rates, where most latents cost next to nothing:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,9 +40,17 @@ def gaussian_tables(counts: np.ndarray | None = None, reach: int = LARGEST) -> T
     heavier tails than a normal density, and a thrifty encoder leaves more zeros.
     ``reach``: largest symbol of a table; up to 127, decoders take half the memory.
     """
+    sigmas = (SCALE_MIN * math.exp(k * LOG_STEP) for k in range(SCALE_BINS))
+    densities = [normal_pmf(0.0, sigma, LARGEST) for sigma in sigmas]
+    return even_tables(densities, counts, reach)
+
+
+def even_tables(
+    densities: Sequence[np.ndarray], counts: np.ndarray | None, reach: int = LARGEST
+) -> TableSet:
+    """Tables, P = 12, of even densities of -LARGEST-1 … LARGEST+1; see above."""
     pmfs, minimum, escape = [], [], []
-    for k in range(SCALE_BINS):
-        density = normal_pmf(0.0, SCALE_MIN * math.exp(k * LOG_STEP), LARGEST)
+    for k, density in enumerate(densities):
         if counts is not None:
             even = (counts[k] + counts[k, ::-1]) / 2
             density = even + PSEUDO_COUNTS * density
