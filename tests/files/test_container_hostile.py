@@ -13,6 +13,8 @@ from dataclasses import replace
 import pytest
 from plc_files import image_header, pack, said
 
+from polycodec.codecs.base import load_codec
+from polycodec.codecs.files import api
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Varint
 from polycodec.codecs.files.container.file import (
@@ -236,3 +238,32 @@ def test_decompression_bomb_stops_at_the_announced_size() -> None:
     with memory_below(12 << 20):
         assert list(reader.intact()) == []
     assert "does not decompress" in reader.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h, c: (replace(h, quality=h.quality + 0.01), c),
+        lambda h, c: (replace(h, geometry=replace(h.geometry, width=79)), c),
+        lambda h, c: (replace(h, geometry=replace(h.geometry, height=70)), c),
+        lambda h, c: (replace(h, geometry=replace(h.geometry, depth=9)), c),
+        lambda h, c: (replace(h, geometry=replace(h.geometry, colour="gray")), c),
+        lambda h, c: (h, [c[1], c[0], *c[2:]]),
+        lambda h, c: (h, [c[0], c[0], *c[2:]]),
+    ],
+    ids=["quality", "width", "height", "depth", "colour", "swapped", "repeated"],
+)
+def test_streams_are_sealed_with_what_stands_around_them(
+    photo, tiny_checkpoint, change
+) -> None:
+    """These decoded to other pixels without a word once checksums were right."""
+    codec = load_codec(tiny_checkpoint)
+    data = api.encode(photo.read_bytes(), codec=codec, tile=64).data
+    reader = Reader(io.BytesIO(data))
+    chunks = [reader.chunk(k) for k in range(reader.n_chunks)]
+    assert len(chunks) > 1 and api.decode(data, codec=codec).data
+    good = pack(said(reader), chunks)
+    assert api.decode(good, codec=codec).data
+    bad = pack(*change(said(reader), chunks))
+    with pytest.raises(BitstreamError, match="decodes to something else|cut|end"):
+        api.decode(bad, codec=codec)
