@@ -265,5 +265,5 @@ def test_streams_are_sealed_with_what_stands_around_them(
     good = pack(said(reader), chunks)
     assert api.decode(good, codec=codec).data
     bad = pack(*change(said(reader), chunks))
-    with pytest.raises(BitstreamError, match="decodes to something else|cut|end"):
+    with pytest.raises(BitstreamError, match=r"decodes to something else|cut|end"):
         api.decode(bad, codec=codec)
