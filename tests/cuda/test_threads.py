@@ -10,6 +10,7 @@ as any call reads it, whichever thread made it.
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 
@@ -76,6 +77,46 @@ def test_threads_share_tables_that_none_has_used_before(backend, rounds, process
     if backend == "native" and library() is None:
         pytest.skip("no C library")
     done = process(backend, str(rounds), python=("-c", SCRIPT))
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+COLD = """
+import sys, threading
+import torch
+torch.set_num_threads(1)
+import polycodec
+
+x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+def code(codec):
+    data = codec.compress(x, 50)
+    return data, codec.decompress(data)
+
+(wanted, shown), wrong = code(polycodec.load("image/default")), []
+sys.setswitchinterval(1e-5)
+for _ in range(int(sys.argv[1])):
+    codec, start = polycodec.load("image/default"), threading.Barrier(8)
+    def work():
+        start.wait()
+        try:
+            data, seen = code(codec)
+            if data != wanted or not torch.equal(seen, shown):
+                raise AssertionError("other bytes or pixels than one thread alone")
+        except BaseException as error:
+            wrong.append(repr(error))
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+assert not wrong, (len(wrong), wrong[0])
+"""
+
+
+def test_threads_share_a_codec_that_none_has_used_before(process):
+    """A first use by eight at once; POLYCODEC_COLD_ROUNDS=100 as a long run."""
+    rounds = os.environ.get("POLYCODEC_COLD_ROUNDS", "1")
+    done = process(rounds, python=("-c", COLD))
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 

@@ -104,6 +104,6 @@ def test_the_emulated_device_writes_and_reads_the_same_streams():
         writer.put_prior(symbols, prior)
     data = host.finish()
     assert device.finish() == data
-    reader = streams.DeviceReader(data, Emulator(), None)
+    reader = streams.DeviceReader(data, Emulator(), None, b"")
     assert torch.equal(reader.get_prior(prior, SHAPE), symbols)
     reader.finish()
