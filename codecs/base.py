@@ -250,9 +250,12 @@ class Codec(nn.Module, abc.ABC):
     @ordinary
     def encode_codes(self, x: Tensor, level: float) -> Tensor:
         """Codes (B, C, *S) of whole signals x; InputError for samples that are none."""
+        return self._encode(self.signal.checked(x), level)
+
+    def _encode(self, x: Tensor, level: float) -> Tensor:
+        """Codes of checked signals."""
         self._check_precision()
-        x = self.signal.checked(x).to(self.device)
-        return self.signal.encode(self, x, self.check_level(level))
+        return self.signal.encode(self, x.to(self.device), self.check_level(level))
 
     @ordinary
     def decode_codes(
@@ -279,7 +282,7 @@ class Codec(nn.Module, abc.ABC):
         quality = round(100 * quality) / 100  # as headers say it
         level = self.level_of(quality)
         x = self.signal.checked(x)
-        codes = self.encode_codes(x, level)
+        codes = self._encode(x, level)
         head = self.signal.head(x.shape[2:], quality, level)
         return [head + item for item in self.write(codes, level, context=head).data]
 

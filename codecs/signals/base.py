@@ -68,7 +68,7 @@ class Signal(abc.ABC):
                 f"of floating point or {self.whole}"
             )
         batch = batch.detach().float()
-        low, high = (float(v) for v in batch.aminmax())
+        low, high = float(batch.amin()), float(batch.amax())
         if not self.low - SLACK <= low <= high <= self.high + SLACK:
             raise InputError(
                 f"the signal has samples from {low:g} to {high:g}; expected "
