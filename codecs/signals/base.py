@@ -70,9 +70,10 @@ class Signal(abc.ABC):
         batch = batch.detach().float()
         low, high = float(batch.amin()), float(batch.amax())
         if not self.low - SLACK <= low <= high <= self.high + SLACK:
+            found = f"samples from {low:g} to {high:g}" if low == low else "NaN samples"
             raise InputError(
-                f"the signal has samples from {low:g} to {high:g}; expected "
-                f"{self.low:g} … {self.high:g}; scale or clamp them"
+                f"the signal has {found}; expected {self.low:g} … {self.high:g}; scale "
+                "or clamp them"
             )
         return batch
 

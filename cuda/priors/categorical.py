@@ -58,8 +58,11 @@ def shares(logits: Any, total: int) -> np.ndarray:
     a total below A.
     """
     logits = as_array(logits, "logits")
-    if logits.dtype.kind not in "iu" or not logits.size:
-        raise InputError(f"{logits.size} logits of {logits.dtype}; expected integers")
+    if logits.dtype.kind not in "iu" or not (logits.ndim and logits.shape[-1]):
+        raise InputError(
+            f"logits of {logits.dtype}, shape {logits.shape}; expected integers, at "
+            "least one for each share"
+        )
     e = powers(logits)
     sums, size = np.cumsum(e, axis=-1), e.shape[-1]
     if not size <= total <= 1 << 44:  # products stay below 2^63

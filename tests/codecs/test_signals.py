@@ -26,7 +26,7 @@ X = torch.rand(2, 3, 40, 33, generator=torch.Generator().manual_seed(0))
     [
         (255 * X, "from 0.* to 25.*expected 0 … 1"),
         (X - 0.5, "from -0"),
-        (X.clone().fill_(float("nan")), "nan"),
+        (X.clone().fill_(float("nan")), "NaN"),
         (X.clone().fill_(float("inf")), "inf"),
         (X[:, :1], r"\(2, 1, 40, 33\).*\(batch, 3, height, width\)"),
         (X[0, 0], r"\(40, 33\)"),

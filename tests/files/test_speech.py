@@ -267,7 +267,7 @@ def test_few_bytes_are_not_much_sound(sound_codec):
     with pytest.raises(BitstreamError, match="expected at least"):
         decoded(60, [b"\1" + bytes(4)])
     with pytest.raises(BitstreamError, match="too"):
-        decoded(60, [b""] * 3, channels=255, salvage=True)
+        decoded(30, [b""] * 3, channels=255, salvage=True)
 
 
 def test_salvage_of_a_cut_file(damaged, tmp_path, sound_codec):
@@ -341,7 +341,7 @@ def test_few_bytes_hold_few_frames():
     """A file of 44 bytes was 8 MB of sound: a short stream says nothing of its end."""
     codec = zoo.load("speech/default")
     hop = codec.stride
-    span = (1 << 22) // hop * hop
+    span = 60 * 16000 // hop * hop
     geometry = SpeechGeometry(16000, span, span)
     for stream in (b"", bytes(4), bytes(20)):
         out = io.BytesIO()
@@ -350,7 +350,7 @@ def test_few_bytes_hold_few_frames():
             digest, name = codec.digest, codec.name
             writer.finish(out, Header(name, digest, "speech", geometry))
         out.seek(0)
-        with pytest.raises(BitstreamError, match="cannot hold"):
+        with pytest.raises(BitstreamError, match="at least|cannot hold"):
             api.decode(out, io.BytesIO(), codec=codec)
     # What silence really takes is more than that.
     silence = torch.zeros(1, 1, 100 * hop)
