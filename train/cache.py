@@ -5,8 +5,9 @@
     <cache>/<key>.json    their shapes
 
 Decoding an AVIF takes longer than training on a crop of it, so a folder is decoded
-once. The key is a hash of where each file lies, its size and when it was last changed:
-what was edited, added or moved is decoded anew. Two runs may fill one cache at once.
+once. The key is a hash of what the files hold and are called below the folder: what was
+edited or added is decoded anew, however old it says it is, and a folder that was moved
+is not. Two runs may fill one cache at once.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class SignalCache(abc.ABC):
     ) -> None:
         self.folder = Path(folder)
         every = self.folder.rglob("*")
-        self.files = sorted(p for p in every if p.suffix.lower() in self.suffixes)
+        self.files = sorted(
+            p for p in every if p.suffix.lower() in self.suffixes and p.is_file()
+        )
         if not self.files:
             raise InputError(
                 f"no {self.called} below {folder}; expected {sorted(self.suffixes)}"
@@ -79,9 +82,17 @@ class SignalCache(abc.ABC):
     def _key(self) -> str:
         sha = hashlib.sha256(self.settings().encode())
         for path in self.files:
-            state = path.stat()
-            line = f"\n{path.resolve()}\t{state.st_size}\t{state.st_mtime_ns}"
-            sha.update(line.encode(errors="surrogateescape"))
+            name = path.relative_to(self.folder).as_posix()
+            sha.update(f"\n{name}\t".encode(errors="surrogateescape"))
+            try:
+                with open(path, "rb") as file:
+                    while piece := file.read(1 << 20):
+                        sha.update(piece)
+                    sha.update(file.tell().to_bytes(8, "little"))
+            except OSError as error:
+                raise InputError(
+                    f"cannot read {path}; {error.strerror}; remove it"
+                ) from error
         return sha.hexdigest()[:16]
 
     def _shapes_in(self, base: Path) -> list[tuple[int, ...]] | None:

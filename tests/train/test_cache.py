@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pathlib
 
@@ -33,17 +34,34 @@ def test_two_folders_of_equal_names_and_sizes_do_not_collide(tmp_path):
     assert values(tmp_path / "b", tmp_path / "cache") == [4]
 
 
-def test_an_edit_of_equal_size_is_seen_and_nothing_else_is_decoded(tmp_path):
+def test_what_was_edited_is_decoded_anew_and_nothing_else(tmp_path):
     folder, cache, decoded = tmp_path / "a", tmp_path / "cache", []
     image(folder / "0.ppm", 3)
     for _ in range(2):
         assert values(folder, cache, lambda *at: decoded.append(at)) == [3]
+    folder.rename(tmp_path / "moved")
+    folder = tmp_path / "moved"
+    assert values(folder, cache, lambda *at: decoded.append(at)) == [3]
     assert decoded == [(1, 1)]
     before = (folder / "0.ppm").stat()
     image(folder / "0.ppm", 5)
-    os.utime(folder / "0.ppm", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    times = before.st_atime_ns, before.st_mtime_ns  # as an archive sets them
+    os.utime(folder / "0.ppm", ns=times)
     assert (folder / "0.ppm").stat().st_size == before.st_size
     assert values(folder, cache) == [5]
+    (folder / "0.ppm").rename(folder / "1.ppm")
+    image(folder / "0.ppm", 4)
+    assert values(folder, cache) == [4, 5]
+
+
+def test_two_runs_fill_one_cache_at_once(tmp_path):
+    for i in range(8):
+        image(tmp_path / f"a/{i}.ppm", i)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        args = [[tmp_path / "a"] * 4, [tmp_path / "cache"] * 4]
+        assert list(pool.map(values, *args)) == [list(range(8))] * 4
+    kept = sorted(path.suffix for path in (tmp_path / "cache").iterdir())
+    assert kept == [".json", ".raw"]
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".json"])
