@@ -13,7 +13,6 @@ from typing import Any
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.cli.startup import lean_torch
 from polycodec.codecs.files.kinds import KINDS, is_plc, kind_writing, stored_kind
 from polycodec.errors import UsageError
 from polycodec.progress import Tick
@@ -31,7 +30,6 @@ def decode(
 ) -> None:
     """Turn .plc files back into images and speech, the format by the suffix of OUT."""
     given = values_of(options, *_CLASSES)
-    lean_torch()
     format = given.pop("format", None)
     writes = kind_writing(f".{format}") if format else None
     if format and writes is None:

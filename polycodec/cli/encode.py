@@ -18,7 +18,6 @@ from typing import Any
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.cli.startup import lean_torch
 from polycodec.codecs.files.kinds import KINDS, kind_of, recognised, stored_kind
 from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
@@ -36,7 +35,6 @@ def encode(
 ) -> None:
     """Code images and speech into .plc files."""
     given = values_of(options, *_CLASSES)
-    lean_torch()
     planned = plan(inputs, output, suffix=".plc", refuse=_refusal, made=_is_plc)
 
     @functools.cache

@@ -18,7 +18,6 @@ from typing import Any
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.cli.startup import lean_torch
 from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
 from polycodec.codecs.files.options import TokenOptions
 from polycodec.errors import ModelError, UsageError
@@ -35,7 +34,6 @@ def tokens(
 ) -> None:
     """Turn speech into arrays of tokens, and tokens back into speech."""
     given = values_of(options, TokenOptions)
-    lean_torch()
     planned = plan(inputs, output, suffix=_suffix, refuse=_refusal, made=_is_tokens)
 
     @functools.cache

@@ -161,26 +161,3 @@ def test_help_loads_nothing_heavy(process):
     )
     done = process(python=("-c", script))
     assert done.returncode == 0 and b"encode" in done.stdout, done.stderr.decode()
-
-
-def test_coding_leaves_out_of_torch_what_it_never_asks_for(
-    loaded_by, photo, tiny_checkpoint
-):
-    weights = ("--checkpoint", tiny_checkpoint)
-    loaded = loaded_by("encode", photo, "-o", "p.plc", *weights)
-    assert "torch.nn" in loaded and "torch._decomp" not in loaded
-
-
-def test_what_was_left_out_of_torch_comes_when_it_is_asked_for(process):
-    script = (
-        "import sys\n"
-        "from polycodec.cli.startup import lean_torch\n"
-        "lean_torch()\n"
-        "import torch\n"
-        "assert 'torch._decomp' not in sys.modules\n"
-        "compiled = torch.compile(lambda x: x + 1, backend='eager')\n"
-        "assert compiled(torch.ones(2)).tolist() == [2, 2]\n"
-        "assert 'torch._decomp' in sys.modules and torch.export.Dim\n"
-    )
-    done = process(python=("-c", script))
-    assert done.returncode == 0, done.stderr.decode()
