@@ -27,20 +27,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Shape
+from polycodec.entropy_models.base import Prior
 from polycodec.entropy_models.coders import straight_through
 from polycodec.entropy_models.exact.activations import exact_tanh, hard_swish
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
-from polycodec.entropy_models.models.context import (
-    HyperAnalysis,
-    HyperSynthesis,
-    check_slices,
-    passes_of,
-)
+from polycodec.entropy_models.models.slices import SlicesModel
 from polycodec.entropy_models.priors.density import START, Density
-from polycodec.entropy_models.priors.factorized import Factorized, FactorizedPrior
-from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_MIN
 from polycodec.entropy_models.references.base import Reference, State
 from polycodec.registry import build, find, register
 
@@ -137,7 +130,7 @@ class Slice(nn.Module):
 
 
 @register("entropy/sliced")
-class SlicedModel(EntropyModel):
+class SlicedModel(SlicesModel):
     """Hyperprior, slices, passes, and a list of references for each slice.
 
     ``channels``: M; ``hyper``: N of z; ``features``: of φ; ``slices``: channels of
@@ -146,8 +139,6 @@ class SlicedModel(EntropyModel):
     networks between them; ``residual``: widths of the networks that predict residuals,
     none for no prediction.
     """
-
-    stride = 4  # of z against y
 
     def __init__(
         self,
@@ -162,15 +153,15 @@ class SlicedModel(EntropyModel):
         parameters: Sequence[int] = (128,),
         residual: Sequence[int] = (),
     ) -> None:
-        super().__init__()
-        check_slices(channels, slices, passes)
-        self.channels, self.slices = channels, tuple(slices)
-        self.passes, self.hyper = passes, hyper
         given = {"name": prior} if isinstance(prior, str) else dict(prior)
-        self.density: Density = build(f"prior/{given.pop('name')}", **given)
-        self.h_a = HyperAnalysis(channels, hyper)
-        self.h_s = HyperSynthesis(hyper, features)
-        self.prior_z = FactorizedPrior(hyper)
+        super().__init__(
+            channels,
+            hyper=hyper,
+            features=features,
+            slices=slices,
+            passes=passes,
+            density=build(f"prior/{given.pop('name')}", **given),
+        )
         self.parts = nn.ModuleList(
             Slice(
                 sum(slices[:i]),
@@ -185,55 +176,28 @@ class SlicedModel(EntropyModel):
             for i, size in enumerate(slices)
         )
 
-    def code(
+    def before(self, i: int, state: State) -> dict[int, Tensor]:
+        return self._part(i).before(state)
+
+    def prior(
         self,
-        coder: Coder,
-        y: Tensor | None,
-        size: Shape,
-        *,
-        rate: Any = None,
-        z: Tensor | None = None,
+        i: int,
+        half: int,
+        state: State,
+        before: dict[int, Tensor],
+        where: Positions,
+    ) -> Prior:
+        raw = self._part(i).raw(half, state, before, where)
+        return self.density.of(raw, self.tables.get("y"))
+
+    def moved(
+        self, i: int, half: int, state: State, where: Positions, values: Tensor
     ) -> Tensor:
-        batch, h, w = size
-        if z is None and y is not None:
-            z = self.h_a(y)
-        z_shape = (batch, self.hyper, -(-h // 4), -(-w // 4))
-        z_hat = coder.code(z, Factorized(self.prior_z, self.table("z")), z_shape)
-        phi = self.h_s(z_hat, (h, w))
-        split = (None,) * len(self.slices) if y is None else y.split(self.slices, 1)
-        decoded: list[Tensor] = []
-        parts = cast("Iterable[Slice]", self.parts)
-        for part, channels, latent in zip(parts, self.slices, split, strict=True):
-            empty = phi.new_zeros((batch, channels, h, w))
-            known = torch.zeros(h, w, dtype=torch.bool, device=phi.device)
-            state = State(phi, decoded, empty, known)
-            before = part.before(state)
-            for half, where in enumerate(passes_of(self.passes, h, w, phi.device)):
-                raw = part.raw(half, state, before, where)
-                prior = self.density.of(raw, self.tables.get("y"))
-                value = None if latent is None else gather(latent, where)
-                values = coder.code(value, prior, (batch, channels, 1, len(where)))
-                state.place(where, values)
-                state.place(where, part.moved(half, state, where, values))
-            decoded.append(state.current)
-        return torch.cat(decoded, dim=1)
+        return self._part(i).moved(half, state, where, values)
 
-    def side(self, y: Tensor) -> Tensor:
-        return self.h_a(y)
+    def last_layers(self, i: int) -> list[ExactConv2d]:
+        nets = cast("Iterable[Layers]", self._part(i).nets)
+        return [cast("ExactConv2d", net[-1]) for net in nets]
 
-    @torch.no_grad()
-    def initialise(self, deviation: Tensor) -> None:
-        index = torch.log(deviation.clamp_min(SCALE_MIN) / SCALE_MIN) / LOG_STEP
-        parts = cast("Iterable[Slice]", self.parts)
-        for part, start in zip(parts, index.split(self.slices), strict=True):
-            for net in cast("Iterable[Layers]", part.nets):
-                cast("ExactConv2d", net[-1]).bias.copy_(self.density.start(start))
-
-    def update(self) -> None:
-        self.tables = {"y": self.density.tables(), "z": self.prior_z.freeze_tables()}
-
-    def counter(self) -> Counter | None:
-        return self.density.counter()
-
-    def refit(self, counter: Counter) -> None:
-        self.tables["y"] = self.density.tables(counter)
+    def _part(self, i: int) -> Slice:
+        return cast("Slice", self.parts[i])
