@@ -90,21 +90,28 @@ class _Halves(Reference):
 
     def __init__(
         self,
-        guide: int,
+        before: int,
         channels: int,
+        features: int,
         *,
-        width: int,
-        inner: int,
-        heads: int,
-        reweight: bool,
+        width: int = 64,
+        inner: int = 32,
+        heads: int = 2,
+        reweight: bool = False,
     ) -> None:
         super().__init__()
         self.reweight = Reweighting(width) if reweight else nn.Identity()
-        self.width, self.heads, self.guide = width, heads, guide
-        self.qk = Projection(guide, inner, heads, 2)
+        self.width, self.heads = width, heads
+        self.guide = self.channels_of_guide(before, channels, features)
+        self.qk = Projection(self.guide, inner, heads, 2)
         self.v = Projection(channels, inner, heads, 1)
         self.attention = LinearAttention()
         self.out = ExactConv2d(inner, width, 5)
+
+    @staticmethod
+    @abc.abstractmethod
+    def channels_of_guide(before: int, channels: int, features: int) -> int:
+        """How many channels the guide has."""
 
     @abc.abstractmethod
     def guided_by(self, state: State) -> Tensor:
@@ -129,23 +136,13 @@ class IntraReference(_Halves):
     ``reweight``: see `reweight`.
     """
 
-    def __init__(
-        self,
-        before: int,
-        channels: int,
-        features: int,
-        *,
-        width: int = 64,
-        inner: int = 32,
-        heads: int = 2,
-        reweight: bool = False,
-    ) -> None:
-        sizes = {"width": width, "inner": inner, "heads": heads}
-        super().__init__(min(before, channels), channels, reweight=reweight, **sizes)
-
     @classmethod
     def applies(cls, before: int, half: int) -> bool:
         return before > 0 and half > 0
+
+    @staticmethod
+    def channels_of_guide(before: int, channels: int, features: int) -> int:
+        return min(before, channels)
 
     def guided_by(self, state: State) -> Tensor:
         return state.before[:, -self.guide :]
@@ -157,27 +154,16 @@ class GuidedReference(_Halves):
 
     The first slice has none before it: side information is its guide, as in MLICv2,
     Jiang et al. 2025 (arXiv 2504.19119). ``width``: of the result; ``inner``: of
-    queries, keys and values, each; ``heads`` divide them;
-    ``reweight``: see `reweight`.
+    queries, keys and values, each; ``heads`` divide them; ``reweight``: see `reweight`.
     """
-
-    def __init__(
-        self,
-        before: int,
-        channels: int,
-        features: int,
-        *,
-        width: int = 64,
-        inner: int = 32,
-        heads: int = 2,
-        reweight: bool = False,
-    ) -> None:
-        sizes = {"width": width, "inner": inner, "heads": heads}
-        super().__init__(features, channels, reweight=reweight, **sizes)
 
     @classmethod
     def applies(cls, before: int, half: int) -> bool:
         return before == 0 and half > 0
+
+    @staticmethod
+    def channels_of_guide(before: int, channels: int, features: int) -> int:
+        return features
 
     def guided_by(self, state: State) -> Tensor:
         return state.phi

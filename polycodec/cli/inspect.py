@@ -89,6 +89,7 @@ def _geometry(geometry: dict[str, Any]) -> str:
 
 
 def aligned(title: str, rows: Mapping[str, str]) -> str:
+    """A title and its rows below it, their values in one column, safe to print."""
     width = max((len(key) for key in rows), default=0)
     lines = [title, *(f"  {k.ljust(width)}  {v}" for k, v in rows.items())]
     return "\n".join(map(printable, lines))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pathlib
 import threading
 import weakref
 
@@ -20,63 +21,14 @@ import pytest
 from polycodec.cuda.host.library import library
 from polycodec.cuda.kept import Kept
 
-# In a process of its own: what goes wrong here may well end it.
-SCRIPT = """
-import sys, threading
-import numpy as np
-from polycodec.cuda import Mixture, ScaleSet, StreamDecoder, StreamEncoder, TableSet
-
-backend, rounds = sys.argv[1], int(sys.argv[2])
-rng = np.random.default_rng(7)
-pmfs = [rng.gamma(0.4, size=250) + 1e-3 for _ in range(40)]
-arrays = TableSet.from_pmfs(pmfs, [-100] * 40, 12, [1e-2] * 40).to_arrays()
-sigmas = ScaleSet.from_scales(np.exp(np.linspace(-1, 3, 64))).to_arrays()
-indexes = rng.integers(0, 40, 900).astype(np.uint8)
-symbols = rng.integers(-120, 160, 900).astype(np.int32)
-means, bins = rng.integers(-900, 900, (1, 200)), rng.integers(0, 64, (1, 200))
-values = np.rint(rng.normal(means[0] / 64, 2)).astype(np.int32)
-
-def code(tables, scales):
-    encoder = StreamEncoder(backend=backend)
-    encoder.put(symbols, indexes, tables)
-    encoder.put_prior(values, Mixture(scales, means, bins))
-    data = encoder.finish(lanes=16, chunks=2, crc="chunk")
-    decoder = StreamDecoder(data, backend=backend)
-    found = decoder.get(indexes, tables)
-    again = decoder.get_prior(Mixture(scales, means, bins))
-    decoder.finish()
-    assert np.array_equal(found, symbols) and np.array_equal(again, values)
-    return data
-
-def cold():
-    return TableSet.from_arrays(arrays), ScaleSet.from_arrays(sigmas)
-
-wanted, wrong = code(*cold()), []
-sys.setswitchinterval(1e-5)
-for _ in range(rounds):
-    sets, start = cold(), threading.Barrier(8)
-    def work():
-        start.wait()
-        try:
-            for _ in range(2):
-                if code(*sets) != wanted:
-                    raise AssertionError("other bytes than one thread alone")
-        except BaseException as error:
-            wrong.append(repr(error))
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-assert not wrong, (len(wrong), wrong[0])
-"""
+SCRIPT = pathlib.Path(__file__).parents[1] / "cold_threads.py"
 
 
 @pytest.mark.parametrize(("backend", "rounds"), [("native", 40), ("numpy", 3)])
 def test_threads_share_tables_that_none_has_used_before(backend, rounds, process):
     if backend == "native" and library() is None:
         pytest.skip("no C library")
-    done = process(backend, str(rounds), python=("-c", SCRIPT))
+    done = process(backend, str(rounds), python=(str(SCRIPT),))
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 

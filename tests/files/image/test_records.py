@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 from polycodec.codecs.files.container.file import (
     Header,
@@ -89,7 +89,10 @@ def test_bombs_stop_and_damage_is_named(monkeypatch) -> None:
 def test_hostile_records_never_stop_pixels(kind, data, suffix) -> None:
     reader = stored(Record(kind, data))
     image = ImageData(np.zeros((2, 2, 3), np.uint8), **beside_of(reader))
-    write_image(image, io.BytesIO(), suffix=suffix)
+    out = io.BytesIO()
+    write_image(image, out, suffix=suffix)
+    with Image.open(out) as again:
+        assert again.size == (2, 2) and not np.asarray(again.convert("RGB")).any()
 
 
 def test_damage_is_a_warning() -> None:
