@@ -129,7 +129,7 @@ def load(
     ``digest``: first bytes of the SHA-256 that a file asks for; other weights are a
     DigestMismatchError, because their output would be noise.
     """
-    from polycodec.codecs.base import digest_of, load_codec
+    from polycodec.codecs.stored import digest_of, load_codec
 
     path = weights_of_run(checkpoint) if checkpoint else weights_of(name)
     found = digest_of(path)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from polycodec.atomic import atomic_path, atomic_write, check_target
-from polycodec.codecs.base import digest_of
+from polycodec.codecs.stored import digest_of
 from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import VARIABLE, build

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.train.check import Yardstick, self_check
 from polycodec.train.export import Recipe, as_row, certificate_table

@@ -21,7 +21,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.registry import build, import_parts, remember_parts
 from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint

@@ -31,9 +31,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from polycodec.codecs.base import Codec, Coded, digest_of
+from polycodec.codecs.base import Codec, Coded
 from polycodec.codecs.families.parts import grid_of
 from polycodec.codecs.signals.image import ImageSignal
+from polycodec.codecs.stored import digest_of
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.cuda import TableSet

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from polycodec.codecs import zoo
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.eval.run import evaluate
 from polycodec.eval.speech.datasets import SPEECH
 from polycodec.train.config import parse_config

@@ -35,8 +35,9 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs import zoo
-from polycodec.codecs.base import Codec, load_codec
+from polycodec.codecs.base import Codec
 from polycodec.codecs.measures.image import psnr_of_mse
+from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models import coders
 from polycodec.eval.text import Table, aligned
 from polycodec.registry import register

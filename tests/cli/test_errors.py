@@ -143,7 +143,7 @@ def test_other_weights(cli, plc, tiny_checkpoint, tmp_path):
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from polycodec.codecs.base import load_codec
+    from polycodec.codecs.stored import load_codec
 
     file, other = tmp_path / "p.plc", tmp_path / "other.safetensors"
     file.write_bytes(plc)

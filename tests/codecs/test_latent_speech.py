@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.families.rates import LIMIT
+from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.coders import RangeEncoder, RateEstimator
 from polycodec.entropy_models.exact.carrier import without_onednn
 from polycodec.entropy_models.priors.shifted import (

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError, UnknownNameError
 from polycodec.registry import build, names
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.errors import BitstreamError, CodecError, InputError
 from polycodec.registry import build
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from polycodec.codecs import zoo
-from polycodec.codecs.base import digest_of, load_codec
+from polycodec.codecs.stored import digest_of, load_codec
 from polycodec.errors import ModelError, UsageError
 
 

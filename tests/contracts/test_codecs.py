@@ -13,7 +13,7 @@ import json
 import pytest
 import torch
 
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.errors import ModelError

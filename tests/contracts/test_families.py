@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from polycodec import decode, encode, registry
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.image.conv import ConvTransform
 from polycodec.entropy_models.base import EntropyModel

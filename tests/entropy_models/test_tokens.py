@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from polycodec.codecs.base import load_codec
+from polycodec.codecs.stored import load_codec
 from polycodec.cuda import crc32c
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.tokens import learned as tokens_learned

@@ -13,7 +13,6 @@ from dataclasses import replace
 import pytest
 from plc_files import image_header, pack, said
 
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Varint
@@ -23,6 +22,7 @@ from polycodec.codecs.files.container.file import (
     Reader,
     Record,
 )
+from polycodec.codecs.stored import load_codec
 from polycodec.cuda import crc32c
 from polycodec.errors import BitstreamError, CodecError, TruncatedError
 

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.image.alpha import decode_alpha
@@ -26,6 +25,7 @@ from polycodec.codecs.files.speech.chunks import unpack_chunk
 from polycodec.codecs.files.tokens import convert
 from polycodec.codecs.files.tokens.file import read_tokens
 from polycodec.codecs.signals.tiles import Grid
+from polycodec.codecs.stored import load_codec
 
 V1 = pathlib.Path(__file__).parents[1] / "golden" / "v1"
 INDEX = json.loads((V1 / "index.json").read_text())

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import polycodec
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.files.kinds import KINDS
 from polycodec.codecs.files.options import (
     ImageDecode,
@@ -19,6 +18,7 @@ from polycodec.codecs.files.options import (
     SpeechEncode,
     merged,
 )
+from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, UsageError
 
 

@@ -38,13 +38,13 @@ from sources_v1 import (
     speech,
 )
 
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.files import api, api_speech, api_tokens
 from polycodec.codecs.files.alpha import decode_alpha
 from polycodec.codecs.files.container import Reader
 from polycodec.codecs.files.speech_chunks import unpack_chunk
 from polycodec.codecs.files.tiles import Grid
 from polycodec.codecs.files.token_file import read_tokens
+from polycodec.codecs.stored import load_codec
 from polycodec.registry import build
 
 HERE = pathlib.Path(__file__).parent / "v1"

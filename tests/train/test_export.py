@@ -24,7 +24,7 @@ def trained(run_config, tmp_path) -> pathlib.Path:
 
 
 def test_export_makes_a_codec_with_a_card(trained, tmp_path):
-    from polycodec.codecs.base import digest_of
+    from polycodec.codecs.stored import digest_of
     from polycodec.codecs.zoo import load
 
     said = []

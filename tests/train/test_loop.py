@@ -175,7 +175,7 @@ def test_devices_that_torchrun_did_not_start_are_refused(run_config, monkeypatch
 def test_a_run_can_start_from_exported_weights(run_config, tiny_checkpoint, tmp_path):
     run_config["run"]["init"] = str(tiny_checkpoint)
     trainer = Trainer(parse_config(run_config))
-    from polycodec.codecs.base import load_codec
+    from polycodec.codecs.stored import load_codec
 
     given = load_codec(tiny_checkpoint).state_dict()
     key = "entropy.nets.0.context.weight"  # of an exact layer, stored as integers

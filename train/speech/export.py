@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.base import load_codec
 from polycodec.codecs.measures.speech import VALIDATION, mean_scores, rules
+from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import ModelError
 from polycodec.registry import build, register
