@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.signals.base import Signal
+from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
 from polycodec.codecs.signals.tiles import (
     Grid,
     ImageDecoder,
@@ -33,17 +34,14 @@ from polycodec.codecs.signals.tiles import (
     TileDecoder,
     TileEncoder,
 )
+from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.stored import save_codec
 from polycodec.codecs.transforms.base import Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
-from polycodec.entropy_models.exact.layer import (
-    Certificate,
-    freeze,
-    observe,
-)
+from polycodec.entropy_models.exact.layer import Certificate, freeze, observe
 from polycodec.errors import BitstreamError, ModelError, UsageError
 
 
@@ -102,7 +100,7 @@ class Codec(nn.Module, abc.ABC):
 
     @property
     def kind(self) -> str:
-        """The kind of signal, "image" or "speech"."""
+        """The kind of signal: "image", "speech" or "video"."""
         return self.signal.kind
 
     @property
@@ -193,11 +191,11 @@ class Codec(nn.Module, abc.ABC):
         level: float,
         *,
         side: Tensor | None = None,
-        context: bytes = b"",
+        context: streams.Contexts = b"",
     ) -> Coded:
         """Real bytes of codes (B, C, *S), one string for each item.
 
-        context: what stands around them and must be the same when they are read.
+        context: what stands around all, or each, and must be the same for `read`.
         """
         entropy = self._require_entropy()
         level = self.check_level(level)
@@ -206,7 +204,8 @@ class Codec(nn.Module, abc.ABC):
         device = "cpu" if serial else codes.device
         coder = RangeEncoder(len(codes), device=device, estimate=True, serial=serial)
         decoded = self.code(coder, codes, level, side=side)
-        data = [streams.sealed(item, context) for item in coder.finish()]
+        each = streams.contexts_of(context, len(codes))
+        data = list(map(streams.sealed, coder.finish(), each))
         return Coded(data, decoded, coder.estimated_bits)
 
     @ordinary
@@ -216,7 +215,7 @@ class Codec(nn.Module, abc.ABC):
         level: float,
         size: Sequence[int],
         *,
-        context: bytes = b"",
+        context: streams.Contexts = b"",
     ) -> Tensor:
         """Codes (B, C, *S) from the bytes of items whose grid has ``size`` S."""
         entropy = self._require_entropy()
@@ -305,6 +304,18 @@ class Codec(nn.Module, abc.ABC):
     ) -> ImageDecoder:
         """What makes pixels of the chunks of a file; see `image_encoder`."""
         return TileDecoder(self, grid, quality, read_chunk)
+
+    def group_encoder(
+        self, size: Sequence[int], gop: int | None = None
+    ) -> GroupEncoder:
+        """What makes a file's chunks of the frames of a clip, ``size`` (H, W)."""
+        return IntraEncoder(self, size, gop)
+
+    def group_decoder(
+        self, size: Sequence[int], gop: int, frames: int, quality: float
+    ) -> GroupDecoder:
+        """What makes frames of chunks; ``frames`` in all, ``gop`` in a chunk."""
+        return IntraDecoder(self, size, gop, frames, quality)
 
     def refine(
         self, x: Tensor, codes: Tensor, level: float, steps: int

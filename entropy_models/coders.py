@@ -185,7 +185,7 @@ class RangeDecoder(Coder):
         *,
         device: torch.device | str = "cpu",
         max_symbols: int | None = None,
-        context: bytes = b"",
+        context: streams.Contexts = b"",
     ) -> None:
         self.streams = streams.reader(
             data, device, max_symbols=max_symbols, context=context

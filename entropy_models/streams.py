@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from polycodec.cuda.device.driver import Device
     from polycodec.entropy_models.base import DistributionPrior
 
+Contexts = bytes | Sequence[bytes]  # of all streams, or one of each
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of means and indexes, before each stream
 
 
@@ -61,11 +62,11 @@ def reader(
     device: torch.device | str = "cpu",
     *,
     max_symbols: int | None = None,
-    context: bytes = b"",
+    context: Contexts = b"",
 ) -> Reader:
     """A reader of streams into tensors on ``device``; TruncatedError for too short.
 
-    ``context``: what they may be sealed with, see `sealed`.
+    ``context``: what they may be sealed with, see `sealed`; one for all, or of each.
     """
     for item in data:
         if len(item) < HASH_BYTES:
@@ -77,6 +78,11 @@ def reader(
     if runtime:
         return DeviceReader(data, runtime, max_symbols, context)
     return HostReader(data, max_symbols, context)
+
+
+def contexts_of(context: Contexts, count: int) -> Sequence[bytes]:
+    """The context of each of ``count`` streams."""
+    return [context] * count if isinstance(context, bytes) else context
 
 
 def seal(stream: bytes, context: bytes) -> int:
@@ -137,7 +143,7 @@ class HostReader:
     """Gives the passes back, int32, each stream read with the host's range coder."""
 
     def __init__(
-        self, data: Sequence[bytes], max_symbols: int | None, context: bytes
+        self, data: Sequence[bytes], max_symbols: int | None, context: Contexts
     ) -> None:
         self._expected, streams = _split(data, context)
         self._hashes, self._older = [0] * len(data), [0] * len(data)
@@ -208,7 +214,7 @@ class DeviceReader:
         data: Sequence[bytes],
         runtime: Device,
         max_symbols: int | None,
-        context: bytes,
+        context: Contexts,
     ) -> None:
         self._expected, streams = _split(data, context)
         self._decoder = BatchDecoder(streams, runtime, max_symbols=max_symbols)
@@ -317,11 +323,12 @@ def _checksum(own: Mixture | Categorical, value: int) -> int:
 
 
 def _split(
-    data: Sequence[bytes], context: bytes
+    data: Sequence[bytes], context: Contexts
 ) -> tuple[list[tuple[int, int]], list[bytes]]:
     """Hashes, as they are and without their seals, and streams."""
     hashes = [int.from_bytes(item[:HASH_BYTES], "little") for item in data]
-    pairs = [(h, h ^ seal(i, context)) for h, i in zip(hashes, data, strict=True)]
+    each = zip(hashes, data, contexts_of(context, len(data)), strict=True)
+    pairs = [(h, h ^ seal(item, own)) for h, item, own in each]
     return pairs, [item[HASH_BYTES:] for item in data]
 
 

@@ -38,6 +38,7 @@ from polycodec.codecs.stored import digest_of
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.cuda import TableSet
+from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel, Shape, TablePrior
 from polycodec.errors import ModelError
 from polycodec.registry import register
@@ -296,11 +297,13 @@ class CompressAICodec(Codec):
         level: float,
         *,
         side: Tensor | None = None,
-        context: bytes = b"",
+        context: streams.Contexts = b"",
     ) -> Coded:
         """See :meth:`Codec.write`; their models code an image at a time."""
         write = super().write
-        each = [write(one, level, context=context) for one in codes.split(1)]
+        own = streams.contexts_of(context, len(codes))
+        pairs = zip(codes.split(1), own, strict=True)
+        each = [write(one, level, context=context) for one, context in pairs]
         return Coded(
             [item for coded in each for item in coded.data],
             torch.cat([coded.codes for coded in each]),
@@ -313,11 +316,12 @@ class CompressAICodec(Codec):
         level: float,
         size: Sequence[int],
         *,
-        context: bytes = b"",
+        context: streams.Contexts = b"",
     ) -> Tensor:
         """See :meth:`Codec.read`; an image at a time."""
         read = super().read
-        return torch.cat([read([one], level, size, context=context) for one in data])
+        pairs = zip(data, streams.contexts_of(context, len(data)), strict=True)
+        return torch.cat([read([one], level, size, context=own) for one, own in pairs])
 
     def save(self, path: str | Path, config: dict[str, Any]) -> str:
         """See :meth:`Codec.save`; at the precision of the checkpoint."""

@@ -88,7 +88,7 @@ def codec_of(header: Header, options: FileOptions, codec: Codec | None) -> Codec
 
 def check_kind(codec: Codec, kind: str) -> None:
     """Refuse a codec that codes another kind of signal."""
-    if codec.kind != kind:
+    if kind not in (codec.kind, *codec.signal.carries):
         raise ModelError(
             f"the model '{codec.name}' codes {words_of(codec.kind)}; the input is "
             f"{words_of(kind)}; leave --model out, or name another"

@@ -30,12 +30,14 @@ SLACK = 1e-3  # beyond the range, for what a rounding did
 class Signal(abc.ABC):
     """Base of `signal/*`; S are the sizes of a signal, (H, W) or (T,).
 
-    ``kind``: what files call it. ``low`` and ``high``: the range of samples; ``whole``:
-    a type of whole numbers for it, ``full`` of them a 1. ``shape``: of a batch, in
-    words. ``head_size``: bytes of `head`.
+    ``kind``: what files call it, ``carries``: other kinds whose files are made of such
+    signals (`Codec.group_encoder`). ``low`` and ``high``: the range of samples;
+    ``whole``: a type of whole numbers for it, ``full`` of them a 1. ``shape``: of a
+    batch, in words. ``head_size``: bytes of `head`.
     """
 
     kind: ClassVar[str]
+    carries: ClassVar[tuple[str, ...]] = ()
     low: ClassVar[float]
     high: ClassVar[float]
     whole: ClassVar[torch.dtype]

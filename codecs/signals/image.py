@@ -27,6 +27,7 @@ class ImageSignal(Signal):
     """RGB images; gray ones are three equal channels."""
 
     kind = "image"
+    carries = ("video",)
     low, high = 0.0, 1.0
     whole, full = torch.uint8, 255
     shape = ("batch", 3, "height", "width")

@@ -76,7 +76,10 @@ class VideoGeometry:
 
     ``rate_num / rate_den`` frames a second, ``aspect_num / aspect_den`` the
     pixel's width over its height; ``primaries, transfer, matrix`` are code
-    points of ITU-T H.273, ``full_range`` tells pc from tv levels.
+    points of ITU-T H.273, ``full_range`` tells pc from tv levels. ``rotation``:
+    degrees to turn frames counter-clockwise for showing, after they are ``mirrored``
+    left to right; pixels are as stored. ``siting``: where chroma samples lie.
+    ``sound``: chunks behind those of the frames, parts of a file of sound.
     """
 
     width: int
@@ -93,11 +96,20 @@ class VideoGeometry:
     matrix: int = 2
     aspect_num: int = 1
     aspect_den: int = 1
+    rotation: int = 0
+    mirrored: bool = False
+    siting: str = "unknown"
+    sound: int = 0
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of frames."""
+        return -(-self.frames // self.gop)
 
     @property
     def n_chunks(self) -> int:
-        """Number of groups of frames."""
-        return -(-self.frames // self.gop)
+        """Groups of frames, and chunks of sound."""
+        return self.groups + self.sound
 
 
 @dataclass(frozen=True)
@@ -153,10 +165,14 @@ RECORD_TYPES = {
     8: "iptc",
     9: "beside",
     10: "text",
+    11: "times",
     16: "condition",
 }
+# Of ITU-T H.273, chroma sample location types 0 … 5, one up.
+SITINGS = ("unknown", "left", "center", "topleft", "top", "bottomleft", "bottom")
 SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
-CRITICAL_RECORDS = frozenset({"alpha", "condition"})  # the signal: damage is an error
+# The signal: damage is an error.
+CRITICAL_RECORDS = frozenset({"alpha", "condition", "times"})
 
 FORM = Bits(
     (
@@ -224,6 +240,18 @@ VIDEO = (
     Row("matrix", Varint(0, 255), "H.273 matrix coefficients"),
     Row("aspect_num", Varint(1, 1 << 16), "pixel width"),
     Row("aspect_den", Varint(1, 1 << 16), "pixel height"),
+    Row(
+        "display",
+        Bits(
+            (
+                ("rotation", 2, (0, 90, 180, 270)),
+                ("mirrored", 1, (False, True)),
+                ("siting", 3, SITINGS),
+            )
+        ),
+        "degrees counter-clockwise, after mirroring; where chroma samples lie",
+    ),
+    Row("sound", Varint(0, MAX_CHUNKS), "chunks of sound behind the frames'"),
 )
 SPEECH = (
     Row("rate", Varint(1, MAX_RATE), "samples a second of the source"),
