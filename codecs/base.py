@@ -70,6 +70,8 @@ def ordinary(function: Callable[Given, Made]) -> Callable[Given, Made]:
             result: Any = function(*args, **options)
         if isinstance(result, Coded):
             return cast(Made, replace(result, codes=result.codes.clone()))
+        if isinstance(result, list):  # of bytes, or of tensors
+            result = [x.clone() if isinstance(x, Tensor) else x for x in result]
         return cast(Made, result.clone() if isinstance(result, Tensor) else result)
 
     return run
@@ -272,22 +274,29 @@ class Codec(nn.Module, abc.ABC):
         return [head + item for item in self.write(codes, level, context=head).data]
 
     @ordinary
-    def decompress(self, data: Sequence[bytes]) -> Tensor:
-        """Byte strings of signals of one size and rate -> the signals, clamped."""
+    def decompress(self, data: bytes | Sequence[bytes]) -> Tensor | Any:
+        """Byte strings -> their signals, clamped: one tensor (B, C, *S).
+
+        Of signals of several sizes: a list of tensors (1, C, *S), in the same order.
+        """
         if isinstance(data, (bytes, bytearray, memoryview)):
             data = [bytes(data)]
-        size = self.signal.head_size
-        heads = {self.signal.parse(item): bytes(item[:size]) for item in data}
-        if len(heads) != 1:
-            raise BitstreamError(
-                f"{len(data)} signals of {len(heads)} sizes or rates; expected one; "
-                "decompress them one by one"
-            )
-        [((size_of, value), head)] = heads.items()
-        level = self.signal.level_in(self, value)
-        streams = [bytes(item[size:]) for item in data]
-        codes = self.read(streams, level, self.grid(size_of), context=head)
-        return self.decode_codes(codes, level, size_of)
+        if not data:
+            raise BitstreamError("there is no signal to decompress; expected some")
+        items, size = [bytes(item) for item in data], self.signal.head_size
+        signals: dict[int, Tensor] = {}
+        for head in dict.fromkeys(item[:size] for item in items):
+            places = [k for k, item in enumerate(items) if item[:size] == head]
+            size_of, value = self.signal.parse(items[places[0]])
+            level = self.signal.level_in(self, value)
+            streams = [items[k][size:] for k in places]
+            codes = self.read(streams, level, self.grid(size_of), context=head)
+            x_hat = self.decode_codes(codes, level, size_of)
+            signals |= zip(places, x_hat.split(1), strict=True)
+        in_order = [signals[k] for k in range(len(items))]
+        if len({one.shape for one in in_order}) == 1:
+            return torch.cat(in_order)
+        return in_order
 
     def image_encoder(
         self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
