@@ -18,28 +18,72 @@ from __future__ import annotations
 
 import importlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from polycodec import errors
 
 __version__ = "0.1.0"
-
-_LAZY = {
-    "load": "polycodec.codecs.zoo",
-    "models": "polycodec.codecs.zoo",
-    "encode": "polycodec.codecs.files.api",
-    "decode": "polycodec.codecs.files.api",
-    "tokens": "polycodec.codecs.files.tokens.convert",
-    "info": "polycodec.codecs.files.container.inspect",
-    "verify": "polycodec.codecs.files.container.inspect",
-}
-__all__ = ["__version__", *_LAZY]
 
 # An uninstalled checkout works too: its folders stand beside this one.
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "codecs").is_dir():
     __path__.append(str(_ROOT))
 
+_LAZY = {
+    "polycodec.codecs.zoo": ("load", "models"),
+    "polycodec.codecs.base": ("Codec",),
+    "polycodec.codecs.files.api": ("encode", "decode"),
+    "polycodec.codecs.files.container.inspect": ("info", "verify"),
+    "polycodec.codecs.files.tokens.convert": ("tokens",),
+    "polycodec.codecs.files.tokens.file": ("Tokens",),
+    "polycodec.codecs.files.results": (
+        "ImageEncoded",
+        "ImageDecoded",
+        "SpeechEncoded",
+        "SpeechDecoded",
+    ),
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'polycodec' has no attribute '{name}'")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
+    from polycodec.codecs.files.api import decode, encode
+    from polycodec.codecs.files.container.inspect import info, verify
+    from polycodec.codecs.files.results import (
+        ImageDecoded,
+        ImageEncoded,
+        SpeechDecoded,
+        SpeechEncoded,
+    )
+    from polycodec.codecs.files.tokens.convert import tokens
+    from polycodec.codecs.files.tokens.file import Tokens
+    from polycodec.codecs.zoo import load, models
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'polycodec' has no attribute '{name}'")
+        return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "Codec",
+    "ImageDecoded",
+    "ImageEncoded",
+    "SpeechDecoded",
+    "SpeechEncoded",
+    "Tokens",
+    "__version__",
+    "decode",
+    "encode",
+    "errors",
+    "info",
+    "load",
+    "models",
+    "tokens",
+    "verify",
+]

@@ -12,7 +12,7 @@ are refused by name instead of being ignored.
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.ends import (
@@ -23,23 +23,31 @@ from polycodec.codecs.files.ends import (
     encoded_as,
     target_of,
 )
+from polycodec.codecs.files.keywords import (
+    DecodeKeywords,
+    EncodeKeywords,
+    documented,
+)
 from polycodec.codecs.files.kinds import KINDS, kind_named, kind_of
-from polycodec.codecs.files.options import choose, documented
+from polycodec.codecs.files.options import choose
 from polycodec.codecs.files.results import Decoded, Encoded
 from polycodec.codecs.files.sources import Source, opened, seekable
 from polycodec.codecs.files.speech.damage import with_seconds
 from polycodec.errors import TruncatedError
 
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
+
 _ENCODE = {kind.words: kind.encode for kind in KINDS.values()}
 _DECODE = {kind.words: kind.decode for kind in KINDS.values()}
 
 
-@documented(_ENCODE.values())
+@documented(EncodeKeywords)
 def encode(
     input: Source,
     output: Target | None = None,
     *,
-    codec: Any = None,
+    codec: Codec | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Encoded:
@@ -69,12 +77,12 @@ def encode(
     return result
 
 
-@documented(_DECODE.values())
+@documented(DecodeKeywords)
 def decode(
     input: Source,
     output: Target | None = None,
     *,
-    codec: Any = None,
+    codec: Codec | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Decoded:

@@ -7,7 +7,8 @@
                  │                 └─ SpeechDecode     refusal "tile is for images"
                  └─ TokenOptions
 
-An object of these classes is valid: what cannot be is refused when it is made, before
+`keywords.py` shows those of all kinds together to editors and type checkers. An object
+of these classes is valid: what cannot be is refused when it is made, before
 anything heavy is loaded. Light on purpose: ``polycodec --help`` imports this.
 """
 
@@ -20,7 +21,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -246,26 +247,3 @@ def parameters(classes: Iterable[type[Options]]) -> dict[str, inspect.Parameter]
                 annotation=types[f.name],
             )
     return result
-
-
-F = typing.TypeVar("F", bound=Callable[..., Any])
-
-
-def documented(classes: Iterable[type[Options]]) -> Callable[[F], F]:
-    """Show ``**options`` of a function in its signature and its docstring."""
-    classes = list(classes)
-
-    def add(function: F) -> F:
-        signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
-        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*own, *parameters(classes).values()]
-        )
-        lines = [
-            f"    {f.name:12}{f.metadata['help']}" for f in merged(classes).values()
-        ]
-        text = inspect.cleandoc(function.__doc__ or "")
-        function.__doc__ = "\n".join([text, "", "Options:", *lines])
-        return function
-
-    return add

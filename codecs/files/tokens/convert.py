@@ -30,13 +30,13 @@ from polycodec.codecs.files.container.file import (
     Writer,
 )
 from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
+from polycodec.codecs.files.keywords import TokenKeywords, documented
 from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
 from polycodec.codecs.files.options import (
     SpeechDecode,
     SpeechEncode,
     TokenOptions,
     choose,
-    documented,
 )
 from polycodec.codecs.files.results import TokenResult
 from polycodec.codecs.files.sources import Source, Twice, name_of, opened, seekable
@@ -52,12 +52,12 @@ from polycodec.errors import InputError, ModelError, UsageError
 TOKEN_SUFFIXES = (".npz", ".npy")
 
 
-@documented([TokenOptions])
+@documented(TokenKeywords)
 def tokens(
     input: Source | Tokens,
     output: Target | None = None,
     *,
-    codec: Any = None,
+    codec: Codec | None = None,
     **options: Any,
 ) -> Tokens:
     """Return the tokens of a speech, .plc or token file; write them to ``output`` too.
@@ -81,9 +81,13 @@ def tokens(
     return found
 
 
-@documented([TokenOptions])
+@documented(TokenKeywords)
 def convert(
-    input: Source, output: Target | None = None, *, codec: Any = None, **options: Any
+    input: Source,
+    output: Target | None = None,
+    *,
+    codec: Codec | None = None,
+    **options: Any,
 ) -> TokenResult:
     """Write the tokens of a speech or .plc file, or what a file of tokens stands for.
 
