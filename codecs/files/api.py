@@ -90,6 +90,7 @@ def decode(
 
     ``region`` of an image: (x, y, width, height) in pixels; ``seconds`` of speech:
     (from, to), None is the end. Only the tiles or seconds that are needed are read.
+    ``size`` of an image: of its longer side, at most, for a preview.
     ``codec``: an already loaded codec, used for the files it made. Bytes as `encode`
     has them, decoded to PNG or WAV.
 

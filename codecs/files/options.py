@@ -157,6 +157,9 @@ class ImageDecode(DecodeOptions):
     region: tuple[int, int, int, int] | None = option(
         None, "Decode this part only, in pixels.", "X,Y,W,H"
     )
+    size: int | None = option(
+        None, "A preview: no side longer than N pixels.", "N", least=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 
     photo.plc ─ header ─ weights by name and digest ─ tiles ─ photo.png
 
-A region is made from the tiles it needs, and is equal to that part of the whole.
+A region is made from the tiles it needs, and is equal to that part of the whole. A
+preview (``size``) is made smaller on the way.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import ImageGeometry, Reader
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
-from polycodec.codecs.files.image.data import ImageData
+from polycodec.codecs.files.image.data import Density, ImageData
 from polycodec.codecs.files.image.records import beside_of
+from polycodec.codecs.files.image.smaller import render_smaller
 from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.results import ImageDecoded
@@ -58,14 +60,26 @@ def read_plc(
     decoder = codec.image_decoder(grid, header.quality, reader.chunk)
     peak = (1 << geometry.depth) - 1
     channels = 1 if geometry.colour == "gray" else 3
-    pixels = decoder.render(span, peak, channels, progress)
-    alpha = header.record("alpha")
+    record, beside = header.record("alpha"), beside_of(reader)
+    alpha = None if record is None else _alpha(record, geometry, codec)[span.slices]
+    if options.size is None or max(span.size) <= options.size:
+        pixels = decoder.render(span, peak, channels, progress)
+    else:
+        pixels, alpha = render_smaller(
+            lambda part: decoder.render(part, peak, channels),
+            *(span, options.size, grid.tile_h, alpha, progress),
+        )
+        pixels = pixels.clip(0, peak)
+        if (density := beside["density"]) and density.unit != "aspect":
+            scale = options.size / max(span.size)
+            x, y = (max(1, round(scale * n)) for n in (density.x, density.y))
+            beside["density"] = Density(x, y, density.unit)
     image = ImageData(
         pixels=pixels,
         depth=geometry.depth,
-        alpha=None if alpha is None else _alpha(alpha, geometry, codec)[span.slices],
+        alpha=alpha,
         format="plc",
-        **beside_of(reader),
+        **beside,
     )
     return image, list(reader.warnings)
 
