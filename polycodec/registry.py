@@ -43,6 +43,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "codec": ("polycodec.codecs.families",),
     "signal": ("polycodec.codecs.signals",),
     "transform": ("polycodec.codecs.transforms",),
+    "network": ("polycodec.codecs.transforms",),
     "quantizer": ("polycodec.codecs.quantizers",),
     "entropy": ("polycodec.entropy_models.models", "polycodec.entropy_models.tokens"),
     "reference": ("polycodec.entropy_models.references",),

@@ -24,11 +24,12 @@ from polycodec.train.image.task import rate_distortion
 # Transforms of images have a stride; those of speech (a hop) have their own tests.
 TRANSFORMS = [n.split("/")[1] for n in names("transform/*") if find(n).kind == "image"]
 # Models of latents have channels; those of tokens (sizes) have their own tests, and
-# those of the latents of sound.
+# those of the latents of sound, and those of weights, which are no latents.
 ENTROPY = [
     n.split("/")[1]
     for n in names("entropy/*")
-    if not n.startswith("entropy/tokens-") and n != "entropy/autoregressive"
+    if not n.startswith("entropy/tokens-")
+    and n not in ("entropy/autoregressive", "entropy/weights")
 ]
 PAIRS = [(t, e) for t in TRANSFORMS for e in ENTROPY]
 

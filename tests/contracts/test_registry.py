@@ -17,6 +17,7 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.transforms.base import Transform
+from polycodec.codecs.transforms.network import Network
 from polycodec.entropy_models.base import EntropyModel
 from polycodec.entropy_models.priors.density import Density
 from polycodec.entropy_models.references.base import Reference
@@ -28,6 +29,7 @@ BASES: dict[str, type] = {
     "codec": Codec,
     "signal": Signal,
     "transform": Transform,
+    "network": Network,
     "quantizer": Quantizer,
     "entropy": EntropyModel,
     "reference": Reference,
@@ -48,6 +50,7 @@ BUILDERS: dict[str, dict] = {
 # Options that whoever builds a part gives it.
 GIVEN = {
     "transform": {"channels"},
+    "network": {"size", "channels"},
     "quantizer": {"channels"},
     "entropy": {"channels", "sizes"},
     "reference": {"before", "channels", "features"},
