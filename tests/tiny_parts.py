@@ -62,6 +62,7 @@ TINY: dict[str, dict] = {
 # Further options under which a part must keep its contract.
 VARIANTS: list[tuple[str, dict]] = [
     ("transform/conv", {"scaled": False}),
+    ("transform/residual", {"shortcut": True}),
     ("transform/mixing", {"blocks": "residual"}),
     ("transform/mixing", {"shortcut": True}),
     ("transform/swin", {"growth": 0, "depths": [1, 1, 2], "shortcut": True}),

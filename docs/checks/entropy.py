@@ -5,6 +5,7 @@
         --variant today= \\
         --variant hyperprior="codec.entropy.name=hyperprior codec.entropy.hyper=96" \\
         --variant factorized="codec.entropy.name=factorized"
+    python docs/checks/entropy.py OUT --images FOLDER --preset s2lic --only today,s2lic
 
     crops ── g_a of image/default, gains ──► latents, cached once
                                                │ equal batches, equal steps, fresh model
@@ -12,11 +13,12 @@
     entropy model of each variant ──► exported ──► real bytes of held-out crops, ms
 
 A variant is a name and overrides of the config, as `polycodec train` takes them; what
-is not overridden is the default's. Distortion is that of the transform, so the bits
-are the verdict: the encoder's thrift, by which a model may trade error for bits, is
-off while they are counted. A variant that was exported into OUT is not trained again.
-Prints a table, and writes it to OUT/entropy.json. With `imports=[...]` among the
-overrides, a model may live outside the package.
+is not overridden is the default's. A preset is a file of them in `variants`. Distortion
+is that of the transform, so the bits are the verdict: the encoder's thrift, by which a
+model may trade error for bits, is off while they are counted. A variant that was
+exported into OUT is not trained again. Prints a table, and writes it to
+OUT/entropy.json. With `imports=[...]` among the overrides, a model may live outside the
+package.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from polycodec.codecs import zoo
@@ -50,6 +53,7 @@ from polycodec.train.task import Task
 
 CONFIG = "image/default"
 QUALITIES = (15.0, 40.0, 65.0, 90.0)
+PRESETS = Path(__file__).with_name("variants")
 SEED = 10
 TURNS = 3  # of decoding; the best one counts
 
@@ -153,13 +157,29 @@ def estimated_bits(codec: Any, y: Tensor, *, noise: bool = False) -> Tensor:
     return coder.bits
 
 
-def variants(items: list[str]) -> dict[str, list[str]]:
-    """Read NAME=OVERRIDES as they come from the command line."""
+def add_variants(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is compared."""
+    parser.add_argument("--variant", action="append", default=[], metavar="N=O ...")
+    parser.add_argument("--preset", help="variants of variants/PRESET.yaml, first")
+    parser.add_argument("--only", help="names of variants, separated by commas")
+
+
+def variants(given: argparse.Namespace, section: str) -> dict[str, list[str]]:
+    """Overrides by name: of the preset, whose options are the section's, and NAME=O.
+
+    Names of a preset that begin with a dot are there for others to refer to.
+    """
     found = {}
-    for item in items:
+    if given.preset:
+        text = (PRESETS / f"{given.preset}.yaml").read_text()
+        for name, options in yaml.safe_load(text).items():
+            pairs = [f"{section}.{k}={json.dumps(v)}" for k, v in options.items()]
+            found[name] = pairs
+    for item in given.variant:
         name, _, overrides = item.partition("=")
         found[name] = overrides.split()
-    return found
+    shown = [name for name in found if not name.startswith(".")]
+    return {name: found[name] for name in (given.only or ",".join(shown)).split(",")}
 
 
 def trained(config: TrainConfig, say: Callable[[str], None] = print) -> Codec:
@@ -239,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=Path, required=True, help="training images")
-    parser.add_argument("--variant", action="append", required=True, metavar="N=O ...")
+    add_variants(parser)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--count", type=int, default=1024, help="crops to cache")
     parser.add_argument("--crop", type=int, default=256, help="their side")
@@ -263,7 +283,7 @@ def main() -> None:
         f"eval.qualities={list(QUALITIES)}",
     ]
     found = {}
-    for name, overrides in variants(given.variant).items():
+    for name, overrides in variants(given, "codec.entropy").items():
         run = f"run.out={given.out / name}"
         config = load_config(CONFIG, [*shared, run, *overrides])
         codec = trained(config)

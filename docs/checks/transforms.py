@@ -3,6 +3,7 @@
 
     python docs/checks/transforms.py OUT --images FOLDER --seconds 900 \\
         --variant today= --variant conv="codec.transform.name=conv"
+    python docs/checks/transforms.py OUT --images FOLDER --preset transforms
 
 Every variant, a name and overrides of image/default, is trained on the same crops for
 as many steps as fit into the seconds on this machine, which a short run before tells;
@@ -25,7 +26,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from entropy import CONFIG, QUALITIES, held_out, measured, trained, variants
+from entropy import (
+    CONFIG,
+    QUALITIES,
+    add_variants,
+    held_out,
+    measured,
+    trained,
+    variants,
+)
 
 from polycodec.codecs import zoo
 from polycodec.eval import bdrate
@@ -61,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=Path, required=True, help="training images")
-    parser.add_argument("--variant", action="append", required=True, metavar="N=O ...")
+    add_variants(parser)
     parser.add_argument("--seconds", type=float, default=900, help="of each")
     parser.add_argument("--knots", type=int, default=1, help="rates; 1 or more")
     parser.add_argument("--lmbda", type=float, default=0.0067, help="of the one rate")
@@ -83,7 +92,7 @@ def main() -> None:
         shared.append(f"codec.lmbda={given.lmbda}")
     found: dict[str, dict[str, Any]] = {}
     lines = []
-    for name, overrides in variants(given.variant).items():
+    for name, overrides in variants(given, "codec.transform").items():
         changed = [*shared, *overrides]
         run = given.out / name
         steps = PROBE

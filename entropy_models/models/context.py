@@ -6,7 +6,7 @@
     for slice i of the channels:                            (channel context)
         for half in (▦ anchors, ▩ the rest):                (checkerboard)
             means, index = net_i(φ, slices < i, what is known of slice i)
-            ŷ_i[half] = coder.code(y_i[half], Gaussian(means, index))
+            ŷ_i[half] = coder.code(y_i[half], prior(means, index))
 
 One slice and one pass is the mean-scale hyperprior (Minnen, Ballé, Toderici 2018,
 arXiv 1809.02736); one slice and two passes the checkerboard (He et al. 2021, arXiv
@@ -20,8 +20,8 @@ The loop is that of `slices`. Contexts read decoded integers plus means on a gri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,28 +31,35 @@ from polycodec.entropy_models.base import Prior
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
 from polycodec.entropy_models.models.slices import SlicesModel
-from polycodec.entropy_models.priors.density import START, GaussianDensity
+from polycodec.entropy_models.priors.density import START, Density
 from polycodec.entropy_models.references.base import State
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
+Options = Mapping[str, Any] | str
+
 
 class SliceParameters(nn.Module):
-    """Means and table indexes of one slice from all that is decoded so far."""
+    """What a density of one slice needs, from all that is decoded so far."""
 
     def __init__(
-        self, features: int, before: int, channels: int, kernel: int, hidden: int
+        self,
+        features: int,
+        before: int,
+        channels: int,
+        kernel: int,
+        hidden: int,
+        density: Density,
     ) -> None:
         super().__init__()
         # One more input channel says which positions of the slice are known.
         self.context = ExactConv2d(before + channels + 1, hidden, kernel)
         self.mix = ExactConv2d(features + hidden, hidden, 1)
-        self.out = ExactConv2d(hidden, 2 * channels, 1)
-        nn.init.zeros_(self.out.bias)
-        self.out.bias.data[channels:] = START
+        self.out = ExactConv2d(hidden, density.outputs * channels, 1)
+        self.out.bias.data.copy_(density.start(torch.full((channels,), START)))
 
     def forward(self, state: State, where: Positions) -> Tensor:
-        """Means, then indexes, (B, 2 C, 1, n), of the n positions in ``where``."""
+        """(B, outputs · C, 1, n), of the n positions in ``where``."""
         phi = state.phi
         flag = state.known.to(phi.dtype).expand(len(phi), 1, *phi.shape[2:])
         known = torch.cat([*state.decoded, state.current, flag], dim=1)
@@ -67,7 +74,8 @@ class ContextModel(SlicesModel):
 
     ``channels``: M of the latent; ``hyper``: N of z; ``features``: width of φ;
     ``slices``: channels of each slice, summing to M; ``kernels``: context kernel of
-    each slice; ``passes``: 1 (all positions at once) or 2 (checkerboard).
+    each slice; ``passes``: 1 (all positions at once) or 2 (checkerboard); ``prior``:
+    name and options of `prior/*`.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class ContextModel(SlicesModel):
         kernels: Sequence[int] = (5, 5, 3, 3),
         hidden: int = 128,
         passes: int = 2,
+        prior: Options = "gaussian",
     ) -> None:
         super().__init__(
             channels,
@@ -87,7 +96,7 @@ class ContextModel(SlicesModel):
             features=features,
             slices=slices,
             passes=passes,
-            density=GaussianDensity(),
+            prior=prior,
         )
         kernels = tuple(kernels)
         if len(kernels) != len(slices) or any(k < 1 or k % 2 == 0 for k in kernels):
@@ -97,14 +106,14 @@ class ContextModel(SlicesModel):
             )
         starts = [sum(slices[:i]) for i in range(len(slices))]
         self.nets = nn.ModuleList(
-            SliceParameters(features, start, size, kernel, hidden)
+            SliceParameters(features, start, size, kernel, hidden, self.density)
             for start, size, kernel in zip(starts, slices, kernels, strict=True)
         )
 
     def prior(
         self, i: int, half: int, state: State, before: None, where: Positions
     ) -> Prior:
-        return self.density.of(self.nets[i](state, where), self.table("y"))
+        return self.density.of(self.nets[i](state, where), self.tables.get("y"))
 
     def last_layers(self, i: int) -> list[ExactConv2d]:
         return [cast("SliceParameters", self.nets[i]).out]
@@ -112,11 +121,18 @@ class ContextModel(SlicesModel):
 
 @register("entropy/hyperprior")
 def hyperprior(
-    channels: int, *, hyper: int = 128, features: int = 192, hidden: int = 128
+    channels: int,
+    *,
+    hyper: int = 128,
+    features: int = 192,
+    hidden: int = 128,
+    prior: Options = "gaussian",
 ) -> ContextModel:
     """Mean-scale hyperprior: every latent at once, given z."""
-    sizes = {"hyper": hyper, "features": features, "hidden": hidden}
-    return ContextModel(channels, slices=(channels,), kernels=(1,), passes=1, **sizes)
+    shared: dict[str, Any] = {"hyper": hyper, "features": features, "hidden": hidden}
+    return ContextModel(
+        channels, slices=(channels,), kernels=(1,), passes=1, prior=prior, **shared
+    )
 
 
 @register("entropy/checkerboard")
@@ -127,11 +143,17 @@ def checkerboard_model(
     features: int = 192,
     hidden: int = 128,
     kernel: int = 5,
+    prior: Options = "gaussian",
 ) -> ContextModel:
     """Two passes: the second half of the positions sees the first."""
-    sizes = {"hyper": hyper, "features": features, "hidden": hidden}
+    shared: dict[str, Any] = {"hyper": hyper, "features": features, "hidden": hidden}
     return ContextModel(
-        channels, slices=(channels,), kernels=(kernel,), passes=2, **sizes
+        channels,
+        slices=(channels,),
+        kernels=(kernel,),
+        passes=2,
+        prior=prior,
+        **shared,
     )
 
 
@@ -144,13 +166,19 @@ def channel_model(
     features: int = 192,
     hidden: int = 128,
     kernel: int = 3,
+    prior: Options = "gaussian",
 ) -> ContextModel:
     """Channel slices of equal size, each seeing those before it."""
     if not 1 <= groups <= channels:
         raise ModelError(f"{groups} groups of {channels} channels; expected fewer")
     size = channels // groups
     slices = (size,) * (groups - 1) + (channels - size * (groups - 1),)
-    sizes = {"hyper": hyper, "features": features, "hidden": hidden}
+    shared: dict[str, Any] = {"hyper": hyper, "features": features, "hidden": hidden}
     return ContextModel(
-        channels, slices=slices, kernels=(kernel,) * groups, passes=1, **sizes
+        channels,
+        slices=slices,
+        kernels=(kernel,) * groups,
+        passes=1,
+        prior=prior,
+        **shared,
     )

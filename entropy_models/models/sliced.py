@@ -153,14 +153,13 @@ class SlicedModel(SlicesModel):
         parameters: Sequence[int] = (128,),
         residual: Sequence[int] = (),
     ) -> None:
-        given = {"name": prior} if isinstance(prior, str) else dict(prior)
         super().__init__(
             channels,
             hyper=hyper,
             features=features,
             slices=slices,
             passes=passes,
-            density=build(f"prior/{given.pop('name')}", **given),
+            prior=prior,
         )
         self.parts = nn.ModuleList(
             Slice(

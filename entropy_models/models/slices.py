@@ -18,7 +18,7 @@ arithmetic (`exact/`). Ballé et al. 2018 (arXiv 1802.01436) for z, He et al. 20
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Prior, Shape
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
-from polycodec.entropy_models.priors.density import Density
+from polycodec.entropy_models.priors.density import Density, density_of
 from polycodec.entropy_models.priors.factorized import Factorized, FactorizedPrior
 from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_MIN
 from polycodec.entropy_models.references.base import State
@@ -69,11 +69,12 @@ class SlicesModel(EntropyModel):
     """Base of models that code channel slices by halves, given side information.
 
     ``channels``: M; ``hyper``: N of z; ``features``: of φ; ``slices``: channels of
-    each, summing to M; ``passes``: 1 or 2; ``density``: what latents are distributed
-    by.
+    each, summing to M; ``passes``: 1 or 2; ``prior``: name and options of `prior/*`,
+    what latents are distributed by.
     """
 
     stride = 4  # of z against y
+    density: Density
 
     def __init__(
         self,
@@ -83,12 +84,12 @@ class SlicesModel(EntropyModel):
         features: int,
         slices: Sequence[int],
         passes: int,
-        density: Density,
+        prior: Mapping[str, Any] | str,
     ) -> None:
         super().__init__()
         check_slices(channels, slices, passes)
         self.channels, self.slices = channels, tuple(slices)
-        self.passes, self.hyper, self.density = passes, hyper, density
+        self.passes, self.hyper, self.density = passes, hyper, density_of(prior)
         self.h_a = HyperAnalysis(channels, hyper)
         self.h_s = HyperSynthesis(hyper, features)
         self.prior_z = FactorizedPrior(hyper)

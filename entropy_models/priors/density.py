@@ -10,6 +10,8 @@ any of its references feeds any of them.
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ from polycodec.entropy_models.priors.mixture import Mixture, scale_set
 from polycodec.entropy_models.priors.scales import SCALE_BINS
 from polycodec.entropy_models.priors.statistics import TableCounter
 from polycodec.entropy_models.priors.tables import LARGEST, gaussian_tables
-from polycodec.registry import register
+from polycodec.registry import build, register
 
 Tables = TableSet | ScaleSet
 START = 22.0  # the scale index near σ = 1: a net starts there, not at the smallest
@@ -47,6 +49,12 @@ class Density(abc.ABC):
     def counter(self) -> Counter | None:
         """What counts symbols for `tables`; None: nothing is fitted."""
         return None
+
+
+def density_of(prior: Mapping[str, Any] | str) -> Density:
+    """The density that a config names: a name of `prior/*`, or with its options."""
+    given = {"name": prior} if isinstance(prior, str) else dict(prior)
+    return cast("Density", build(f"prior/{given.pop('name')}", **given))
 
 
 @register("prior/gaussian")

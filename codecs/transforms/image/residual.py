@@ -6,6 +6,7 @@
     g_s   y ─ RB… ─ 1x1, shuffle 2 ─ RB… ─ 1x1, shuffle 2 ─ RB… ─ conv3, shuffle 4
 
     RB    x + 1x1( relu( conv3( relu( 1x1(x) ) ) ) ),   half the width inside
+    Linear wavelet shortcuts beside the three resolutions if asked for (`shortcuts.py`).
 
 The residual bottleneck is ELIC's (He et al. 2022, arXiv 2203.10886). Starting at a
 quarter of the resolution keeps memory traffic, which is what a CPU waits for, at 8
@@ -15,7 +16,8 @@ scales between the stages tell the features the rate (`rate.py`).
 Before the first step `initialise` turns the convolutions into the Karhunen-Loève
 transform of 16 x 16 blocks: C = E[v vᵀ] = A Λ Aᵀ, and the K axes of largest variance
 are the best K linear coordinates. Of the 768 axes of held-out photographs 192 keep
-36.6 dB, 256 keep 40.1 and 320 keep 43.8: training starts from a working codec.
+36.6 dB, 256 keep 40.1 and 320 keep 43.8: training starts from a working codec. Where
+there are shortcuts, these are that transform, and the convolutions start small.
 """
 
 from __future__ import annotations
@@ -27,6 +29,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polycodec.codecs.transforms.base import ImageTransform
+from polycodec.codecs.transforms.image.shortcuts import (
+    beside,
+    penalty,
+    principal_axes,
+    start,
+    through,
+)
 from polycodec.codecs.transforms.rate import RateScale
 from polycodec.registry import register
 
@@ -60,7 +69,12 @@ class Analysis(nn.Module):
     """g_a: (B, 3, H, W) -> (B, M, H/16, W/16)."""
 
     def __init__(
-        self, M: int, widths: Sequence[int], depths: Sequence[int], knots: int
+        self,
+        M: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        knots: int,
+        shortcut: bool,
     ) -> None:
         super().__init__()
         a, b = widths
@@ -70,19 +84,35 @@ class Analysis(nn.Module):
         self.stage2, self.scale2 = blocks(b, depths[1]), RateScale(b, knots)
         self.down2 = nn.Conv2d(b, M, 3, 2, 1)
         self.stage3 = blocks(M, depths[2])
+        self.shortcuts = beside(shortcut, [3, a, b, M], [4, 2, 2])
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        x = self.stem(F.pixel_unshuffle(x, 4))  # (B, a, H/4, W/4)
-        x = self.down1(self.scale1(self.stage1(x), level))  # (B, b, H/8, W/8)
-        x = self.down2(self.scale2(self.stage2(x), level))  # (B, M, H/16, W/16)
-        return self.stage3(x)
+        stages = [self.first, self.second, self.third]
+        return through(stages, self.shortcuts, x, level)
+
+    def first(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns (B, a, H/4, W/4)."""
+        return self.scale1(self.stage1(self.stem(F.pixel_unshuffle(x, 4))), level)
+
+    def second(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns (B, b, H/8, W/8)."""
+        return self.scale2(self.stage2(self.down1(x)), level)
+
+    def third(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns (B, M, H/16, W/16)."""
+        return self.stage3(self.down2(x))
 
 
 class Synthesis(nn.Module):
     """g_s: (B, M, H/16, W/16) -> (B, 3, H, W)."""
 
     def __init__(
-        self, M: int, widths: Sequence[int], depths: Sequence[int], knots: int
+        self,
+        M: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        knots: int,
+        shortcut: bool,
     ) -> None:
         super().__init__()
         a, b = widths
@@ -92,18 +122,32 @@ class Synthesis(nn.Module):
         self.up1 = nn.Conv2d(b, 4 * a, 1)
         self.scale1, self.stage1 = RateScale(a, knots), blocks(a, depths[0])
         self.head = nn.Conv2d(a, 48, 3, padding=1)
+        self.shortcuts = beside(shortcut, [M, b, a, 3], [2, 2, 4], up=True)
 
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
-        x = F.pixel_shuffle(self.up2(self.stage3(y_hat)), 2)  # (B, b, H/8, W/8)
-        x = self.stage2(self.scale2(x, level))
-        x = F.pixel_shuffle(self.up1(x), 2)  # (B, a, H/4, W/4)
-        x = self.stage1(self.scale1(x, level))
-        return F.pixel_shuffle(self.head(x), 4)  # (B, 3, H, W)
+        stages = [self.third, self.second, self.first]
+        return through(stages, self.shortcuts, y_hat, level)
+
+    def third(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        """Returns (B, b, H/8, W/8)."""
+        x = F.pixel_shuffle(self.up2(self.stage3(y_hat)), 2)
+        return self.stage2(self.scale2(x, level))
+
+    def second(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns (B, a, H/4, W/4)."""
+        return self.stage1(self.scale1(F.pixel_shuffle(self.up1(x), 2), level))
+
+    def first(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns (B, 3, H, W)."""
+        return F.pixel_shuffle(self.head(x), 4)
 
 
 @register("transform/residual")
 class ResidualTransform(ImageTransform):
-    """The pair g_a, g_s. ``depths``: blocks at H/4, H/8, H/16, g_a then g_s."""
+    """The pair g_a, g_s. ``depths``: blocks at H/4, H/8, H/16, g_a then g_s.
+
+    ``shortcut``: linear wavelet shortcuts.
+    """
 
     g_a: Analysis
     g_s: Synthesis
@@ -115,12 +159,13 @@ class ResidualTransform(ImageTransform):
         widths: Sequence[int] = (128, 192),
         analysis_depths: Sequence[int] = (2, 3, 1),
         synthesis_depths: Sequence[int] = (2, 4, 2),
+        shortcut: bool = False,
         knots: int = 8,
     ) -> None:
         super().__init__(channels, 16)
         self.depths = tuple(analysis_depths), tuple(synthesis_depths)
-        self.g_a = Analysis(channels, widths, analysis_depths, knots)
-        self.g_s = Synthesis(channels, widths, synthesis_depths, knots)
+        self.g_a = Analysis(channels, widths, analysis_depths, knots, shortcut)
+        self.g_s = Synthesis(channels, widths, synthesis_depths, knots, shortcut)
 
     def reach(self) -> tuple[int, int]:
         """See :meth:`ImageTransform.reach`.
@@ -132,6 +177,10 @@ class ResidualTransform(ImageTransform):
         analysis = 4 * (e1 + 2) + 8 * (e2 + 1) + 16 * e3
         return analysis, d3 + -(-(2 * d2 + d1 + 1) // 4)
 
+    def penalty(self) -> Tensor | None:
+        """See :meth:`Transform.penalty`."""
+        return penalty(self)
+
     @torch.no_grad()
     def initialise(self, x: Tensor) -> bool:
         """Make g_a the Karhunen-Loève transform of x (B, 3, H, W), g_s its inverse.
@@ -139,10 +188,14 @@ class ResidualTransform(ImageTransform):
         The stages hold 48 (4 x 4 pixels), 192 (8 x 8) and M (16 x 16) axes, each stage
         the axes of 2 x 2 positions of the one before. Widths must have room for them.
         """
-        a, b = self.g_a.stem.out_channels, self.g_a.down1.out_channels
+        g_a, g_s = self.g_a, self.g_s
+        if start(g_a.shortcuts, g_s.shortcuts, x):
+            for layer in (g_a.stem, g_a.down1, g_a.down2, g_s.up1, g_s.up2, g_s.head):
+                layer.weight *= 0.1
+            return True
+        a, b = g_a.stem.out_channels, g_a.down1.out_channels
         if a < 48 or b < 192 or self.channels > 768:
             return False
-        g_a, g_s = self.g_a, self.g_s
         u = F.pixel_unshuffle(x, 4)  # (B, 48, H/4, W/4)
         first = principal_axes(u, 48)
         u = F.pixel_unshuffle(torch.einsum("bchw,kc->bkhw", u, first), 2)
@@ -164,13 +217,6 @@ class ResidualTransform(ImageTransform):
             assert layer.bias is not None
             layer.bias.zero_()
         return True
-
-
-def principal_axes(x: Tensor, count: int) -> Tensor:
-    """The ``count`` axes (count, C) of largest variance of x (B, C, h, w)."""
-    v = x.transpose(0, 1).flatten(1).double()  # (C, n)
-    _, axes = torch.linalg.eigh(v @ v.T / v.shape[1])
-    return axes.flip(1).T[:count].float()
 
 
 def _set_down(layer: nn.Conv2d, axes: Tensor, channels: int) -> None:

@@ -15,6 +15,7 @@ image compression" (arXiv 2501.13751). Their 1x1 matrices are kept near orthogon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +103,39 @@ def through(
             linear = shorts[i](linear)
             x = x + linear
     return x
+
+
+@torch.no_grad()
+def start(down: nn.ModuleList, up: nn.ModuleList, x: Tensor) -> bool:
+    """Make shortcuts the Karhunen-Loève transform of x (B, 3, H, W), and its inverse.
+
+    Step by step: each keeps the axes of largest variance of its subbands, as many as
+    there are, or as it has channels. Says whether there are shortcuts.
+    """
+    both = list(zip(down, reversed(up), strict=True))
+    for there, back in cast("list[tuple[Shortcut, Shortcut]]", both):
+        bands, inner = 1 << 2 * there.steps, x.shape[1]
+        for _ in range(there.steps):
+            x = haar(x)
+        axes = principal_axes(x, min(x.shape[1], there.mix.out_channels))
+        x = torch.einsum("bchw,kc->bkhw", x, axes)
+        # The channels of a subband lie together; some may hold no axis.
+        axes = axes.view(-1, bands, inner)
+        for layer in (there, back):
+            layer.log_scale.zero_()
+            layer.mix.weight.zero_()
+        forward = there.mix.weight.view(there.mix.out_channels, bands, -1)
+        forward[: len(axes), :, :inner] = axes
+        backward = back.mix.weight.view(bands, -1, back.mix.in_channels)
+        backward[:, :inner, : len(axes)] = axes.permute(1, 2, 0)
+    return bool(both)
+
+
+def principal_axes(x: Tensor, count: int) -> Tensor:
+    """The ``count`` axes (count, C) of largest variance of x (B, C, h, w)."""
+    v = x.transpose(0, 1).flatten(1).double()  # (C, n)
+    _, axes = torch.linalg.eigh(v @ v.T / v.shape[1])
+    return axes.flip(1).T[:count].float()
 
 
 def penalty(module: nn.Module) -> Tensor | None:
