@@ -15,16 +15,15 @@ numbers are; neither knows the other. How weights are stored says `stored`.
 from __future__ import annotations
 
 import abc
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
 from polycodec.codecs.signals.tiles import (
@@ -43,38 +42,6 @@ from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.layer import Certificate, freeze, observe
 from polycodec.errors import BitstreamError, ModelError, UsageError
-
-
-@dataclass
-class Coded:
-    """What writing yields: bytes and estimated bits of each item of the batch, and the
-    codes (B, C, *S) that a decoder will have."""
-
-    data: list[bytes]
-    codes: Tensor
-    estimated_bits: list[float]
-
-
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
-
-
-def ordinary(function: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Run a method in inference mode, and hand back tensors that can be trained on."""
-
-    @functools.wraps(function)
-    def run(*args: Given.args, **options: Given.kwargs) -> Made:
-        if torch.is_inference_mode_enabled():
-            return function(*args, **options)
-        with torch.inference_mode():
-            result: Any = function(*args, **options)
-        if isinstance(result, Coded):
-            return cast(Made, replace(result, codes=result.codes.clone()))
-        if isinstance(result, list):  # of bytes, or of tensors
-            result = [x.clone() if isinstance(x, Tensor) else x for x in result]
-        return cast(Made, result.clone() if isinstance(result, Tensor) else result)
-
-    return run
 
 
 class Codec(nn.Module, abc.ABC):

@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from polycodec.codecs.base import Codec, Coded
+from polycodec.codecs.base import Codec
 from polycodec.codecs.families.parts import grid_of
+from polycodec.codecs.ordinary import Coded
 from polycodec.codecs.signals.image import ImageSignal
 from polycodec.codecs.stored import digest_of
 from polycodec.codecs.transforms.base import ImageTransform

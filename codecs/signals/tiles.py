@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.transforms.base import ImageTransform
-from polycodec.errors import ModelError, UsageError
+from polycodec.errors import DeterminismError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -121,7 +121,12 @@ def choose_tile(
 
 
 class Grid:
-    """The tiles of an image: ``tile`` pixels a side, row by row."""
+    """The tiles of an image: ``tile`` pixels a side, row by row.
+
+    ``beside``: what else of the image the streams of its tiles are sealed with.
+    """
+
+    beside = b""
 
     def __init__(self, height: int, width: int, tile: int) -> None:
         self.height, self.width = height, width
@@ -143,7 +148,7 @@ class Grid:
         """What the stream of tile k is sealed with: its place, and what it is for."""
         numbers = self.height, self.width, self.tile_h, self.tile_w, k
         rest = round(100 * quality), peak, channels
-        return struct.pack("<5I2HB", *numbers, *rest)  # BITSTREAM
+        return struct.pack("<5I2HB", *numbers, *rest) + self.beside  # BITSTREAM
 
     def touching(self, span: Span) -> list[int]:
         """Numbers of the tiles that share pixels with ``span``."""
@@ -304,11 +309,20 @@ class TileDecoder(ImageDecoder):
     def _latents(self, k: int, stride: int) -> Tensor:
         if k not in self.known:
             size = self.grid.span(k).scaled(stride).size
-            context = self.grid.context(k, self.quality, *self.samples)
-            data = [self.read_chunk(k)]
-            codes = self.codec.read(data, self.level, size, context=context)
-            self.known[k] = self.codec.dequantize(codes, self.level)
+            self.known[k] = self.codec.dequantize(self._read(k, size), self.level)
         return self.known[k]
+
+    def _read(self, k: int, size: tuple[int, int]) -> Tensor:
+        context = self.grid.context(k, self.quality, *self.samples)
+        data = [self.read_chunk(k)]
+        try:
+            return self.codec.read(data, self.level, size, context=context)
+        except DeterminismError:
+            if not self.grid.beside:
+                raise
+        # Of earlier encoders, which did not seal what stands beside: so is every tile.
+        self.grid.beside = b""
+        return self._read(k, size)
 
     def _forget(self, first: int) -> None:
         """Drop tiles of rows above the first one still needed."""

@@ -26,6 +26,7 @@ from PIL import Image, features
 
 from polycodec.codecs.files.container.fields import Cursor, Varint
 from polycodec.codecs.files.image.check import no_pillow_limit
+from polycodec.cuda import crc32c
 from polycodec.errors import BitstreamError, CodecError
 
 # BITSTREAM: the numbers of the forms
@@ -46,6 +47,11 @@ def encode_alpha(alpha: np.ndarray) -> bytes:
     out, coded = bytearray([_SPLIT]), _encode_8(high)
     _LENGTH.put(out, len(coded))
     return bytes(out) + coded + _encode_8(low)
+
+
+def seal_of(data: bytes) -> bytes:
+    """What an alpha record adds to the seal of the pixels' streams.  # BITSTREAM"""
+    return crc32c(data).to_bytes(4, "little")
 
 
 def decode_alpha(data: bytes, width: int, height: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import ImageGeometry, Reader
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
-from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha
+from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha, seal_of
 from polycodec.codecs.files.image.data import Density, ImageData
 from polycodec.codecs.files.image.records import beside_of
 from polycodec.codecs.files.image.smaller import render_smaller
@@ -60,8 +60,10 @@ def read_plc(
     decoder = codec.image_decoder(grid, header.quality, reader.chunk)
     peak = (1 << geometry.depth) - 1
     channels = 1 if geometry.colour == "gray" else 3
-    record, beside = header.record("alpha"), beside_of(reader)
-    alpha = None if record is None else _alpha(record, geometry, codec)[span.slices]
+    record, beside, alpha = header.record("alpha"), beside_of(reader), None
+    if record is not None:
+        grid.beside = seal_of(record)
+        alpha = _alpha(record, geometry, codec)[span.slices]
     if options.size is None or max(span.size) <= options.size:
         pixels = decoder.render(span, peak, channels, progress)
     else:

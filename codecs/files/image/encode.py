@@ -26,7 +26,7 @@ from polycodec.codecs.files.container.file import (
 )
 from polycodec.codecs.files.ends import Ends, Progress, codec_for, counted
 from polycodec.codecs.files.image import rate
-from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha
+from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha, seal_of
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
 from polycodec.codecs.files.image.read import read_image
@@ -91,10 +91,11 @@ class _Job:
     def file(self, quality: float, progress: Progress | None = None) -> bytes:
         """The whole file at ``quality``."""
         if self._last is None or self._last[0] != quality:
+            header = self._header(quality)  # alpha goes into the seal of the chunks
             chunks = self.encoder.chunks(quality)
             chunks = counted(chunks, len(self.encoder.grid), progress)
             out = io.BytesIO()
-            write_plc(out, self._header(quality), chunks)
+            write_plc(out, header, chunks)
             self._last = quality, out.getvalue()
         return self._last[1]
 
@@ -119,6 +120,7 @@ class _Job:
         image, records = self.image, list(self.records)
         if image.alpha is not None:
             records.append(Record("alpha", self._alpha(image.alpha, quality)))
+            self.encoder.grid.beside = seal_of(records[-1].data)
         return Header(
             model=self.codec.name,
             digest=self.codec.digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import lzma
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from polycodec.codecs.files import api
+from polycodec.codecs.files.container.file import Reader, Record, write_plc
 from polycodec.codecs.files.image import alpha as alpha_module
+from polycodec.codecs.files.image import encode as encode_module
 from polycodec.codecs.files.image.alpha import decode_alpha, encode_alpha
-from polycodec.errors import BitstreamError
+from polycodec.codecs.stored import load_codec
+from polycodec.errors import BitstreamError, DeterminismError
 
 
 def soft_disc(bits: int = 8) -> np.ndarray:
@@ -122,3 +127,45 @@ def test_an_lzma_bomb_stops_at_the_plane() -> None:
 def test_malformed_streams(data) -> None:
     with pytest.raises(BitstreamError, match="alpha plane is damaged"):
         decode_alpha(data, 2, 2)
+
+
+@pytest.fixture
+def translucent(tiny_checkpoint):
+    """A codec and a picture with alpha, as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(np.dstack([PLANES["soft"]] * 4)).save(out, "PNG")
+    return load_codec(tiny_checkpoint), out.getvalue()
+
+
+def rewritten(data: bytes, alpha: bytes | None) -> bytes:
+    """The file with another alpha record, or none; all checksums are right."""
+    reader, out = Reader(io.BytesIO(data)), io.BytesIO()
+    kept = [] if alpha is None else [Record("alpha", alpha)]
+    header = replace(reader.header, records=tuple(kept))
+    write_plc(out, header, [reader.chunk(k) for k in range(reader.n_chunks)])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("alpha", ["lossless", "codec"])
+def test_another_alpha_plane_under_good_checksums_is_named(translucent, alpha) -> None:
+    codec, png = translucent
+    data = api.encode(png, codec=codec, alpha=alpha, tile=64).data
+    own = Reader(io.BytesIO(data)).header.record("alpha")
+    assert rewritten(data, own) == data
+    decoded = Image.open(io.BytesIO(api.decode(data, codec=codec).data))
+    assert decoded.mode == "RGBA"
+    for other in (encode_alpha(PLANES["soft"] // 2), None):
+        with pytest.raises(DeterminismError):
+            api.decode(rewritten(data, other), codec=codec)
+        with pytest.raises(DeterminismError):
+            api.decode(rewritten(data, other), codec=codec, region=(100, 9, 8, 8))
+
+
+def test_files_whose_alpha_was_not_sealed_decode(translucent, monkeypatch) -> None:
+    codec, png = translucent
+    today = api.encode(png, codec=codec, tile=64).data
+    monkeypatch.setattr(encode_module, "seal_of", lambda data: b"")
+    before = api.encode(png, codec=codec, tile=64).data
+    assert len(before) == len(today) and before != today
+    files = [api.decode(data, codec=codec).data for data in (before, today)]
+    assert files[0] == files[1]
