@@ -52,7 +52,7 @@ class GridLayer(ExactLayer):
             peaks = torch.stack([x.detach().abs().max() for x in inputs]).float()
             self.peak = torch.maximum(self.peak, peaks)
         if not self.frozen:
-            return list(inputs)
+            return [x.float() for x in inputs]  # of one type, whatever autocast made
         return [
             snapped(x.float(), step, -self.top(i), self.top(i)).double()
             for i, (x, step) in enumerate(zip(inputs, self.input_step, strict=True))

@@ -53,6 +53,14 @@ class Layers(nn.ModuleList):
             x = layer(hard_swish(x) if i else x)
         return x
 
+    def at(self, x: Tensor, where: Positions) -> Tensor:
+        """The last layer's outputs at some positions only, (B, C, 1, n)."""
+        last = len(self) - 1
+        for i, layer in enumerate(self):
+            x = hard_swish(x) if i else x
+            x = layer(x) if i < last else cast("ExactConv2d", layer).at(x, where)
+        return x
+
 
 class Slice(nn.Module):
     """References and networks of one slice."""
@@ -121,7 +129,7 @@ class Slice(nn.Module):
         if not len(self.residuals):
             return values
         net = cast("Layers", self.residuals[half])
-        x = gather(net(torch.cat([state.phi, *state.decoded, state.current], 1)), where)
+        x = net.at(torch.cat([state.phi, *state.decoded, state.current], 1), where)
         smooth = RESIDUAL * torch.tanh(x)
         if cast("ExactConv2d", net[0]).frozen:
             on_grid = torch.floor(exact_tanh(x.detach()) * 31 + 0.5) / 64

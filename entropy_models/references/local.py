@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention in a window around each position, over the decoded half of the slice.
 
-    5 x 5 around p:   x ─ norm ─ q k v ─ all 25 ask those that are known ─ 25 answers
+    5 x 5 around p:   x ─ norm ─ q k v ─ all 25 ask the 12 that are known ─ 25 answers
                                              one layer over all 25 makes p's features
 
 MLIC, Jiang et al. 2023 (arXiv 2211.07273); MLICv2 (arXiv 2504.19119) has rotary
 positions in place of the table of biases: ``rotary``. Windows overlap, one for each
-position; keys that are not decoded or not in the picture are hidden.
+position. Around a position of the second half every second place is of the first: only
+those are keys, and hidden where they are not in the picture.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from polycodec.registry import register
 
 @register("reference/local")
 class LocalReference(Reference):
-    """``width``: of the result; ``window``: side, odd; ``heads`` divide channels."""
+    """``width``: of the result; ``window``: side, odd; ``inner``: of queries, keys and
+    values, each, as many as the slice has unless told; ``heads`` divide them."""
 
     once = False
-    at: Tensor
+    keys: Tensor
     offset: Tensor
 
     def __init__(
@@ -41,42 +43,57 @@ class LocalReference(Reference):
         *,
         width: int = 64,
         window: int = 5,
+        inner: int | None = None,
         heads: int = 2,
         rotary: bool = False,
     ) -> None:
         super().__init__()
-        if channels % heads or window % 2 == 0:
+        inner = channels if inner is None else inner
+        if inner % heads or window % 2 == 0:
             raise ModelError(
-                f"{heads} heads of {channels} channels in windows of {window}; "
+                f"{heads} heads of {inner} channels in windows of {window}; "
                 "expected heads that divide the channels, and an odd window"
             )
         self.width, self.window, self.heads = width, window, heads
         self.norm = ChannelNorm(channels)
-        self.qkv = ExactConv2d(channels, 3 * channels)
-        self.attention = WindowAttention(channels // heads)
-        self.fuse = ExactConv2d(channels * window**2, width)
+        self.qkv = ExactConv2d(channels, 3 * inner)
+        self.attention = WindowAttention(inner // heads)
+        self.fuse = ExactConv2d(inner * window**2, width)
         self.mix = ExactConv2d(width, width)
         at = torch.arange(window**2)
         at = torch.stack([at // window, at % window])  # row and column of each place
-        away = at[:, :, None] - at[:, None] + window - 1
+        keys = torch.arange(1, window**2, 2)  # row + column is odd
+        away = at[:, :, None] - at[:, None, keys] + window - 1
         span = 2 * window - 1
-        self.register_buffer("at", at, persistent=False)
+        self.register_buffer("keys", keys, persistent=False)
         self.register_buffer("offset", away[0] * span + away[1], persistent=False)
-        self.turn = Rotary(channels // heads) if rotary else None
+        self.turn = Rotary(inner // heads) if rotary else None
         self.bias = None if rotary else nn.Parameter(torch.zeros(heads, span * span))
 
     def within(self, state: State, where: Positions) -> Tensor:
-        k = self.window**2
-        qkv = self.qkv(self.norm(state.current))
-        rows = neighbours(qkv, where, self.window)  # (B, n, k 3 C)
-        parts = rows.unflatten(2, (k, 3, self.heads, -1))
-        q, key, v = parts.permute(3, 0, 1, 4, 2, 5)  # (B, n, heads, k, C / heads)
-        if self.turn is not None:
-            q, key = (self.turn(part, *self.at) for part in (q, key))
-        known = neighbours(state.known.to(qkv.dtype)[None, None], where, self.window)
-        hidden = known.view(1, -1, 1, 1, k) == 0
+        q, key, v = self._turned(self.qkv(self.norm(state.current)))
+        q = self._windows(q, where)  # (B, n, heads, 25, C / heads)
+        key, v = (self._windows(x, where)[..., self.keys, :] for x in (key, v))
+        known = neighbours(state.known.to(q.dtype)[None, None], where, self.window)
+        hidden = known[:, :, None, None, self.keys] == 0
         bias = 0.0 if self.bias is None else self.bias[:, self.offset]
         seen = self.attention(q, key, v, bias, hidden)
-        # The k answers of a position are the input of one layer.
+        # The answers of a position are the input of one layer.
         fused = self.fuse(seen.flatten(2).mT.unsqueeze(2))  # (B, width, 1, n)
         return self.mix(hard_swish(fused))
+
+    def _turned(self, qkv: Tensor) -> list[Tensor]:
+        """Queries, keys and values, (B, C, h, w), the first two by their positions."""
+        q, key, v = qkv.chunk(3, dim=1)
+        if self.turn is None:
+            return [q, key, v]
+        h, w = qkv.shape[2:]
+        at = torch.arange(h * w, device=qkv.device)
+        both = torch.cat([q, key], dim=1).flatten(2)
+        heads = both.unflatten(1, (2 * self.heads, -1)).mT  # (B, 2 heads, h w, d)
+        turned = self.turn(heads, at // w, at % w).mT.flatten(1, 2)
+        return [*turned.unflatten(2, (h, w)).chunk(2, dim=1), v]
+
+    def _windows(self, x: Tensor, where: Positions) -> Tensor:
+        rows = neighbours(x, where, self.window)  # (B, n, 25 C)
+        return rows.unflatten(2, (self.window**2, self.heads, -1)).transpose(2, 3)
