@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEsti
 from polycodec.entropy_models.exact.carrier import without_onednn
 from polycodec.entropy_models.exact.layer import freeze, observe
 from polycodec.entropy_models.exact.positions import Positions
+from polycodec.entropy_models.references.adaptive import DeformableAttention
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import build, find, names
 
@@ -39,7 +41,8 @@ CASES = {
         {"name": name, "inner": 8, "reweight": True, **SMALL}
         for name in ("inter", "intra")
     ],
-    "adaptive": [{"name": "adaptive", "inner": 8, "reads": 3, **SMALL}],
+    "adaptive-channels": [{"name": "adaptive-channels", "inner": 8, **SMALL}],
+    "adaptive-inter": [{"name": "adaptive-inter", "head": 4, "reads": 3, **SMALL}],
 }
 CASES["all"] = [section for case in CASES.values() for section in case]
 # The latents of a slice that its second half sees; whether the first half of the next
@@ -55,7 +58,8 @@ SEES = {
     "intra": (True, False),
     "guided": (True, False),
     "reweighted": (True, True),
-    "adaptive": (False, True),
+    "adaptive-channels": (False, True),
+    "adaptive-inter": (False, True),
     "all": (True, True),
 }
 every_case = pytest.mark.parametrize("case", CASES)
@@ -222,11 +226,31 @@ def test_a_reference_that_has_nothing_to_look_at_is_left_out():
         ({"passes": 3}, "passes"),
         ({"references": [{"name": "local", "heads": 3}]}, "3 heads of 4"),
         ({"references": [{"name": "inter", "inner": 9}]}, "2 heads of 9"),
+        ({"references": [{"name": "adaptive-inter"}]}, "heads of 32 of 4"),
     ],
 )
 def test_what_does_not_fit_is_named(options, words):
     with pytest.raises(ModelError, match=words):
         build("entropy/sliced", **{"channels": 12, "slices": [4, 8], **options})
+
+
+def test_reads_that_stay_where_they_are_are_plain_attention():
+    torch.manual_seed(0)
+    part = shaken(DeformableAttention(4, 8, head=4, reads=6, reach=4.0))
+    x = latents(2)[:, :4, :6, :6]
+    with torch.no_grad():
+        moved = part(x)
+        part.move.weight.zero_()
+        part.move.bias.zero_()
+        still = part(x)
+        q, k, v = (
+            t.flatten(2).unflatten(1, (2, 4)).mT
+            for t in (part.q(x), *part.kv(x).chunk(2, dim=1))
+        )
+        score = (q @ k.mT) * 2.0**-1  # 1 / √4
+        plain = torch.softmax(score * math.log(2), dim=-1) @ v
+    assert torch.allclose(still, plain.mT.reshape(2, 8, 6, 6), atol=1e-4)
+    assert not torch.allclose(moved, still, atol=1e-2)
 
 
 def test_an_unknown_reference_is_named():
