@@ -52,6 +52,12 @@ def bash(tmp_path):
     return run
 
 
+def default_signals() -> None:
+    """Let a child react to signals that nohup or a background job ignores."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def piped(data: bytes) -> int:
     """The reading end of a pipe that holds ``data``, less than a pipe's room."""
     reading, writing = os.pipe()
@@ -166,6 +172,7 @@ def test_signals_leave_nothing_behind(tmp_path, name):
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=default_signals,
     )
     assert run.stdout and run.stdout.readline() == b"1\n"
     run.send_signal(number)
@@ -185,6 +192,7 @@ def test_an_early_interrupt_shows_no_trace(tmp_path, after):
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=default_signals,
     )
     assert run.stdout and run.stdout.readline() == b"\n"
     time.sleep(after)
