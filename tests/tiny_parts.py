@@ -21,7 +21,13 @@ TINY: dict[str, dict] = {
     },
     "transform/conv": {"width": 8},
     "transform/mixing": {"width": 8},
-    "transform/swin": {"width": 8, "heads": [2, 2, 4], "growth": 4, "drop": 0.0},
+    "transform/swin": {
+        "width": 8,
+        "heads": [2, 2, 4],
+        "growth": 4,
+        "dense": 8,
+        "drop": 0.0,
+    },
     "transform/spectral": {"widths": [16, 16], "depths": [1, 2]},
     "transform/seanet": {"width": 4},
     "transform/pqmf": {"widths": [8, 16, 16]},
@@ -74,6 +80,10 @@ VARIANTS: list[tuple[str, dict]] = [
     ("entropy/sliced", {"prior": {"name": "mixture", "components": 2}}),
     ("entropy/sliced", {"prior": "shaped", "residual": [8]}),
     ("entropy/sliced", {"residual": [8], "passes": 1}),
+    (
+        "entropy/sliced",
+        {"synthesis": [8, 8, 12, 12, 8], "residual": [8], "side": 4},
+    ),
     ("transform/pqmf", {"norm": "group"}),
 ]
 

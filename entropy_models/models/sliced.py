@@ -76,8 +76,10 @@ class Slice(nn.Module):
         passes: int,
         parameters: Sequence[int],
         residual: Sequence[int],
+        side: int,
     ) -> None:
         super().__init__()
+        self.side = side
         self.references, self.nets = nn.ModuleList(), nn.ModuleList()
         self.residuals = nn.ModuleList()
         self.plan: list[list[int]] = [[] for _ in range(passes)]
@@ -102,7 +104,7 @@ class Slice(nn.Module):
             last.bias.data.copy_(density.start(torch.full((channels,), START)))
             self.nets.append(net)
             if residual:
-                inputs = features + before + channels
+                inputs = side + before + channels
                 self.residuals.append(Layers([inputs, *residual, channels], 3))
 
     def before(self, state: State) -> dict[int, Tensor]:
@@ -129,7 +131,8 @@ class Slice(nn.Module):
         if not len(self.residuals):
             return values
         net = cast("Layers", self.residuals[half])
-        x = net.at(torch.cat([state.phi, *state.decoded, state.current], 1), where)
+        side = state.phi[:, -self.side :]
+        x = net.at(torch.cat([side, *state.decoded, state.current], 1), where)
         smooth = RESIDUAL * torch.tanh(x)
         if cast("ExactConv2d", net[0]).frozen:
             on_grid = torch.floor(exact_tanh(x.detach()) * 31 + 0.5) / 64
@@ -145,7 +148,8 @@ class SlicedModel(SlicesModel):
     each, summing to M; ``passes``: 1 or 2; ``references``: names and options of parts
     `reference/*`; ``prior``: the same of `prior/*`; ``parameters``: widths of the
     networks between them; ``residual``: widths of the networks that predict residuals,
-    none for no prediction.
+    none for no prediction, and ``side``: how many channels of φ, the last ones, they
+    see, None: all; ``synthesis``: widths of a deeper h_s (`hyper`).
     """
 
     def __init__(
@@ -160,6 +164,8 @@ class SlicedModel(SlicesModel):
         prior: Options | str = "gaussian",
         parameters: Sequence[int] = (128,),
         residual: Sequence[int] = (),
+        side: int | None = None,
+        synthesis: Sequence[int] = (),
     ) -> None:
         super().__init__(
             channels,
@@ -168,6 +174,7 @@ class SlicedModel(SlicesModel):
             slices=slices,
             passes=passes,
             prior=prior,
+            synthesis=synthesis,
         )
         self.parts = nn.ModuleList(
             Slice(
@@ -179,6 +186,7 @@ class SlicedModel(SlicesModel):
                 passes=passes,
                 parameters=parameters,
                 residual=residual,
+                side=side or features,
             )
             for i, size in enumerate(slices)
         )

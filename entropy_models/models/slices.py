@@ -22,12 +22,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from polycodec.entropy_models.base import Coder, Counter, EntropyModel, Prior, Shape
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
+from polycodec.entropy_models.models.hyper import hyper_pair
 from polycodec.entropy_models.priors.density import Density, density_of
 from polycodec.entropy_models.priors.factorized import Factorized, FactorizedPrior
 from polycodec.entropy_models.priors.scales import LOG_STEP, SCALE_MIN
@@ -35,42 +35,12 @@ from polycodec.entropy_models.references.base import State
 from polycodec.errors import ModelError
 
 
-class HyperAnalysis(nn.Sequential):
-    """h_a: (B, M, h, w) -> z (B, N, ceil(h/4), ceil(w/4)); ordinary floats."""
-
-    def __init__(self, M: int, N: int) -> None:
-        super().__init__(
-            nn.Conv2d(M, N, 3, 1, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(N, N, 3, 2, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(N, N, 3, 2, 1),
-        )
-
-
-class HyperSynthesis(nn.Module):
-    """h_s: ẑ (B, N, h/4, w/4) -> features φ (B, F, h, w); exact when frozen."""
-
-    def __init__(self, N: int, features: int) -> None:
-        super().__init__()
-        self.up1 = ExactConv2d(N, 4 * N, 1)  # (B, 4N, h/4, w/4)
-        self.mid = ExactConv2d(N, N, 3)  # (B, N, h/2, w/2)
-        self.up2 = ExactConv2d(N, 4 * N, 1)
-        self.out = ExactConv2d(N, features, 3)  # (B, F, h, w)
-
-    def forward(self, z_hat: Tensor, size: tuple[int, int]) -> Tensor:
-        t = F.relu(F.pixel_shuffle(self.up1(z_hat), 2))
-        t = F.relu(self.mid(t))
-        t = F.relu(F.pixel_shuffle(self.up2(t), 2))
-        return F.relu(self.out(t[..., : size[0], : size[1]]))
-
-
 class SlicesModel(EntropyModel):
     """Base of models that code channel slices by halves, given side information.
 
     ``channels``: M; ``hyper``: N of z; ``features``: of φ; ``slices``: channels of
     each, summing to M; ``passes``: 1 or 2; ``prior``: name and options of `prior/*`,
-    what latents are distributed by.
+    what latents are distributed by; ``synthesis``: see `hyper_pair`.
     """
 
     stride = 4  # of z against y
@@ -85,13 +55,13 @@ class SlicesModel(EntropyModel):
         slices: Sequence[int],
         passes: int,
         prior: Mapping[str, Any] | str,
+        synthesis: Sequence[int] = (),
     ) -> None:
         super().__init__()
         check_slices(channels, slices, passes)
         self.channels, self.slices = channels, tuple(slices)
         self.passes, self.hyper, self.density = passes, hyper, density_of(prior)
-        self.h_a = HyperAnalysis(channels, hyper)
-        self.h_s = HyperSynthesis(hyper, features)
+        self.h_a, self.h_s = hyper_pair(channels, hyper, features, synthesis)
         self.prior_z = FactorizedPrior(hyper)
 
     def before(self, i: int, state: State) -> Any:

@@ -117,7 +117,7 @@ def test_training_is_told_of_the_penalty():
 
 def test_the_enhancement_starts_as_the_identity():
     x = noise(1, 3, 16, 16)
-    assert torch.equal(Enhancement(4)(x), x)
+    assert torch.equal(Enhancement(4, 8)(x), x)
 
 
 def test_windows_attend_to_what_is_there_alone():

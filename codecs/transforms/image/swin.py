@@ -8,11 +8,13 @@
     R     x + SwinV2 blocks, windows of 8 x 8, every second one shifted by 4
     E     x + 0.2 · dense( conv1 conv3 conv1 ( dense x ) ),     starts as x
 
-S2LIC is Wang et al. 2024 (arXiv 2403.14471), whose layers were not published: depths
-and heads are those of its model file, the blocks SwinV2's (Liu et al. 2022, arXiv
-2111.09883): cosine attention, a learned temperature, a bias from a small network on
-logarithmic offsets, and norms after the attention. The dense enhancement is that of
-Xie et al. 2021 (arXiv 2108.03690).
+S2LIC is Wang et al. 2024 (arXiv 2403.14471), whose layers were not published: depths,
+heads and the shares of branches that are left out while training are those of its model
+file, the blocks SwinV2's (Liu et al. 2022, arXiv 2111.09883): cosine attention, a
+learned temperature, a bias from a small network on logarithmic offsets, and norms after
+the attention. The dense enhancement is that of Xie et al. 2021 (arXiv 2108.03690). The
+model file has one module for both of its directions; there it is two networks, one for
+each, as it is here.
 
 Positions beyond the edge are masked, also where a shift puts none: a result depends on
 the image alone, never on how it was padded, and tiles come out as the whole does.
@@ -20,6 +22,7 @@ the image alone, never on how it was padded, and tiles come out as the whole doe
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -129,14 +132,14 @@ def _cut(x: Tensor) -> Tensor:
 
 
 class ResidualSwin(nn.Module):
-    """x + SwinV2 blocks of x, on (B, C, h, w)."""
+    """x + SwinV2 blocks of x, on (B, C, h, w); ``drops``: of each block."""
 
-    def __init__(self, channels: int, depth: int, heads: int, drop: float) -> None:
+    def __init__(self, channels: int, heads: int, drops: Sequence[float]) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
             *(
                 SwinBlock(channels, heads, SIDE // 2 * (i % 2), drop)
-                for i in range(depth)
+                for i, drop in enumerate(drops)
             )
         )
 
@@ -168,7 +171,7 @@ class Dense(nn.Module):
 class Enhancement(nn.Module):
     """x + 0.2 · a dense network of x, on pixels (B, 3, H, W); starts as x."""
 
-    def __init__(self, growth: int, width: int = 64) -> None:
+    def __init__(self, growth: int, width: int) -> None:
         super().__init__()
         last = Dense(width, 3, growth)
         self.net = nn.Sequential(
@@ -189,8 +192,9 @@ class SwinTransform(ImageTransform):
     """The pair g_a, g_s of S2LIC.
 
     ``width``: N of the paper; ``depths``, ``heads``: of the residual blocks at H/2,
-    H/4, H/8; ``growth``: of the dense enhancement, 0 leaves it out; ``drop``: share of
-    branches left out while training; ``shortcut``: linear wavelet shortcuts.
+    H/4, H/8; ``growth``: of the dense enhancement, 0 leaves it out; ``dense``: its
+    width; ``drop``: share of branches left out while training, from 0 at the first
+    block to all of it at the last; ``shortcut``: linear wavelet shortcuts.
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class SwinTransform(ImageTransform):
         depths: Sequence[int] = (1, 2, 3),
         heads: Sequence[int] = (4, 8, 16),
         growth: int = 32,
+        dense: int = 64,
         drop: float = 0.1,
         shortcut: bool = False,
         knots: int = 8,
@@ -208,29 +213,32 @@ class SwinTransform(ImageTransform):
         super().__init__(channels, 16)
         N, M = width, channels
         self.depths, self.enhanced = tuple(depths), growth > 0
-        sizes = list(zip(self.depths, heads, strict=True))
+        # As the model file has it: two blocks that are not there count as well.
+        last = sum(depths) + 1
+        drops = [drop * i / last for i in range(last + 1)]
+        ahead, back = iter(drops), iter(drops[2:])
 
         def enhancement() -> list[nn.Module]:
-            return [Enhancement(growth)] if growth else []
+            return [Enhancement(growth, dense)] if growth else []
 
-        def blocks(depth: int, count: int) -> ResidualSwin:
-            return ResidualSwin(N, depth, count, drop)
-
+        sizes = list(zip(depths, heads, strict=True))
         analysis: list[nn.Module] = []
         before = [*enhancement(), nn.Conv2d(3, N, 5, 2, 2)]
-        for size in sizes:
-            analysis.append(Stage([*before, blocks(*size)], N, knots))
+        for depth, count in sizes:
+            blocks = ResidualSwin(N, count, list(itertools.islice(ahead, depth)))
+            analysis.append(Stage([*before, blocks], N, knots))
             before = [nn.Conv2d(N, N, 3, 2, 1)]
         analysis.append(Stage([nn.Conv2d(N, M, 3, 2, 1)], M, 1))
         synthesis: list[nn.Module] = []
-        for a, size in zip((M, N, N), reversed(sizes), strict=True):
-            up = nn.ConvTranspose2d(a, N, 3, 2, 1, 1)
-            synthesis.append(Stage([up, blocks(*size)], N, knots))
+        for a, (depth, count) in zip((M, N, N), reversed(sizes), strict=True):
+            blocks = ResidualSwin(N, count, list(itertools.islice(back, depth)))
+            double = nn.ConvTranspose2d(a, N, 3, 2, 1, 1)
+            synthesis.append(Stage([double, blocks], N, knots))
         synthesis.append(Stage([Double(N, 3), *enhancement()], 3, 1))
         widths = [3, N, N, N, M]
         down = beside(shortcut, widths, [2] * 4)
-        back = beside(shortcut, widths[::-1], [2] * 4, up=True)
-        self.g_a, self.g_s = Stages(analysis, down), Stages(synthesis, back)
+        up = beside(shortcut, widths[::-1], [2] * 4, up=True)
+        self.g_a, self.g_s = Stages(analysis, down), Stages(synthesis, up)
 
     @property
     def period(self) -> int:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small configs of image systems: trained a little, exported, used on files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("lightning", reason="the extra 'train' is not installed")
+
+from polycodec import decode, encode
+from polycodec.codecs.stored import load_codec
+from polycodec.train import export as exporting
+from polycodec.train.config import load_config, shipped
+from polycodec.train.loop import Trainer
+
+SMALL = [n for n in shipped() if n.startswith("image/") and n.endswith("-small")]
+
+
+def test_there_are_small_configs():
+    assert {"image/s2lic-small", "image/mixture-small"} <= set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_two_steps_an_export_and_a_file_of_odd_size(name, training_images, tmp_path):
+    config = load_config(
+        name,
+        [
+            f"data.train={training_images}",
+            f"data.cache={training_images.parent / 'cache'}",
+            "data.crop=64",
+            "data.batch=1",
+            "data.holdout=3",
+            f"run.out={tmp_path / 'run'}",
+            "run.steps=2",
+            "run.accelerator=cpu",
+            "eval.every=2",
+            "eval.images=1",
+            "eval.size=64",
+            "eval.qualities=[50]",
+        ],
+    )
+    Trainer(config).train()
+    exporting.export(tmp_path / "run", progress=lambda said: None)
+    codec = load_codec(tmp_path / "run" / "codec.safetensors", name=name)
+    assert sum(p.numel() for p in codec.parameters()) < 8_000_000
+    pixels = np.asarray(Image.open(training_images / "0.png"))[:53, :37]
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    encode(tmp_path / "a.png", tmp_path / "a.plc", codec=codec, quality=50)
+    decode(tmp_path / "a.plc", tmp_path / "b.png", codec=codec)
+    found = np.asarray(Image.open(tmp_path / "b.png"))
+    assert found.shape == pixels.shape
+    # The file says what the codec says, without a file.
+    x = torch.from_numpy(pixels.copy()).movedim(-1, 0)[None] / 255
+    alone = codec.decompress(codec.compress(x, 50))[0].movedim(0, -1) * 255
+    assert np.abs(found - alone.numpy()).max() <= 1
