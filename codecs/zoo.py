@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from polycodec.codecs.base import Codec
 
+logger = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).parent / "weights"
 EXPORTED = "codec.safetensors"
 # What a .plc file can hold as the name of its model, with the kind of signal first.
@@ -130,7 +133,9 @@ def load(
     DigestMismatchError, because their output would be noise.
     """
     from polycodec.codecs.stored import digest_of, load_codec
+    from polycodec.cuda import backend
 
+    started = time.perf_counter()
     path = weights_of_run(checkpoint) if checkpoint else weights_of(name)
     found = digest_of(path)
     card = path.with_suffix(".json")
@@ -146,7 +151,13 @@ def load(
             f"{digest.hex()}, found {found[: len(digest)].hex()}; pass the weights it "
             "was made with (--checkpoint), or the polycodec version that shipped them"
         )
-    return load_codec(path, name=name).to(resolve_device(device))
+    codec = load_codec(path, name=name).to(resolve_device(device))
+    logger.info(
+        "%s of %s, digest %s, on %s; range coder: %s; loaded in %.2f s",
+        *(name, path, found[:4].hex(), codec.device, backend()),
+        time.perf_counter() - started,
+    )
+    return codec
 
 
 def resolve_device(device: str) -> torch.device:

@@ -12,6 +12,7 @@ are refused by name instead of being ignored.
 from __future__ import annotations
 
 import io
+import logging
 from typing import TYPE_CHECKING, Any
 
 from polycodec.codecs.files.container.file import Reader
@@ -31,13 +32,14 @@ from polycodec.codecs.files.keywords import (
 from polycodec.codecs.files.kinds import KINDS, kind_named, kind_of
 from polycodec.codecs.files.options import choose
 from polycodec.codecs.files.results import Decoded, Encoded
-from polycodec.codecs.files.sources import Source, opened, seekable
+from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.speech.damage import with_seconds
 from polycodec.errors import TruncatedError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
+logger = logging.getLogger(__name__)
 _ENCODE = {kind.words: kind.encode for kind in KINDS.values()}
 _DECODE = {kind.words: kind.decode for kind in KINDS.values()}
 
@@ -72,6 +74,7 @@ def encode(
     target = target_of(input, output, ".plc", chosen.force)
     encoded_as(target)
     ends = Ends(input, target, chosen, codec, progress)
+    logger.debug("encoding %s as %s", name_of(input), kind.words)
     result = kind.module("encode").encode(ends)
     result.data = kept.getvalue()
     return result
@@ -110,6 +113,8 @@ def decode(
         target = target_of(input, output, ending, chosen.force)
         suffix = decoded_as(target, chosen.format, kind)
         ends = Ends(input, target, chosen, codec, progress, suffix)
+        about = reader.version, kind.words, reader.header.model
+        logger.debug("%s: .plc version %d, %s, by %s", name_of(input), *about)
         result = kind.module("decode").decode(reader, ends)
     result.data = kept.getvalue()
     return result

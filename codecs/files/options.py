@@ -102,7 +102,13 @@ class EncodeOptions(FileOptions):
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     quality: float | None = option(
-        *(None, "50 unless told.", "0..100"), short="-q", rate=True, least=0, most=100
+        None,
+        "50 unless told. Photographs: about 27 dB at 5, 32 at 44, 36 at 70, 39 at 96.",
+        "0..100",
+        short="-q",
+        rate=True,
+        least=0,
+        most=100,
     )
     target_bpp: float | None = option(
         *(None, "At most F bits per pixel, of speech per second.", "F"),

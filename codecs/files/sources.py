@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from polycodec.codecs.files.results import readable
 from polycodec.errors import InputError
 
 Twice = str | os.PathLike[str] | BinaryIO  # what can be read twice
@@ -65,6 +66,19 @@ def seekable(source: Source) -> Twice:
 def name_of(source: Source) -> str:
     """What to call a source or target in messages and results; "-" is a stream."""
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "-"
+
+
+def grown(source: Twice, size: int) -> Iterator[str]:
+    """Say when a file of ``size`` bytes is no smaller than what it was made of."""
+    if isinstance(source, (str, os.PathLike)):
+        before = os.path.getsize(source)
+    else:
+        before = source.seek(0, os.SEEK_END)
+    if size >= before:
+        yield (
+            f"the file is larger than its source, {readable(size)} against "
+            f"{readable(before)}; take a lower quality, or keep the source"
+        )
 
 
 def spooled(pipe: BinaryIO, start: bytes = b"") -> BinaryIO:

@@ -15,6 +15,7 @@ A region needs the tiles it touches and those its halo touches, no others.
 from __future__ import annotations
 
 import abc
+import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from polycodec.errors import DeterminismError, ModelError, UsageError
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
+logger = logging.getLogger(__name__)
 AUTO_PIXELS = 2048 * 2048  # larger images are tiled unless the user says otherwise
 AUTO_TILE = 512
 
@@ -321,6 +323,7 @@ class TileDecoder(ImageDecoder):
             if not self.grid.beside:
                 raise
         # Of earlier encoders, which did not seal what stands beside: so is every tile.
+        logger.debug("the seal of the tiles does not cover what stands beside them")
         self.grid.beside = b""
         return self._read(k, size)
 

@@ -18,15 +18,18 @@ import ctypes.util
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import pathlib
 import re
 import sys
 import tempfile
+import time
 from typing import Any
 
 from polycodec.errors import UsageError
 
+logger = logging.getLogger(__name__)
 SOURCE = "kernels.cu"
 # As the sources include them, from this folder.
 HEADERS = (
@@ -185,8 +188,12 @@ def kernels(capability: tuple[int, int]) -> bytes:
     version = "{}.{}".format(*nvrtc.version)
     final = cache_folder() / f"rans-{target}-{digest(target, version)[:24]}.bin"
     if final.is_file():
+        logger.debug("kernels for %s are those of %s", target, final)
         return final.read_bytes()
+    started = time.perf_counter()
     image, _ = nvrtc.compile(target)
+    seconds = time.perf_counter() - started
+    logger.info("kernels for %s compiled in %.1f s, for %s", target, seconds, final)
     _keep(final, image)
     return image
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
+import logging
 import os
 import pathlib
 import platform
@@ -20,6 +21,8 @@ import numpy as np
 
 from polycodec.cuda.host import abi
 from polycodec.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 # The plain suffix comes last in Python's list: one library serves every Python.
 _SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[-1]
@@ -93,12 +96,16 @@ class Library:
 @functools.lru_cache(maxsize=1)
 def _load() -> tuple[Library | None, str]:
     """Return the library, or None and the reason."""
-    if not PATH.is_file():
-        return None, f"no {PATH.name} in {PATH.parent}"
-    try:
-        return Library(PATH), ""
-    except OSError as error:
-        return None, str(error)
+    reason = f"no {PATH.name} in {PATH.parent}"
+    if PATH.is_file():
+        try:
+            found = Library(PATH)
+            logger.debug("%s, with %s", PATH, SIMD[found.best_simd])
+            return found, ""
+        except OSError as error:
+            reason = str(error)
+    logger.info("no C library, NumPy codes instead and is slow: %s", reason)
+    return None, reason
 
 
 def library() -> Library | None:

@@ -86,9 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     if args[:1] == ["export"]:
         args = optional_name(args)
     if debug:
-        logger = logging.getLogger("polycodec")
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(logging.StreamHandler())
+        _show_log()
     try:
         _check_folder()
         code = get_command(app).main(
@@ -119,6 +117,14 @@ def main(argv: list[str] | None = None) -> None:
     if code > 128:
         print("polycodec: interrupted; nothing half-written is left", file=sys.stderr)
     sys.exit(code)
+
+
+def _show_log() -> None:
+    """Send what the library logs to stderr, with the time since the start."""
+    handler, logger = logging.StreamHandler(), logging.getLogger("polycodec")
+    form = "%(relativeCreated)6d ms  %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(form))
+    logger.handlers, logger.level = [handler], logging.DEBUG
 
 
 def _check_folder() -> None:

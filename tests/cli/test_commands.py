@@ -4,23 +4,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
-
-
-@pytest.fixture
-def tree(tmp_path, photo) -> pathlib.Path:
-    """A folder of three photographs in two levels, and a text file."""
-    root = tmp_path / "photos"
-    (root / "2019").mkdir(parents=True)
-    image = Image.open(photo)
-    for name in ("a.png", "2019/b.png", "2019/c.jpg"):
-        image.save(root / name)
-    (root / "notes.txt").write_text("no image")
-    return root
 
 
 def test_a_photo_becomes_a_file_and_a_photo_again(
@@ -240,6 +229,24 @@ def test_schema_is_the_one_of_the_config(cli):
 
     code, out, _ = cli("schema")
     assert code == 0 and json.loads(out) == json_schema()
+
+
+def test_debug_tells_what_is_done(cli, photo, tiny_checkpoint, caplog):
+    weights = ("--checkpoint", tiny_checkpoint, "--force")
+    with caplog.at_level(logging.DEBUG, "polycodec"):  # restores the level
+        _, _, told = cli("encode", photo, "-o", "p.plc", "--debug", *weights)
+        for words in (
+            f"codecs.zoo: image/default of {tiny_checkpoint}, digest ",
+            "on cpu; range coder: ",
+            "codecs.files.image.encode: 80 x 72 rgb of 8 bits, no alpha, 1 tiles",
+            "quality 50: ",
+        ):
+            assert words in told, (words, told)
+        _, _, told = cli("decode", "p.plc", "-o", "b.png", "--debug", *weights)
+        assert "p.plc: .plc version 2, images, by image/default" in told
+        assert "80 x 72 at 0, 0 of 80 x 72: 1 of 1 tiles" in told
+    logging.getLogger("polycodec").handlers.clear()
+    assert cli("encode", photo, "-o", "p.plc", *weights)[2] == ""
 
 
 def test_debug_shows_the_trace_and_its_absence_hides_it(process):

@@ -197,3 +197,14 @@ def test_what_the_machine_refuses_has_a_name():
     code, message = explain(ValueError("x\ny"))
     assert code == 1 and message.startswith("unexpected ValueError: x y; ")
     assert "--debug" in message
+
+
+def test_no_memory_while_reading_is_no_damage(cli, photo, tmp_path, monkeypatch):
+    def full(*args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("polycodec.codecs.files.image.read._read", full)
+    refused(cli("encode", photo), 3, "out of memory", "ulimit -v")
+    (tmp_path / "a.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
+    monkeypatch.setattr("polycodec.codecs.files.speech.read._backend", full)
+    refused(cli("encode", "a.wav"), 3, "out of memory")

@@ -171,3 +171,11 @@ def test_info_and_verify_of_sound_load_no_torch(cli, loaded_by, tmp_path):
         loaded = loaded_by(command, "a.plc")
         assert "polycodec.cli.main" in loaded
         assert not loaded & {"torch", "soundfile", "av"}
+
+
+def test_a_sound_that_grew_is_said(cli, tmp_path, sound_weights):
+    soundfile.write(tmp_path / "still.flac", np.zeros(80000), 16000)
+    code, _, err = cli("encode", "still.flac")
+    assert code == 0 and "the file is larger than its source, " in err
+    grown = (tmp_path / "still.plc").stat().st_size
+    assert grown >= (tmp_path / "still.flac").stat().st_size

@@ -9,6 +9,9 @@ preview (``size``) is made smaller on the way.
 
 from __future__ import annotations
 
+import logging
+import time
+
 import numpy as np
 
 from polycodec.codecs.base import Codec
@@ -23,6 +26,8 @@ from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.results import ImageDecoded
 from polycodec.codecs.signals import tiles
 from polycodec.errors import BitstreamError, InputError, UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def decode(reader: Reader, ends: Ends[ImageDecode]) -> ImageDecoded:
@@ -64,6 +69,13 @@ def read_plc(
     if record is not None:
         grid.beside = seal_of(record)
         alpha = _alpha(record, geometry, codec)[span.slices]
+    logger.info(
+        "%d x %d at %d, %d of %d x %d: %d of %d tiles (side %d), quality %g",
+        *(span.size[1], span.size[0], span.left, span.top),
+        *(geometry.width, geometry.height),
+        *(len(grid.touching(span)), len(grid), geometry.tile, header.quality),
+    )
+    started = time.perf_counter()
     if options.size is None or max(span.size) <= options.size:
         pixels = decoder.render(span, peak, channels, progress)
     else:
@@ -76,6 +88,7 @@ def read_plc(
             scale = options.size / max(span.size)
             x, y = (max(1, round(scale * n)) for n in (density.x, density.y))
             beside["density"] = Density(x, y, density.unit)
+    logger.debug("decoded in %.2f s", time.perf_counter() - started)
     image = ImageData(
         pixels=pixels,
         depth=geometry.depth,

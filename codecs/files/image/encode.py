@@ -10,9 +10,9 @@ is written unless all of it can be. The way back is in `decode.py`.
 from __future__ import annotations
 
 import io
+import logging
 import math
-import os
-from collections.abc import Iterator
+import time
 
 import numpy as np
 
@@ -34,10 +34,12 @@ from polycodec.codecs.files.image.records import records_of
 from polycodec.codecs.files.image.write import losses_in_png
 from polycodec.codecs.files.options import ImageEncode
 from polycodec.codecs.files.rate import limit_of, quality_asked
-from polycodec.codecs.files.results import ImageEncoded, readable
-from polycodec.codecs.files.sources import Twice
+from polycodec.codecs.files.results import ImageEncoded
+from polycodec.codecs.files.sources import grown
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.signals import tiles
+
+logger = logging.getLogger(__name__)
 
 
 def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
@@ -57,21 +59,8 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
         estimated_bpp=job.encoder.estimated_bits / pixels,
         quality=quality,
         psnr=job.psnr(quality) if options.psnr else None,
-        notes=[*image.notes, *_grown(ends.source, len(data))],
+        notes=[*image.notes, *grown(ends.source, len(data))],
     )
-
-
-def _grown(source: Twice, size: int) -> Iterator[str]:
-    """Say when a file became no smaller, as of pages of text and drawings."""
-    if isinstance(source, (str, os.PathLike)):
-        before = os.path.getsize(source)
-    else:
-        before = source.seek(0, os.SEEK_END)
-    if size >= before:
-        yield (
-            f"the file is larger than its source, {readable(size)} against "
-            f"{readable(before)}; take a lower quality, or keep the source"
-        )
 
 
 class _Job:
@@ -87,6 +76,12 @@ class _Job:
         self.encoder = codec.image_encoder(image.pixels, self.peak, self.tile, effort)
         self._last: tuple[float, bytes] | None = None
         self._lossless: bytes | None = None  # the alpha plane, the same at any quality
+        logger.info(
+            "%d x %d %s of %d bits, %s alpha, %d tiles (side %d), %d steps of search",
+            *(image.width, image.height, image.colour, image.depth),
+            "no" if image.alpha is None else options.alpha,
+            *(len(self.encoder.grid), self.tile, effort),
+        )
 
     def file(self, quality: float, progress: Progress | None = None) -> bytes:
         """The whole file at ``quality``."""
@@ -95,7 +90,10 @@ class _Job:
             chunks = self.encoder.chunks(quality)
             chunks = counted(chunks, len(self.encoder.grid), progress)
             out = io.BytesIO()
-            write_plc(out, header, chunks)
+            started = time.perf_counter()
+            size = write_plc(out, header, chunks)
+            seconds = time.perf_counter() - started
+            logger.debug("quality %g: %d bytes in %.2f s", quality, size, seconds)
             self._last = quality, out.getvalue()
         return self._last[1]
 

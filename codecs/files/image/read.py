@@ -72,6 +72,8 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(f"cannot read {name}; {reason}") from error
+        except MemoryError:
+            raise  # the file may be whole
         except Exception as error:
             # Pillow's readers meet damage with about any exception there is.
             raise InputError(

@@ -10,6 +10,8 @@ The way back is in `decode.py`.
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,7 +29,7 @@ from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import SpeechEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import SpeechEncoded
-from polycodec.codecs.files.sources import Source
+from polycodec.codecs.files.sources import Source, grown
 from polycodec.codecs.files.speech.chunks import (
     CodeSpool,
     code_chunks,
@@ -40,6 +42,7 @@ from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.signals.speech import speech_signal
 
+logger = logging.getLogger(__name__)
 CHUNK_SECONDS = 10
 
 
@@ -60,7 +63,7 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
         duration=job.duration,
         rate=speech.info.rate,
         channels=job.channels,
-        notes=job.notes(),
+        notes=[*job.notes(), *grown(ends.source, size)],
     )
 
 
@@ -101,6 +104,11 @@ class Job:
         self.frames = max(1, CHUNK_SECONDS * self.rate // codec.stride)
         self.estimated_bits = 0.0
         self._done = 0
+        logger.info(
+            "%d Hz coded at %d Hz, %d channels at %d, chunks of %d frames, %s",
+            *(speech.info.rate, self.rate, channels, self.channels, self.frames),
+            self.condition or "nothing to take out",
+        )
 
     @property
     def duration(self) -> float:
@@ -208,7 +216,10 @@ class Job:
         return block.mean(axis=1, keepdims=True, dtype=np.float32)
 
     def _add(self, writer: Writer, codes: Tensor, levels: int) -> None:
+        started = time.perf_counter()
         chunk, bits = write_chunk(self.codec, codes, levels, self._done)
+        about = self._done, levels, len(chunk), time.perf_counter() - started
+        logger.debug("chunk %d: %d levels, %d bytes, coded in %.3f s", *about)
         writer.add(chunk)
         self.estimated_bits += bits
         self._done += 1

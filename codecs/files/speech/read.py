@@ -108,6 +108,8 @@ class OpenedSpeech:
             return self._backend.read(count)
         except InputError as error:
             raise InputError(f"cannot read {self._name}; {error}") from error
+        except MemoryError:
+            raise  # the file may be whole
         except Exception as error:
             raise InputError(f"cannot read {self._name}; {self._good()}") from error
 
@@ -132,6 +134,8 @@ def open_speech(source: Source) -> Iterator[OpenedSpeech]:
             backend = _backend(stream)
         except InputError as error:
             raise InputError(f"cannot read {name}; {error}") from error
+        except MemoryError:
+            raise
         except Exception as error:
             # Decoders meet damage with exceptions of their own making.
             raise InputError(
