@@ -32,3 +32,10 @@ def voice(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
 def noisy(x: np.ndarray, level: float) -> np.ndarray:
     rng = np.random.default_rng(9)
     return (x + level * rng.standard_normal(len(x))).astype(np.float32)
+
+
+def hum(seconds: float, rate: int = 16000, channels: int = 1) -> np.ndarray:
+    """A slow swell that 400 values a second can follow, (samples, channels)."""
+    t = np.arange(round(seconds * rate))[:, None] / rate
+    pitch = 3 + np.arange(channels)
+    return 0.6 * np.sin(2 * np.pi * pitch * t) * np.cos(0.2 * t)
