@@ -115,18 +115,21 @@ def _decoded(
 
 
 def _check_exact(codec: Codec, x: Tensor, level: float) -> None:
-    """Let all other ways of computing read what one wrote, and write the same."""
+    """Let all other ways of computing read what one wrote, and the other way round.
+
+    The bytes of two writers may differ: the side information of a latent codec comes
+    out of a float network, and where that lies on a tie both roundings are right.
+    """
     codes = codec.encode_codes(x, level)
     coded = codec.write(codes, level)
     for name, setting in MACHINES.items():
         with setting():
-            if codec.write(codes, level).data != coded.data:
-                raise _failed("exact", f"{name}: other bytes")
             _decoded(codec, coded.data, level, coded.codes, name)
+            there = codec.write(codes, level)
+        _decoded(codec, there.data, level, there.codes, f"written with {name}")
     if codes.ndim == 4:
-        last = codes.contiguous(memory_format=torch.channels_last)
-        if codec.write(last, level).data != coded.data:
-            raise _failed("exact", "channels_last: other bytes")
+        last = codec.write(codes.contiguous(memory_format=torch.channels_last), level)
+        _decoded(codec, last.data, level, last.codes, "written in channels_last")
     for data, one in zip(coded.data, coded.codes.split(1), strict=True):
         _decoded(codec, [data], level, one, "one signal at a time")
 
