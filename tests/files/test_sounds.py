@@ -106,6 +106,26 @@ def test_chained_streams_are_read_to_their_end(name):
     assert two >= 2 * one
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("vorbis.ogg", "opus.opus"), ("opus.opus", "vorbis.ogg"), ("flac.flac",) * 2],
+)
+def test_streams_that_no_library_reads_together_are_named(first, second):
+    data = SOUNDS[first]
+    found, said = heard(data + SOUNDS[second])
+    assert found < 0 and f"another stream begins at byte {len(data)}" in said[0]
+
+
+def test_chained_streams_of_another_rate_are_named():
+    parts = []
+    for rate in (16000, 22050):
+        out = io.BytesIO()
+        soundfile.write(out, np.zeros(8000), rate, format="OGG", subtype="VORBIS")
+        parts.append(out.getvalue())
+    found, said = heard(b"".join(parts))
+    assert found < 0 and "another stream begins" in said[0]
+
+
 @pytest.mark.parametrize("name", ["vorbis.ogg", "opus.opus", "flac.flac", "wavpack.wv"])
 def test_damage_that_checksums_show_is_refused(name):
     data, middle = SOUNDS[name], len(SOUNDS[name]) * 9 // 10

@@ -21,6 +21,10 @@ _PAGE = struct.Struct("<4sBBqIIIB")  # OggS, version, flags, granule, serial, nu
 _REVERSED = bytes(int(f"{k:08b}"[::-1], 2) for k in range(256))
 _SEGMENT = b"\x18\x53\x80\x67"
 _FIRST, _LAST = 2, 4  # flags of pages
+# What streams behind one another must have in common: codec, channels and rate.
+_SAME = re.compile(rb"OpusHead..|\x01vorbis.{9}|.{0,64}", re.DOTALL)
+_FLAC_START = b"fLaC\0\0\0\x22"
+_PIECE = 1 << 20
 _FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -108,7 +112,8 @@ _KBPS = {
 def _ogg(stream: BinaryIO, end: int) -> tuple[str, list[str]]:
     """Walk all pages: their checksums, their numbers, the flag of the end."""
     last: dict[int, tuple[int, int]] = {}  # number and time of streams without an end
-    streams = at = 0
+    heads: set[bytes] = set()
+    streams, at, began_sound = 0, 0, False
     while at < end:
         stream.seek(at)
         head = stream.read(_PAGE.size)
@@ -123,6 +128,12 @@ def _ogg(stream: BinaryIO, end: int) -> tuple[str, list[str]]:
         if name != b"OggS" or _crc(plain) != crc:
             raise InputError(f"it is damaged in the page at byte {at}; get it again")
         streams += bool(flags & _FIRST)
+        if flags & _FIRST:
+            start = _SAME.match(body)[0]  # type: ignore[index]  # of anything
+            if began_sound and start not in heads:
+                raise _joined(at)
+            heads.add(start)
+        began_sound |= not flags & _FIRST
         before, began = last.get(serial, (-1, 0))
         # A recorded broadcast has a gap between its head and where it was tuned in.
         if number != before + 1 and began > 0:
@@ -164,6 +175,13 @@ def _cut(expected: int, found: int) -> InputError:
     )
 
 
+def _joined(at: int) -> InputError:
+    return InputError(
+        f"another stream begins at byte {at}, behind the first; libraries would stop "
+        "there; expected one, or Ogg of the same codec, channels and rate; cut it there"
+    )
+
+
 def _matroska(stream: BinaryIO, end: int) -> None:
     """Walk elements: each must end inside the file; those of no size are entered."""
     at = 0
@@ -197,7 +215,7 @@ def _asf(stream: BinaryIO, end: int) -> None:
 
 
 def _flac(stream: BinaryIO) -> list[str]:
-    """Name blocks that hold more than sound and tags."""
+    """Name blocks that hold more than sound and tags; refuse a second stream."""
     left, at, last = [], 4, False
     for _ in range(128):
         stream.seek(at)
@@ -208,4 +226,10 @@ def _flac(stream: BinaryIO) -> list[str]:
         if kind in (2, 5):
             left.append({2: "application", 5: "cue sheet"}[kind])
         at += 4 + int.from_bytes(head[1:], "big")
+    stream.seek(at)
+    piece = b""
+    while more := stream.read(_PIECE):
+        piece = piece[1 - len(_FLAC_START) :] + more
+        if _FLAC_START in piece:
+            raise _joined(stream.tell() - len(piece) + piece.find(_FLAC_START))
     return [f"blocks that are left out: {', '.join(left)}"] if left else []
