@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 Tick = Callable[[int, int], None]  # (parts done, parts in all) of the current piece
+MANY = 12  # parts of a piece from which their pace is shown
 
 
 @contextlib.contextmanager
@@ -55,9 +57,14 @@ def bar(
             nonlocal done
             done += 1
             shown.update(task, description=f"{verb} {name}", completed=done)
+            begun = time.monotonic()
 
             def tick(part: int, parts: int) -> None:
                 shown.update(task, completed=done + part / max(parts, 1))
+                if parts > MANY:  # frames, seconds: their pace says more
+                    pace = part / max(time.monotonic() - begun, 1e-3)
+                    told = f"{verb} {name}  {part}/{parts}, {pace:.1f} a second"
+                    shown.update(task, description=told)
 
             return tick
 

@@ -2,11 +2,11 @@
 """Files in, files out: what the command line and `polycodec.encode` call.
 
     photo.png ─┐                  ┌─ image/encode.py    tiles        photo.plc
-               ├─ kind_of(file) ──┤
+    clip.mp4  ─┼─ kind_of(file) ──┼─ video/encode.py    frames       clip.plc
     talk.flac ─┘                  └─ speech/encode.py   seconds      talk.plc
 
-The kind of a signal is recognised from its file. Options that mean nothing for it
-are refused by name instead of being ignored.
+The kind of a signal is recognised from its file; ``as_`` overrules. Options that mean
+nothing for it are refused by name instead of being ignored.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from polycodec.codecs.files.keywords import (
     EncodeKeywords,
     documented,
 )
-from polycodec.codecs.files.kinds import KINDS, kind_named, kind_of
+from polycodec.codecs.files.kinds import KINDS, kind_called, kind_named, kind_of
 from polycodec.codecs.files.options import choose
 from polycodec.codecs.files.results import Decoded, Encoded
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.speech.damage import with_seconds
+from polycodec.codecs.files.video.damage import with_frames
 from polycodec.errors import TruncatedError
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ def encode(
     progress: Progress | None = None,
     **options: Any,
 ) -> Encoded:
-    """Encode an image or a speech file to a ``.plc`` file.
+    """Encode an image, a video or a speech file to a ``.plc`` file.
 
-    One of ``quality`` (0 … 100, default 50), ``target_bpp`` (at most; bits a pixel,
-    of speech bits a second), ``target_kbps`` (speech), ``target_size`` (bytes at most)
-    or ``min_psnr`` (images, dB at least) sets the rate. ``tile`` None: chosen by size;
+    A folder is a video, of numbered frames. One of ``quality`` (0 … 100, default 50),
+    ``target_bpp`` (at most; bits a pixel, of speech bits a second), ``target_kbps``
+    (speech, video), ``target_size`` (bytes at most) or ``min_psnr`` (images, dB at
+    least) sets the rate. ``tile`` None: chosen by size;
     ``effort`` costs a few times the plain encoding's time for each step and the decoder
     nothing. ``codec``: an already loaded codec, to encode many files.
 
@@ -69,7 +71,8 @@ def encode(
     """
     output, kept = _in_memory(input, output)
     input = seekable(input)
-    kind = kind_named(kind_of(input))
+    called = options.get("as_")
+    kind = kind_named(kind_called(called) if called else kind_of(input))
     chosen = choose(_ENCODE, kind.words, options)
     target = target_of(input, output, ".plc", chosen.force)
     encoded_as(target)
@@ -89,11 +92,13 @@ def decode(
     progress: Progress | None = None,
     **options: Any,
 ) -> Decoded:
-    """Decode a ``.plc`` file to an image or speech file, its format by the suffix.
+    """Decode a ``.plc`` file to an image, video or speech file, its format by suffix.
 
-    ``region`` of an image: (x, y, width, height) in pixels; ``seconds`` of speech:
-    (from, to), None is the end. Only the tiles or seconds that are needed are read.
-    ``size`` of an image: of its longer side, at most, for a preview.
+    ``region`` of an image: (x, y, width, height) in pixels; ``seconds`` of speech and
+    ``frames`` of a video: (from, to), None is the end. Only the tiles, seconds or
+    groups of frames that are needed are read. ``size`` of an image: of its longer side,
+    at most, for a preview. An output such as ``out/%05d.png`` gets each frame of a
+    video.
     ``codec``: an already loaded codec, used for the files it made. Bytes as `encode`
     has them, decoded to PNG or WAV.
 
@@ -104,9 +109,10 @@ def decode(
     input = seekable(input)
     with opened(input) as source:
         try:
-            reader = Reader(source, tolerant=bool(options.get("salvage")))
+            some = options.get("salvage") or options.get("frames") is not None
+            reader = Reader(source, tolerant=bool(some))
         except TruncatedError as error:
-            raise with_seconds(error, source) from error
+            raise with_frames(with_seconds(error, source), source) from error
         kind = kind_named(reader.header.kind)
         chosen = choose(_DECODE, kind.words, options)
         ending = f".{chosen.format}" if chosen.format else kind.decoded

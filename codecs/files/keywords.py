@@ -23,6 +23,8 @@ from polycodec.codecs.files.options import (
     SpeechDecode,
     SpeechEncode,
     TokenOptions,
+    VideoDecode,
+    VideoEncode,
     merged,
     parameters,
 )
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeKeywords(SpeechEncode, ImageEncode):
+class EncodeKeywords(SpeechEncode, VideoEncode, ImageEncode):
     """What `polycodec.encode` takes beside its ends."""
 
     if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class EncodeKeywords(SpeechEncode, ImageEncode):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeKeywords(SpeechDecode, ImageDecode):
+class DecodeKeywords(SpeechDecode, VideoDecode, ImageDecode):
     """What `polycodec.decode` takes beside its ends."""
 
     if TYPE_CHECKING:

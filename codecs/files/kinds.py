@@ -4,9 +4,11 @@
 kind_of("talk.flac")    "speech"        kind_of("photo.png")    "image"
 stored_kind("a.plc")    what a file of ours holds, from its first bytes
 
-Kinds are told from the first bytes of a file, then from its name; never by a flag. What
-nobody recognises counts as an image, whose reader says what it expects. A new kind is
-an entry here, its options and results, and a folder with `encode` and `decode`.
+Kinds are told from the first bytes of a file, of containers from whether a track is
+video, then from its name. A flag is for what cannot be told: the sound of a film, a
+folder of frames. What nobody recognises counts as an image, whose reader says what it
+expects. A new kind is an entry here, its options and results, and a folder with
+`encode` and `decode`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -24,7 +27,10 @@ from polycodec.codecs.files.options import (
     ImageEncode,
     SpeechDecode,
     SpeechEncode,
+    VideoDecode,
+    VideoEncode,
 )
+from polycodec.codecs.files.video import tracks
 from polycodec.errors import CodecError, InputError
 
 _START = 64  # bytes that are looked at
@@ -36,7 +42,9 @@ class Kind:
 
     ``suffixes``: of files looked for in folders, ``also``: of others that are known by
     their name; ``start``: what their first bytes match. ``decoded``: the suffix of what
-    decoding makes unless told, ``written``: all that it can make.
+    decoding makes unless told, ``written``: all that it can make. ``holds``: whether a
+    file that starts so is of this kind, None: its bytes do not say; ``default``: the
+    model that codes it.
     """
 
     name: str
@@ -48,11 +56,13 @@ class Kind:
     encode: type[EncodeOptions]
     decode: type[DecodeOptions]
     also: tuple[str, ...] = ()
+    holds: Callable[[BinaryIO], bool | None] | None = None
+    default: str = ""
 
     @property
     def model(self) -> str:
         """The model that codes this kind unless told."""
-        return f"{self.name}/default"
+        return self.default or f"{self.name}/default"
 
     def module(self, direction: str) -> Any:
         """Import `files/KIND/encode.py` or `decode.py`, whose function has its name."""
@@ -84,6 +94,25 @@ KINDS = {
             decode=ImageDecode,
         ),
         Kind(
+            name="video",
+            words="video",
+            suffixes=(
+                *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".y4m", ".avi", ".ts"),
+                *(".3gp", ".mpg", ".mpeg", ".ogv", ".wmv"),
+            ),
+            start=tracks.START,
+            holds=tracks.has_video,
+            decoded=".mkv",
+            written=(
+                *(".mkv", ".mp4", ".m4v", ".mov", ".webm", ".y4m"),
+                *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"),
+            ),
+            encode=VideoEncode,
+            decode=VideoDecode,
+            also=(".flv",),
+            default="image/default",
+        ),
+        Kind(
             name="speech",
             words="speech",
             suffixes=(
@@ -106,21 +135,7 @@ KINDS = {
             ),
             encode=SpeechEncode,
             decode=SpeechDecode,
-            also=(
-                ".eac3",
-                ".dts",
-                ".mka",
-                ".flv",
-                ".rf64",
-                ".mp4",
-                ".mkv",
-                ".webm",
-                ".mov",
-                ".avi",
-                ".ts",
-                ".m4v",
-                ".3gp",
-            ),
+            also=(".eac3", ".dts", ".mka", ".rf64"),
         ),
     )
 }
@@ -146,17 +161,51 @@ def kind_of(source: str | os.PathLike[str] | BinaryIO) -> str:
     start = _first(source)
     suffix = ""
     if isinstance(source, (str, os.PathLike)):
+        if os.path.isdir(source):
+            return "video"  # of frames: a signal is never in several files else
         suffix = os.path.splitext(os.fspath(source))[1].lower()
     kinds = KINDS.values()
-    found = [k.name for k in kinds if k.start.match(start)]
-    found += [k.name for k in kinds if suffix in k.suffixes + k.also]
+    named = [k.name for k in kinds if suffix in k.suffixes + k.also]
+    found = [
+        k.name
+        for k in kinds
+        if k.start.match(start) and _holds(k, source, k.name in named)
+    ]
+    found += named
     return found[0] if found else "image"
+
+
+def kind_called(name: str) -> str:
+    """The kind that people call ``name``: of sound speech, the only kind there is."""
+    return "speech" if name == "sound" else name
+
+
+def _holds(
+    kind: Kind, source: str | os.PathLike[str] | BinaryIO, named: bool = False
+) -> bool:
+    """Whether a file that starts like a kind's is of it; True where all are.
+
+    ``named``: whether its name says so, which decides where its bytes do not.
+    """
+    if kind.holds is None:
+        return True
+    try:
+        if not isinstance(source, (str, os.PathLike)):
+            found = kind.holds(source)
+        else:
+            with open(source, "rb") as file:
+                found = kind.holds(file)
+    except OSError:
+        return False
+    return named if found is None else found
 
 
 def recognised(path: str) -> bool:
     """Whether a file of a folder is a signal, by its content or one of our suffixes."""
     start, suffix = _first(path), os.path.splitext(path)[1].lower()
-    return any(k.start.match(start) or suffix in k.suffixes for k in KINDS.values())
+    kinds = KINDS.values()
+    starts = any(k.start.match(start) and _holds(k, path) for k in kinds)
+    return starts or any(suffix in kind.suffixes for kind in kinds)
 
 
 def kind_writing(name: str) -> str | None:

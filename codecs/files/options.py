@@ -2,9 +2,11 @@
 """What can be asked of encoding and decoding, once for each kind and direction.
 
     FileOptions ─┬─ EncodeOptions ─┬─ ImageEncode      a field is an option of
-                 │                 └─ SpeechEncode     `polycodec.encode`, `decode`,
-                 ├─ DecodeOptions ─┬─ ImageDecode      of the command line, and of the
-                 │                 └─ SpeechDecode     refusal "tile is for images"
+                 │                 ├─ VideoEncode      `polycodec.encode`, `decode`,
+                 │                 └─ SpeechEncode     of the command line, and of the
+                 ├─ DecodeOptions ─┬─ ImageDecode      refusal "tile is for images"
+                 │                 ├─ VideoDecode
+                 │                 └─ SpeechDecode
                  └─ TokenOptions
 
 `keywords.py` shows those of all kinds together to editors and type checkers. An object
@@ -118,6 +120,10 @@ class EncodeOptions(FileOptions):
     target_size: int | None = option(
         None, "At most that many bytes a file.", "50kB", rate=True, least=0
     )
+    as_: str | None = option(
+        *(None, "What the input is taken for; of videos sound is their sound alone."),
+        one_of=("image", "video", "sound"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +141,30 @@ class ImageEncode(EncodeOptions):
     psnr: bool = option(False, "Decode too, and report the PSNR.")
 
 
+_KBPS = None, "Speech, video: at most F kilobits a second.", "F"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoEncode(EncodeOptions):
+    """What is asked of encoding a video; ``fps``: in place of what the file says."""
+
+    target_kbps: float | None = option(*_KBPS, rate=True, least=0)
+    audio: str = option(
+        "copy",
+        "Video: its sound as it is, coded as speech, or left out.",
+        one_of=("copy", "speech", "none"),
+    )
+    gop: int | None = option(None, "Video: frames in a group.", "N", least=1, most=4096)
+    fps: float | None = option(
+        None, "Video: frames a second, of a folder 25.", "F", least=0.001, most=1e6
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpeechEncode(EncodeOptions):
     """What is asked of encoding speech."""
 
-    target_kbps: float | None = option(
-        None, "Speech: at most F kilobits a second.", "F", rate=True, least=0
-    )
+    target_kbps: float | None = option(*_KBPS, rate=True, least=0)
     channels: str = option(
         "mix", "Speech: one channel, or each.", one_of=("mix", "keep")
     )
@@ -168,6 +191,19 @@ class ImageDecode(DecodeOptions):
     )
 
 
+_SALVAGE = "Damaged files: silence, or the frame before, for what is damaged."
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDecode(DecodeOptions):
+    """What is asked of decoding a video; ``frames``: from, to (None: the end)."""
+
+    frames: tuple[int, int | None] | None = option(
+        None, "Video: frames A to B - 1 only.", "M:N"
+    )
+    salvage: bool = option(False, _SALVAGE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpeechDecode(DecodeOptions):
     """What is asked of decoding speech; ``seconds``: from, to (None: the end)."""
@@ -175,7 +211,7 @@ class SpeechDecode(DecodeOptions):
     seconds: tuple[float, float | None] | None = option(
         None, "Speech: decode this part only.", "A:B"
     )
-    salvage: bool = option(False, "Damaged speech: silence where it is damaged.")
+    salvage: bool = option(False, _SALVAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +235,7 @@ def merged(classes: Iterable[type[Options]]) -> dict[str, Field[Any]]:
 def check(known: Mapping[str, Field[Any]], given: Mapping[str, Any]) -> None:
     """Refuse values that cannot be, and two that set the rate; UsageError."""
     for name, value in given.items():
-        about, shown = known[name].metadata, name.replace("_", "-")
+        about, shown = known[name].metadata, name.rstrip("_").replace("_", "-")
         if value is None:
             continue
         if name == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):

@@ -73,6 +73,54 @@ class ImageDecoded(Result):
 
 
 @dataclass
+class VideoEncoded(Result):
+    """``bpp`` and ``kbps`` count every byte of the file, sound and all.
+
+    ``estimated_bpp``: what the entropy model's tables say of the frames; ``duration``
+    in seconds; ``fps``: frames coded in a second, trials and all.
+    """
+
+    bytes: int
+    bpp: float
+    kbps: float
+    estimated_bpp: float
+    quality: float
+    width: int
+    height: int
+    frames: int
+    duration: float
+    fps: float
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        rate = f"{self.bpp:.3f} bpp", f"{self.kbps:.1f} kbps", f"q {self.quality:g}"
+        done = f"{self.frames} frames", f"{self.fps:.1f} fps"
+        return self._line(readable(self.bytes), *rate, *done)
+
+
+@dataclass
+class VideoDecoded(Result):
+    """``damaged``: (from, behind the last) of frames that `salvage` filled in.
+
+    ``fps``: frames decoded and written in a second; ``bytes``: read of the file.
+    """
+
+    bytes: int
+    width: int
+    height: int
+    frames: int
+    fps: float
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        size = f"{self.width}x{self.height}"
+        return self._line(size, f"{self.frames} frames", f"{self.fps:.1f} fps")
+
+
+@dataclass
 class SpeechEncoded(Result):
     """``kbps``, kilobits a second, counts every byte of the file.
 
@@ -131,8 +179,8 @@ class TokenResult(Result):
         )
 
 
-Encoded = ImageEncoded | SpeechEncoded
-Decoded = ImageDecoded | SpeechDecoded
+Encoded = ImageEncoded | VideoEncoded | SpeechEncoded
+Decoded = ImageDecoded | VideoDecoded | SpeechDecoded
 
 
 def readable(size: int) -> str:

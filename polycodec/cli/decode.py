@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command decode: .plc files back into images and speech.
+"""The command decode: .plc files back into images, videos and speech.
 
 polycodec decode photo.plc -o back.png
+polycodec decode clip.plc -o frames/%05d.png --frames 100:125
 polycodec decode packed/ -o unpacked       ->  the tree of packed/, in unpacked/
 """
 
@@ -28,12 +29,14 @@ def decode(
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
-    """Turn .plc files back into images and speech, the format by the suffix of OUT."""
+    """Turn .plc files back into images, videos and speech, by the suffix of OUT."""
     given = values_of(options, *_CLASSES)
     format = given.pop("format", None)
     writes = kind_writing(f".{format}") if format else None
     if format and writes is None:
-        raise UsageError(f"no image or speech is written as '{format}'; see the README")
+        raise UsageError(
+            f"no image, video or speech is written as '{format}'; see the README"
+        )
 
     def suffix(path: str) -> str:
         """What a file becomes unless told, by the kind of signal it holds."""

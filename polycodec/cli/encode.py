@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command encode: images and speech into .plc files.
+"""The command encode: images, videos and speech into .plc files.
 
     polycodec encode photo.png -q 60           ->  photo.plc
+    polycodec encode clip.mp4 --audio none     ->  clip.plc
     polycodec encode talk.flac --target-kbps 3 ->  talk.plc
+    polycodec encode frames/ --as video        ->  frames.plc
     polycodec encode photos/ -o packed         ->  the tree of photos/, in packed/
     cat photo.png | polycodec encode - > photo.plc
 
@@ -18,7 +20,13 @@ from typing import Any
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.codecs.files.kinds import KINDS, kind_of, recognised, stored_kind
+from polycodec.codecs.files.kinds import (
+    KINDS,
+    kind_called,
+    kind_of,
+    recognised,
+    stored_kind,
+)
 from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
 
@@ -33,9 +41,17 @@ def encode(
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
-    """Code images and speech into .plc files."""
+    """Code images, videos and speech into .plc files."""
     given = values_of(options, *_CLASSES)
-    planned = plan(inputs, output, suffix=".plc", refuse=_refusal, made=_is_plc)
+    called = options["as_"]
+    planned = plan(
+        inputs,
+        output,
+        suffix=".plc",
+        refuse=_refusal,
+        made=_is_plc,
+        whole=called == "video",
+    )
 
     @functools.cache
     def codec(name: str) -> Any:
@@ -49,7 +65,8 @@ def encode(
 
         loaded = None
         if len(planned.jobs) > 1:  # one codec serves all files of a kind
-            loaded = codec(options["model"] or KINDS[kind_of(source)].model)
+            kind = kind_called(called) if called else kind_of(source)
+            loaded = codec(options["model"] or KINDS[kind].model)
         return api.encode(source, target, codec=loaded, progress=tick, **given)
 
     batch.convert(
@@ -67,7 +84,7 @@ def _refusal(path: str) -> str | None:
     """Why a file of a folder is not encoded."""
     if stored_kind(path) is not None:
         return "a .plc file already"
-    return None if recognised(path) else "neither an image nor speech"
+    return None if recognised(path) else "no image, no video and no speech"
 
 
 def _is_plc(name: str) -> bool:

@@ -60,11 +60,13 @@ def plan(
     suffix: Suffix,
     refuse: Taken,
     made: Callable[[str], bool] = lambda name: False,
+    whole: bool = False,
 ) -> Plan:
     """Pair inputs with outputs. ``suffix``: of outputs, or a function of the input.
 
     ``refuse``: why a file of a folder is not taken, or None; files that are named are
     taken whatever they are. ``made``: whether a name is one that outputs have.
+    ``whole``: folders are inputs themselves.
     """
     inputs = [STREAM if name in _INPUT else name for name in inputs]
     output = STREAM if output in _OUTPUT else output
@@ -72,20 +74,23 @@ def plan(
         _check_last(inputs, made)
     if STREAM in inputs or output == STREAM:
         return Plan([_stream_job(inputs, output)])
-    files, left = expand(inputs, refuse)
+    files, left = expand(inputs, refuse, whole)
     suffixes = [suffix if isinstance(suffix, str) else suffix(str(f)) for f in files]
     jobs = _jobs(inputs, files, output, suffixes)
     _check_apart(jobs)
     return Plan(jobs, left)
 
 
-def expand(inputs: Sequence[str], refuse: Taken) -> tuple[list[Path], dict[str, str]]:
+def expand(
+    inputs: Sequence[str], refuse: Taken, whole: bool = False
+) -> tuple[list[Path], dict[str, str]]:
     """Files that are named or lie in folders, each once, and what is not taken."""
     files: dict[str, Path] = {}
     left: dict[str, str] = {}
     for name in inputs:
         path = Path(name)
-        found = _found_in(path, refuse, left) if path.is_dir() else [path]
+        inside = path.is_dir() and not whole
+        found = _found_in(path, refuse, left) if inside else [path]
         if not found:
             reasons = Counter(left.values())
             told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(4))

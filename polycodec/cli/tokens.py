@@ -71,7 +71,8 @@ def _suffix(path: str) -> str:
 
 def _refusal(path: str) -> str | None:
     """Why a file of a folder is not taken."""
-    kind = stored_kind(path) or (kind_of(path) if recognised(path) else None)
-    if kind == "speech":
+    stored = stored_kind(path)
+    kind = stored or (kind_of(path) if recognised(path) else None)
+    if kind == "speech" or (kind == "video" and not stored):  # its sound
         return None
     return "tokens already" if _is_tokens(path) else "no speech"

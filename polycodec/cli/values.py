@@ -52,6 +52,18 @@ def parse_seconds(text: str) -> tuple[float, float | None]:
     )
 
 
+def parse_frames(text: str) -> tuple[int, int | None]:
+    """Read A:B, frames A to B - 1, either may be left out; UsageError unless A < B."""
+    match = re.fullmatch(r"\s*(\d+)?\s*:\s*(\d+)?\s*", text)
+    if match is not None:
+        begin, end = int(match[1] or 0), None if match[2] is None else int(match[2])
+        if end is None or begin < end:
+            return begin, end
+    raise UsageError(
+        f"'{text}' are no frames; expected A:B, for example 100:125 for 100 to 124"
+    )
+
+
 def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
     """Turn `--codec a b` into `--codec a --codec b`, as the parser wants it."""
     result: list[str] = []
@@ -88,6 +100,7 @@ FORMS: dict[str, Callable[[str], Any]] = {
     "50kB": parse_size,
     "X,Y,W,H": parse_region,
     "A:B": parse_seconds,
+    "M:N": parse_frames,
     "A,B,...": parse_words,
     "F,F,...": parse_numbers,
 }

@@ -36,7 +36,7 @@ def test_json_is_one_object_for_each_input(cli, tree, tiny_checkpoint, tmp_path)
     left, *rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and len(rows) == 3
     notes = str(tree / "notes.txt")
-    assert left == {"input": notes, "left_out": "neither an image nor speech"}
+    assert left == {"input": notes, "left_out": "no image, no video and no speech"}
     for row in rows:
         size = pathlib.Path(row["output"]).stat().st_size
         assert row["bytes"] == size

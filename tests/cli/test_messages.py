@@ -90,13 +90,14 @@ TABLE: list[tuple[str, int, str]] = [
     (
         "decode photo.plc --format docx",
         2,
-        "no image or speech is written as 'docx'; see the README",
+        "no image, video or speech is written as 'docx'; see the README",
     ),
     # Folders.
     (
         "encode other",
         3,
-        "nothing to do in the folder other; found 1 neither an image nor speech; "
+        "nothing to do in the folder other; found 1 no image, no video and no "
+        "speech; "
         "check the path",
     ),
     (

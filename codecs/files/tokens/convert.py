@@ -142,7 +142,7 @@ def _tokens_of(
         with opened(input) as file:
             return read_tokens(file), []
     stored = stored_kind(input)
-    if (stored or kind_of(input)) != "speech":
+    if (stored or kind_of(input)) not in ("speech", None if stored else "video"):
         raise InputError(f"{name_of(input)} holds no speech; tokens are made of speech")
     if stored:
         with opened(input) as file:

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos through files: what is kept, parts, damage, rates; by a tiny codec."""
+
+from __future__ import annotations
+
+import io
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from polycodec.codecs.files import api
+from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.container.inspect import info, verify
+from polycodec.codecs.files.kinds import kind_of
+from polycodec.errors import (
+    BitstreamError,
+    ChecksumError,
+    InputError,
+    TruncatedError,
+    UsageError,
+)
+from tests.clips import packets, read_clip, same, seconds, tiny_codec, write_clip
+
+pytest.importorskip("av")
+VFR = [0, 400, 900, 3000, 3330, 4000, 4500, 4501, 6000, 9999]
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return tiny_codec()
+
+
+@pytest.fixture(scope="module")
+def coded(codec, tmp_path_factory):
+    """A clip of 10 frames with sound in groups of 4, its file, and its frames."""
+    folder = tmp_path_factory.mktemp("coded")
+    write_clip(folder / "clip.mkv", sound="flac")
+    api.encode(folder / "clip.mkv", folder / "clip.plc", codec=codec, gop=4)
+    api.decode(folder / "clip.plc", folder / "whole.mkv", codec=codec)
+    return folder, (folder / "clip.plc").read_bytes(), read_clip(folder / "whole.mkv")
+
+
+CASES = {
+    "mp4, turned, AAC": (
+        "a.mp4",
+        {"codec": "libx264", "sound": "aac", "rotation": 90},
+        ".mp4",
+    ),
+    "mp4, mirrored, uneven times": (
+        "a.mp4",
+        {
+            "codec": "libx264",
+            "rotation": 180,
+            "mirrored": True,
+            "pts": VFR,
+            "time_base": Fraction(1, 12345),
+        },
+        ".mp4",
+    ),
+    "mkv, 10 bits, BT.2020, FLAC": (
+        "a.mkv",
+        {"pixels": "yuv420p10le", "sound": "flac", "colour": (1, 9, 16, 9)},
+        ".mkv",
+    ),
+    "mkv, full range, BT.709": ("a.mkv", {"colour": (2, 1, 1, 1)}, ".mkv"),
+    "mkv, RGB": ("a.mkv", {"pixels": "bgr0"}, ".mkv"),
+    "mkv, gray, uneven times": (
+        "a.mkv",
+        {"pixels": "gray", "pts": VFR, "time_base": Fraction(1, 1000)},
+        ".mkv",
+    ),
+    "mkv, odd, 4:2:2 of 12 bits": (
+        "a.mkv",
+        {"pixels": "yuv422p12le", "size": (37, 53)},
+        ".mkv",
+    ),
+    "webm, Opus": ("a.webm", {"codec": "libvpx-vp9", "sound": "libopus"}, ".webm"),
+    "y4m": (
+        "a.y4m",
+        {"codec": "rawvideo", "container": "yuv4mpegpipe", "size": (37, 53)},
+        ".y4m",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_beside_the_pictures_comes_back(codec, tmp_path, case):
+    name, options, suffix = CASES[case]
+    source, target = write_clip(tmp_path / name, **options), tmp_path / f"out{suffix}"
+    assert kind_of(source) == "video"
+    result = api.encode(source, tmp_path / "a.plc", codec=codec, quality=80)
+    api.decode(tmp_path / "a.plc", target, codec=codec)
+    (before, frames), (after, decoded) = read_clip(source), read_clip(target)
+    kept = ("width", "height", "colour", "depth", "full_range", "matrix", "primaries")
+    kept = (*kept, "transfer", "rotation", "mirrored", "sound")
+    assert [vars(before)[k] for k in kept] == [vars(after)[k] for k in kept]
+    assert seconds(source) == seconds(target)
+    assert len(decoded) == len(frames) == result.frames == 10
+    if before.sound:
+        assert packets(source) == packets(target)
+    assert [p.shape for p in decoded[0].planes] == [p.shape for p in frames[0].planes]
+    assert verify(tmp_path / "a.plc")["ok"]
+
+
+def test_planes_that_were_not_coded_come_back():
+    from polycodec.codecs.files.video.chunks import geometry_of
+    from polycodec.codecs.files.video.colour import from_rgb, to_rgb
+    from polycodec.codecs.files.video.data import VideoInfo
+
+    still = torch.from_numpy(np.stack([photo_of(k) for k in range(2)]))
+    for depth, matrix, full, siting, colour in (
+        (8, 6, False, "unknown", "yuv420"),
+        (10, 9, False, "left", "yuv420"),
+        (8, 1, True, "center", "yuv420"),
+        (12, 2, False, "topleft", "yuv422"),
+        (16, 1, True, "unknown", "yuv444"),
+        (10, 0, True, "unknown", "rgb"),
+    ):
+        about = VideoInfo(*(53, 37, colour, depth, full), matrix=matrix, siting=siting)
+        geometry = geometry_of(about, 2, 2)
+        planes = from_rgb(still, geometry)
+        again = from_rgb(to_rgb(planes, geometry), geometry)
+        for a, b in zip(planes, again, strict=True):
+            for p, q in zip(a, b, strict=True):
+                difference = np.abs(p.astype(int) - q.astype(int))
+                assert difference.mean() < 0.01 * (1 << depth) / 256 + 0.05
+
+
+def photo_of(k):
+    from tests.signals import photo
+
+    smooth = Image.fromarray(photo(k, (10, 14))).resize((53, 37), Image.BICUBIC)
+    x = 0.2 + 0.6 * np.asarray(smooth, np.float32).transpose(2, 0, 1) / 255
+    return np.ascontiguousarray(x)
+
+
+def test_a_part_reads_what_it_needs_and_is_equal(codec, coded, tmp_path):
+    folder, data, (_, whole) = coded
+    result = api.decode(
+        folder / "clip.plc", tmp_path / "p.mkv", codec=codec, frames=(5, 7)
+    )
+    assert same(read_clip(tmp_path / "p.mkv")[1], whole[5:7])
+    sizes = info(folder / "clip.plc")["chunk_bytes"]
+    assert result.bytes == len(data) - sum(sizes) + sizes[1]
+    assert any("sound" in note for note in result.notes)
+    with pytest.raises(UsageError, match=r"5:11 .* inside 0:10"):
+        api.decode(folder / "clip.plc", tmp_path / "q.mkv", codec=codec, frames=(5, 11))
+
+
+def test_a_damaged_group_costs_one_group(codec, coded, tmp_path):
+    folder, data, (_, whole) = coded
+    sizes = info(folder / "clip.plc")["chunk_bytes"]
+    bad = bytearray(data)
+    bad[len(data) - sum(sizes) + sizes[0] + 9] ^= 1
+    with pytest.raises(ChecksumError, match="had: 0:4, 8:10; missing: 4:8"):
+        api.decode(bytes(bad), tmp_path / "a.mkv", codec=codec)
+    assert not (tmp_path / "a.mkv").exists()
+    result = api.decode(bytes(bad), tmp_path / "a.mkv", codec=codec, salvage=True)
+    assert result.damaged == [(4, 8)]
+    expected = [*whole[:4], *[whole[3]] * 4, *whole[8:]]
+    assert same(read_clip(tmp_path / "a.mkv")[1], expected)
+    assert packets(tmp_path / "a.mkv") == packets(folder / "clip.mkv")
+
+
+def test_a_cut_file_says_which_frames_are_there(codec, coded, tmp_path):
+    folder, data, (_, whole) = coded
+    sizes = info(folder / "clip.plc")["chunk_bytes"]
+    cut = data[: len(data) - sum(sizes) + sizes[0] + sizes[1] // 2]
+    with pytest.raises(TruncatedError, match="had: 0:4; missing: 4:10"):
+        api.decode(cut, tmp_path / "a.mkv", codec=codec)
+    api.decode(cut, tmp_path / "a.mkv", codec=codec, frames=(1, 4))
+    assert same(read_clip(tmp_path / "a.mkv")[1], whole[1:4])
+    result = api.decode(cut, tmp_path / "b.mkv", codec=codec, salvage=True)
+    assert result.damaged == [(4, 10)] and len(read_clip(tmp_path / "b.mkv")[1]) == 10
+
+
+def test_frames_as_images_and_back(codec, coded, tmp_path):
+    folder, _, _ = coded
+    (tmp_path / "f").mkdir()
+    out = tmp_path / "f" / "%02d.png"
+    api.decode(folder / "clip.plc", out, codec=codec, frames=(8, 10))
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["08.png", "09.png"]
+    with pytest.raises(InputError, match="exists already"):
+        api.decode(folder / "clip.plc", out, codec=codec, frames=(8, 9))
+    Image.new("RGB", (48, 32)).save(tmp_path / "f" / "10.png")
+    result = api.encode(tmp_path / "f", tmp_path / "f.plc", codec=codec, fps=12.5)
+    geometry = info(tmp_path / "f.plc")["geometry"]
+    assert (result.frames, geometry["colour"]) == (3, "rgb")
+    assert (geometry["rate_num"], geometry["rate_den"]) == (25, 2)
+    api.decode(tmp_path / "f.plc", tmp_path / "f.mkv", codec=codec)
+    assert read_clip(tmp_path / "f.mkv")[0].colour == "rgb"
+    Image.new("RGB", (20, 32)).save(tmp_path / "f" / "100.png")
+    with pytest.raises(
+        InputError, match=r"change .* at 100.png, frame 3; the 3 before"
+    ):
+        api.encode(tmp_path / "f", tmp_path / "g.plc", codec=codec)
+
+
+def test_a_size_is_met(codec, tmp_path):
+    source = write_clip(tmp_path / "a.mkv", sound="flac", size=(64, 96))
+    least = api.encode(source, tmp_path / "0.plc", codec=codec, quality=0).bytes
+    most = api.encode(source, tmp_path / "1.plc", codec=codec, quality=100).bytes
+    for options, limit in (
+        ({"target_size": (least + most) // 2}, (least + most) // 2),
+        ({"target_kbps": 8e-3 * most / (10 / 24)}, most),
+    ):
+        result = api.encode(source, tmp_path / "t.plc", codec=codec, **options)
+        assert least < result.bytes <= limit
+        (tmp_path / "t.plc").unlink()
+    with pytest.raises(UsageError, match="quality 0 needs"):
+        api.encode(source, tmp_path / "t.plc", codec=codec, target_size=least // 2)
+    assert not (tmp_path / "t.plc").exists()
+
+
+def test_trials_see_frames_of_all_the_clip():
+    from polycodec.codecs.files.video.data import Planes
+    from polycodec.codecs.files.video.rate import KEPT, Sample, search
+
+    sample = Sample()
+    for k in range(1000):
+        sample.add(Planes([], k))
+    kept = [frame.pts for frame in sample.frames]
+    assert KEPT // 2 <= len(kept) <= KEPT and not sample.whole
+    assert kept[0] == 0 and kept[-1] > 850 and len(set(np.diff(kept))) == 1
+    sizes = []
+
+    def code(quality):
+        sizes.append(1.3 * 1000 * 1.05**quality)  # trials say too little
+        return int(sizes[-1])
+
+    quality = search(lambda q: 1000 * 1.05**q, code, 20000, "it", exact=False)
+    assert sizes[-1] <= 20000 and sizes[-1] >= 0.9 * 20000
+    assert 0 < quality < 100
+
+
+def test_sound_is_left_out_or_coded_or_taken_alone(codec, tmp_path):
+    source = write_clip(tmp_path / "a.mkv", sound="flac", frames=24)
+    result = api.encode(source, tmp_path / "n.plc", codec=codec, audio="none")
+    assert any("left out (flac)" in note for note in result.notes)
+    assert info(tmp_path / "n.plc")["geometry"]["sound"] == 0
+    result = api.encode(source, tmp_path / "s.plc", codec=codec, audio="speech")
+    assert any("speech/default" in note for note in result.notes)
+    api.decode(tmp_path / "s.plc", tmp_path / "s.mkv", codec=codec)
+    assert read_clip(tmp_path / "s.mkv")[0].sound == ("flac",)
+    api.encode(source, tmp_path / "alone.plc", as_="sound")
+    assert info(tmp_path / "alone.plc")["kind"] == "speech"
+
+
+def test_inputs_that_are_no_whole_videos(codec, tmp_path):
+    import av
+
+    def refused(data, match, name="x.mkv"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=match):
+            api.encode(tmp_path / name, tmp_path / "x.plc", codec=codec)
+        assert not (tmp_path / "x.plc").exists()
+
+    y4m = {"codec": "rawvideo", "container": "yuv4mpegpipe"}
+    raw = write_clip(tmp_path / "a.y4m", **y4m).read_bytes()
+    head = raw.index(b"\n") + 1
+    refused(raw[:head], "no frames", "x.y4m")
+    refused(raw[:-700], "after 9 good frames", "x.y4m")
+    mkv = write_clip(tmp_path / "a.mkv").read_bytes()
+    refused(mkv[: len(mkv) // 2], "it is cut")
+    mp4 = write_clip(tmp_path / "a.mp4", codec="libx264").read_bytes()
+    refused(mp4[:-200], "it is cut|is damaged", "x.mp4")
+    for codec_of, options in (("ffv1", {"level": "3", "slicecrc": "1"}), ("mpeg4", {})):
+        path = write_clip(tmp_path / "b.mkv", codec=codec_of, options=options)
+        broken = bytearray(path.read_bytes())
+        with av.open(str(path)) as container:
+            packets = [p for p in container.demux() if p.size]
+        at, end = packets[6].pos, packets[6].pos + packets[6].size
+        broken[(at + end) // 2 : end - 4] = b"\xff" * (end - 4 - (at + end) // 2)
+        refused(bytes(broken), "after [56] good frames")
+
+
+def test_sound_alone_is_no_video(codec, tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        track = out.add_stream("flac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        out.mux([*track.encode(frame), *track.encode()])
+    assert kind_of(tmp_path / "a.mkv") == "speech"
+    with pytest.raises(InputError, match="no video stream"):
+        api.encode(tmp_path / "a.mkv", tmp_path / "a.plc", codec=codec, as_="video")
+
+
+def test_a_pipe_and_a_stream(codec, tmp_path):
+    y4m = {"codec": "rawvideo", "container": "yuv4mpegpipe"}
+    raw = write_clip(tmp_path / "a.y4m", **y4m).read_bytes()
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    out = io.BytesIO()
+    api.encode(Pipe(raw), out, codec=codec)
+    back = Pipe()
+    api.decode(out.getvalue(), back, codec=codec, format="y4m")
+    assert back.getvalue()[:9] == b"YUV4MPEG2"
+    assert len(back.getvalue()) >= len(raw) - 100
+
+
+def test_bytes_do_not_depend_on_threads(codec, coded, tmp_path):
+    folder, data, (_, whole) = coded
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        api.encode(folder / "clip.mkv", tmp_path / "a.plc", codec=codec, gop=4)
+        api.decode(data, tmp_path / "a.mkv", codec=codec)
+    finally:
+        torch.set_num_threads(threads)
+    assert (tmp_path / "a.plc").read_bytes() == data
+    for a, b in zip(read_clip(tmp_path / "a.mkv")[1], whole, strict=True):
+        for p, q in zip(a.planes, b.planes, strict=True):
+            assert np.abs(p.astype(int) - q.astype(int)).max() <= 1
+
+
+def test_times_that_cannot_be():
+    from polycodec.codecs.files.video.times import Times
+
+    times = Times.of([5, 7, 100], 9, Fraction(1, 90000), Fraction(25))
+    again = Times.read(times.record, 3, times.rate)
+    assert (list(again.pts), again.last) == ([5, 7, 100], 9)
+    assert list(again.part(1, 3).pts) == [0, 93]
+    negative = Times.of([-5, 7], 0, Fraction(1, 1000), Fraction(25))
+    assert list(Times.read(negative.record, 2, Fraction(25)).pts) == [-5, 7]
+    ms = [int(k * 1000 * 1001 / 24000 + 0.5) for k in range(50)]
+    assert Times.of(ms, 41, Fraction(1, 1000), Fraction(24000, 1001)).even
+    for bad in (b"", times.record[:-1], times.record + b"\0", bytes(5)):
+        with pytest.raises(BitstreamError):
+            Times.read(bad, 3, Fraction(25))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_changed_files_are_named_or_harmless(codec, coded, tmp_path, seed):
+    _, data, (_, whole) = coded
+    rng = np.random.default_rng(seed)
+    for _ in range(12):
+        bad = bytearray(data)
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            bad[at] ^= 1 << rng.integers(8)
+        try:
+            api.decode(bytes(bad), tmp_path / "a.y4m", codec=codec, force=True)
+        except (BitstreamError, InputError):
+            continue
+        except Exception as error:  # of other models, by a changed digest
+            assert type(error).__name__ in ("ModelError", "DigestMismatchError")
+            continue
+        assert same(read_clip(tmp_path / "a.y4m")[1], whole)  # sound is not read
+
+
+def test_the_header_says_what_the_json_does(coded):
+    folder, data, _ = coded
+    reader = Reader(io.BytesIO(data))
+    assert reader.header.geometry.groups == 3 and reader.header.geometry.sound == 1
+    values = info(folder / "clip.plc")
+    assert json.dumps(values) and values["kbps"] > 0 and values["bpp"] > 0
