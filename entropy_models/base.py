@@ -174,12 +174,14 @@ class EntropyModel(nn.Module, abc.ABC):
 
     ``channels``: of y, as the transform beside it has. ``stride``: of the coarsest
     grid that is coded, in positions of y. ``kind``: of signal, where a model is made
-    for one. ``serial``: what is written in one pass is read in many.
+    for one. ``codes``: what it codes. ``serial``: what is written in one pass is read
+    in many.
     """
 
     channels: int
     stride: int = 1
     kind: str | None = None
+    codes: ClassVar[str] = "latents"
     serial: bool = False
     tables: dict[str, TableSet | ScaleSet]
 

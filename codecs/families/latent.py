@@ -87,7 +87,12 @@ class LatentCodec(Codec):
             Transform, "transform", transform, default="residual", **shared
         )
         self.entropy: EntropyModel = part_of(
-            EntropyModel, "entropy", entropy, default="context", **shared
+            EntropyModel,
+            "entropy",
+            entropy,
+            default="context",
+            codes=EntropyModel.codes,
+            **shared,
         )
         self.rates = rates
 

@@ -13,7 +13,7 @@ from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.transforms.base import Transform
 from polycodec.entropy_models.base import EntropyModel
 from polycodec.errors import ModelError
-from polycodec.registry import build, options_of
+from polycodec.registry import build, find, options_of
 
 T = TypeVar("T", Transform, Quantizer, EntropyModel)
 Options = Mapping[str, Any]
@@ -46,17 +46,21 @@ def part_of(
     *,
     default: str,
     signal: Signal,
+    codes: str = "",
     **shared: Any,
 ) -> T:
     """Build ``kind``/name of options with what the codec shares with its parts.
 
-    shared: options that the part is given where it knows them. ModelError for a part
-    of another kind of signal or class, and for a config that gives a shared option
+    codes: what an entropy model has to code, "": anything. shared: options that the
+    part is given where it knows them. ModelError for a part of another kind of signal
+    or class, for a model of something else, and for a config that gives a shared option
     another value, naming both sides.
     """
     given = {"name": default, **(options or {})}
     name = f"{kind}/{given.pop('name')}"
-    known = options_of(name)
+    known, made = options_of(name), find(name)
+    if codes and isinstance(made, type) and issubclass(made, EntropyModel):
+        _check_codes(name, made.codes, codes)
     passed = {k: v for k, v in shared.items() if k in known}
     part = build(name, **{**passed, **given})
     if not isinstance(part, base):
@@ -76,3 +80,11 @@ def part_of(
                 f"'{key}' to the codec"
             )
     return part
+
+
+def _check_codes(name: str, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise ModelError(
+            f"{name} codes {found}, the codec around it {wanted}; take another entropy "
+            "model, or another codec"
+        )

@@ -73,6 +73,7 @@ class WeightsModel(EntropyModel):
 
     units: Tensor
     shares: Tensor
+    codes = "weights of networks"
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__()

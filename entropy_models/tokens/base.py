@@ -37,6 +37,7 @@ class TokenModel(EntropyModel):
     """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level."""
 
     largest = LARGEST
+    codes = "tokens"
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of every codec that can be composed: any transform, any entropy model.
+"""The contract of codecs that are composed: every transform, every entropy model.
 
-Each pair is built from a config, trained for two steps, frozen and used. A newly
-registered part takes part without a line here.
+Each is built from a config, trained for two steps, frozen and used. A newly registered
+part takes part without a line here.
 """
 
 from __future__ import annotations
@@ -12,37 +12,19 @@ import json
 
 import pytest
 import torch
+from composed import ENTROPY, TRANSFORMS, picture, two_steps
 
 from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.errors import ModelError
-from polycodec.registry import build, find, names
+from polycodec.registry import build
 from polycodec.train.config import parse_config
-from polycodec.train.image.task import rate_distortion
 
-# Transforms of images have a stride; those of speech (a hop) have their own tests.
-TRANSFORMS = [n.split("/")[1] for n in names("transform/*") if find(n).kind == "image"]
-# Models of latents have channels; those of tokens (sizes) have their own tests, and
-# those of the latents of sound, and those of weights, which are no latents.
-ENTROPY = [
-    n.split("/")[1]
-    for n in names("entropy/*")
-    if not n.startswith("entropy/tokens-")
-    and n not in ("entropy/autoregressive", "entropy/weights")
-]
-PAIRS = [(t, e) for t in TRANSFORMS for e in ENTROPY]
-
-
-def picture(height: int, width: int, batch: int = 1) -> torch.Tensor:
-    """Smooth colours with some noise, (B, 3, H, W) in [0, 1]."""
-    generator = torch.Generator().manual_seed(7)
-    coarse = torch.rand(batch, 3, 4, 4, generator=generator)
-    fine = torch.rand(batch, 3, height, width, generator=generator)
-    smooth = torch.nn.functional.interpolate(
-        coarse, (height, width), mode="bilinear", align_corners=False
-    )
-    return (0.85 * smooth + 0.15 * fine).clamp(0, 1)
+# What holds of a transform holds beside any entropy model, and the other way round: all
+# pairs of them are met in `test_matrix.py`.
+PAIRS = [(t, "context") for t in TRANSFORMS]
+PAIRS += [("residual", e) for e in ENTROPY if e != "context"]
 
 
 @functools.lru_cache(maxsize=2)
@@ -53,20 +35,8 @@ def trained(config: str):
     torch.manual_seed(0)
     codec = build(f"codec/{section.name}", **section.options())
     codec.initialise(picture(64, 64, 4))
-    before = {k: v.clone() for k, v in codec.named_parameters()}
-    optimizer = build("optimizer/adam", params=codec.parameters(), lr=1e-3)
-    x, level = picture(64, 64, 2), torch.tensor([0.3, 1.7])
-    losses = []
-    for _ in range(2):
-        out = codec(x, level)
-        lmbda = codec.lmbda_of(level)
-        loss, _, _ = rate_distortion(out.bits, out.x_hat, x, lmbda, 0.5)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    moved = {k for k, v in codec.named_parameters() if not torch.equal(v, before[k])}
-    finite = all(bool(v.isfinite().all()) for v in codec.parameters())
+    x = picture(64, 64, 2)
+    losses, moved, finite = two_steps(codec, x)
 
     def calibrate(codec):
         for quality in (0, 50, 100):
