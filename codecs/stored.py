@@ -24,8 +24,8 @@ from torch import Tensor
 
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.exact.layer import exact_layers
-from polycodec.errors import InputError, ModelError, UsageError
-from polycodec.registry import build
+from polycodec.errors import InputError, ModelError, UnknownNameError, UsageError
+from polycodec.registry import VARIABLE, build, parts_of_weights
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -80,12 +80,19 @@ def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
             f"{path} holds no codec config; expected weights written by an export"
         )
     options = {k: v for k, v in config.items() if k not in ("name", TABLES)}
+    digest = digest_of(path)
     try:
-        codec = build(f"codec/{config['name']}", **options)
+        with parts_of_weights(digest.hex()):
+            codec = build(f"codec/{config['name']}", **options)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"{error}; the weights {path} name it; if its file is not of the package "
+            f"and you trust it, name it: {VARIABLE}=FILE"
+        ) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelError(f"the config in {path} builds no codec; {error}") from error
     _fill(codec, tensors, config.get(TABLES) or {}, path)
-    codec.name, codec.digest = name, digest_of(path)[:4]
+    codec.name, codec.digest = name, digest[:4]
     return codec.eval().to(memory_format=torch.channels_last)
 
 

@@ -12,30 +12,41 @@ A name is ``kind/rest``. Modules are imported when a name of their kind is asked
     of the environment          POLYCODEC_PARTS, modules or files, as PATH is written
     of an earlier training      what its config imported is remembered for this user
 
+A name stands for one part: two files that claim it are an error that names both. What
+is only remembered makes way for what is named, and weights that this user has exported
+keep the files that they were made with (`memory.py`, `parts_of_weights`).
+
 Weights never name code: whoever loads a stranger's weights runs nothing of a stranger.
 Names are stored in files: they are never renamed and never reused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import os
 import pkgutil
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from polycodec.errors import InputError, ModelError, UnknownNameError
+from polycodec.importing import FILES, imported, is_there
+from polycodec.memory import absolute, files_of, remembered
 
-T = TypeVar("T", bound=Callable[..., Any])
+Part = Callable[..., Any]
+T = TypeVar("T", bound=Part)
 
-_ENTRIES: dict[str, Callable[..., Any]] = {}
+_ENTRIES: dict[str, Part] = {}
+# Parts of files that nobody has named in this process: name -> file -> part.
+_CLAIMS: dict[str, dict[str, Part]] = {}
+# What names stand for while a codec is built for weights whose files are remembered.
+_BOUND: dict[str, Part] = {}
 
 # Where the parts of a kind live: packages, searched to the last folder, or modules. A
 # new part of an existing kind is one file in one of these; nothing else is edited.
@@ -61,40 +72,92 @@ def register(name: str) -> Callable[[T], T]:
     """Register a class or builder under ``kind/name``; clashes are errors."""
 
     def add(target: T) -> T:
-        if name.split("/")[0] not in _HOMES or not name.partition("/")[2]:
+        kind, _, rest = name.partition("/")
+        if kind not in _HOMES or not rest:
             raise ModelError(
                 f"'{name}' is no name of a part; expected kind/name, the kind one of "
                 f"{', '.join(KINDS)}"
             )
+        if not is_ours(target):
+            _load(kind)  # whichever comes first, the package's names are taken
         known = _ENTRIES.get(name)
-        if known is not None and known.__qualname__ != target.__qualname__:
+        if known is None or _same(known, target):
+            if _quiet and not is_ours(target):
+                _CLAIMS.setdefault(name, {})[source_of(target)] = target
+            else:
+                _ENTRIES[name] = target
+        elif _quiet and not is_ours(known):
+            _CLAIMS.setdefault(name, {})[source_of(target)] = target
+        else:
             raise ModelError(
-                f"the name '{name}' is registered twice: {known} and {target}; choose "
-                "another name for the newer one"
+                f"the name '{name}' is registered twice: by {source_of(known)} and by "
+                f"{source_of(target)}; choose another name for the newer one"
             )
-        _ENTRIES[name] = target
         return target
 
     return add
+
+
+def is_ours(part: Part) -> bool:
+    """Whether a part is the package's own."""
+    return part.__module__.startswith("polycodec.")
+
+
+def source_of(part: Part) -> str:
+    """The file that a part came from, or the module where there is none."""
+    file = getattr(sys.modules.get(part.__module__), "__file__", None)
+    return part.__module__ if file is None else os.path.realpath(file)
+
+
+def _same(known: Part, target: Part) -> bool:
+    """Whether a part has come again, by a reload or by another name of its module."""
+    alike = known.__qualname__ == target.__qualname__
+    again = known.__module__ == target.__module__
+    return alike and (again or source_of(known) == source_of(target))
 
 
 def names(pattern: str) -> list[str]:
     """List registered names that match a glob such as ``transform/*``."""
     _load(pattern.split("/")[0])
     _load_outside()
-    return sorted(fnmatch.filter(_ENTRIES, pattern))
+    single = {name for name, claims in _CLAIMS.items() if len(claims) == 1}
+    return sorted(fnmatch.filter({*_ENTRIES, *_BOUND, *single}, pattern))
 
 
-def find(name: str) -> Callable[..., Any]:
+def rivals(pattern: str) -> dict[str, list[Part]]:
+    """Names that several remembered files claim, with the parts, where they match."""
+    _load_outside()
+    several = [n for n in fnmatch.filter(_CLAIMS, pattern) if len(_CLAIMS[n]) > 1]
+    return {n: list(_CLAIMS[n].values()) for n in sorted(several) if n not in _ENTRIES}
+
+
+def find(name: str) -> Part:
     """What ``name`` stands for; UnknownNameError lists the nearest."""
     kind, _, rest = name.partition("/")
     _load(kind)
-    if name not in _ENTRIES:
+    if name not in _BOUND and name not in _ENTRIES:
         _load_outside()
-    if name not in _ENTRIES:
-        short = {n.split("/", 1)[1] for n in _ENTRIES if n.startswith(kind + "/")}
-        raise UnknownNameError.of(kind, rest, short)
-    return _ENTRIES[name]
+    for known in (_BOUND, _ENTRIES):
+        if name in known:
+            return known[name]
+    claims = _CLAIMS.get(name, {})
+    if len(claims) == 1:
+        return next(iter(claims.values()))
+    if claims:
+        raise ModelError(
+            f"the name '{name}' is claimed by {' and by '.join(claims)}, of earlier "
+            f"trainings; say which is meant: {VARIABLE}={next(iter(claims))}"
+        )
+    short = {
+        n.split("/", 1)[1] for n in (*_ENTRIES, *_CLAIMS) if n.startswith(kind + "/")
+    }
+    error = UnknownNameError.of(kind, rest, short)
+    if gone := [item for item in remembered() if not is_there(item)]:
+        raise UnknownNameError(
+            f"{error}; you have trained with parts that are gone, "
+            f"{', '.join(gone[-3:])}; put them back, or name copies: {VARIABLE}=COPY"
+        )
+    raise error
 
 
 def build(name: str, **options: Any) -> Any:
@@ -107,7 +170,7 @@ def build(name: str, **options: Any) -> Any:
             raise UnknownNameError.of(f"option of {name}", option, known)
     try:
         return target(**options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         given = ", ".join(options)
         raise ModelError(f"cannot build '{name}' ({given}); {error}") from error
 
@@ -120,73 +183,97 @@ def options_of(name: str) -> dict[str, inspect.Parameter]:
 def import_parts(items: Iterable[str], folder: str | os.PathLike[str] = ".") -> None:
     """Import modules by name, or files (``*.py``) relative to ``folder``.
 
-    Raises InputError with the reason when one cannot be imported.
+    Raises InputError with the reason when one cannot be imported, ModelError when one
+    registers a name that is taken.
     """
     for item in items:
-        try:
-            if item.endswith(".py"):
-                _import_file(Path(folder, item).resolve())
-            else:
-                importlib.import_module(item)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"cannot import the parts '{item}'; {type(error).__name__}: {error}; "
-                "expected the name of a module, or a .py file beside the config"
-            ) from error
+        module = imported(item, folder)
+        # Of what was only remembered until now, and is named here.
+        for name, claims in _CLAIMS.items():
+            for file, part in list(claims.items()):
+                if f"{part.__module__}.".startswith(f"{module}."):
+                    register(name)(claims.pop(file))
 
 
-def remember_parts(items: Iterable[str], folder: str | os.PathLike[str]) -> None:
-    """Keep for this user what a config that was trained has imported.
-
-    Its weights can then be used by later processes without naming the parts again.
-    A folder that cannot be written is no error: POLYCODEC_PARTS still names them.
-    """
-    wanted = [
-        str(Path(folder, item).resolve()) if item.endswith(".py") else item
-        for item in items
-    ]
-    known = _remembered()
-    fresh = [item for item in wanted if item not in known]
-    if fresh:
-        try:
-            _memory().parent.mkdir(parents=True, exist_ok=True)
-            with _memory().open("a", encoding="utf-8") as file:
-                file.writelines(f"{item}\n" for item in fresh)
-        except OSError:
-            return
-
-
-def _memory() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "polycodec" / "parts.txt"
-
-
-def _remembered() -> list[str]:
-    try:
-        return _memory().read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError, RuntimeError):
-        return []
-
-
-def _import_file(path: Path) -> None:
-    """Import a file once; its name among the modules says where it lies."""
-    name = f"polycodec_parts.{path.with_suffix('').as_posix().strip('/')}".replace(
-        "/", "_"
+def import_remembered(items: Iterable[str]) -> None:
+    """Import those ``items`` of a run's config that this user has trained with."""
+    known = remembered()
+    import_parts(
+        item for item in absolute(items, ".") if item in known and is_there(item)
     )
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses of the file look themselves up here
+
+
+@contextlib.contextmanager
+def parts_of_weights(digest: str) -> Iterator[None]:
+    """Within, names mean what they meant when this user exported these weights.
+
+    ``digest``: of the weights, hex. ModelError for a file that is gone, unless somebody
+    has named another one that brings its part.
+    """
+    before = dict(_BOUND)
     try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+        for name, file in files_of(digest).items():
+            _BOUND[name] = _part_in(file, name)
+        yield
+    finally:
+        _BOUND.clear()
+        _BOUND.update(before)
+
+
+def files_used(config: Mapping[str, Any]) -> dict[str, str]:
+    """The files of parts that a codec's config names, those by path, by their names."""
+    words = set(_words(config))
+    used = {n: p for n, p in _ENTRIES.items() if n.partition("/")[2] in words}
+    return {n: source_of(p) for n, p in used.items() if p.__module__.startswith(FILES)}
+
+
+def _words(config: Any) -> Iterator[str]:
+    """Every string among the values of a config."""
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from _words(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _words(value)
+
+
+def _part_in(file: str, name: str) -> Part:
+    """The part that a file registers under ``name``."""
+    known = _ENTRIES.get(name)
+    if known is not None and source_of(known) == file:
+        return known
+    if not Path(file).is_file():
+        _load_named()
+        if name in _ENTRIES:
+            return _ENTRIES[name]
+        raise ModelError(
+            f"these weights were made with '{name}' of {file}, which is gone; put it "
+            f"back, or name its copy: {VARIABLE}=COPY"
+        )
+    with _quietly():
+        imported(file, ".")
+    if file not in _CLAIMS.get(name, {}):
+        raise ModelError(
+            f"these weights were made with '{name}' of {file}, which registers no such "
+            "part any more; put back what it was"
+        )
+    return _CLAIMS[name][file]
+
+
+_quiet = False
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Within, parts from outside are claims: nobody has named their files."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def _load(kind: str) -> None:
@@ -203,33 +290,32 @@ def _load(kind: str) -> None:
             importlib.import_module(module.name)
 
 
-def _load_outside() -> None:
-    """Import what installed packages, the environment and this user bring."""
+def _load_named() -> None:
+    """Import what installed packages and the environment bring."""
     if GROUP in _LOADED:
         return
     _LOADED.add(GROUP)
     for point in importlib.metadata.entry_points(group=GROUP):
         try:
             point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(
                 f"the parts '{point.name}' of an installed package cannot be loaded; "
                 f"{type(error).__name__}: {error}; update or remove {point.value}"
             ) from error
     import_parts(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
-    for item in _remembered():
+
+
+def _load_outside() -> None:
+    """Import also what this user remembers, without a word's weight of its own."""
+    _load_named()
+    if VARIABLE in _LOADED:
+        return
+    _LOADED.add(VARIABLE)
+    for item in filter(is_there, remembered()):
         # Of some earlier training: what became of it must not stop other work.
         try:
-            import_parts([item] if _is_there(item) else [])
+            with _quietly():
+                imported(item, ".")
         except (InputError, ModelError) as error:
             warnings.warn(f"remembered parts are left out: {error}", stacklevel=2)
-
-
-def _is_there(item: str) -> bool:
-    """Whether remembered parts still exist: a deleted file is forgotten."""
-    if item.endswith(".py"):
-        return Path(item).is_file()
-    try:
-        return importlib.util.find_spec(item) is not None
-    except (ImportError, ValueError):
-        return False

@@ -28,7 +28,8 @@ from polycodec.atomic import atomic_path, atomic_write, check_target
 from polycodec.codecs.stored import digest_of
 from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import ModelError, UnknownNameError
-from polycodec.registry import VARIABLE, build
+from polycodec.memory import remember_weights
+from polycodec.registry import VARIABLE, build, files_used, import_remembered
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import TrainConfig, parse_config
 from polycodec.train.log import provenance
@@ -112,11 +113,13 @@ def export(
         _write(out / CERTIFICATE, card["certificate"])
         shutil.copymode(out / CERTIFICATE, part)  # safetensors: for its owner alone
     _write(out / CARD, card)
+    remember_weights(card["digest"], files_used(recipe.stored))
     return card
 
 
 def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Any:
     """Return the codec of a checkpoint with its averaged weights, not yet frozen."""
+    import_remembered(config.imports)
     try:
         codec = build(f"codec/{config.codec.name}", **config.codec.trained())
     except UnknownNameError as error:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError, UsageError
-from polycodec.registry import build, import_parts, remember_parts
+from polycodec.memory import remember_parts
+from polycodec.registry import build, import_parts
 from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
