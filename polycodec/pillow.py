@@ -5,9 +5,10 @@
     image = Image.open("photo.plc")               size, mode, ICC, EXIF: not decoded yet
     image.save("small.plc", quality=60)           any option of `polycodec.encode`
 
-Modes are 1, L, LA, RGB and RGBA of 8 bits, and I;16: Pillow has none of 16 bits with
-colour or alpha, so such images are handed out in 8. There is no draft mode, since a
-smaller image takes as long; `polycodec.decode(size=...)` spares the memory.
+As with Pillow's own formats, ``save`` keeps an ICC profile, and EXIF where ``exif=``
+gives it. Modes are 1, L, LA, RGB and RGBA of 8 bits, and I;16: Pillow has none of 16
+bits with colour or alpha, so such images are handed out in 8. There is no draft mode,
+since a smaller image takes as long; `polycodec.decode(size=...)` spares the memory.
 
 As users of Pillow expect it, errors are OSError with our message, or ValueError where
 an option is wrong, and notes are warnings.
