@@ -41,6 +41,8 @@ _LAZY = {
         "ImageDecoded",
         "SpeechEncoded",
         "SpeechDecoded",
+        "VideoEncoded",
+        "VideoDecoded",
     ),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
         ImageEncoded,
         SpeechDecoded,
         SpeechEncoded,
+        VideoDecoded,
+        VideoEncoded,
     )
     from polycodec.codecs.files.tokens.convert import tokens
     from polycodec.codecs.files.tokens.file import Tokens
@@ -77,6 +81,8 @@ __all__ = [
     "SpeechDecoded",
     "SpeechEncoded",
     "Tokens",
+    "VideoDecoded",
+    "VideoEncoded",
     "__version__",
     "decode",
     "encode",
