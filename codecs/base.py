@@ -350,13 +350,16 @@ class Codec(nn.Module, abc.ABC):
             state.clear()
             state.update(renamed)
 
+    def _own_type(self) -> torch.dtype:
+        """The type of the weights that compute with floats."""
+        weights = next(self.transform.parameters(), None)
+        return torch.float32 if weights is None else weights.dtype
+
     def _check_precision(self) -> None:
         """Refuse what would end in a wrong decoding or an error deep inside torch."""
-        weights = next(self.transform.parameters(), None)
-        own = torch.float32 if weights is None else weights.dtype
         for what, dtype in (
             ("torch's default type", torch.get_default_dtype()),
-            ("the type of the codec's weights", own),
+            ("the type of the codec's weights", self._own_type()),
         ):
             if dtype != torch.float32:
                 raise UsageError(

@@ -4,8 +4,9 @@
     image/default  ->  weights/image-default.safetensors  +  .json (the card)
     image/mine     ->  ~/.local/share/polycodec/models/image-mine.safetensors  +  .json
 
-`models()` reads cards only, so listing models loads no torch. A run's folder holds
-`codec.safetensors` in the same format once it has been exported; `install` copies it.
+`models()` reads cards and configs only, so listing models loads no torch. A run's
+folder holds `codec.safetensors` in the same format once it has been exported; `install`
+copies it. Codecs that have no weights are configs (`untrained.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polycodec.atomic import atomic_write
+from polycodec.codecs import untrained
 from polycodec.errors import DigestMismatchError, ModelError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def installed() -> Path:
 def models() -> list[dict[str, Any]]:
     """Cards of models, shipped ones first: name, modality, parameters, digest …"""
     shipped, own = sorted(WEIGHTS.glob("*.json")), sorted(installed().glob("*.json"))
-    return [_card(path) for path in [*shipped, *own]]
+    return [*map(_card, shipped), *untrained.cards(), *map(_card, own)]
 
 
 def card_of_run(run: str | Path) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def check_name(name: str) -> None:
             f"'{name}' cannot be installed; expected a kind of signal and a name, such "
             "as image/mine, of a-z 0-9 . _ + -; choose another with --name"
         )
-    if _place(WEIGHTS, name).is_file():
+    if _place(WEIGHTS, name).is_file() or name in untrained.configs():
         raise ModelError(
             f"'{name}' ships with the package and cannot be replaced; choose another "
             "name"
@@ -132,32 +134,48 @@ def load(
     ``digest``: first bytes of the SHA-256 that a file asks for; other weights are a
     DigestMismatchError, because their output would be noise.
     """
-    from polycodec.codecs.stored import digest_of, load_codec
+    from polycodec.codecs.stored import load_codec
     from polycodec.cuda import backend
 
     started = time.perf_counter()
-    path = weights_of_run(checkpoint) if checkpoint else weights_of(name)
-    found = digest_of(path)
-    card = path.with_suffix(".json")
+    if path := untrained.config_of(name, checkpoint):
+        codec = untrained.build_codec(path, name)
+        _check_digest(name, codec.digest, digest)
+    else:
+        path = weights_of_run(checkpoint) if checkpoint else weights_of(name)
+        _check_digest(name, _checked_digest(path), digest)
+        codec = load_codec(path, name=name)
+    codec = codec.to(resolve_device(device))
+    logger.info(
+        "%s of %s, digest %s, on %s; range coder: %s; loaded in %.2f s",
+        *(name, path, codec.digest.hex(), codec.device, backend()),
+        time.perf_counter() - started,
+    )
+    return codec
+
+
+def _checked_digest(path: Path) -> bytes:
+    """The digest of weights; ModelError unless it is the one of their card."""
+    from polycodec.codecs.stored import digest_of
+
+    found, card = digest_of(path), path.with_suffix(".json")
     if card.is_file() and _card(card).get("digest", found.hex()) != found.hex():
         raise ModelError(
             f"the weights {path} are not those of their card {card.name}; expected "
             f"SHA-256 {_card(card)['digest']}, found {found.hex()}; they are damaged: "
             "install or export them again"
         )
+    return found
+
+
+def _check_digest(name: str, found: bytes, digest: bytes | None) -> None:
+    """DigestMismatchError unless ``found`` begins with the wanted ``digest``."""
     if digest is not None and found[: len(digest)] != digest:
         raise DigestMismatchError(
             f"the file was made with other weights of '{name}'; expected digest "
             f"{digest.hex()}, found {found[: len(digest)].hex()}; pass the weights it "
             "was made with (--checkpoint), or the polycodec version that shipped them"
         )
-    codec = load_codec(path, name=name).to(resolve_device(device))
-    logger.info(
-        "%s of %s, digest %s, on %s; range coder: %s; loaded in %.2f s",
-        *(name, path, found[:4].hex(), codec.device, backend()),
-        time.perf_counter() - started,
-    )
-    return codec
 
 
 def resolve_device(device: str) -> torch.device:

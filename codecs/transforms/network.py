@@ -55,6 +55,10 @@ class Network(nn.Module, abc.ABC):
         own = self.named_parameters()
         return {n: p for n, p in own if not n.startswith(f"{ENCODER}.")}
 
+    def without_encoder(self) -> Network:
+        """This network, without what is not sent."""
+        return self
+
     def lengths(self) -> list[int]:
         """Numbers of values of what is coded: each tensor, then each embedding."""
         own = [p.numel() for p in self.sent().values()]

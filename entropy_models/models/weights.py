@@ -139,12 +139,16 @@ class WeightsModel(EntropyModel):
         zeros = self._sums((codes == 0).float(), lengths)
         share = torch.round(SHARES * zeros / self._counts(lengths))
         share = share.clamp(1, SHARES - 1)
+
+        def rounded(value: Tensor | None, count: int) -> Tensor:
+            assert value is not None
+            return torch.round(value)
+
         costs = []
         for row, spiked in ((torch.zeros_like(share), False), (share, True)):
-            stated = self._described(codes, row, lengths, lambda v, _: torch.round(v))
-            means, bins = (part[:, owner] for part in stated)
-            prior = self._prior(means, bins, row[:, owner], spiked)
-            costs.append(self._sums(prior.bits(codes), lengths))
+            means, bins = self._described(codes, row, lengths, rounded)
+            own = means[:, owner], bins[:, owner], row[:, owner]
+            costs.append(self._sums(self._prior(*own, spiked).bits(codes), lengths))
         return torch.where(costs[1] + WORTH < costs[0], share, 0.0)
 
     def _row(self, coder: Coder, row: Tensor | None, count: int) -> Tensor:
@@ -180,7 +184,6 @@ class WeightsModel(EntropyModel):
         if values is not None:
             owner, weight = self._owners(lengths), torch.ones_like(values)
             if spikes is not None:
-                assert values is not None
                 zero = (spikes[:, owner] > 0) & (torch.round(values) == 0)
                 weight = weight.masked_fill(zero, 0.0)
             count = self._sums(weight, lengths).clamp_min(1)

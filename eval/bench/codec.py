@@ -197,7 +197,12 @@ def _chosen(
 ) -> list[Timed]:
     """The codecs that were named, or all that ship and can code ``source``."""
     wanted = None if source is None else kind_of(source)
-    known = [c["name"] for c in zoo.models() if wanted in (None, c["modality"])]
+    known = [
+        c["name"]
+        for c in zoo.models()
+        if wanted in (None, c["modality"])
+        and c["parameters"]  # else: it would be fitted
+    ]
     chosen = [own(name, device, q) for name in dict.fromkeys(codecs or known)]
     for subject in chosen:
         if wanted not in (None, subject.kind):

@@ -74,6 +74,10 @@ class Hnerv(Network):
     def embedding_size(self) -> Size:
         return self.map
 
+    def without_encoder(self) -> Network:
+        self.encoder = Encoder(0, (), ())
+        return self
+
     def _stem(self, inputs: int, width: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(inputs, width, 1), nn.GELU())
 

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The implicit family: a network is fitted to the signal, and its weights are coded.
+
+    x ── fit ──► weights, embeddings ── / step, rounded ──► codes ── coder ──► bytes
+    x̂ ◄─ network ── weights, embeddings ◄── · step ── codes ◄─────────────────┘
+
+    codes, in one row (1, 1, n)     sizes of the signal    not coded: a header says them
+                                    width of the network
+                                    k of each step (`fitting/quantized.py`)
+                                    weights, embeddings
+
+The weights of such a codec are tables alone: all that is learned is in the stream. It
+knows no signal: items of a clip are its frames, an image and a sound are one item. Chen
+et al. 2021, NeRV (arXiv 2110.13903); Dupont et al. 2021, COIN (arXiv 2103.03123).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polycodec.codecs.base import Codec, Coded, ordinary
+from polycodec.codecs.families.parts import Options, part_of, signal_of
+from polycodec.codecs.fitting.clip import ClipDecoder, ClipEncoder
+from polycodec.codecs.fitting.fit import Fit
+from polycodec.codecs.fitting.plan import Plan, Recipe
+from polycodec.codecs.fitting.quantized import groups, steps_of, weights_of
+from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
+from polycodec.codecs.transforms.network import Network, on_meta, width_within
+from polycodec.codecs.transforms.rate import Levels
+from polycodec.entropy_models import streams
+from polycodec.entropy_models.base import Coder, EntropyModel
+from polycodec.entropy_models.models.weights import WeightsModel
+from polycodec.errors import BitstreamError, InputError, ModelError
+from polycodec.registry import find, register
+
+LEVELS = 101
+MOST_WIDTH, MOST_ITEMS = 4096, 1 << 14
+LEAST_LIMIT = 1 << 20  # values that any signal may have; else as many as samples
+
+
+@register("codec/implicit")
+class ImplicitCodec(Codec):
+    """A network and a way of fitting it.
+
+    ``network``: its name and options, but for sizes and width. ``fit``: options of
+    `Recipe`. ``bpp``: bits a pixel, or a sample of sound, of quality 0 and 100; between
+    them it grows by equal factors. ``depth``: bits that a value may take on average:
+    so many values has the network of a rate.
+
+    `plan` is how the next signals are fitted; a fresh one does what the recipe says.
+    """
+
+    family = "implicit"
+    entropy: WeightsModel
+
+    def __init__(
+        self,
+        *,
+        signal: Options | str | None = None,
+        network: Options | None = None,
+        entropy: Options | None = None,
+        fit: Options | None = None,
+        bpp: Sequence[float] = (0.02, 2.0),
+        depth: float = 4.0,
+    ) -> None:
+        super().__init__()
+        self.options = {"name": "coordinates", **(network or {})}
+        part: Any = find(f"network/{self.options.pop('name')}")
+        self.part: type[Network] = part
+        self.signal = signal_of(signal, self.part.kind or "image")
+        if self.part.kind not in (None, self.signal.kind):
+            raise ModelError(
+                f"{self.part.__name__} is a network for {self.part.kind}, the codec "
+                f"around it codes {self.signal.kind}; take another network or signal"
+            )
+        given: dict[str, Any] = {"signal": self.signal, "channels": 1}
+        model = part_of(EntropyModel, "entropy", entropy, default="weights", **given)
+        if not isinstance(model, WeightsModel):
+            raise ModelError(
+                f"the entropy model is a {type(model).__name__}; expected one of "
+                "weights, such as entropy/weights"
+            )
+        self.entropy = model
+        self.recipe, self.plan = Recipe(**(fit or {})), Plan()
+        self.rates = Levels(LEVELS)
+        if not (len(bpp) == 2 and 0 < bpp[0] < bpp[1] and depth > 0):
+            raise ModelError(
+                f"bpp is {tuple(bpp)} and depth {depth}; expected 0 < low < high, and "
+                "more than 0"
+            )
+        self.bpp, self.depth, self.channels = tuple(bpp), depth, 1
+
+    @property
+    def stride(self) -> int:
+        """Nothing is padded: networks make more than is wanted, and it is cut."""
+        return 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.entropy.units.device
+
+    def grid(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The sizes of the signal themselves; see `code`."""
+        return tuple(size)
+
+    @property
+    def axes(self) -> int:
+        """How many sizes a signal has."""
+        return len(self.signal.shape) - 2
+
+    def group_encoder(
+        self, size: Sequence[int], gop: int | None = None
+    ) -> GroupEncoder:
+        return ClipEncoder(self, size, gop)
+
+    def group_decoder(
+        self, size: Sequence[int], gop: int, frames: int, quality: float
+    ) -> GroupDecoder:
+        return ClipDecoder(self, size, gop, frames)
+
+    def bits_of(self, level: float, size: Sequence[int]) -> float:
+        """Bits that a level means for a signal of ``size``."""
+        low, high = self.bpp
+        rate = low * (high / low) ** ((level - 1) / (LEVELS - 1))
+        return rate * torch.Size(size).numel()
+
+    def network_of(self, size: Sequence[int], width: int) -> Network:
+        """A network of fresh weights for a signal of ``size``."""
+        items = tuple(size) if self.signal.kind == "video" else (1, *size)
+        channels = int(self.signal.shape[1])
+        return self.part(items, channels, width, **self.options)
+
+    def items(self, x: Tensor) -> Tensor:
+        """Items (N, C, *S) in [0, 1] of one signal (1, C, *S)."""
+        low, high = self.signal.low, self.signal.high
+        x = (x - low) / (high - low)
+        return x[0].movedim(1, 0).contiguous() if self.signal.kind == "video" else x
+
+    def analyse(self, x: Tensor, level: float) -> Tensor:
+        """Codes (B, 1, n) of prepared signals x: each is fitted."""
+        with torch.inference_mode(False), torch.enable_grad():
+            signals = self.signal.restored(x.clone())
+            return torch.cat([self._fitted(one[None], level) for one in signals])
+
+    def quantize(self, z: Tensor, level: float) -> Tensor:
+        return torch.round(z)
+
+    def code(
+        self,
+        coder: Coder,
+        codes: Tensor | None,
+        level: float,
+        size: tuple[int, ...] | None = None,
+        *,
+        side: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`Codec.code`; ``size`` (1, *S) are sizes of the signal itself."""
+        axes = self.axes
+        if codes is None:
+            assert size is not None, "decoding needs the size of the signal"
+            sizes, width, rest = tuple(size[1:]), None, None
+        else:
+            sizes = tuple(map(int, codes[0, 0, :axes]))
+            width, rest = codes[0, :, axes : axes + 1], codes[:, :, axes + 1 :]
+        width = self.entropy.number(coder, width)
+        lengths = self._lengths(sizes, int(width))
+        coded = self.entropy.code(coder, rest, (1, *lengths), z=side)
+        head = torch.tensor([*sizes, int(width)], device=coded.device)
+        return torch.cat([head.to(coded.dtype)[None, None], coded], dim=2)
+
+    def dequantize(self, codes: Tensor, level: float) -> Tensor:
+        return codes
+
+    def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
+        """Prepared signals (B, C, *S) of codes (B, 1, n), all items of each."""
+        whole = []
+        for row in z_hat:
+            network, embeddings = self.opened(row[None])
+            count = network.size[0]
+            parts = [self.rendered(network, embeddings, [k]) for k in range(count)]
+            x = torch.cat(parts)
+            video = self.signal.kind == "video"
+            whole.append(x.movedim(0, 1)[None] if video else x)
+        return self.signal.prepared(torch.cat(whole))
+
+    def opened(self, codes: Tensor) -> tuple[Network, Tensor | None]:
+        """The network of codes (1, 1, n), and embeddings (N, d, *s) if it has any."""
+        axes = self.axes
+        *sizes, width = map(int, codes[0, 0, : axes + 1])
+        network = on_meta(self.network_of, sizes, width).without_encoder()
+        at = axes + 1 + groups(network)
+        k, values = codes[0, 0, axes + 1 : at], codes[0, 0, at:]
+        weights = weights_of(network, values, k)
+        network.load_state_dict(weights, strict=False, assign=True)
+        network.to(codes.device).eval()
+        if network.embedding_size is None:
+            return network, None
+        embeddings = values[sum(p.numel() for p in network.sent().values()) :]
+        embeddings = embeddings * steps_of(k)[-1]
+        return network, embeddings.view(network.size[0], *network.embedding_size)
+
+    @torch.inference_mode()
+    def rendered(
+        self, network: Network, embeddings: Tensor | None, wanted: Sequence[int]
+    ) -> Tensor:
+        """Items (n, C, *S) of those numbers, in the range of the signal."""
+        at = torch.tensor(wanted, device=self.device)
+        x = network(at, None if embeddings is None else embeddings[at])
+        cut: tuple[Any, ...] = (..., *(slice(n) for n in network.size[1:]))
+        return self.signal.low + (self.signal.high - self.signal.low) * x[cut]
+
+    def check_codes(self, codes: Tensor) -> None:
+        axes = self.axes
+        if codes.ndim != 3 or codes.shape[1] != 1 or codes.shape[2] <= axes + 1:
+            raise InputError(
+                f"codes have shape {tuple(codes.shape)}; expected (batch, 1, sizes, "
+                "width, steps and weights)"
+            )
+
+    @ordinary
+    def write(self, codes: Tensor, level: float, **given: Any) -> Coded:
+        """See :meth:`Codec.write`; networks are coded one after the other."""
+        context = streams.contexts_of(given.pop("context", b""), len(codes))
+        write, pairs = super().write, zip(codes, context, strict=True)
+        done = [write(row[None], level, context=own, **given) for row, own in pairs]
+        return Coded(
+            [item for one in done for item in one.data],
+            torch.cat([one.codes for one in done]),
+            [bits for one in done for bits in one.estimated_bits],
+        )
+
+    @ordinary
+    def read(
+        self, data: Sequence[bytes], level: float, size: Sequence[int], **given: Any
+    ) -> Tensor:
+        """See :meth:`Codec.read`."""
+        context = streams.contexts_of(given.pop("context", b""), len(data))
+        read, pairs = super().read, zip(data, context, strict=True)
+        return torch.cat([read([one], level, size, context=own) for one, own in pairs])
+
+    def _encode(self, x: Tensor, level: float) -> Tensor:
+        self._check_precision()
+        z = self.analyse(self.signal.prepared(x.to(self.device)), level)
+        return self.quantize(z, level)
+
+    @ordinary
+    def decode_codes(
+        self, codes: Tensor, level: float, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """See :meth:`Codec.decode_codes`; signals are made whole, never in windows."""
+        self._check_precision()
+        self.check_codes(codes)
+        x_hat = self.signal.restored(self.synthesise(codes, level))
+        return self.signal.cut(x_hat, x_hat.shape[2:] if size is None else size)
+
+    def _own_type(self) -> torch.dtype:
+        return self.entropy.units.dtype
+
+    def _fitted(self, x: Tensor, level: float) -> Tensor:
+        """Codes (1, 1, n) of one signal (1, C, *S)."""
+        size, plan = tuple(x.shape[2:]), self.plan
+        if self.signal.kind == "video" and size[0] > MOST_ITEMS:
+            raise InputError(
+                f"a clip of {size[0]} frames for one network; expected at most "
+                f"{MOST_ITEMS}; cut it into groups"
+            )
+        bits = 8.0 * plan.bytes if plan.bytes else self.bits_of(level, size)
+        width = width_within(
+            lambda width: self.network_of(size, width),
+            int(bits / self.depth),
+            MOST_WIDTH,
+        )
+        torch.manual_seed(plan.seed)
+        network = self.network_of(size, width).to(self.device)
+        items = self.items(x)
+        fit = Fit(network, items, self.entropy, self.recipe, plan, bits)
+        fit.run()
+        if fit.quantized is None:
+            fit.start_quantizing()
+        assert fit.quantized is not None
+        head = torch.tensor([*size, width], device=self.device).float()
+
+        def row(k: Tensor, codes: Tensor) -> Tensor:
+            return torch.cat([head, k, codes[0, 0]])[None, None]
+
+        def small(k: Tensor, codes: Tensor) -> bool:
+            if plan.bytes is None:
+                return True
+            return len(self.write(row(k, codes), level).data[0]) <= plan.bytes
+
+        found = fit.quantized.coarsened(network, fit.embeddings(), small)
+        return row(*found).detach()
+
+    def _lengths(self, size: Sequence[int], width: int) -> list[int]:
+        """Numbers of steps and of values of every tensor; BitstreamError for too many.
+
+        A network without memory says them: a hostile width costs none.
+        """
+        limit = max(LEAST_LIMIT, torch.Size(size).numel())
+        items = size[0] if self.signal.kind == "video" else 1
+        if not 1 <= width <= MOST_WIDTH or items > MOST_ITEMS:
+            raise BitstreamError(
+                f"the stream asks for a network of width {width} for {items} items; "
+                f"expected at most {MOST_WIDTH} and {MOST_ITEMS}; it is damaged"
+            )
+        network = on_meta(self.network_of, size, width)
+        if network.values > limit:
+            raise BitstreamError(
+                f"the stream asks for {network.values} weights; expected at most "
+                f"{limit}; it is damaged"
+            )
+        return [groups(network), *network.lengths()]

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a fit: how it is done, how long, where it is kept, who is told.
+
+Recipe   of the codec's config: losses, rates, how weights are quantized
+Plan     of one encoding: seconds or steps, bytes, checkpoint, whom to tell
+Report   of one moment: how far, PSNR, bits, seconds left
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from polycodec.errors import ModelError
+
+CODINGS = ("cem", "eight")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fitted, and then quantized.
+
+    epochs: passes over the items in all, unless a plan says how long; ``quantizing``:
+    the share of them for the second stage. ``batch``: items a step. ``lr``, ``warm``,
+    ``floor``: of the first stage (`rate_at`), ``late_lr`` of the second. ``loss``:
+    parts and their weights.
+
+    ``coding``: cem, steps and weights learn with their rate (consistent entropy
+    minimization) while it is above the target, ``lmbda`` a bit of rate per pixel of one
+    frame; eight, 256 steps over each tensor's range, as NeRV and HNeRV quantize, and
+    the second stage, if weights are pruned, learns what is left. ``keep``: share of the
+    weights that are not pruned, by size, over all tensors but biases.
+    """
+
+    epochs: int = 300
+    quantizing: float = 0.25
+    batch: int = 1
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    late_lr: float = 5e-4
+    warm: float = 0.1
+    floor: float = 0.1
+    loss: Mapping[str, float] = field(default_factory=lambda: {"l2": 1.0})
+    coding: str = "cem"
+    lmbda: float = 0.05
+    keep: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.coding not in CODINGS or self.optimizer not in ("adam", "adan"):
+            raise ModelError(
+                f"a fit has coding '{self.coding}' and optimizer '{self.optimizer}'; "
+                f"expected {' or '.join(CODINGS)}, and adam or adan"
+            )
+        if not (0 < self.keep <= 1 and 0 <= self.quantizing < 1 and self.batch > 0):
+            raise ModelError(
+                f"a fit keeps {self.keep}, quantizes for {self.quantizing} and has "
+                f"batches of {self.batch}; expected shares of 0 … 1, and 1 at least"
+            )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a fit stands; ``psnr`` of the last items in dB, ``left`` in seconds."""
+
+    step: int
+    progress: float
+    psnr: float
+    bits: float | None
+    left: float
+
+    def __str__(self) -> str:
+        rate = "" if self.bits is None else f"  {self.bits / 8000:.1f} kB"
+        minutes, seconds = divmod(round(self.left), 60)
+        return (
+            f"{100 * self.progress:.0f} %  {self.psnr:.2f} dB{rate}  "
+            f"{minutes}:{seconds:02d} left"
+        )
+
+
+@dataclass
+class Plan:
+    """How one signal is fitted; a fresh one does what the recipe says.
+
+    ``seconds`` and ``steps``: how long at most, of all items together; ``bytes``: the
+    largest stream. ``kept``: file of the checkpoint; ``resume``: go on from it.
+    ``tell`` gets a Report now and then; ``notes`` what a user has to know in the end.
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+    bytes: int | None = None
+    kept: Path | None = None
+    resume: bool = False
+    seed: int = 0
+    tell: Callable[[Report], None] | None = None
+    notes: list[str] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """The first Ctrl-C stops the fit, with what it has; a second one ends all."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def stop(*_: object) -> None:
+            self.stopped.set()
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
