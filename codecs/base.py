@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.ordinary import Coded, ordinary
+from polycodec.codecs.refined import Refined, Watch
 from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
 from polycodec.codecs.signals.tiles import (
@@ -161,17 +162,21 @@ class Codec(nn.Module, abc.ABC):
         *,
         side: Tensor | None = None,
         context: streams.Contexts = b"",
+        thrifty: bool = True,
     ) -> Coded:
         """Real bytes of codes (B, C, *S), one string for each item.
 
         context: what stands around all, or each, and must be the same for `read`.
+        thrifty: whether codes may be rounded to cheaper ones (`coders.quantize`).
         """
         entropy = self._require_entropy()
         level = self.check_level(level)
         self.check_codes(codes)
         serial = entropy.serial
         device = "cpu" if serial else codes.device
-        coder = RangeEncoder(len(codes), device=device, estimate=True, serial=serial)
+        coder = RangeEncoder(
+            len(codes), device=device, estimate=True, serial=serial, thrifty=thrifty
+        )
         decoded = self.code(coder, codes, level, side=side)
         each = streams.contexts_of(context, len(codes))
         data = list(map(streams.sealed, coder.finish(), each))
@@ -294,9 +299,14 @@ class Codec(nn.Module, abc.ABC):
         return IntraDecoder(self, size, gop, frames, quality)
 
     def refine(
-        self, x: Tensor, codes: Tensor, level: float, steps: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """Codes fitted to this very signal, and side information, by ``steps``.
+        self,
+        x: Tensor,
+        codes: Tensor,
+        level: float,
+        steps: int,
+        watch: Watch | None = None,
+    ) -> Refined:
+        """Codes fitted to this very signal, by ``steps``; see `families.search`.
 
         UsageError for a family that has no search at encoding.
         """

@@ -6,7 +6,7 @@ What `coder.code(value, prior)` does depends only on the coder handed in:
 
     RateEstimator   adds prior.bits(value + noise), returns the rounded value with
                     a straight-through gradient                       (training)
-    Annealer        the same, rounded at random        (search at encoding)
+    Annealer        the same, rounded at random   (search at encoding: annealing.py)
     RangeEncoder    rounds, records symbols and table indexes          (compress)
     RangeDecoder    reads the symbols back                           (decompress)
 
@@ -55,10 +55,11 @@ class RateEstimator(Coder):
     the rate is that of the value plus uniform noise. Without, it does what the
     encoder does: means on their grid, the rounded value, and with frozen tables the
     nearest value that they can code; its result is then the encoder's, bit for bit.
+    ``thrifty``: whether it saves bits as that encoder does, see `quantize`.
     """
 
-    def __init__(self, batch: int, *, noise: bool = True) -> None:
-        self.noise = noise
+    def __init__(self, batch: int, *, noise: bool = True, thrifty: bool = True) -> None:
+        self.noise, self.thrifty = noise, thrifty
         self.parts: list[Tensor] = []
         self.batch = batch
 
@@ -80,7 +81,7 @@ class RateEstimator(Coder):
             rounded = torch.round(residual)
             self.count(residual + torch.rand_like(residual) - 0.5, prior)
         else:
-            rounded = prior.codable(quantize(residual.detach(), prior))
+            rounded = prior.codable(quantize(residual.detach(), prior, self.thrifty))
         rounded = straight_through(rounded, residual)
         if not self.noise:
             self.count(rounded, prior)
@@ -91,47 +92,12 @@ class RateEstimator(Coder):
         self.parts.append(prior.bits(v).flatten(1).sum(1))
 
 
-class Annealer(RateEstimator):
-    """Rounds at random, the surer the colder: search for latents while encoding.
-
-    r between n and n + 1 is n with logit -atanh(r - n) / τ, n + 1 with
-    -atanh(n + 1 - r) / τ; a Gumbel-softmax sample mixes the two, differentiable. Where
-    rounding itself has no gradient, descent with a straight-through one makes latents
-    worse; this one finds which of them are better rounded the other way. Yang, Bamler,
-    Mandt 2020, "Improving inference for neural image compression" (arXiv 2006.04240).
-
-    ``temperature``: τ. ``generator``: of the samples, on the device of the latents.
-    """
-
-    def __init__(
-        self, batch: int, temperature: float, generator: torch.Generator
-    ) -> None:
-        super().__init__(batch, noise=False)
-        self.temperature, self.generator = temperature, generator
-
-    def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
-        """Add the cost of ``value`` of ``shape``; return it softly rounded."""
-        assert value is not None, "there is nothing to search"
-        means = prior.means
-        if isinstance(means, Tensor):
-            means = straight_through(torch.as_tensor(prior.offsets), means)
-        residual = (value - means).float()
-        low = torch.floor(residual.detach())
-        up = (residual - low).clamp(1e-4, 1 - 1e-4)
-        logits = torch.stack([-torch.atanh(up), -torch.atanh(1 - up)])
-        uniform = torch.empty_like(logits).uniform_(generator=self.generator)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
-        share = torch.softmax((logits / self.temperature) + gumbel, dim=0)[1]
-        soft = low + share
-        self.count(soft, prior)
-        return soft + means
-
-
 class RangeEncoder(Coder):
     """Rounds and records; `finish` returns the bytes of each image of the batch.
 
     ``device``: where values lie; on CUDA they are coded there (streams.py).
     ``serial``: a decoder may read the values in other passes than they came in.
+    ``thrifty``: values may be rounded to cheaper ones, see `quantize`.
     `estimated_bits` is the information in the symbols, -log₂ of their probabilities
     in the tables that code them: what a perfect coder of the same model would need.
     """
@@ -143,9 +109,10 @@ class RangeEncoder(Coder):
         device: torch.device | str = "cpu",
         estimate: bool = False,
         serial: bool = False,
+        thrifty: bool = True,
     ) -> None:
         self.streams = streams.writer(batch, device, serial=serial)
-        self.serial = serial
+        self.serial, self.thrifty = serial, thrifty
         self.ideal: list[Tensor] | None = [] if estimate else None
 
     @property
@@ -159,7 +126,7 @@ class RangeEncoder(Coder):
         """Record ``value`` (B, C, h, w), rounded around the prior's means."""
         assert value is not None, "there is nothing to encode"
         offsets = prior.offsets
-        rounded = quantize(value.float() - offsets, prior)
+        rounded = quantize(value.float() - offsets, prior, self.thrifty)
         symbols = prior.codable(rounded).to(torch.int32)
         prior.write(self.streams, symbols)
         if self.ideal is not None:
@@ -201,15 +168,16 @@ class RangeDecoder(Coder):
         self.streams.finish()
 
 
-def quantize(residual: Tensor, prior: Prior) -> Tensor:
+def quantize(residual: Tensor, prior: Prior, thrifty: bool = True) -> Tensor:
     """The integers that code ``residual``: the nearest, or the next towards the centre.
 
     The integer next to the prior's centre is taken where the bits that it saves exceed
     what its larger error is worth, THRIFT bits per squared step (rate-distortion
-    optimised quantization). An encoder's choice: decoders do not know of it.
+    optimised quantization). An encoder's choice: decoders do not know of it, and one
+    that has weighed bits against error already is not ``thrifty``.
     """
     nearest = torch.round(residual)
-    if not prior.thrifty:
+    if not (thrifty and prior.thrifty):
         return nearest
     smaller = nearest - torch.sign(nearest - prior.centre)
     saved = prior.bits(nearest) - prior.bits(smaller)

@@ -22,7 +22,9 @@ class EvalOptions(DeviceOptions):
     """
 
     codecs: Sequence[Any] | None = option(
-        *(None, "Ours; NAME@RUN too. KIND/default unless told.", "NAME ..."),
+        None,
+        "Ours; NAME@RUN, 'NAME --effort N' too. KIND/default unless told.",
+        "NAME ...",
         short="--codec",
     )
     anchors: Sequence[str] | None = option(

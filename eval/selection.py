@@ -3,6 +3,7 @@
 
 "image/default"            our codec with the weights of the package
 "image/default@runs/a"     our codec with the weights of a training run
+"image/default --effort N" our codec with N steps of search for each file
 "jpeg", "avif", ...        anchors, also when named among the codecs
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 from polycodec.errors import UsageError
 from polycodec.eval.kind import Kind
 from polycodec.eval.options import EvalOptions
-from polycodec.eval.subjects import Subject
+from polycodec.eval.subjects import EFFORT, Subject
 
 
 def select(kind: Kind, options: EvalOptions) -> tuple[list[Subject], dict[str, str]]:
@@ -55,8 +56,16 @@ def _codec(
         return codec
     if codec in kind.anchors:
         return kind.anchor(codec)
+    codec, _, effort = codec.partition(EFFORT)
     model, _, own = codec.partition("@")
-    return kind.own(model, checkpoint=own or checkpoint, **wanted)
+    given = {**wanted, "checkpoint": own or checkpoint}
+    if effort:
+        if not effort.strip().isdecimal():
+            raise UsageError(
+                f"--effort of {codec} is '{effort}'; expected a number of steps"
+            )
+        given["effort"] = int(effort)
+    return kind.own(model, **given)
 
 
 def _anchors(

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+EFFORT = " --effort "  # in the name of a codec, before its steps
 # Files that can change the bytes of a codec: sources, and the kernels made of them.
 CODE = (".py", ".h", ".cpp", ".cu", ".kernels")
 
@@ -78,7 +79,8 @@ class Subject(ABC):
 class OwnCodec(Subject):
     """A codec of ours under its name, measured through the files it writes.
 
-    Wrong names fail when they run. A kind's subclass knows what goes into its files.
+    ``effort``: steps of search at encoding, part of the name. Wrong names fail when
+    they run. A kind's subclass knows what goes into its files.
     """
 
     kind = "codec"
@@ -92,12 +94,16 @@ class OwnCodec(Subject):
         device: str = "auto",
         control: str = "quality",
         settings: Sequence[float] | None = None,
+        effort: int = 0,
     ) -> None:
-        self.model, self.checkpoint = name, checkpoint
+        self.model, self.checkpoint, self.effort = name, checkpoint, effort
         self.name = name if checkpoint is None else f"{name}@{checkpoint}"
         self.label = f"polycodec {name}"
         if checkpoint is not None:
             self.label += f" ({pathlib.Path(checkpoint).stem})"
+        if effort:
+            self.name += f"{EFFORT}{effort}"
+            self.label += f"{EFFORT}{effort}"
         self.device, self.control = device, control
         self._settings = None if settings is None else tuple(settings)
         self._loaded: Any = None
@@ -114,6 +120,8 @@ class OwnCodec(Subject):
         from polycodec.codecs.files import api
 
         wanted: dict[str, Any] = {self.control: setting}
+        if self.effort:
+            wanted["effort"] = self.effort
         return api.encode(source, target, codec=self._codec(), **wanted)
 
     def _decode(self, source: Any, target: Any) -> Any:

@@ -299,6 +299,7 @@ class CompressAICodec(Codec):
         *,
         side: Tensor | None = None,
         context: streams.Contexts = b"",
+        thrifty: bool = True,
     ) -> Coded:
         """See :meth:`Codec.write`; their models code an image at a time."""
         write = super().write

@@ -23,21 +23,14 @@ from torch import Tensor
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.parts import Options, grid_of, part_of, signal_of
 from polycodec.codecs.families.rates import LIMIT, Gains, Rates, Steps
+from polycodec.codecs.families.search import refined
+from polycodec.codecs.refined import Refined, Watch
 from polycodec.codecs.transforms.base import Transform
 from polycodec.entropy_models.base import Coder, EntropyModel
-from polycodec.entropy_models.coders import Annealer, RateEstimator
+from polycodec.entropy_models.coders import RateEstimator
 from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import register
-
-# Of the search at encoding, measured on crops of training photographs: Adam's rate in
-# quantization steps; temperatures from first to last step; steps between two tries.
-REFINE_RATE, WARM, COLD, TRIED = 0.04, 0.5, 0.15, 10
-
-
-def annealer(batch: int, progress: float, generator: torch.Generator) -> Annealer:
-    """What counts the bits of one step of search, the colder the further it is."""
-    return Annealer(batch, WARM * (COLD / WARM) ** progress, generator)
 
 
 @dataclass
@@ -179,58 +172,15 @@ class LatentCodec(Codec):
         z_hat = self.rates.unscale(y_hat, level)
         return CodecOutput(self._synthesised(z_hat, level), coder.bits)
 
-    @torch.enable_grad()
     def refine(
         self,
         x: Tensor,
-        y: Tensor,
+        codes: Tensor,
         level: float,
         steps: int,
-        *,
-        coder: Callable[[int, float, torch.Generator], RateEstimator] = annealer,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Latents for this very signal: ``steps`` of descent on its rate-distortion.
-
-        x (1, C, *S) padded, y = quantize(analyse(x)) (1, M, *s). Side information of
-        the entropy model is refined with them. ``coder``: what counts the bits of a
-        step, given the batch, how far the search is (0 … 1) and its random numbers.
-        Returns the best (y, side) met, by the loss of the rounded latents; at worst
-        those given. The decoder is unchanged. Campos et al. 2019, "Content adaptive
-        optimization for neural image compression" (arXiv 1906.01223).
-        """
-        generator = torch.Generator(x.device).manual_seed(0)
-        leaves = [y.clone().requires_grad_()]
-        if (side := self.entropy.side(leaves[0].detach())) is not None:
-            leaves.append(side.detach().requires_grad_())
-        optimizer = torch.optim.Adam(leaves, lr=REFINE_RATE)
-        best, best_loss = [leaf.detach().clone() for leaf in leaves], torch.inf
-        for step in range(steps + 1):
-            if step % TRIED == 0 or step == steps:
-                with torch.no_grad():
-                    loss = self._loss(x, leaves, level, RateEstimator(1, noise=False))
-                if loss.item() < best_loss:
-                    best = [leaf.detach().clone() for leaf in leaves]
-                    best_loss = loss.item()
-            if step < steps:
-                counts = coder(1, step / steps, generator)
-                loss = self._loss(x, leaves, level, counts)
-                grads = torch.autograd.grad(loss, leaves)
-                for leaf, grad in zip(leaves, grads, strict=True):
-                    leaf.grad = grad
-                optimizer.step()
-        return best[0], best[1] if len(best) > 1 else None
-
-    def _loss(
-        self, x: Tensor, leaves: Sequence[Tensor], level: float, counts: RateEstimator
-    ) -> Tensor:
-        """Bits a sample + λ 255² MSE of latents, and side information, as coded."""
-        each, (y, *side) = self._levels(x, level), leaves
-        told, z = self.rates.told(each), side[0] if side else None
-        y_hat = self._coded(counts, y, (len(y), *y.shape[2:]), told, z)
-        x_hat = self._synthesised(self.rates.unscale(y_hat, each), each)
-        mse = (x_hat.clamp(self.signal.low, self.signal.high) - x).square().mean()
-        weight = self.lmbda_of(each) * 255**2
-        return (counts.bits / x[0, 0].numel() + weight * mse).sum()
+        watch: Watch | None = None,
+    ) -> Refined:
+        return refined(self, x, codes, level, steps, watch=watch)
 
     @torch.no_grad()
     def freeze(self, calibrate: Callable[[Any], Any]) -> list[Certificate]:

@@ -41,7 +41,8 @@ class ImageEncoded(Result):
     """``bpp``, bits a pixel, counts every byte of the file.
 
     ``estimated_bpp``: what the entropy model's tables say of the same latents;
-    ``psnr`` in dB, infinite for equal samples, None when it was not asked for.
+    ``psnr`` in dB, infinite for equal samples, None when it was not asked for;
+    ``searched``: with ``--effort``, what it gained.
     """
 
     bytes: int
@@ -49,13 +50,17 @@ class ImageEncoded(Result):
     estimated_bpp: float
     quality: float
     psnr: float | None = None
+    searched: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """One line for people."""
         psnr = "" if self.psnr is None else f"PSNR {self.psnr:.2f} dB"
         rate = f"{self.bpp:.3f} bpp", f"q {self.quality:g}"
-        return self._line(readable(self.bytes), *rate, psnr)
+        gained = ""
+        if self.searched is not None:
+            gained = f"effort saved {self.searched['saved_percent']:.1f} %"
+        return self._line(readable(self.bytes), *rate, psnr, gained)
 
 
 @dataclass

@@ -15,11 +15,12 @@ A region needs the tiles it touches and those its halo touches, no others.
 from __future__ import annotations
 
 import abc
+import functools
 import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from polycodec.errors import DeterminismError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
+    from polycodec.codecs.refined import Cost, Found, Refined
 
 logger = logging.getLogger(__name__)
 AUTO_PIXELS = 2048 * 2048  # larger images are tiled unless the user says otherwise
@@ -177,10 +179,15 @@ class ImageEncoder(abc.ABC):
     """Turns one image into the chunks of a file, at any quality.
 
     ``estimated_bits``: of the last coding. ``grid``: what its chunks are of.
+    ``searched``: of the last coding, the costs before and after a search, and the steps
+    it took in all; None: there was none. ``watch`` is told how far a search is, and of
+    which chunk.
     """
 
     estimated_bits: float
     grid: Grid
+    searched: tuple[Cost, Cost, int] | None = None
+    watch: Callable[[int, Found], None] | None = None
 
     @abc.abstractmethod
     def chunks(self, quality: float) -> Iterator[bytes]:
@@ -215,17 +222,32 @@ class TileEncoder(ImageEncoder):
         self.estimated_bits = 0.0
 
     def chunks(self, quality: float) -> Iterator[bytes]:
-        self.estimated_bits = 0.0
+        self.estimated_bits, self.searched = 0.0, None
         level = self.codec.level_of(quality)
         for k in range(len(self.grid)):
-            codes, side = self._codes(k, level), None
+            codes = self._codes(k, level)
+            given: dict[str, Any] = {}
             if self.effort:
-                x = self._tensor(self.grid.span(k))
-                codes, side = self.codec.refine(x, codes, level, self.effort)
+                found = self._refined(k, codes, level)
+                codes = found.codes
+                given = {"side": found.side, "thrifty": found.thrifty}
             context = self.grid.context(k, quality, self.peak, self.pixels.shape[2])
-            coded = self.codec.write(codes, level, side=side, context=context)
+            coded = self.codec.write(codes, level, context=context, **given)
             self.estimated_bits += coded.estimated_bits[0]
             yield coded.data[0]
+
+    def _refined(self, k: int, codes: Tensor, level: float) -> Refined:
+        """Search for better codes of tile k, and add up what that gained."""
+        pixels = self.pixels[self.grid.span(k).slices]
+        x = to_tensor(pixels, self.peak, self.codec.device)
+        watch = None if self.watch is None else functools.partial(self.watch, k)
+        found = self.codec.refine(x, codes, level, self.effort, watch)
+        before, after, steps = found.before, found.after, found.steps
+        if self.searched is not None:
+            earlier, later, taken = self.searched
+            before, after, steps = earlier + before, later + after, taken + steps
+        self.searched = before, after, steps
+        return found
 
     @torch.inference_mode()
     def _codes(self, k: int, level: float) -> Tensor:

@@ -20,6 +20,7 @@ from polycodec.entropy_models.exact.layer import (
     FLOAT64_LIMIT,
     Certificate,
     ExactLayer,
+    approximate,
     input_exponent,
     power_of_two,
     snapped,
@@ -70,7 +71,7 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         if self.observing:
             peak = x.detach().abs().amax(dim=(0, 2, 3)).float()
             self.peak = torch.maximum(self.peak, peak)
-        if not self.frozen:
+        if not self.frozen or approximate():
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             # Rounding an exact float64 sum to float32 is the same everywhere too.
@@ -83,17 +84,27 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         """
         if not self.frozen:
             return gather(self(x), where)
+        if approximate():
+            return self._at(x, where, self._fast(x.device))
         with torch.autocast(x.device.type, enabled=False):
-            dtype = self.carrier(x.device)
-            rows = neighbours(self._snapped(x).to(dtype), where, self.kernel_size[0])
-            weight, bias = self.laid_out(dtype, x.device, by_rows=True)
-            if self.groups == 1:
-                out = rows @ weight[0]
-            else:
-                taps = self.kernel_size[0] ** 2
-                rows = rows.unflatten(2, (taps, self.groups, -1)).permute(0, 3, 1, 2, 4)
-                out = (rows.flatten(3) @ weight).transpose(1, 2).flatten(2)
-            return (out + bias).float().mT.unsqueeze(2)  # (B, O, 1, n)
+            return self._at(self._snapped(x), where, self.carrier(x.device))
+
+    def _at(self, x: Tensor, where: Positions, dtype: torch.dtype) -> Tensor:
+        rows = neighbours(x.to(dtype), where, self.kernel_size[0])
+        weight, bias = self.laid_out(dtype, x.device, by_rows=True)
+        if self.groups == 1:
+            out = rows @ weight[0]
+        else:
+            taps = self.kernel_size[0] ** 2
+            rows = rows.unflatten(2, (taps, self.groups, -1)).permute(0, 3, 1, 2, 4)
+            out = (rows.flatten(3) @ weight).transpose(1, 2).flatten(2)
+        return (out + bias).float().mT.unsqueeze(2)  # (B, O, 1, n)
+
+    @staticmethod
+    def _fast(device: torch.device) -> torch.dtype:
+        """What autocast computes in; float32 without it."""
+        on = torch.is_autocast_enabled(device.type)
+        return torch.get_autocast_dtype(device.type) if on else torch.float32
 
     def laid_out(
         self, dtype: torch.dtype, device: torch.device, *, by_rows: bool = False

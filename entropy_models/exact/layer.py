@@ -21,7 +21,9 @@ latent-variable models" (ICLR 2019), with float carriers instead of int kernels.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,7 @@ from polycodec.errors import ModelError
 
 FLOAT32_LIMIT = 2**24
 FLOAT64_LIMIT = 2**53
+_APPROXIMATE: ContextVar[bool] = ContextVar("approximate", default=False)
 PEAK_FLOOR = 2.0**-6  # inputs never seen larger than this count as this large
 
 
@@ -102,6 +105,25 @@ class ExactLayer(nn.Module, abc.ABC):
         if self._carrier == torch.float32 and not float32_is_whole():
             return torch.float64
         return self._carrier
+
+
+@contextlib.contextmanager
+def approximately() -> Iterator[None]:
+    """Let frozen convolutions of this thread compute in floats, as while training.
+
+    For searches that take thousands of steps and code their result exactly in the end:
+    float64 costs several times as much, and bfloat16 a fraction.
+    """
+    token = _APPROXIMATE.set(True)
+    try:
+        yield
+    finally:
+        _APPROXIMATE.reset(token)
+
+
+def approximate() -> bool:
+    """Whether this thread computes `approximately`."""
+    return _APPROXIMATE.get()
 
 
 def power_of_two(exponent: Tensor) -> Tensor:

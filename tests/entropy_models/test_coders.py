@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from polycodec.cuda import crc32c
+from polycodec.entropy_models.annealing import RULES, Annealer, Annealing
 from polycodec.entropy_models.coders import (
-    Annealer,
     RangeDecoder,
     RangeEncoder,
     RateEstimator,
@@ -116,7 +118,13 @@ def test_without_noise_the_estimator_returns_what_the_encoder_does():
     assert torch.equal(estimated, RangeEncoder(2).code(y, gaussian(means), SHAPE))
 
 
-def test_an_annealer_is_random_while_warm_and_rounds_to_the_nearest_when_cold():
+PUBLISHED = [Annealing(softness=None), *(Annealing(rule) for rule in RULES)]
+
+
+@pytest.mark.parametrize("annealing", [*PUBLISHED, Annealing("logit", candidates=3)])
+def test_an_annealer_is_random_while_warm_and_rounds_to_the_nearest_when_cold(
+    annealing,
+):
     means, index, y = drawn(1, 3), 30 + drawn(2, 3), drawn(3, 5)
     prior = Gaussian(means, index, TABLES)
     distance = ((y - prior.offsets) % 1 - 0.5).abs()
@@ -124,14 +132,30 @@ def test_an_annealer_is_random_while_warm_and_rounds_to_the_nearest_when_cold():
 
     def softly(temperature, seed=0):
         generator = torch.Generator().manual_seed(seed)
-        return Annealer(2, temperature, generator).code(y, prior, SHAPE)
+        as_asked = replace(annealing, warm=temperature, cold=temperature)
+        coder = Annealer(2, 0, generator, as_asked)
+        return coder.code(y, prior, SHAPE)
 
     nearest = torch.round(y - prior.offsets) + prior.offsets
     assert torch.allclose(softly(1e-3)[sure], nearest[sure], atol=1e-3)
     assert torch.equal(softly(0.5), softly(0.5))
     assert not torch.equal(softly(0.5), softly(0.5, seed=1))
     leaves = [leaf.requires_grad_() for leaf in (means, index, y)]
-    coder = Annealer(2, 0.5, torch.Generator().manual_seed(0))
+    coder = Annealer(2, 0, torch.Generator().manual_seed(0), annealing)
     coder.code(y, Gaussian(means, index, TABLES), SHAPE)
     for grad in torch.autograd.grad(coder.bits.sum(), leaves):
         assert bool(grad.any())
+
+
+def test_a_coder_that_is_not_thrifty_codes_the_nearest_values():
+    """A search has weighed bits against error already: nothing is weighed again."""
+    prior = Gaussian(drawn(1, 3), torch.full(SHAPE, 20.0), TABLES)  # σ 0.8
+    y = 0.505 * torch.sign(drawn(3, 5)) + prior.offsets  # zero is nearly as near
+    plain = RangeEncoder(2, thrifty=False).code(y, prior, SHAPE) - prior.offsets
+    spared = RangeEncoder(2).code(y, prior, SHAPE) - prior.offsets
+    assert torch.equal(plain, prior.codable(torch.round(y - prior.offsets)).float())
+    assert bool((plain != 0).all())
+    assert bool((spared == 0).all())
+    with torch.no_grad():
+        counted = RateEstimator(2, noise=False, thrifty=False).code(y, prior, SHAPE)
+    assert torch.equal(counted - prior.offsets, plain)

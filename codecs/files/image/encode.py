@@ -13,6 +13,7 @@ import io
 import logging
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -37,7 +38,9 @@ from polycodec.codecs.files.rate import limit_of, quality_asked
 from polycodec.codecs.files.results import ImageEncoded
 from polycodec.codecs.files.sources import grown
 from polycodec.codecs.measures import image as measures
+from polycodec.codecs.refined import Found, gained
 from polycodec.codecs.signals import tiles
+from polycodec.progress import Tick
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     data = job.file(quality, ends.progress)
     with ends.writing() as file:
         file.write(data)
-    pixels = image.width * image.height
+    pixels, searched = image.width * image.height, job.encoder.searched
     return ImageEncoded(
         **ends.about(job.codec.name),
         bytes=len(data),
@@ -59,8 +62,25 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
         estimated_bpp=job.encoder.estimated_bits / pixels,
         quality=quality,
         psnr=job.psnr(quality) if options.psnr else None,
+        searched=gained(*searched) if searched else None,
         notes=[*image.notes, *grown(ends.source, len(data))],
     )
+
+
+def _watching(
+    progress: Progress | None, parts: int
+) -> Callable[[int, Found], None] | None:
+    """Tell ``progress`` how far a search is, and where people watch what it found."""
+    if progress is None:
+        return None
+
+    def watch(k: int, found: Found) -> None:
+        progress(k * found.steps + found.step, parts * found.steps)
+        if isinstance(progress, Tick):
+            best = f"{found.best.bits:.3f} bpp {found.best.psnr:.2f} dB"
+            progress.say(f"step {found.step} of {found.steps}: {best}")
+
+    return watch
 
 
 class _Job:
@@ -87,8 +107,10 @@ class _Job:
         """The whole file at ``quality``."""
         if self._last is None or self._last[0] != quality:
             header = self._header(quality)  # alpha goes into the seal of the chunks
+            parts = len(self.encoder.grid)
+            self.encoder.watch = _watching(progress, parts)
             chunks = self.encoder.chunks(quality)
-            chunks = counted(chunks, len(self.encoder.grid), progress)
+            chunks = counted(chunks, parts, progress)
             out = io.BytesIO()
             started = time.perf_counter()
             size = write_plc(out, header, chunks)
