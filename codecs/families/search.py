@@ -87,9 +87,9 @@ def refined(
             best, kept = tried, [leaf.detach().clone() for leaf in leaves]
         if watch:
             watch(Found(step + 1, steps, best))
-        tries.append(min(tries[-1], tried.total))
+        tries.append(tried.total)
         late = 2 * (step + 1) > steps and len(tries) > 4
-        if late and tries[-4] - tries[-1] < GAIN * tries[-1]:
+        if late and tries[-4] - min(tries[-3:]) < GAIN * tries[-1]:
             break
     taken = step + 1 if steps else 0
     after = before if best is before else search.coded(kept, thrifty=False)
