@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polycodec.entropy_models.base import Prior, Shape
+from polycodec.entropy_models.base import Prior, Shape, TablePrior
 from polycodec.entropy_models.coders import RateEstimator, straight_through
 
 # Log-weight of a candidate at distance d in (0, 1), by the slope a of `logit`.
@@ -79,7 +79,32 @@ class Annealing:
         return (shares * whole).sum(dim=0)
 
 
-class Annealer(RateEstimator):
+def coded_bits(prior: Prior, v: Tensor) -> Tensor:
+    """Bits of values v (...), offsets subtracted, by the tables that will code them.
+
+    Between two whole numbers a mean of both: what rounding at random costs. The scale's
+    gradient is that of the density, and so is all where there are no tables.
+    """
+    if not isinstance(prior, TablePrior) or prior.tables is None:
+        return prior.bits(v)
+    low = torch.floor(v.detach())
+    share, symbols = v - low, low.to(torch.int32)
+    below, above = (prior.table_bits(symbols + k).float() for k in (0, 1))
+    smooth = prior.bits(v.detach())
+    return below + share * (above - below) + (smooth - smooth.detach())
+
+
+class Rounded(RateEstimator):
+    """Counts the bits of the nearest values, as `Annealer` does; nothing is thrifty."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__(batch, noise=False, thrifty=False)
+
+    def count(self, v: Tensor, prior: Prior) -> None:
+        self.parts.append(coded_bits(prior, v).flatten(1).sum(1))
+
+
+class Annealer(Rounded):
     """Counts the bits of values that are rounded at random, the surer the colder.
 
     ``progress``: how far the search is, 0 … 1. ``generator``: of the samples, on the
@@ -93,7 +118,7 @@ class Annealer(RateEstimator):
         generator: torch.Generator,
         annealing: Annealing = Annealing(),  # frozen
     ) -> None:
-        super().__init__(batch, noise=False)
+        super().__init__(batch)
         self.generator, self.annealing = generator, annealing
         self.temperature = annealing.temperature(progress)
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.refined import Cost, Found, Refined, Watch
-from polycodec.entropy_models.annealing import Annealer, Annealing
+from polycodec.entropy_models.annealing import Annealer, Annealing, Rounded
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.entropy_models.exact.layer import approximately
 
@@ -81,8 +81,7 @@ def refined(
         if (step + 1) % every and step + 1 < steps:
             continue
         with torch.no_grad(), _fast(x.device):
-            plain = RateEstimator(1, noise=False, thrifty=False)
-            _, tried = search.estimated(leaves, plain)
+            _, tried = search.estimated(leaves, Rounded(1))
         if tried.total < best.total:
             best, kept = tried, [leaf.detach().clone() for leaf in leaves]
         if watch:

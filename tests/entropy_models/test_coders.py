@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polycodec.cuda import crc32c
-from polycodec.entropy_models.annealing import RULES, Annealer, Annealing
+from polycodec.entropy_models.annealing import RULES, Annealer, Annealing, coded_bits
 from polycodec.entropy_models.coders import (
     RangeDecoder,
     RangeEncoder,
@@ -159,3 +159,17 @@ def test_a_coder_that_is_not_thrifty_codes_the_nearest_values():
     with torch.no_grad():
         counted = RateEstimator(2, noise=False, thrifty=False).code(y, prior, SHAPE)
     assert torch.equal(counted - prior.offsets, plain)
+
+
+def test_bits_between_two_integers_are_a_mean_of_their_tables_bits():
+    prior = Gaussian(drawn(1, 3), torch.full(SHAPE, 20.0), TABLES)
+    low, high = (
+        prior.table_bits(torch.full(SHAPE, n, dtype=torch.int32)) for n in (1, 2)
+    )
+    v = torch.full(SHAPE, 1.25, requires_grad=True)
+    bits = coded_bits(prior, v)
+    assert torch.allclose(bits, (0.75 * low + 0.25 * high).float())
+    (grad,) = torch.autograd.grad(bits.sum(), v)
+    assert torch.allclose(grad, (high - low).float())
+    free = Gaussian(prior.mean, prior.index)  # while there are no tables: the density
+    assert torch.equal(coded_bits(free, v), free.bits(v))
