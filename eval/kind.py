@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polycodec.eval.curves import Curve
     from polycodec.eval.result import Evaluation
 
-KINDS = ("image", "speech")  # a folder each
+KINDS = ("image", "video", "speech")  # a folder each
 
 
 def kinds() -> list[Kind]:
@@ -96,6 +96,10 @@ class Kind(ABC):
     def share(self, amount: float) -> float:
         """Return how much a file counts in mean rates and times: alike unless told."""
         return 1.0
+
+    def taken(self, signal: np.ndarray, options: EvalOptions) -> np.ndarray:
+        """Return what is measured of a file's signal: all unless told."""
+        return signal
 
     def heard(self, trip: Trip) -> np.ndarray:
         """Return what is compared with the signal."""

@@ -188,7 +188,7 @@ def measure_all(run: Run) -> list[Row]:
     rows: list[Row] = []
     with bar(total, "measuring", quiet=run.options.quiet) as step:
         for item in run.items:
-            signal = item.read()
+            signal = run.kind.taken(item.read(), run.options)
             digest = item.digest(signal)
             for subject in run.subjects:
                 for setting in subject.settings:

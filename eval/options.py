@@ -30,14 +30,15 @@ class EvalOptions(DeviceOptions):
     anchors: Sequence[str] | None = option(
         None,
         "jpeg,webp,avif-psnr,jxl,jpeg2000 unless told, also avif (tuned for the eye), "
-        "jpeg-420; of speech opus,opus-vbr,codec2; '' for none.",
+        "jpeg-420; of speech opus,opus-vbr,codec2; of video x264,x264-intra,x265,av1, "
+        "also x265-veryslow; '' for none.",
         "A,B,...",
     )
     qualities: Sequence[float] | None = option(
         None, "Of our codecs, 0 to 100; 8 or 5 of them unless told.", "F,F,..."
     )
     target_bpp: Sequence[float] | None = option(
-        None, "Images: bits per pixel instead of qualities.", "F,F,..."
+        None, "Images, video: bits per pixel instead of qualities.", "F,F,..."
     )
     target_kbps: Sequence[float] | None = option(
         None, "Speech: rates in kbit/s instead of qualities.", "F,F,..."
@@ -45,7 +46,7 @@ class EvalOptions(DeviceOptions):
     measures: Sequence[str] | None = option(
         None,
         "All that are installed unless told. Images: psnr,ms_ssim. Speech: "
-        "pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel.",
+        "pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel. Video: psnr,psnr_yuv,ms_ssim.",
         "A,B,...",
     )
     reference: str | None = option(None, "BD-rate against this one only.", "NAME")
@@ -62,7 +63,10 @@ class EvalOptions(DeviceOptions):
         None, "Reports whose equal measurements are not made again.", "DIR ..."
     )
     data: str | Path | None = option(  # noqa: RUF009
-        None, "Where kodak/ or speech/ is already.", "DIR"
+        None, "Where kodak/, speech/ or uvg/ is already.", "DIR"
+    )
+    frames: int | None = option(
+        None, "Videos: the first N frames of each only.", "N", least=1
     )
     limit: int | None = option(None, "The first N files only.", "N", least=1)
     checkpoint: str | Path | None = option(  # noqa: RUF009

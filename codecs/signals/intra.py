@@ -45,6 +45,8 @@ def choose_gop(size: Sequence[int]) -> int:
 class Frames:
     """Where frames stand: their sizes, tiles, batches; the seal of each stream."""
 
+    seal: bytes
+
     def __init__(self, codec: Codec, size: Sequence[int], gop: int) -> None:
         self.codec, self.size, self.gop = codec, (size[0], size[1]), gop
         tile = choose_tile(image_transform(codec), *self.size, None)
@@ -61,7 +63,10 @@ class Frames:
         """What the streams of these frames of group k are sealed with."""
         rest = *self.size, round(100 * quality)
         places = (k * self.gop + i for i in frames)
-        return [struct.pack("<Q2IH", place, *rest) for place in places]  # BITSTREAM
+        return [
+            struct.pack("<Q2IH", place, *rest) + self.seal  # BITSTREAM
+            for place in places
+        ]
 
 
 class IntraEncoder(Frames, GroupEncoder):

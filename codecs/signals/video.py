@@ -35,11 +35,13 @@ class GroupEncoder(abc.ABC):
     """Turns groups of frames into the chunks of a file.
 
     ``gop``: frames in a group, but for the last one; ``estimated_bits``: of all chunks
-    so far, as the entropy model's tables have it.
+    so far, as the entropy model's tables have it. ``seal``: what the file says of the
+    samples around RGB, for streams to be sealed with; set before the first chunk.
     """
 
     gop: int
     estimated_bits: float = 0.0
+    seal: bytes = b""
 
     @abc.abstractmethod
     def chunk(self, k: int, frames: Tensor, quality: float) -> bytes:
@@ -47,7 +49,9 @@ class GroupEncoder(abc.ABC):
 
 
 class GroupDecoder(abc.ABC):
-    """Turns chunks into frames; a chunk needs no other."""
+    """Turns chunks into frames; each needs no other. ``seal``: see `GroupEncoder`."""
+
+    seal: bytes = b""
 
     @abc.abstractmethod
     def frames(self, k: int, data: bytes, wanted: range) -> Iterator[Tensor]:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What hostile files do: a named error, nothing, another signal, or a crash?
 
-    python docs/checks/hostile.py PHOTO SPEECH [--count 500] [--out table.json]
+    python docs/checks/hostile.py PHOTO SPEECH [CLIP] [--count 500] [--out table.json]
 
 Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits) and of speech
-(one chunk; two chunks of two channels) are changed at random, and decoded:
+(one chunk; two chunks of two channels), and of a clip if there is one, are changed at
+random, and decoded:
 
     bytes           any byte, the checksums left as they are
     fields          a field of the header, the header's checksum repaired
@@ -24,6 +25,7 @@ import io
 import json
 import random
 import resource
+import tempfile
 import time
 import wave
 from collections import Counter
@@ -41,7 +43,12 @@ from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Cursor, Varint, get_rows
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.image.decode import read_plc
+from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
 from polycodec.codecs.files.speech.read import open_speech
+from polycodec.codecs.files.video.chunks import geometry_of, video_geometry
+from polycodec.codecs.files.video.colour import from_rgb, to_rgb
+from polycodec.codecs.files.video.decode import Frames
+from polycodec.codecs.files.video.read import open_video
 from polycodec.cuda import crc32c
 from polycodec.errors import CodecError
 
@@ -196,7 +203,14 @@ WAYS: dict[str, Change] = {
 
 
 def decoded(codec: Codec, data: bytes) -> list[np.ndarray]:
-    """Pixels and alpha of an image file; of a speech file the bytes of its WAV."""
+    """Pixels and alpha of an image file, planes of a video's frames; bytes of a WAV."""
+    kind = stored_kind(io.BytesIO(data))
+    if kind == "video":
+        reader = Reader(io.BytesIO(data))
+        geometry = video_geometry(reader)
+        batches = Frames(codec, reader).of(range(geometry.frames))
+        frames = [p for _, x in batches for p in from_rgb(x, geometry)]
+        return [plane for planes in frames for plane in planes]
     if codec.kind == "image":
         image = read_plc(Reader(io.BytesIO(data)), codec=codec)[0]
         return [image.pixels, np.zeros(0) if image.alpha is None else image.alpha]
@@ -220,6 +234,17 @@ def judge(codec: Codec, data: bytes, expected: list[np.ndarray]) -> str:
 def files(codec: Codec, source: Path) -> dict[str, bytes]:
     """Files of one photograph or recording, in the forms that there are."""
     made = {}
+    if kind_of(source) == "video":
+        with tempfile.TemporaryDirectory() as folder:
+            with open_video(source) as video:
+                planes = [p for _, p in zip(range(10), video.frames(), strict=False)]
+                geometry = geometry_of(video.info, 10, 10)
+            small = to_rgb([p.planes for p in planes], geometry)[..., :64, :96]
+            for k, x in enumerate(small):
+                pixels = (255 * x).byte().permute(1, 2, 0).numpy()
+                Image.fromarray(pixels).save(f"{folder}/{k}.png")
+            made["3 groups"] = coded(codec, Path(folder), quality=20, gop=4)
+        return made
     if codec.kind == "image":
         photo = Image.open(source).convert("RGB").crop((0, 0, 200, 136))
         exif = Image.Exif()
@@ -252,9 +277,10 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
     return made
 
 
-def coded(codec: Codec, source: io.BytesIO, **options: object) -> bytes:
+def coded(codec: Codec, source: io.BytesIO | Path, **options: object) -> bytes:
     """The file of one source."""
-    source.seek(0)
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
     target = io.BytesIO()
     encode(source, target, codec=codec, **options)
     return target.getvalue()
@@ -301,6 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path)
     parser.add_argument("speech", type=Path)
+    parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="files whose name begins so")
@@ -309,8 +336,11 @@ def main() -> None:
     torch.set_num_threads(1)
     table: dict[str, dict] = {}
     sums: Counter[str] = Counter()
-    for kind, source in (("image", args.photo), ("speech", args.speech)):
-        codec = zoo.load(f"{kind}/default")
+    sources = {"image": args.photo, "speech": args.speech, "video": args.clip}
+    for kind, source in sources.items():
+        if source is None or not kind.startswith(args.only.partition(":")[0]):
+            continue
+        codec = zoo.load(KINDS[kind].model)
         for name, data in files(codec, source).items():
             if not f"{kind}: {name}".startswith(args.only):
                 continue

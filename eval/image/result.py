@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -64,7 +64,9 @@ class Overhead:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEvaluation(Evaluation):
-    """All that a run on images found out."""
+    """All that a run on images found out; ``metrics``: those of BD-rates."""
+
+    metrics: ClassVar[dict[str, str]] = METRICS
 
     @cached_property
     def comparisons(self) -> dict[str, dict[str, dict[str, Comparison]]]:
@@ -83,7 +85,7 @@ class ImageEvaluation(Evaluation):
                 }
                 for test in self.curves
             }
-            for metric in METRICS
+            for metric in self.metrics
         }
 
     @cached_property
@@ -163,7 +165,10 @@ class ImageEvaluation(Evaluation):
     def compared(self) -> list[Section]:
         """Return BD-rates of every pair, part by part, and on each image."""
         title = "BD-rate by {}, every pair"
-        parts = [Section(title.format(METRICS[m]), self.bd(m), NOTE) for m in METRICS]
+        parts = [
+            Section(title.format(words), self.bd(metric), NOTE)
+            for metric, words in self.metrics.items()
+        ]
         for test in self._tests:
             title = f"Rate of {test.label} in % against each, by PSNR"
             parts.append(Section(title, self.parts(test.name, "psnr"), folded=False))

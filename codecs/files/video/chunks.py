@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from polycodec.codecs.files.container.file import Reader, VideoGeometry
+from polycodec.codecs.files.container.layout import SITINGS
 from polycodec.codecs.files.video.data import Planes, VideoInfo
 from polycodec.codecs.files.video.times import Times
 from polycodec.errors import InputError
+
+COLOUR_NUMBERS = ("gray", "rgb", "yuv444", "yuv422", "yuv420")  # as the header has them
 
 
 def groups(frames: Iterable[Planes], gop: int) -> Iterator[list[Planes]]:
@@ -62,6 +65,14 @@ def video_geometry(reader: Reader) -> VideoGeometry:
     if not isinstance(geometry, VideoGeometry):
         raise InputError(f"the file holds {reader.header.kind}; expected video")
     return geometry
+
+
+def seal_of(geometry: VideoGeometry) -> bytes:
+    """What says how planes are made of RGB, as streams are sealed with."""
+    colour = COLOUR_NUMBERS.index(geometry.colour)
+    flags = colour | geometry.full_range << 4
+    rest = geometry.matrix, SITINGS.index(geometry.siting)
+    return bytes([geometry.depth, flags, *rest])  # BITSTREAM
 
 
 def _code(point: int) -> int:

@@ -27,7 +27,7 @@ from polycodec.codecs.files.options import VideoDecode
 from polycodec.codecs.files.results import VideoDecoded
 from polycodec.codecs.files.sources import name_of
 from polycodec.codecs.files.video import sound
-from polycodec.codecs.files.video.chunks import video_geometry
+from polycodec.codecs.files.video.chunks import seal_of, video_geometry
 from polycodec.codecs.files.video.damage import (
     frames_of,
     joined,
@@ -100,6 +100,7 @@ class Frames:
             geometry.frames,
             reader.header.quality,
         )
+        self.decoder.seal = seal_of(geometry)
         self.salvage, self.good = salvage, 0
         self.lost: dict[int, BitstreamError] = {}
 

@@ -23,7 +23,7 @@ from polycodec.codecs.files.options import VideoEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import VideoEncoded
 from polycodec.codecs.files.video import rate, sound
-from polycodec.codecs.files.video.chunks import geometry_of, groups
+from polycodec.codecs.files.video.chunks import geometry_of, groups, seal_of
 from polycodec.codecs.files.video.colour import to_rgb
 from polycodec.codecs.files.video.data import Planes, VideoInfo
 from polycodec.codecs.files.video.read import OpenedVideo, open_video
@@ -134,7 +134,9 @@ class Job:
         )
 
     def _encoder(self) -> GroupEncoder:
-        return self.codec.group_encoder(self.size, self.ends.options.gop)
+        encoder = self.codec.group_encoder(self.size, self.ends.options.gop)
+        encoder.seal = seal_of(geometry_of(self.info, 1, 1))
+        return encoder
 
     def _code(self, quality: float) -> int:
         """Code the clip anew; returns the bytes of all chunks."""

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos as evaluations see them: PSNR and MS-SSIM of frames over bits per pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from polycodec.errors import UsageError
+from polycodec.eval.curves import Curve
+from polycodec.eval.kind import Kind, Run
+from polycodec.eval.options import EvalOptions
+from polycodec.eval.video import clip
+from polycodec.eval.video.anchors import ANCHORS, DEFAULT_ANCHORS
+from polycodec.eval.video.datasets import VIDEOS
+from polycodec.eval.video.measures import MEASURES
+from polycodec.eval.video.result import VideoEvaluation
+from polycodec.eval.video.subjects import VideoCodec
+
+
+class VideoKind(Kind):
+    """UVG or any clips, beside x264, x265 and SVT-AV1."""
+
+    name = "video"
+    datasets = VIDEOS
+    codec, own = "image/default", VideoCodec
+    anchors, default_anchors = ANCHORS, DEFAULT_ANCHORS
+    measures, result = MEASURES, VideoEvaluation
+    control = "target_bpp"
+    options = ("target_bpp", "reference", "frames")
+    rate, pace = ("bpp", 4), "s"
+    logarithmic, intervals = True, False
+    method = (
+        "Clips are 8-bit 4:2:0 in and out, the same samples for every codec; RGB is "
+        "made of both sides alike. Measures are of each frame, then the mean. Bits per "
+        "pixel count every byte of our files, headers too, over all frames' pixels. "
+        "Times are of this machine, a clip at a time."
+    )
+
+    def amount(self, signal: np.ndarray) -> float:
+        """Return the pixels of all frames."""
+        return float(np.prod(clip.size_of(signal)))
+
+    def rate_of(self, size: float, amount: float) -> float:
+        """Return bits per pixel."""
+        return 8 * size / amount
+
+    def taken(self, signal: np.ndarray, options: EvalOptions) -> np.ndarray:
+        """Return the first frames, where only some are wanted."""
+        return signal[: options.frames]
+
+    def published(self, run: Run) -> list[Curve]:
+        """No published curves yet; refuse a reference that is no part of the run."""
+        options = run.options
+        known = [subject.name for subject in run.subjects]
+        if options.reference is not None and options.reference not in known:
+            raise UsageError(
+                f"the reference '{options.reference}' is not part of this run; "
+                f"expected one of {', '.join(known)}; add it to the anchors"
+            )
+        if options.published is not None:
+            raise UsageError("no published curves of videos are read yet; leave it out")
+        return []
+
+
+KIND = VideoKind()
