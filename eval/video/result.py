@@ -40,7 +40,8 @@ class VideoEvaluation(ImageEvaluation):
             rows = [known[item.name, subject.name, float(s)] for s in subject.settings]
             # The first one's middle setting, and what of the others is nearest to it.
             wanted = wanted or rows[len(rows) // 2].rate
-            row = min(rows, key=lambda r, rate=wanted: abs(r.rate - rate))
+            distances = [abs(row.rate - wanted) for row in rows]
+            row = rows[distances.index(min(distances))]
             with naming(subject, row.setting, item.name):
                 decoded = Trip.of(subject, signal, row.setting).decoded.signal
             frame = clip.rgb(decoded[middle])[y : y + h, x : x + w]
