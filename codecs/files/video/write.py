@@ -7,8 +7,8 @@
     .webm           VP9 at CRF 15, visually lossless; 8, 10 or 12 bits
     out/%05d.png    a folder of frames, lossless, RGB
 
-What a format cannot hold is an error when pictures would be lost and a note when it is
-precision, sound, a tag, or when frames are shown.
+What a format cannot hold is a note when it is precision, a tag, when frames are shown,
+or sound where it has none at all; sound of a codec that it does not take is an error.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from fractions import Fraction
@@ -276,6 +277,38 @@ def test_inputs_that_are_no_whole_videos(codec, tmp_path):
         at, end = packets[6].pos, packets[6].pos + packets[6].size
         broken[(at + end) // 2 : end - 4] = b"\xff" * (end - 4 - (at + end) // 2)
         refused(bytes(broken), "after [56] good frames")
+
+
+def test_frames_that_change_their_size(codec, tmp_path):
+    raw = {"codec": "libx264", "container": "h264"}
+    first = write_clip(tmp_path / "a.h264", **raw)
+    second = write_clip(tmp_path / "b.h264", size=(64, 96), **raw)
+    both = tmp_path / "ab.h264"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    change = "48x32 yuv420p to 96x64 yuv420p at frame 10; the 10 before it are good"
+    with pytest.raises(InputError, match=change):
+        api.encode(both, tmp_path / "x.plc", codec=codec, as_="video")
+    assert not (tmp_path / "x.plc").exists()
+
+
+class FullDisk(io.BytesIO):
+    """A disk with room for some bytes."""
+
+    room = 700
+
+    def write(self, data):
+        if self.tell() + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("format", ["mkv", "mp4", "y4m"])
+def test_a_full_disk(codec, coded, format):
+    _, data, _ = coded
+    with pytest.raises(InputError, match="No space left on device"):
+        api.decode(data, FullDisk(), codec=codec, format=format)
+    with pytest.raises(InputError, match="No space left on device"):
+        api.encode(coded[0] / "clip.mkv", FullDisk(), codec=codec)
 
 
 def test_sound_alone_is_no_video(codec, tmp_path):
