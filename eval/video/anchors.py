@@ -16,6 +16,7 @@ bytes of the elementary stream (of AV1 with its IVF heads) make the rate.
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class AvAnchor(Subject):
         """Encode a clip into memory with this CRF."""
         import av
 
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; it talks for a page else
         _, height, width = clip.size_of(signal)
         memory, begin = io.BytesIO(), time.perf_counter()
         options = {**self.options, "crf": f"{setting:g}"}
