@@ -56,6 +56,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "transform": ("polycodec.codecs.transforms",),
     "network": ("polycodec.codecs.transforms",),
     "quantizer": ("polycodec.codecs.quantizers",),
+    "weights": ("polycodec.codecs.quantizers.weights",),
     "entropy": ("polycodec.entropy_models.models", "polycodec.entropy_models.tokens"),
     "reference": ("polycodec.entropy_models.references",),
     "prior": ("polycodec.entropy_models.priors",),

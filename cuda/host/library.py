@@ -54,6 +54,8 @@ _FUNCTIONS = {
     ),
     "polycodec_decode_prior": (_I64, (_PRIOR, _LANES, _I32, _I32, _P)),
 }
+# Shared by nothing that decodes, so a build may lack it: trellis.cpp.
+_TRELLIS = (None, (_P, _I64, _I32, _I32, _I32, _I32, _P, _P, _I32))
 
 
 class Library:
@@ -82,6 +84,10 @@ class Library:
         self.prior_rows = loaded.polycodec_prior_rows
         self.decode_prior = loaded.polycodec_decode_prior
         self.best_simd: int = loaded.polycodec_simd()
+        # Of builds since it is there; without it the search takes torch.
+        self.trellis = getattr(loaded, "polycodec_trellis", None)
+        if self.trellis is not None:
+            self.trellis.restype, self.trellis.argtypes = _TRELLIS
         self._crc32c = loaded.polycodec_crc32c
 
     def crc32c(

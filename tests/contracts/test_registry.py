@@ -15,6 +15,7 @@ import torch
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.quantizers.weights.base import WeightQuantizer
 from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.transforms.base import Transform
 from polycodec.codecs.transforms.network import Network
@@ -31,6 +32,7 @@ BASES: dict[str, type] = {
     "transform": Transform,
     "network": Network,
     "quantizer": Quantizer,
+    "weights": WeightQuantizer,
     "entropy": EntropyModel,
     "reference": Reference,
     "prior": Density,
