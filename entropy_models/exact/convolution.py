@@ -10,6 +10,8 @@ transform their inputs through fractions. See `layer` for grids and bounds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +41,8 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
     padding: tuple[int, int]
     input_step: Tensor
     peak: Tensor
+    # Not biases: those of a channel without weights have units of their own.
+    coarse = ("weight_int",)
 
     def __init__(
         self,
@@ -194,6 +198,20 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         self.weight.copy_(weight / self._of_weights(step))
         self.bias.copy_(kept["bias_int"].double() * grid)
         self.input_step.copy_(step)
+
+    @classmethod
+    def regridded(
+        cls, integers: dict[str, Tensor], grids: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        out, own = (
+            power_of_two(integers[k].long() - grids[k].long())
+            for k in ("weight_exp", "input_exp")
+        )
+        weight = integers["weight_int"].double()
+        groups = len(own) // weight.shape[1]
+        own = own.view(groups, 1, -1).expand(-1, len(weight) // groups, -1)
+        weight = weight * out.view(-1, 1, 1, 1) / own.reshape(len(weight), -1, 1, 1)
+        return {"weight_int": weight}
 
     def certificate(self, name: str = "") -> Certificate:
         """Bound every partial sum of every output channel, in its own units."""

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ class ExactLayer(nn.Module, abc.ABC):
     """Base of exact layers. ``observing``: it records the largest inputs."""
 
     observing: bool = False
+    # Of the stored integers those that may be approximated before they are stored.
+    coarse: ClassVar[tuple[str, ...]] = ()
     _carrier: torch.dtype | None = None  # of the certificate; None: not asked yet
 
     @property
@@ -81,6 +83,16 @@ class ExactLayer(nn.Module, abc.ABC):
 
         Raises ModelError for integers outside their widths.
         """
+
+    @classmethod
+    def regridded(
+        cls, integers: dict[str, Tensor], grids: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return another layer's `coarse` integers in units of ``grids``.
+
+        What weights made from others start from; float64, the same everywhere.
+        """
+        return {key: integers[key] for key in cls.coarse}
 
     @abc.abstractmethod
     def certificate(self, name: str = "") -> Certificate:

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors as few bytes: the coded part of a weights file.
+
+    "coded" (n,) uint8     the tensors' bytes, one after the other
+    entries                name -> how, type, shape, bytes[, largest integer]
+
+    how    a quantizer of weights by name     numbers that may be approximated
+           plain                              deflated, exactly
+           same                               those of the base
+
+With a base, what is coded is the difference from what the base says (`Predicted`).
+Whoever decodes gets the same numbers on every machine: quantizers promise it, and sums
+and roundings of float64 are the same everywhere.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec.codecs.quantizers.weights.base import WeightQuantizer
+from polycodec.errors import ModelError, UnknownNameError
+from polycodec.registry import build
+
+PLAIN, SAME = "plain", "same"
+TYPES = {
+    str(t).removeprefix("torch."): t
+    for t in (
+        *(torch.float16, torch.float32, torch.float64, torch.bool, torch.uint8),
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
+_AXES = 8
+
+# Of a tensor's name, and the tensors before it: what is expected of it, or None.
+Predicted = Callable[[str, Mapping[str, Tensor]], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A quantizer of weights by its name, and the setting to use it at."""
+
+    how: str
+    setting: int
+
+
+def matrix(values: Tensor) -> np.ndarray:
+    """Return a tensor as the (R, C) float64 that quantizers take; rows are outputs."""
+    wide = values.detach().cpu().double()
+    return wide.reshape(_rows(values.shape), -1).numpy()
+
+
+def pack(
+    tensors: Mapping[str, Tensor],
+    plan: Mapping[str, Choice],
+    predicted: Predicted,
+    memo: dict[tuple[str, Choice], bytes],
+) -> tuple[Tensor, dict[str, list[Any]]]:
+    """Return the coded bytes (n,) uint8 and the entries of tensors.
+
+    Those that ``plan`` does not name are kept exactly; what others are predicted from
+    comes before them. memo: keeps what was coded, for
+    other plans of the same tensors.
+    """
+    parts, entries = [], {}
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        kind, shape = str(value.dtype).removeprefix("torch."), list(value.shape)
+        guess = predicted(name, tensors)
+        more: list[Any] = []
+        if name in plan:
+            how, key = plan[name].how, (name, plan[name])
+            if key not in memo:
+                rest = matrix(value) - (0.0 if guess is None else matrix(guess))
+                memo[key] = _quantizer(how).encode(rest, plan[name].setting)
+            data = memo[key]
+            if not value.is_floating_point():
+                more = [int(value.abs().max())]
+        elif (
+            guess is not None
+            and guess.shape == value.shape
+            and bool((guess.to(value.dtype) == value).all())
+        ):
+            how, data = SAME, b""
+        else:
+            how, data = PLAIN, zlib.compress(value.numpy().tobytes(), 9)
+        entries[name] = [how, kind, shape, len(data), *more]
+        parts.append(data)
+    whole = np.frombuffer(b"".join(parts), np.uint8)
+    return torch.from_numpy(whole.copy()), entries
+
+
+def unpack(
+    coded: Tensor, entries: Any, predicted: Predicted, most: int
+) -> dict[str, Tensor]:
+    """Return the tensors by name; ModelError for what `pack` does not write.
+
+    most: numbers that all of them may have together; nothing is allocated for more.
+    """
+    checked = _checked(entries, most)
+    data, at = coded.numpy().tobytes(), 0
+    if coded.dtype != torch.uint8 or len(data) != sum(e.bytes for e in checked):
+        raise _wrong(f"{len(data)} bytes of coded tensors")
+    found: dict[str, Tensor] = {}
+    for entry in checked:
+        piece, at = data[at : at + entry.bytes], at + entry.bytes
+        try:
+            found[entry.name] = _decoded(entry, piece, predicted, found)
+        except ModelError as error:
+            raise ModelError(f"tensor '{entry.name}': {error}") from error
+    return found
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    how: str
+    type: torch.dtype
+    shape: tuple[int, ...]
+    bytes: int
+    top: int
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape, dtype=object))
+
+
+def _checked(entries: Any, most: int) -> list[_Entry]:
+    if not isinstance(entries, dict):
+        raise _wrong("no list of coded tensors")
+    found = []
+    for name, row in entries.items():
+        fits = isinstance(row, list) and len(row) in (4, 5)
+        fits = fits and isinstance(row[0], str) and str(row[1]) in TYPES
+        fits = fits and isinstance(row[2], list) and len(row[2]) <= _AXES
+        numbers = [*row[2], *row[3:]] if fits else [-1]
+        if not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
+            raise _wrong(f"'{name[:80]}' is {str(row)[:80]}")
+        top = row[4] if len(row) == 5 else 0
+        entry = _Entry(name, row[0], TYPES[row[1]], tuple(row[2]), row[3], top)
+        most -= entry.count
+        if most < 0:
+            raise _wrong(f"'{name[:80]}' has {entry.count} numbers, too many")
+        found.append(entry)
+    return found
+
+
+def _decoded(
+    entry: _Entry, data: bytes, predicted: Predicted, found: Mapping[str, Tensor]
+) -> Tensor:
+    if entry.how == PLAIN:
+        wanted = entry.count * torch.empty(0, dtype=entry.type).element_size()
+        return torch.frombuffer(
+            bytearray(_inflated(data, wanted)) or bytearray(8), dtype=entry.type
+        )[: entry.count].reshape(entry.shape)
+    guess = predicted(entry.name, found)
+    if guess is not None and guess.shape != entry.shape:
+        raise _wrong(f"the base has {tuple(guess.shape)}, expected {entry.shape}")
+    if entry.how == SAME:
+        if guess is None:
+            raise _wrong("there is no base to take it from")
+        return guess.to(entry.type)
+    rows = _rows(entry.shape)
+    if not entry.count:
+        raise _wrong(f"a coded tensor of shape {entry.shape}")
+    size = rows, entry.count // rows
+    w = torch.from_numpy(_quantizer(entry.how).decode(data, size))
+    w = w.reshape(entry.shape)
+    if guess is not None:
+        w = w + guess.double()
+    if entry.type.is_floating_point:
+        return w.float()
+    limits = torch.iinfo(entry.type)
+    top = min(entry.top, limits.max, 1 << 52)
+    return torch.floor(w + 0.5).clamp(-top, top).to(entry.type)
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """Bytes of a deflated tensor of ``size`` bytes; never more than that."""
+    reader = zlib.decompressobj()
+    try:
+        found = reader.decompress(data, size + 1)
+    except zlib.error as error:
+        raise _wrong(str(error)) from error
+    if len(found) != size or not reader.eof or reader.unused_data:
+        raise _wrong(f"{len(found)} bytes of a tensor, expected {size}")
+    return found
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return int(shape[0]) if len(shape) > 1 else 1
+
+
+def _quantizer(how: str) -> WeightQuantizer:
+    try:
+        found: WeightQuantizer = build(f"weights/{how}")
+    except (UnknownNameError, ModelError) as error:
+        raise ModelError(f"coded in a way that is not known here; {error}") from error
+    return found
+
+
+def _wrong(what: str) -> ModelError:
+    return ModelError(f"coded tensors are damaged; {what}; get the file again")
