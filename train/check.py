@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,7 +31,8 @@ class Yardstick:
 
     ``point``: what tells the rows of a report apart, such as quality; ``unit``: of
     rates, ``scale`` of them a bit per sample; ``score``: of pairs (x, x̂) of (C, *S);
-    ``sizes``: to be tried.
+    ``sizes``: to be tried. ``decibels``: one measure of such pairs, in dB, the more the
+    better.
     """
 
     point: str
@@ -39,6 +40,31 @@ class Yardstick:
     scale: float
     score: Callable[[Iterable[tuple[Tensor, Tensor]]], dict[str, float]]
     sizes: Sequence[tuple[int, ...]]
+    decibels: Callable[[Iterable[tuple[Tensor, Tensor]]], float]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a codec is measured on: signals (B, C, *S), and points: name -> level."""
+
+    signals: Sequence[Tensor]
+    points: dict[float, float]
+    yard: Yardstick
+
+    def first(self, samples: int) -> Panel:
+        """Return the panel with its first signals, of ``samples`` or a little more."""
+        total, kept = 0, []
+        for x in self.signals:
+            if total < samples:
+                kept.append(x)
+            total += x[:, 0].numel()
+        return replace(self, signals=kept)
+
+    def at_two(self) -> Panel:
+        """Return the panel with two of its points, or as many as it has."""
+        every = list(self.points.items())
+        kept = {len(every) // 4, 3 * len(every) // 4}
+        return replace(self, points=dict(every[k] for k in sorted(kept)))
 
 
 @torch.inference_mode()

@@ -30,6 +30,7 @@ from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.memory import remember_weights
 from polycodec.registry import VARIABLE, build, files_used, import_remembered
+from polycodec.train.check import Panel
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import TrainConfig, parse_config
 from polycodec.train.log import provenance
@@ -37,6 +38,8 @@ from polycodec.train.task import part_of
 
 WEIGHTS, CARD, CERTIFICATE = "codec.safetensors", "codec.json", "certificate.json"
 LICENSE = "Apache-2.0"
+# What is done to weights once they are written and checked; returns more for the card.
+After = Callable[[Path, "Recipe", Any], dict[str, Any]]
 
 
 class Recipe(abc.ABC):
@@ -58,6 +61,13 @@ class Recipe(abc.ABC):
         names the check which failed.
         """
 
+    @abc.abstractmethod
+    def panel(self, codec: Any) -> Panel:
+        """Return held-out signals of the run's own data, and what they are measured by.
+
+        codec: ready or not; only its kind, grid and rates count.
+        """
+
     @property
     def stored(self) -> dict[str, Any]:
         """Return the config that rebuilds the codec, as weights keep it."""
@@ -69,13 +79,15 @@ def export(
     out: str | Path | None = None,
     *,
     name: str | None = None,
+    after: After | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Make a codec of a run's last checkpoint; returns its card.
 
     Writes codec.safetensors, certificate.json and codec.json into ``out``, the run's
     own folder unless told. ``name``: what the card calls it, by default the kind of
-    signal and the folder. Raises ModelError naming the check that failed.
+    signal and the folder. ``after``: done to the weights at last. Raises ModelError
+    naming the check that failed.
     """
     say = progress or (lambda text: None)
     run, out = Path(run), Path(run if out is None else out)
@@ -85,8 +97,7 @@ def export(
     config = parse_config(json.loads(state["config"]))
     codec = averaged_codec(state, config)
     parameters = sum(p.numel() for p in codec.parameters())
-    recipe_class = part_of("recipe", config.recipe, codec, config.codec.name)
-    recipe: Recipe = recipe_class(config, say)
+    recipe = recipe_of(config, codec, say)
     kind: str = codec.kind
     versions = provenance()
     if versions["revision"].endswith("-dirty"):
@@ -97,6 +108,8 @@ def export(
     with atomic_path(out / WEIGHTS) as name_of_part:
         part = Path(name_of_part)
         found = recipe.write(codec, part)
+        if after is not None:
+            found |= after(part, recipe, codec)
         card = {
             "name": name or _name(kind, out),
             "modality": kind,
@@ -110,11 +123,18 @@ def export(
             "config": _without_paths(config),
             **found,
         }
-        _write(out / CERTIFICATE, card["certificate"])
+        write_json(out / CERTIFICATE, card["certificate"])
         shutil.copymode(out / CERTIFICATE, part)  # safetensors: for its owner alone
-    _write(out / CARD, card)
+    write_json(out / CARD, card)
     remember_weights(card["digest"], files_used(recipe.stored))
     return card
+
+
+def recipe_of(config: TrainConfig, codec: Any, say: Callable[[str], None]) -> Recipe:
+    """Return the recipe of a codec, its own or the one that its config names."""
+    found = part_of("recipe", config.recipe, codec, config.codec.name)
+    recipe: Recipe = found(config, say)
+    return recipe
 
 
 def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Any:
@@ -178,6 +198,7 @@ def _without_paths(config: TrainConfig) -> dict[str, Any]:
     return tree
 
 
-def _write(path: Path, values: Any) -> None:
+def write_json(path: Path, values: Any) -> None:
+    """Write values as people read them, whole or not at all."""
     with atomic_write(path, force=True) as file:
         file.write((json.dumps(values, indent=2) + "\n").encode())

@@ -2,6 +2,7 @@
 """The command export: a codec of a training run, in its folder or for this user.
 
 polycodec export runs/mine --install image/mine
+polycodec export runs/mine --max-loss 0.02        packed: a fraction of the bytes
 polycodec export net.pth.tar --compressai mbt2018-mean --install image/mbt
 polycodec encode photo.png -m image/mine        its files decode by that name
 """
@@ -17,6 +18,8 @@ from typing import Annotated
 import typer
 
 from polycodec.cli.options import AsJson, Force
+from polycodec.cli.shrink import Base, Bits, MaxLoss, Size, goal_of, said
+from polycodec.errors import UsageError
 
 
 def export(
@@ -51,16 +54,28 @@ def export(
             metavar="ARCH", help="RUN is a checkpoint of this architecture of its zoo."
         ),
     ] = None,
+    bits: Bits = None,
+    size: Size = None,
+    max_loss: MaxLoss = None,
+    base: Base = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a codec of a checkpoint: freeze tables, certify, check."""
     from polycodec.codecs import zoo
 
+    wanted = any(v is not None for v in (bits, size, max_loss, base))
+    goal = goal_of(bits, size, max_loss, base) if wanted else None
+
     name = name or install or None
     if name and install is not None:
         zoo.check_name(name)  # now, not after the long work
     if compressai is not None:
+        if goal is not None:
+            raise UsageError(
+                "a checkpoint of CompressAI's is packed in a second step; leave out "
+                "--bits, --size, --max-loss and --base, and shrink what it made"
+            )
         from polycodec.codecs.families.compressai import adopt
 
         source = Path(run)
@@ -68,17 +83,20 @@ def export(
         card = adopt(compressai, source, folder, name=name)
     else:
         from polycodec.train.export import export as run_export
+        from polycodec.train.shrink.run import packing
 
         say = partial(print, file=sys.stderr, flush=True)
         folder = Path(out or run)
-        card = run_export(run, out, name=name, progress=say)
+        after = None if goal is None else packing(goal)
+        card = run_export(run, out, name=name, after=after, progress=say)
     weights = folder / zoo.EXPORTED
     if install is not None:
         weights = zoo.install(weights, force=force)
     if as_json:
         print(json.dumps(card))
     else:
-        print(f"{run} -> {weights}  digest {card['digest'][:8]}")
+        about = said(card) if "shrunk" in card else f"digest {card['digest'][:8]}"
+        print(f"{run} -> {weights}  {about}")
 
 
 def optional_name(args: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 
     encode decode info verify tokens     signals in, .plc out, and back
     models parts schema                  what there is
-    train export eval bench              codecs made and measured
+    train export shrink eval bench       codecs made and measured
 
 Each command's signature is its list of options. What goes wrong is one line on
 standard error and an exit code (failure.py); `--debug`, anywhere on the line, shows the
@@ -29,6 +29,7 @@ from polycodec.cli.export import export, optional_name
 from polycodec.cli.failure import INTERRUPTED, explain, printable
 from polycodec.cli.inspect import info, verify
 from polycodec.cli.listing import models, parts, schema
+from polycodec.cli.shrink import shrink
 from polycodec.cli.tokens import tokens
 from polycodec.cli.train import train
 from polycodec.cli.values import spread
@@ -46,6 +47,7 @@ for command in (encode, decode, info, verify, tokens, models, parts, train, expo
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(bench)
+app.command()(shrink)
 app.command()(schema)
 
 # typer hands the errors of its parser on under one public name only.

@@ -12,7 +12,7 @@ from torch import Tensor
 from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.errors import InputError
 from polycodec.registry import register
-from polycodec.train.check import Yardstick
+from polycodec.train.check import Panel, Yardstick
 from polycodec.train.image.data import CropSource, ImageCache
 from polycodec.train.latent import LatentRecipe, Material
 
@@ -33,8 +33,7 @@ class ImageRecipe(LatentRecipe):
     def material(self, codec: Any) -> Material:
         data, section = self.config.data, self.config.eval
         images = ImageCache(data.train, data.cache)
-        held_out = self._source(images, data.crop, 1).validation(section.size)
-        held_out = held_out[: min(section.images, CHECKED_IMAGES)]
+        held_out = self._held_out(images)
         qualities = sorted({0.0, 25.0, 50.0, 75.0, 100.0, *section.qualities})
         return Material(
             crops=[part for x in self._crops(images) for part in x.split(BATCH)],
@@ -42,9 +41,20 @@ class ImageRecipe(LatentRecipe):
             training=self._training(images),
             held_out=held_out.split(BATCH),
             points={q: codec.level_of(q) for q in section.qualities},
-            yard=Yardstick("quality", "bpp", 1.0, mean_psnr, SIZES),
+            yard=YARD,
             about={"images": f"{len(images)} in {Path(data.train).name}"},
         )
+
+    def panel(self, codec: Any) -> Panel:
+        data = self.config.data
+        images = ImageCache(data.train, data.cache)
+        points = {q: codec.level_of(q) for q in self.config.eval.qualities}
+        return Panel(self._held_out(images).split(BATCH), points, YARD)
+
+    def _held_out(self, images: ImageCache) -> Tensor:
+        section = self.config.eval
+        source = self._source(images, self.config.data.crop, 1)
+        return source.validation(section.size)[: min(section.images, CHECKED_IMAGES)]
 
     def _crops(self, images: ImageCache) -> list[Tensor]:
         """Crops (n, 3, side, side) of every side that some image is as large as."""
@@ -81,3 +91,10 @@ def mean_psnr(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
     errors = ((x_hat * 255).round() / 255 - x for x, x_hat in pairs)
     found = [float(psnr_of_mse(error.square().mean())) for error in errors]
     return {"psnr": sum(found) / len(found)}
+
+
+def _decibels(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    return mean_psnr(pairs)["psnr"]
+
+
+YARD = Yardstick("quality", "bpp", 1.0, mean_psnr, SIZES, _decibels)

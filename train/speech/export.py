@@ -24,7 +24,7 @@ from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import ModelError
 from polycodec.registry import build, register
-from polycodec.train.check import Yardstick, self_check
+from polycodec.train.check import Panel, Yardstick, self_check
 from polycodec.train.config import TrainConfig
 from polycodec.train.export import Recipe
 from polycodec.train.latent import LatentRecipe, Material
@@ -50,7 +50,10 @@ class Recordings:
         self.held_out = [signal(self.all[i]) for i in chosen]
         levels = validation_levels(config.eval.levels, codec.levels)
         self.points = {float(n): float(n) for n in levels}
-        self.yard = Yardstick("levels", "kbps", self.rate / 1000, self._score, SIZES)
+        self.yard = Yardstick(
+            *("levels", "kbps", self.rate / 1000, self._score, SIZES),
+            decibels=self._decibels,
+        )
         self.about = {
             "rate": self.rate,
             "recordings": f"{len(self.all)} in {Path(config.data.train).name}",
@@ -66,14 +69,32 @@ class Recordings:
             for i in every[:: max(1, math.ceil(total / (seconds * self.rate)))]
         ]
 
+    def _decibels(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+        """The mel distance as dB: it is one of log10 of magnitudes."""
+        return (
+            -20
+            * mean_scores(
+                ((x[0], x_hat[0]) for x, x_hat in pairs), self.rate, ("mel",)
+            )["mel"]
+        )
+
     def _score(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
         return mean_scores(((x[0], x_hat[0]) for x, x_hat in pairs), self.rate)
+
+
+def panel_of(config: TrainConfig, codec: Any) -> Panel:
+    """Return what a codec of speech is measured on."""
+    found = Recordings(config, codec)
+    return Panel(found.held_out, found.points, found.yard)
 
 
 @register("recipe/speech/latent")
 @register("recipe/speech/latent-speech")  # as the family is called in older configs
 class LatentSpeechRecipe(LatentRecipe):
     """The latent family on speech."""
+
+    def panel(self, codec: Any) -> Panel:
+        return panel_of(self.config, codec)
 
     def material(self, codec: Any) -> Material:
         found = Recordings(self.config, codec)
@@ -92,6 +113,9 @@ class LatentSpeechRecipe(LatentRecipe):
 @register("recipe/speech/token")
 class TokenRecipe(Recipe):
     """The token family on speech."""
+
+    def panel(self, codec: Any) -> Panel:
+        return panel_of(self.config, codec)
 
     def write(self, codec: Any, part: Path) -> dict[str, Any]:
         found = Recordings(self.config, codec)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shrinking weights: goals are met, losses are measured, allocation is the best one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from polycodec.cli.main import main
+from polycodec.codecs import stored
+from polycodec.errors import ModelError, UsageError
+from polycodec.train.shrink.allocation import Priced, priced, to_loss, to_size
+from polycodec.train.shrink.run import shrink
+from polycodec.train.shrink.score import Score
+from polycodec.train.shrink.shrinker import Goal, Shrinker
+
+
+def menu_of(seed: int) -> dict[str, list[Priced]]:
+    """Three tensors that harm differently, each at a few rates."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: priced(rng.standard_normal((8, 32)), weight, 1e9)[::6]
+        for name, weight in (("a", 1e-4), ("b", 1.0), ("c", 0.03))
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_allocation_is_on_the_hull_of_all_combinations(seed):
+    menu = menu_of(seed)
+    every = [
+        (sum(o.bytes for o in found), sum(o.loss for o in found))
+        for found in itertools.product(*menu.values())
+    ]
+    found = to_size(menu, 250).values()
+    size, loss = sum(o.bytes for o in found), sum(o.loss for o in found)
+    assert size <= 250
+    # No combination is below the line that a Lagrangian's solution lies on.
+    better = [s for s, lost in every if lost < loss * 0.999]
+    assert min(better) > size
+    assert sum(o.loss for o in to_loss(menu, loss * 1.001).values()) <= loss * 1.001
+
+
+def test_what_harms_more_is_kept_better():
+    found = to_size(menu_of(0), 250)
+    assert found["b"].bytes > 1.5 * found["a"].bytes
+
+
+def test_bits_count_as_what_they_would_buy():
+    before = Score((1000.0, 2000.0), (30.0, 34.0))
+    more = Score((1010.0, 2020.0), (30.0, 34.0))
+    assert before.loss(before) == 0
+    slope = 4 / np.log(2)
+    assert before.loss(more) == pytest.approx(slope * np.log(1.01))
+    found = before.report(Score((1000.0, 2000.0), (29.9, 33.9)))
+    assert found == pytest.approx({"db": 0.1, "percent_bits": 0.0, "loss": 0.1})
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"bits": 3.0, "size": 3}, {"bits": 0.0}, {"max_loss": float("nan")}]
+)
+def test_goals_are_one_number_above_zero(given):
+    with pytest.raises(UsageError, match="one of"):
+        Goal(**given)
+
+
+def test_a_size_is_met_and_the_card_says_what_was_lost(
+    tiny_checkpoint, training_images, tmp_path, capsys
+):
+    size = tiny_checkpoint.stat().st_size // 2
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                *("shrink", str(tiny_checkpoint), "-o", str(tmp_path), "--size"),
+                *(str(size), "--data", str(training_images)),
+                *("--name", "image/small", "--json"),
+            ]
+        )
+    assert ended.value.code == 0
+    card = json.loads(capsys.readouterr().out)
+    path = tmp_path / "codec.safetensors"
+    assert path.stat().st_size == card["bytes"] <= size
+    assert card["digest"] == stored.digest_of(path).hex()
+    assert card["name"] == "image/small" and card["modality"] == "image"
+    about = card["shrunk"]
+    assert {"db", "percent_bits", "loss"} <= set(about)
+    assert about["from"] == stored.digest_of(tiny_checkpoint).hex()
+    assert all(row["used"] <= 1 for row in card["certificate"])
+
+
+def test_without_data_bits_are_met_and_a_loss_is_refused(tiny_checkpoint, tmp_path):
+    # An untrained codec's numbers are too few to be small beside tables and header.
+    card = shrink(tiny_checkpoint, tmp_path, Goal(bits=24))
+    assert card["shrunk"]["bits"] <= 24 and "db" not in card["shrunk"]
+    with pytest.raises(UsageError, match="--data"):
+        shrink(tiny_checkpoint, tmp_path, Goal(max_loss=0.1))
+
+
+def test_a_size_that_cannot_be_met_is_named(tiny_checkpoint, tmp_path):
+    shrinker = Shrinker(tiny_checkpoint, None, lambda text: None)
+    shrinker.menu = dict  # nothing is offered, and all is kept as it is
+    with pytest.raises(ModelError, match="do not fit 100 bytes"):
+        shrinker.write(tmp_path / "a.safetensors", Goal(size=100))
+
+
+def test_a_difference_from_the_same_weights_is_nearly_nothing(
+    tiny_checkpoint, tmp_path, monkeypatch
+):
+    from polycodec.codecs import zoo
+
+    monkeypatch.setattr(zoo, "weights_of", lambda name: tiny_checkpoint)
+    card = shrink(tiny_checkpoint, tmp_path, Goal(bits=24, base="image/base"))
+    plain = stored.read_weights(tiny_checkpoint)[2]
+    back = stored.read_weights(tmp_path / "codec.safetensors")[2]
+    assert card["bytes"] < 0.5 * tiny_checkpoint.stat().st_size
+    assert all((back[k].double() == v.double()).all() for k, v in plain.items())
