@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +44,9 @@ from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.layer import Certificate, freeze, observe
 from polycodec.errors import BitstreamError, ModelError, UsageError
 
+if TYPE_CHECKING:
+    from polycodec.codecs.fitting.plan import Plan
+
 
 class Codec(nn.Module, abc.ABC):
     """Base of all codecs. ``name`` and ``digest`` are set when weights are loaded.
@@ -57,6 +60,9 @@ class Codec(nn.Module, abc.ABC):
     digest = b"\0\0\0\0"
     # Names of tensors in weights that exist, and what they are called now.
     renamed: ClassVar[Mapping[str, str]] = {}
+
+    # How signals are fitted, of a family that fits; None: it does not.
+    plan: Plan | None = None
 
     signal: Signal
     transform: Transform

@@ -56,6 +56,7 @@ class ImplicitCodec(Codec):
 
     family = "implicit"
     entropy: WeightsModel
+    plan: Plan
 
     def __init__(
         self,

@@ -126,6 +126,9 @@ class EncodeOptions(FileOptions):
     )
 
 
+EFFORT = "Steps of fitting latents, or a fitted model, to this signal."
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageEncode(EncodeOptions):
     """What is asked of encoding an image."""
@@ -133,7 +136,7 @@ class ImageEncode(EncodeOptions):
     min_psnr: float | None = option(
         None, "Smallest file of at least DB.", "DB", rate=True, least=0
     )
-    effort: int = option(0, "Steps of fitting the latents to this image.", "N", least=0)
+    effort: int = option(0, EFFORT, "N", least=0)
     tile: int | None = option(None, "Side of tiles in pixels, 0: none.", "N")
     alpha: str = option(
         "lossless", "How transparency is coded.", one_of=("lossless", "codec")
@@ -155,6 +158,13 @@ class VideoEncode(EncodeOptions):
         one_of=("copy", "speech", "none"),
     )
     gop: int | None = option(None, "Video: frames in a group.", "N", least=1, most=4096)
+    effort: int = option(0, EFFORT, "N", least=0)
+    time_budget: float | None = option(
+        None, "Video, models that are fitted: how long at most.", "5m", least=0.1
+    )
+    resume: bool = option(
+        False, "Video, models that are fitted: go on where a fit was stopped."
+    )
     fps: float | None = option(
         None, "Video: frames a second, of a folder 25.", "F", least=0.001, most=1e6
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -23,10 +22,7 @@ GOP = 600  # frames in a group, unless they are large
 
 
 class ClipEncoder(GroupEncoder):
-    """Fits a network to each group of frames of (H, W), by the codec's plan.
-
-    The plan's seconds, steps and bytes are those of one group.
-    """
+    """Fits a network to each group of frames of (H, W), by the codec's plan."""
 
     def __init__(
         self, codec: ImplicitCodec, size: Sequence[int], gop: int | None = None
@@ -37,15 +33,12 @@ class ClipEncoder(GroupEncoder):
 
     def chunk(self, k: int, frames: Tensor, quality: float) -> bytes:
         codec, level = self.codec, self.codec.level_of(quality)
-        plan = codec.plan
-        if plan.kept is not None:
-            kept = plan.kept.with_name(f"{plan.kept.name}{k}")
-            codec.plan = replace(plan, kept=kept)
+        plan, codec.plan = codec.plan, codec.plan.part(k, len(frames))
         try:
             codes = codec.encode_codes(frames.movedim(0, 1)[None], level)
         finally:
             codec.plan = plan
-        coded = codec.write(codes, level, context=seal(k, self.size))
+        coded = codec.write(codes, level, context=sealed_with(k, self.size) + self.seal)
         self.estimated_bits += coded.estimated_bits[0]
         return coded.data[0]
 
@@ -61,13 +54,15 @@ class ClipDecoder(GroupDecoder):
     def frames(self, k: int, data: bytes, wanted: range) -> Iterator[Tensor]:
         codec, count = self.codec, min(self.gop, self.total - k * self.gop)
         size = (count, *self.size)
-        codes = codec.read([data], 1, size, context=seal(k, self.size))
+        codes = codec.read(
+            [data], 1, size, context=sealed_with(k, self.size) + self.seal
+        )
         network, embeddings = codec.opened(codes)
         for frame in wanted:
             x = codec.rendered(network, embeddings, [frame])
             yield x.clamp(codec.signal.low, codec.signal.high).float().cpu()
 
 
-def seal(k: int, size: Sequence[int]) -> bytes:
+def sealed_with(k: int, size: Sequence[int]) -> bytes:
     """What the stream of group k is sealed with.  # BITSTREAM"""
     return struct.pack("<Q2I", k, *size)

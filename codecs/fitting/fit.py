@@ -38,7 +38,7 @@ WORSE, SLACK, RESTARTS = 2.0, 1e-3, 8
 TOLD, KEPT = 0.5, 60.0  # seconds between reports, between checkpoints
 CLOSING = 0.03  # of the time, for what comes after the last step
 K_RATE = 0.2  # learning rate of k, sixteenths of an octave
-ABOVE = 1.5  # of the target: bits that the second stage begins with
+ABOVE = 1.1  # of the target: bits that the second stage begins with
 
 
 class Fit:
@@ -93,7 +93,7 @@ class Fit:
                     f"the fit was stopped at step {self.step}, {self.progress():.0%}; "
                     "the file is what it had"
                 )
-        if plan.kept and self.progress() < 1:
+        if plan.kept:
             write_kept(self, plan.kept)
 
     def progress(self) -> float:

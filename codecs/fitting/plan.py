@@ -12,7 +12,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from polycodec.errors import ModelError
@@ -86,19 +86,36 @@ class Plan:
     """How one signal is fitted; a fresh one does what the recipe says.
 
     ``seconds`` and ``steps``: how long at most, of all items together; ``bytes``: the
-    largest stream. ``kept``: file of the checkpoint; ``resume``: go on from it.
+    largest stream; with ``items`` they are of a signal of so many, and a part of it has
+    its share. ``kept``: file of the checkpoint; ``resume``: go on from it.
     ``tell`` gets a Report now and then; ``notes`` what a user has to know in the end.
     """
 
     seconds: float | None = None
     steps: int | None = None
     bytes: int | None = None
+    items: int | None = None
     kept: Path | None = None
     resume: bool = False
     seed: int = 0
     tell: Callable[[Report], None] | None = None
     notes: list[str] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+
+    def part(self, k: int, items: int) -> Plan:
+        """The plan of part k of a signal, of ``items``: its share, its own checkpoint.
+
+        Notes and the wish to stop are those of the whole.
+        """
+        share = items / max(self.items or items, items)
+        return replace(
+            self,
+            seconds=None if self.seconds is None else share * self.seconds,
+            steps=None if self.steps is None else max(1, round(share * self.steps)),
+            bytes=None if self.bytes is None else max(1, int(share * self.bytes)),
+            items=None,
+            kept=self.kept and self.kept.with_name(f"{self.kept.name}{k}"),
+        )
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:

@@ -80,6 +80,14 @@ def spread(args: Sequence[str], options: Sequence[str]) -> list[str]:
     return result
 
 
+def parse_time(text: str) -> float:
+    """Read 90, 90s, 5m or 1.5h as seconds; UsageError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)\s*", text)
+    if match is None:
+        raise UsageError(f"'{text}' is no time; expected for example 90s, 5m, 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def parse_words(text: str) -> list[str]:
     """Read A,B,C as a list, of nothing where there is none."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -98,6 +106,7 @@ def parse_numbers(text: str) -> list[float]:
 # How an option's value is written (its metavar) -> how it is read.
 FORMS: dict[str, Callable[[str], Any]] = {
     "50kB": parse_size,
+    "5m": parse_time,
     "X,Y,W,H": parse_region,
     "A:B": parse_seconds,
     "M:N": parse_frames,

@@ -22,13 +22,14 @@ from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import VideoEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import VideoEncoded
-from polycodec.codecs.files.video import rate, sound
+from polycodec.codecs.files.video import fit, rate, sound
 from polycodec.codecs.files.video.chunks import geometry_of, groups, seal_of
 from polycodec.codecs.files.video.colour import to_rgb
 from polycodec.codecs.files.video.data import Planes, VideoInfo
 from polycodec.codecs.files.video.read import OpenedVideo, open_video
 from polycodec.codecs.files.video.times import Times
 from polycodec.codecs.signals.video import GroupEncoder
+from polycodec.errors import UsageError
 
 
 def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
@@ -38,7 +39,9 @@ def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
         info = video.info
     with contextlib.ExitStack() as stack:
         tracks, note = stack.enter_context(sound.kept(ends, info))
-        job = Job(codec_for("video", ends), info, ends)
+        codec = codec_for("video", ends)
+        fit.check(codec, ends.options)
+        job = Job(codec, info, ends)
         begun = time.perf_counter()
         quality = job.write()
         seconds = time.perf_counter() - begun
@@ -50,6 +53,7 @@ def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
             times = job.times()
             with ends.writing() as file:
                 size = writer.finish(file, job.header(quality, times, parts))
+    fit.forget(codec.plan)
     pixels = info.width * info.height * job.frames
     notes = [*job.notes, *([note] if note else [])]
     if fps and not times.even:
@@ -102,9 +106,11 @@ class Job:
 
     def write(self) -> float:
         """Code every frame as the options ask; return the quality that was used."""
-        if limit := limit_of(self.ends.options):
+        limit, quality = limit_of(self.ends.options), quality_asked(self.ends.options)
+        if self.codec.plan is not None:
+            return self._fitted(limit, quality)
+        if limit:
             return self._within(limit)
-        quality = quality_asked(self.ends.options)
         self._code(quality)
         return quality
 
@@ -164,16 +170,8 @@ class Job:
         sample = rate.Sample()
         for frame in self._read():
             sample.add(frame)
-        times, frames = self.times(), self.frames
-        amounts = {
-            "target_bpp": frames * self.info.width * self.info.height,
-            "target_kbps": 1000 * times.seconds,
-        }
-        # What is not frames: the header with an index, records, sound.
-        with sound.kept(self.ends, self.info) as (tracks, _):
-            beside = sum(map(len, sound.pieces(tracks)))
-        beside += len(times.record or b"") + 200 + 9 * (frames // self.encoder.gop + 1)
-        left = limit.bytes(amounts) - beside
+        frames = self.frames
+        left, beside = self._left(limit)
 
         def trial(quality: float) -> float:
             encoder, size = self._encoder(), 0
@@ -183,6 +181,37 @@ class Job:
 
         what = f"{limit} less {beside} bytes beside the frames"
         return rate.search(trial, self._code, left, what, exact=sample.whole)
+
+    def _left(self, limit: Limit) -> tuple[int, int]:
+        """Bytes for the frames, once all have been read, and for what is beside them:
+        the header with an index, records, sound."""
+        times = self.times()
+        amounts = {
+            "target_bpp": self.frames * self.info.width * self.info.height,
+            "target_kbps": 1000 * times.seconds,
+        }
+        with sound.kept(self.ends, self.info) as (tracks, _):
+            beside = sum(map(len, sound.pieces(tracks)))
+        groups_of = self.frames // self.encoder.gop + 1
+        beside += len(times.record or b"") + 200 + 9 * groups_of
+        return limit.bytes(amounts) - beside, beside
+
+    def _fitted(self, limit: Limit | None, quality: float) -> float:
+        """Code once, by a model that is fitted within its bytes."""
+        frames, size = self.info.frames, None
+        if limit or not frames:
+            frames = sum(1 for _ in self._read())
+        if limit:
+            size, beside = self._left(limit)
+            if size <= 0:
+                raise UsageError(
+                    f"{limit} leaves nothing beside the {beside} bytes of sound and "
+                    "header; give more, or leave the sound out (--audio none)"
+                )
+        self.codec.plan = plan = fit.plan_of(self.ends, frames, size)
+        self._code(quality)
+        self.notes += plan.notes
+        return quality
 
     def _read(self) -> Iterator[Planes]:
         """All frames, from the first again."""

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos by models that are fitted: time, size, Ctrl-C, resuming, parts, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from clips import read_clip, tiny_codec, write_clip
+
+from polycodec import decode, encode
+from polycodec.codecs.fitting import fit as fitting
+from polycodec.errors import UsageError
+
+MODEL = "video/nerv-small"
+
+
+@pytest.fixture
+def clip(tmp_path):
+    pytest.importorskip("av")
+    write_clip(tmp_path / "clip.mkv", frames=5, size=(32, 48))
+    return tmp_path / "clip.mkv"
+
+
+def test_a_clip_is_fitted_within_its_bytes_and_any_frame_decodes(clip, tmp_path):
+    out = tmp_path / "clip.plc"
+    done = encode(clip, out, model=MODEL, effort=12, target_size=2500)
+    assert (done.model, done.frames) == (MODEL, 5)
+    assert done.bytes == out.stat().st_size <= 2500
+    assert not list(tmp_path.glob("*.fit*"))
+    decode(out, tmp_path / "whole.mkv")
+    decode(out, tmp_path / "part.mkv", frames=(3, 4))
+    whole, part = (read_clip(tmp_path / f"{n}.mkv")[1] for n in ("whole", "part"))
+    assert len(whole) == 5 and len(part) == 1
+    for one, other in zip(whole[3].planes, part[0].planes, strict=True):
+        assert (one == other).all()
+
+
+def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
+    clip, tmp_path, monkeypatch
+):
+    out, advance, seen = tmp_path / "clip.plc", fitting.Fit._advance, []
+
+    def interrupted(fit):
+        advance(fit)
+        seen.append(fit.step)
+        if seen == [1, 2, 3]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    first = encode(clip, out, model=MODEL, effort=6)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert any("stopped at step 3" in note for note in first.notes)
+    assert (tmp_path / "clip.plc.fit0").is_file()
+    second = encode(clip, out, model=MODEL, effort=6, resume=True, force=True)
+    assert any("resumed at step 3" in note for note in second.notes)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert not (tmp_path / "clip.plc.fit0").exists()
+    whole = encode(clip, tmp_path / "whole.plc", model=MODEL, effort=6)
+    assert (tmp_path / "whole.plc").read_bytes() == out.read_bytes()
+    assert not whole.notes
+
+
+@pytest.mark.parametrize(
+    "option", [{"time_budget": 3.0}, {"resume": True}, {"effort": 2}], ids=str
+)
+def test_options_of_fits_are_refused_of_other_models(clip, tmp_path, option):
+    with pytest.raises(UsageError, match=next(iter(option)).replace("_", "-")):
+        encode(clip, tmp_path / "a.plc", codec=tiny_codec(), **option)
+    assert not (tmp_path / "a.plc").exists()
