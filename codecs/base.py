@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polycodec.codecs.numbers import check_finite, check_quality, made_by
 from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.refined import Refined, Watch
 from polycodec.codecs.signals.base import Signal
@@ -91,9 +92,7 @@ class Codec(nn.Module, abc.ABC):
 
     def level_of(self, quality: float) -> float:
         """The level of a quality in 0 … 100; UsageError outside."""
-        if not 0 <= quality <= 100:
-            raise UsageError(f"quality is {quality}; expected 0 to 100")
-        return self.rates.level_of(quality)
+        return self.rates.level_of(check_quality(quality))
 
     def check_level(self, level: float) -> float:
         """The level; UsageError for one that this codec has not."""
@@ -134,6 +133,14 @@ class Codec(nn.Module, abc.ABC):
     @abc.abstractmethod
     def check_codes(self, codes: Tensor) -> None:
         """InputError for codes that no encoder of this codec writes."""
+
+    def latents(self, x: Tensor, level: float) -> Tensor:
+        """Latents z (B, D, *S) of padded signals x; ModelError for NaN among them."""
+        return made_by(self.name, self.analyse(self.signal.prepared(x), level))
+
+    def signals(self, z_hat: Tensor, level: float) -> Tensor:
+        """Signals (B, C, *S) of latents, not cut; ModelError for NaN among them."""
+        return made_by(self.name, self.signal.restored(self.synthesise(z_hat, level)))
 
     def finest(self, z: Tensor) -> Tensor:
         """What codes of any level follow from (`coarsened`): for trial codings."""
@@ -177,6 +184,7 @@ class Codec(nn.Module, abc.ABC):
         """
         entropy = self._require_entropy()
         level = self.check_level(level)
+        check_finite(codes)
         self.check_codes(codes)
         serial = entropy.serial
         device = "cpu" if serial else codes.device
@@ -228,6 +236,7 @@ class Codec(nn.Module, abc.ABC):
     ) -> Tensor:
         """Signals of codes (B, C, *S), cut to ``size`` and clamped if it is given."""
         self._check_precision()
+        check_finite(codes)
         self.check_codes(codes)
         x_hat = self.signal.decode(self, codes, self.check_level(level))
         return x_hat if size is None else self.signal.cut(x_hat, size)
@@ -244,7 +253,7 @@ class Codec(nn.Module, abc.ABC):
         """
         if isinstance(x, (list, tuple)):
             return [item for one in x for item in self.compress(one, quality)]
-        quality = round(100 * quality) / 100  # as headers say it
+        quality = round(100 * check_quality(quality)) / 100  # as headers say it
         level = self.level_of(quality)
         x = self.signal.checked(x)
         codes = self._encode(x, level)

@@ -104,6 +104,13 @@ def is_ours(part: Part) -> bool:
     return part.__module__.startswith("polycodec.")
 
 
+def is_outside(module: str) -> bool:
+    """Whether a module has registered parts that are not the package's."""
+    claims = (part for parts in _CLAIMS.values() for part in parts.values())
+    known = (part.__module__ for part in (*_ENTRIES.values(), *claims))
+    return not module.startswith("polycodec.") and module in known
+
+
 def source_of(part: Part) -> str:
     """The file that a part came from, or the module where there is none."""
     file = getattr(sys.modules.get(part.__module__), "__file__", None)

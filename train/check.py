@@ -5,6 +5,7 @@
     bytes   real bytes <= 1.01 estimate + 64, for every signal
     exact   the same bytes and codes with other threads, kernels, layouts and batches
     sizes   one sample, and sizes that no latent divides, come back
+    pieces  what is coded in pieces, such as tiles, is what is coded whole
 
 Run on the weights as they are in the file, read back, never on those in memory. Rates
 and measures that it takes on the way are those of real bytes.
@@ -32,7 +33,7 @@ class Yardstick:
     ``point``: what tells the rows of a report apart, such as quality; ``unit``: of
     rates, ``scale`` of them a bit per sample; ``score``: of pairs (x, x̂) of (C, *S);
     ``sizes``: to be tried. ``decibels``: one measure of such pairs, in dB, the more the
-    better.
+    better. ``pieces``: checks a codec on one batch, says what it tried.
     """
 
     point: str
@@ -41,6 +42,7 @@ class Yardstick:
     score: Callable[[Iterable[tuple[Tensor, Tensor]]], dict[str, float]]
     sizes: Sequence[tuple[int, ...]]
     decibels: Callable[[Iterable[tuple[Tensor, Tensor]]], float]
+    pieces: Callable[[Codec, Tensor], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def self_check(
         cut = (slice(1), slice(None), *map(slice, size))
         _check_size(codec, signals[0][cut])
     say(f"sizes {', '.join(map(_by, yard.sizes))}: back again")
+    if yard.pieces is not None:
+        say(yard.pieces(codec, signals[0]))
     return rows
 
 

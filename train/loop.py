@@ -201,6 +201,12 @@ class Trainer:
         self._module.load_state_dict(self.ema, strict=False)
         self.codec.eval()
         rows = self.task.validate(self.step)
+        lost = {k for row in rows for k, v in row.items() if v != v}
+        if lost:
+            self.log.say(
+                f"note: the validation at step {self.step} gave NaN for "
+                f"{', '.join(sorted(lost))}: some signal makes the codec give NaN"
+            )
         self.codec.train()
         self._module.load_state_dict(live, strict=False)
         return rows

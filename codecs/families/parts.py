@@ -17,6 +17,12 @@ from polycodec.registry import build, find, options_of
 
 T = TypeVar("T", Transform, Quantizer, EntropyModel)
 Options = Mapping[str, Any]
+# What a part states of itself: as its base says, and as the codec around it has it.
+_STATED: dict[type, tuple[str, ...]] = {
+    Transform: ("channels", "stride"),
+    Quantizer: ("channels", "sizes"),
+    EntropyModel: (),
+}
 _WORDS = {"image": "images", "speech": "speech", "video": "video"}
 
 
@@ -68,18 +74,37 @@ def part_of(
             f"{name} is a {type(part).__name__}; expected a {base.__name__} "
             f"({base.__module__}); derive it from that class"
         )
+    _check_stated(name, part, base)
+    if part.kind not in (None, *_WORDS):
+        raise ModelError(
+            f"{name} is of the kind {part.kind!r}; expected one of "
+            f"{', '.join(_WORDS)}, or None for all; correct its 'kind'"
+        )
     if part.kind not in (None, signal.kind):
         raise ModelError(
             f"{name} is a part for {_WORDS[part.kind]}, the codec around it codes "
             f"{_WORDS[signal.kind]}; take another part, or another signal"
         )
+    has = {**given, **{key: getattr(part, key) for key in _STATED[base]}}
     for key, value in shared.items():
-        if given.get(key, value) != value:
+        if has.get(key, value) != value:
             raise ModelError(
-                f"{name} has {given[key]} {key}, the codec around it {value}; leave "
+                f"{name} has {has[key]} {key}, the codec around it {value}; leave "
                 f"'{key}' to the codec"
             )
     return part
+
+
+def _check_stated(name: str, part: T, base: type[T]) -> None:
+    """ModelError for a part that has not set up what its base asks of it."""
+    for key in ("_parameters", *_STATED[base]):
+        if getattr(part, key, None) is None:
+            how = "call super().__init__() in it" if key[0] == "_" else "set it there"
+            what = "is not initialised" if key[0] == "_" else f"states no '{key}'"
+            raise ModelError(
+                f"{name} {what}; expected of a {base.__name__} ({base.__module__}) by "
+                f"the end of its __init__; {how}"
+            )
 
 
 def _check_codes(name: str, found: str, wanted: str) -> None:

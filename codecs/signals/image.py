@@ -47,12 +47,10 @@ class ImageSignal(Signal):
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
         """See :meth:`Signal.encode`; whole images."""
-        z = codec.analyse(self.prepared(codec.padded(x)), level)
-        return codec.quantize(z, level)
+        return codec.quantize(codec.latents(codec.padded(x), level), level)
 
     def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
-        z_hat = codec.dequantize(codes, level)
-        return self.restored(codec.synthesise(z_hat, level))
+        return codec.signals(codec.dequantize(codes, level), level)
 
     def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
         return RAW.pack(*size, round(100 * quality))

@@ -67,16 +67,15 @@ class SpeechSignal(Signal):
         """
         finish: Callable[[Tensor], Tensor] = codec.finest
         if level is not None:
-            wanted = codec.check_level(level)
+            checked = codec.check_level(level)
 
             def finish(z: Tensor) -> Tensor:
-                return codec.quantize(z, wanted)
+                return codec.quantize(z, checked)
 
         @torch.inference_mode()
         def run(samples: Tensor) -> Tensor:
-            x = self.prepared(samples[None])
-            z = codec.analyse(x, codec.levels if level is None else level)
-            return finish(z.float())[0]
+            wanted = codec.levels if level is None else level
+            return finish(codec.latents(samples[None], wanted).float())[0]
 
         context = speech_transform(codec).contexts()[0] or (UNBOUNDED, 0)
         return BlockStream(run, block=self.block, context=context, step=codec.stride)
@@ -86,8 +85,7 @@ class SpeechSignal(Signal):
 
         @torch.inference_mode()
         def run(codes: Tensor) -> Tensor:
-            z_hat = codec.dequantize(codes[None], level)
-            return self.restored(codec.synthesise(z_hat, level))[0]
+            return codec.signals(codec.dequantize(codes[None], level), level)[0]
 
         context, hop = self._behind(codec), codec.stride
         return BlockStream(run, block=self.block, context=context, out=hop)
@@ -106,7 +104,7 @@ class SpeechSignal(Signal):
         """
         window = window_of(k, self.block, self._behind(codec), frames)
         z_hat = latents(window.start, window.stop)
-        x = self.restored(codec.synthesise(z_hat, codec.levels))
+        x = codec.signals(z_hat, codec.levels)
         return x[:, 0, window.kept(codec.stride)]
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:

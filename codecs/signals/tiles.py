@@ -251,15 +251,20 @@ class TileEncoder(ImageEncoder):
 
     @torch.inference_mode()
     def _codes(self, k: int, level: float) -> Tensor:
+        return self.codec.quantize(self.latents(k, level), level)
+
+    @torch.inference_mode()
+    def latents(self, k: int, level: float) -> Tensor:
+        """Latents (1, D, h, w) of tile k, from as much around it as they look at."""
         stride, core = self.transform.stride, self.grid.span(k)
         window = core
         if len(self.grid) > 1:
             halo = -(-self.transform.halo[0] // stride) * stride
             window = core.grown(halo, self.grid.height, self.grid.width)
             window = window.aligned(self.transform.period)
-        z = self.codec.analyse(self.codec.signal.prepared(self._tensor(window)), level)
+        z = self.codec.latents(self._tensor(window), level)
         rows, columns = core.inside(window).scaled(stride).slices
-        return self.codec.quantize(z[:, :, rows, columns].contiguous(), level)
+        return z[:, :, rows, columns].contiguous()
 
     def _tensor(self, span: Span) -> Tensor:
         """The pixels of a box, padded to whole latents."""
@@ -292,14 +297,14 @@ class TileDecoder(ImageDecoder):
         wanted = self.grid.touching(region)
         for done, k in enumerate(wanted):
             part = self.grid.span(k).common(region)
-            pixels = to_pixels(self._synthesise(part), peak, channels)
+            pixels = to_pixels(self.synthesised(part), peak, channels)
             out[part.inside(region).slices] = pixels
             if progress:
                 progress(done + 1, len(wanted))
         return out
 
     @torch.inference_mode()
-    def _synthesise(self, part: Span) -> Tensor:
+    def synthesised(self, part: Span) -> Tensor:
         """Image (1, 3, h, w) of the pixels of ``part``, which lie in one tile."""
         stride = self.transform.stride
         h, w = self.codec.grid((self.grid.height, self.grid.width))
@@ -308,7 +313,7 @@ class TileDecoder(ImageDecoder):
             window = part.scaled(stride).grown(self.transform.halo[1], h, w)
             window = window.aligned(self.transform.period // stride)
         z_hat = self._gather(window, stride)
-        x = self.codec.signal.restored(self.codec.synthesise(z_hat, self.level))
+        x = self.codec.signals(z_hat, self.level)
         shift = Span(window.top * stride, window.left * stride, 0, 0)
         rows, columns = part.inside(shift).slices
         return x[:, :, rows, columns]

@@ -46,6 +46,23 @@ class Transform(nn.Module, abc.ABC):
     def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
         """Signals (B, C, *S) of latents (B, D, *S / stride)."""
 
+    def _of_shape(self, made: Tensor, given: Tensor, *expected: int) -> Tensor:
+        if tuple(made.shape) != (len(given), *expected):
+            raise ModelError(
+                f"the transform {type(self).__name__} made {tuple(made.shape)} of "
+                f"{tuple(given.shape)}; expected {(len(given), *expected)}: it states "
+                f"{self.channels} channels and a stride of {self.stride}; correct its "
+                "networks, or what it states"
+            )
+        return made
+
+    def _latents(self, z: Tensor, x: Tensor) -> Tensor:
+        return self._of_shape(z, x, self.channels, *self.latent_size(*x.shape[2:]))
+
+    def _signals(self, x_hat: Tensor, z_hat: Tensor, channels: int) -> Tensor:
+        size = (self.stride * n for n in z_hat.shape[2:])
+        return self._of_shape(x_hat, z_hat, channels, *size)
+
     def latent_size(self, *size: int) -> tuple[int, ...]:
         """Sizes of the latents' grid of a signal of ``size``."""
         return tuple(-(-n // self.stride) for n in size)
@@ -97,11 +114,11 @@ class ImageTransform(Transform):
         return reach
 
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
-        return self.g_a(x, level)
+        return self._latents(self.g_a(x, level), x)
 
     def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
         z_hat = z_hat.contiguous(memory_format=torch.channels_last)
-        return self.g_s(z_hat, level)
+        return self._signals(self.g_s(z_hat, level), z_hat, 3)
 
 
 Context = tuple[int, int]
@@ -125,7 +142,7 @@ class SpeechTransform(Transform):
         return self.stride
 
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
-        return self.g_a(x)
+        return self._latents(self.g_a(x), x)
 
     def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
-        return self.g_s(z_hat)
+        return self._signals(self.g_s(z_hat), z_hat, 1)

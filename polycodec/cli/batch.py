@@ -109,7 +109,7 @@ def convert(
 
     def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
         job = jobs[k]
-        result = _converted(job, call, force, tick)
+        result = _converted(job, call, force, tick, plan.whole)
         for note in result.notes:
             print(printable(f"polycodec: {job.input}: {note}"), file=sys.stderr)
         sums.update(files=1, before=_size(job.input), after=_size(job.output))
@@ -138,10 +138,11 @@ def convert(
     )
 
 
-def source_of(name: str) -> Ends:
+def source_of(name: str, whole: bool = False) -> Ends:
     """A path, or a binary file that can seek: of standard input for "-", of a pipe.
 
-    InputError when there is no such file.
+    InputError when there is no such file, or it is a folder: one with nothing to do,
+    unless folders are inputs as a ``whole``.
     """
     if name == STREAM:
         return sys.stdin.buffer
@@ -149,14 +150,18 @@ def source_of(name: str) -> Ends:
         raise InputError(f"no such file: {name}; check the path")
     if os.path.isfile(name):
         return name
+    if os.path.isdir(name) and not whole:
+        raise InputError(f"nothing to do in the folder {name}; check the path")
     from polycodec.codecs.files.sources import seekable
 
     return seekable(name)  # type: ignore[return-value]  # what a path gives
 
 
-def _converted(job: Job, call: Callable[..., Any], force: bool, tick: Tick) -> Any:
+def _converted(
+    job: Job, call: Callable[..., Any], force: bool, tick: Tick, whole: bool
+) -> Any:
     """Do one job; a failure leaves no folder behind that was made for it."""
-    source = source_of(job.input)
+    source = source_of(job.input, whole)
     made = _make_folder(job.folder)
     try:
         with _target_of(job, force) as target:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 
-from polycodec.errors import CodecError, InputError, UsageError
+from polycodec.errors import CodecError, InputError, ModelError, UsageError
 
 INTERRUPTED = 130
 MOST = 1000  # characters of a message
@@ -71,6 +72,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted; nothing half-written is left"
     what = f"{type(error).__name__}: {error}".rstrip(": ")
+    if place := _outside(error):
+        return ModelError.exit_code, (
+            f"the part in {place}, failed, {what}; it is not one of polycodec: correct "
+            "it there; --debug shows the trace"
+        )
     return 1, f"unexpected {what}; this is a bug; run again with --debug and report it"
 
 
@@ -85,6 +91,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
             and _MEMORY.search(str(error)) is not None
         )
     )
+
+
+def _outside(error: BaseException) -> str:
+    """File and line of the last frame of a part that is not the package's; or ""."""
+    registry = sys.modules.get("polycodec.registry")  # there are no parts without it
+    place, trace = "", error.__traceback__
+    while registry is not None and trace is not None:
+        if registry.is_outside(trace.tb_frame.f_globals.get("__name__", "")):
+            place = f"{trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _extra(error: ModuleNotFoundError) -> str | None:

@@ -42,15 +42,20 @@ def models(
 def parts(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="Such as transform; all unless told."),
+        typer.Argument(
+            metavar="KIND", help="Such as transform, transform/conv; all unless told."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the parts that configs can name: options, defaults, where they come from."""
     from polycodec import registry
 
-    kinds = registry.KINDS if kind is None else (kind,)
-    found = [part_of(name) for k in kinds for name in registry.names(f"{k}/*")]
+    if kind and "/" in kind:
+        found = [part_of(kind, registry.find(kind))]
+    else:
+        kinds = registry.KINDS if kind is None else (kind,)
+        found = [one for k in kinds for one in _of_kind(k)]
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -61,12 +66,18 @@ def parts(
             print(f"    {option['name']}: {option['type']}{default}")
 
 
-def part_of(name: str) -> dict[str, Any]:
-    """Describe a registered part with plain values, fit for JSON."""
+def _of_kind(kind: str) -> list[dict[str, Any]]:
     from polycodec import registry
 
-    target = registry.find(name)
-    options = [p for p in registry.options_of(name).values() if p.kind != p.VAR_KEYWORD]
+    every = [(name, [registry.find(name)]) for name in registry.names(f"{kind}/*")]
+    every += registry.rivals(f"{kind}/*").items()
+    return [part_of(name, target) for name, targets in every for target in targets]
+
+
+def part_of(name: str, target: Callable[..., Any]) -> dict[str, Any]:
+    """Describe a registered part with plain values, fit for JSON."""
+    known = inspect.signature(target).parameters.values()
+    options = [p for p in known if p.kind != p.VAR_KEYWORD]
     return {
         "name": name,
         "from": origin_of(target),

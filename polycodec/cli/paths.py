@@ -51,6 +51,7 @@ class Plan:
 
     jobs: list[Job]
     left: dict[str, str] = field(default_factory=dict)
+    whole: bool = False  # folders are inputs themselves
 
 
 def plan(
@@ -78,7 +79,7 @@ def plan(
     suffixes = [suffix if isinstance(suffix, str) else suffix(str(f)) for f in files]
     jobs = _jobs(inputs, files, output, suffixes)
     _check_apart(jobs)
-    return Plan(jobs, left)
+    return Plan(jobs, left, whole)
 
 
 def expand(
@@ -91,6 +92,8 @@ def expand(
         path = Path(name)
         inside = path.is_dir() and not whole
         found = _found_in(path, refuse, left) if inside else [path]
+        if not found and len(inputs) > 1:
+            found = [path]  # one failure among others, told when it is its turn
         if not found:
             reasons = Counter(left.values())
             told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(4))

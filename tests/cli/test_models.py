@@ -120,5 +120,10 @@ def test_parts_of_one_kind_for_people(cli):
     lines = out.splitlines()
     assert code == 0 and "transform/residual  the package" in lines
     assert not [x for x in lines if "/" in x.split("  ")[0] and "transform/" not in x]
+    code, out, _ = cli("parts", "transform/conv")
+    names = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert code == 0 and names == ["transform/conv  the package"] and "width" in out
+    code, _, err = cli("parts", "transform/cnov")
+    assert code == 5 and "conv" in err
     code, _, err = cli("parts", "transfrom")
     assert code == 5 and "transform" in err

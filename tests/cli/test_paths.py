@@ -8,6 +8,7 @@ import pathlib
 
 import pytest
 
+from polycodec.cli.batch import source_of
 from polycodec.cli.paths import plan
 from polycodec.cli.values import parse_region, parse_size
 from polycodec.codecs.files.results import readable
@@ -123,6 +124,10 @@ def test_names_of_the_standard_streams_are_streams():
 def test_refusals():
     with pytest.raises(InputError, match="nothing to do in the folder out; found no f"):
         planned("out")
+    jobs = planned("out", "a", output="new")  # among others it is one failure
+    assert jobs["out"] and jobs["a/1.png"]
+    with pytest.raises(InputError, match="nothing to do in the folder out; check"):
+        source_of("out")
     with pytest.raises(InputError, match="does not exist"):
         planned("b", output="no/such")
     with pytest.raises(UsageError, match="is a file"):

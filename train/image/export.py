@@ -14,6 +14,7 @@ from polycodec.errors import InputError
 from polycodec.registry import register
 from polycodec.train.check import Panel, Yardstick
 from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.pieces import check_tiles
 from polycodec.train.latent import LatentRecipe, Material
 
 # Side and number of the crops that fix the grids: the training side, and a larger one
@@ -97,4 +98,4 @@ def _decibels(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     return mean_psnr(pairs)["psnr"]
 
 
-YARD = Yardstick("quality", "bpp", 1.0, mean_psnr, SIZES, _decibels)
+YARD = Yardstick("quality", "bpp", 1.0, mean_psnr, SIZES, _decibels, check_tiles)

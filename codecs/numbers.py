@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers that are none, refused by whom they came from: user, codes or network."""
+
+from __future__ import annotations
+
+import numbers
+
+from torch import Tensor
+
+from polycodec.errors import InputError, ModelError, UsageError
+
+
+def check_quality(quality: float) -> float:
+    """The quality; UsageError for what is no number of 0 … 100."""
+    if not isinstance(quality, numbers.Real) or not 0 <= quality <= 100:
+        raise UsageError(f"quality is {quality!r}; expected 0 to 100")
+    return quality
+
+
+def check_finite(codes: Tensor) -> None:
+    """InputError for codes among which are NaN or infinite numbers."""
+    if codes.is_floating_point() and not bool(codes.isfinite().all()):
+        raise InputError(
+            "codes hold NaN or infinite numbers; expected numbers as encode_codes "
+            "gives them"
+        )
+
+
+def made_by(name: str, made: Tensor) -> Tensor:
+    """What the transform of a codec made; ModelError for NaN or infinite numbers."""
+    if not bool(made.isfinite().all()):
+        found = "NaN" if bool(made.isnan().any()) else "infinite numbers"
+        raise ModelError(
+            f"the transform of '{name}' gave {found}; expected numbers; this signal "
+            "cannot be coded with these weights; train them again, or take another "
+            "model"
+        )
+    return made
