@@ -45,6 +45,19 @@ def test_export_makes_a_codec_with_a_card(trained, tmp_path):
     assert codec.decompress(codec.compress(x, 30)).shape == x.shape
 
 
+def test_an_export_can_be_packed(trained):
+    from polycodec.codecs.stored import digest_of
+    from polycodec.train.shrink.run import packing
+    from polycodec.train.shrink.shrinker import Goal
+
+    card = export(trained, after=packing(Goal(bits=24)))
+    packed = trained / "codec.safetensors"
+    assert card["bytes"] == packed.stat().st_size
+    assert card["digest"] == digest_of(packed).hex() != card["shrunk"]["from"]
+    assert card["shrunk"]["bits"] <= 24 and "db" in card["shrunk"]
+    assert not list(trained.glob("*.packed"))
+
+
 def test_everybody_may_read_what_an_export_writes(trained):
     export(trained)
     modes = {p.name: p.stat().st_mode for p in trained.glob("c*.*")}

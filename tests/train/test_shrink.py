@@ -83,6 +83,7 @@ def test_a_size_is_met_and_the_card_says_what_was_lost(
     path = tmp_path / "codec.safetensors"
     assert path.stat().st_size == card["bytes"] <= size
     assert card["digest"] == stored.digest_of(path).hex()
+    assert path.stat().st_mode == path.with_suffix(".json").stat().st_mode
     assert card["name"] == "image/small" and card["modality"] == "image"
     about = card["shrunk"]
     assert {"db", "percent_bits", "loss"} <= set(about)

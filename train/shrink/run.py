@@ -8,6 +8,7 @@ packing(goal)                      the last step of an export
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +35,12 @@ from polycodec.train.export import (
 )
 from polycodec.train.shrink.shrinker import Goal, Shrinker
 
+# What a card says of the original that is true of the packed weights as well.
+KEPT = (
+    *("license", "steps", "seconds", "versions", "config", "training_data", "history"),
+    *("images", "recordings", "rate", "rates", "codes", "measures"),
+)
+
 
 def shrink(
     weights: str | Path,
@@ -48,8 +55,8 @@ def shrink(
 
     data: a folder of signals of the codec's kind, every second of which is measured on;
     without one, every tensor is taken to harm alike and nothing is said of the loss.
-    The card is the original's where there is one. Raises ModelError where a goal cannot
-    be met, and where the packed codec fails a check.
+    The card keeps what the original's says of its making. Raises ModelError where a
+    goal cannot be met, and where the packed codec fails a check.
     """
     say = progress or (lambda text: None)
     path, out = zoo.weights_of_run(weights), Path(out)
@@ -65,10 +72,11 @@ def shrink(
         card = {
             "name": name or card.get("name") or f"{kind}/{out.resolve().name}",
             "modality": kind,
-            **{k: v for k, v in card.items() if k not in ("name", "modality")},
+            **{k: v for k, v in card.items() if k in KEPT},
             **found,
         }
-    write_json(out / CERTIFICATE, card["certificate"])
+        write_json(out / CERTIFICATE, card["certificate"])
+        shutil.copymode(out / CERTIFICATE, part)  # safetensors: for its owner alone
     write_json(out / CARD, card)
     remember_weights(card["digest"], files_of(card["shrunk"]["from"]))
     return card
