@@ -57,6 +57,14 @@ class Prior(abc.ABC):
         """The whole number that thrift moves values towards, offsets subtracted."""
         return 0.0
 
+    def settled(self, value: Tensor) -> Tensor:
+        """``value`` with what this prior is certain of in its place (`certain`)."""
+        return value
+
+    def certain(self, where: Tensor) -> Prior:
+        """The same prior, certain of one value at ``where``, bool of its shape."""
+        raise TypeError(f"{type(self).__name__} is never certain of a value")
+
     @abc.abstractmethod
     def bits(self, v: Tensor) -> Tensor:
         """Bits of values ``v``, offsets subtracted; same shape, differentiable."""
@@ -224,6 +232,10 @@ class EntropyModel(nn.Module, abc.ABC):
     def initialise(self, deviation: Tensor) -> None:
         """Start from the deviations of y's channels, (M,), or (L, M) at L rates."""
         return
+
+    def penalty(self) -> Tensor | None:
+        """What training adds to its loss after `code`; None: nothing."""
+        return None
 
     def counter(self) -> Counter | None:
         """A coder that counts what `refit` fits tables to; None: nothing is fitted."""

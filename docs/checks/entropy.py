@@ -139,7 +139,9 @@ class LatentsTask(Task):
         pixels = y.shape[2] * y.shape[3] * self.codec.stride**2
         weight = (BALANCE_POINT / self.codec.lmbda_of(level)) ** 0.5
         bpp = bits / pixels
-        return (weight * bpp).mean(), {"bpp": bpp.detach().mean()}
+        penalty = self.codec.entropy.penalty()
+        loss = (weight * bpp).mean() + (0 if penalty is None else penalty)
+        return loss, {"bpp": bpp.detach().mean()}
 
     @torch.no_grad()
     def validate(self, step: int) -> list[dict[str, Any]]:

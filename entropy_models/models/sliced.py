@@ -5,7 +5,7 @@
 
     for slice i:                                 before = references of slices < i
         for half in (▦, ▩):                      within = references of slice i so far
-            prior  = density( net_i,half(φ, before, within) )
+            prior  = density( net_i,half(φ, before, within) ), certain where guided
             ŷ_i[half] = coder.code(y_i[half], prior)
             ŷ_i[half] += ½ tanh( residual_i,half(φ, slices < i, slice i) )      (LRP)
 
@@ -27,13 +27,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from polycodec.entropy_models.base import Prior
+from polycodec.cuda import TableSet
+from polycodec.entropy_models.base import Counter, Prior
 from polycodec.entropy_models.coders import straight_through
 from polycodec.entropy_models.exact.activations import exact_tanh, hard_swish
 from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
+from polycodec.entropy_models.models.selective import Guidance, cross_entropy
 from polycodec.entropy_models.models.slices import SlicesModel
-from polycodec.entropy_models.priors.density import START, Density
+from polycodec.entropy_models.priors.density import START, Density, Tables
+from polycodec.entropy_models.priors.tables import certain_first
 from polycodec.entropy_models.references.base import Reference, State
 from polycodec.registry import build, find, register
 
@@ -77,9 +80,10 @@ class Slice(nn.Module):
         parameters: Sequence[int],
         residual: Sequence[int],
         side: int,
+        selective: int,
     ) -> None:
         super().__init__()
-        self.side = side
+        self.density, self.side = density, side
         self.references, self.nets = nn.ModuleList(), nn.ModuleList()
         self.residuals = nn.ModuleList()
         self.plan: list[list[int]] = [[] for _ in range(passes)]
@@ -87,10 +91,10 @@ class Slice(nn.Module):
         for options in references:
             name = f"reference/{options['name']}"
             kind = cast("type[Reference]", find(name))
-            halves = [half for half in range(passes) if kind.applies(before, half)]
+            given = {k: v for k, v in options.items() if k != "name"}
+            halves = [h for h in range(passes) if kind.applies(before, h, **given)]
             if not halves:
                 continue
-            given = {k: v for k, v in options.items() if k != "name"}
             part = build(
                 name, before=before, channels=channels, features=features, **given
             )
@@ -107,22 +111,52 @@ class Slice(nn.Module):
                 inputs = side + before + channels
                 self.residuals.append(Layers([inputs, *residual, channels], 3))
 
+        raw = density.outputs * channels
+        self.guidance = (
+            Guidance(widths, raw, channels, selective) if selective else None
+        )
+        self.waiting: tuple[Tensor, Prior] | None = None  # for values of this pass
+
     def before(self, state: State) -> dict[int, Tensor]:
         """Results of the references that read earlier slices alone, by number."""
         parts = cast("Iterable[Reference]", self.references)
         return {k: part.before(state) for k, part in enumerate(parts) if part.once}
 
-    def raw(
-        self, half: int, state: State, before: dict[int, Tensor], where: Positions
-    ) -> Tensor:
-        """What the network says of the latents of a pass, (B, outputs · C, 1, n)."""
-        given = [gather(state.phi, where)]
+    def prior(
+        self,
+        half: int,
+        state: State,
+        before: dict[int, Tensor],
+        where: Positions,
+        tables: Tables | None,
+    ) -> Prior:
+        """What the network says of the latents of a pass, (B, C, 1, n)."""
+        parts = [gather(state.phi, where)]
         for k in self.plan[half]:
             part = cast("Reference", self.references[k])
-            given.append(
+            parts.append(
                 gather(before[k], where) if part.once else part.within(state, where)
             )
-        return self.nets[half](torch.cat(given, dim=1))
+        given = torch.cat(parts, dim=1)
+        raw = self.nets[half](given)
+        prior = self.density.of(raw, tables)
+        if self.guidance is None:
+            return prior
+        given, raw = given.detach(), raw.detach()
+        logits = self.guidance(half, given, raw, self.density.doubt(raw), where)
+        if self.training and tables is None:
+            self.waiting = logits, prior
+            return prior
+        return prior.certain(logits <= 0)
+
+    def missed(self, values: Tensor) -> Tensor | None:
+        """What guidance gets wrong in a pass with ``values``, while training."""
+        if self.waiting is None:
+            return None
+        (logits, prior), self.waiting = self.waiting, None
+        values = values.detach()
+        sure = prior.certain(torch.ones_like(values, dtype=torch.bool)).settled(values)
+        return cross_entropy(logits, values - sure)
 
     def moved(
         self, half: int, state: State, where: Positions, values: Tensor
@@ -149,7 +183,8 @@ class SlicedModel(SlicesModel):
     `reference/*`; ``prior``: the same of `prior/*`; ``parameters``: widths of the
     networks between them; ``residual``: widths of the networks that predict residuals,
     none for no prediction, and ``side``: how many channels of φ, the last ones, they
-    see, None: all; ``synthesis``: widths of a deeper h_s (`hyper`).
+    see, None: all; ``selective``: width of the networks that say which values are not
+    coded (`selective`), 0: all are; ``synthesis``: widths of a deeper h_s (`hyper`).
     """
 
     def __init__(
@@ -165,6 +200,7 @@ class SlicedModel(SlicesModel):
         parameters: Sequence[int] = (128,),
         residual: Sequence[int] = (),
         side: int | None = None,
+        selective: int = 0,
         synthesis: Sequence[int] = (),
     ) -> None:
         super().__init__(
@@ -176,6 +212,7 @@ class SlicedModel(SlicesModel):
             prior=prior,
             synthesis=synthesis,
         )
+        self.selective, self.losses = bool(selective), cast("list[Tensor]", [])
         self.parts = nn.ModuleList(
             Slice(
                 sum(slices[:i]),
@@ -187,9 +224,15 @@ class SlicedModel(SlicesModel):
                 parameters=parameters,
                 residual=residual,
                 side=side or features,
+                selective=selective,
             )
             for i, size in enumerate(slices)
         )
+
+    def code(self, *args: Any, **options: Any) -> Tensor:
+        """See :meth:`SlicesModel.code`."""
+        self.losses = []
+        return super().code(*args, **options)
 
     def before(self, i: int, state: State) -> dict[int, Tensor]:
         return self._part(i).before(state)
@@ -202,13 +245,31 @@ class SlicedModel(SlicesModel):
         before: dict[int, Tensor],
         where: Positions,
     ) -> Prior:
-        raw = self._part(i).raw(half, state, before, where)
-        return self.density.of(raw, self.tables.get("y"))
+        return self._part(i).prior(half, state, before, where, self.tables.get("y"))
 
     def moved(
         self, i: int, half: int, state: State, where: Positions, values: Tensor
     ) -> Tensor:
+        if (missed := self._part(i).missed(values)) is not None:
+            self.losses.append(missed)
         return self._part(i).moved(half, state, where, values)
+
+    def penalty(self) -> Tensor | None:
+        """What guidance got wrong; see :meth:`EntropyModel.penalty`."""
+        return torch.stack(self.losses).mean() if self.losses else None
+
+    def update(self) -> None:
+        super().update()
+        self._keep_certain()
+
+    def refit(self, counter: Counter) -> None:
+        super().refit(counter)
+        self._keep_certain()
+
+    def _keep_certain(self) -> None:
+        tables = self.tables["y"]
+        if self.selective and isinstance(tables, TableSet):
+            self.tables["y"] = certain_first(tables)
 
     def last_layers(self, i: int) -> list[ExactConv2d]:
         nets = cast("Iterable[Layers]", self._part(i).nets)

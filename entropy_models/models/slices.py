@@ -108,8 +108,9 @@ class SlicesModel(EntropyModel):
             state = State(phi, decoded, empty, known)
             before = self.before(i, state)
             for half, where in enumerate(passes_of(self.passes, h, w, phi.device)):
+                state.half = half
                 prior = self.prior(i, half, state, before, where)
-                value = None if latent is None else gather(latent, where)
+                value = None if latent is None else prior.settled(gather(latent, where))
                 values = coder.code(value, prior, (batch, channels, 1, len(where)))
                 state.place(where, values)
                 moved = self.moved(i, half, state, where, values)

@@ -23,6 +23,7 @@ from polycodec.entropy_models.priors.mixture import Mixture, scale_set
 from polycodec.entropy_models.priors.scales import SCALE_BINS
 from polycodec.entropy_models.priors.statistics import TableCounter
 from polycodec.entropy_models.priors.tables import LARGEST, gaussian_tables
+from polycodec.errors import ModelError
 from polycodec.registry import build, register
 
 Tables = TableSet | ScaleSet
@@ -45,6 +46,10 @@ class Density(abc.ABC):
     @abc.abstractmethod
     def tables(self, counter: Counter | None = None) -> Tables:
         """What codes them, fitted to what ``counter`` saw; run once, at export."""
+
+    def doubt(self, raw: Tensor) -> Tensor:
+        """How unsure raw is of its likeliest value, (B, C, ...), as a scale index."""
+        raise ModelError(f"{type(self).__name__} cannot say how sure it is")
 
     def counter(self) -> Counter | None:
         """What counts symbols for `tables`; None: nothing is fitted."""
@@ -70,6 +75,9 @@ class GaussianDensity(Density):
 
     def start(self, index: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(index), index])
+
+    def doubt(self, raw: Tensor) -> Tensor:
+        return raw.chunk(2, dim=1)[1]
 
     def tables(self, counter: Counter | None = None) -> Tables:
         assert counter is None or isinstance(counter, TableCounter)
@@ -98,6 +106,14 @@ class MixtureDensity(Density):
         means = apart.expand(-1, len(index))
         wider = index + 4 * apart
         return torch.cat([means, wider, torch.zeros_like(means)]).flatten()
+
+    def doubt(self, raw: Tensor) -> Tensor:
+        # Several means, or one between two whole numbers, say as much as a scale.
+        parts = raw.unflatten(1, (3, self.components, -1))
+        centres, index = parts[:, 0], parts[:, 1].amax(1)
+        apart = centres.amax(1) - centres.amin(1)
+        away = (centres[:, 0] - torch.floor(centres[:, 0] + 0.5)).abs()
+        return index + SCALE_BINS * (apart + away)
 
     def tables(self, counter: Counter | None = None) -> Tables:
         return scale_set()

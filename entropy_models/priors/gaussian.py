@@ -10,6 +10,7 @@ Toderici 2018 (arXiv 1809.02736).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,6 +40,7 @@ class Gaussian(TablePrior):
     mean: Tensor
     index: Tensor
     tables: TableSet | None = None
+    sure: Tensor | None = None  # where the value is the mean, whatever the scale
     hashed = True
     thrifty = True
 
@@ -63,7 +65,18 @@ class Gaussian(TablePrior):
     @cached_property
     def bins(self) -> Tensor:
         """The table of every element, uint8 (B, C, h, w)."""
-        return bin_of(self.index.detach())
+        return self.unless_sure(bin_of(self.index.detach()))
+
+    def certain(self, where: Tensor) -> Gaussian:
+        """See :meth:`Prior.certain`: of the mean, by table 0, which says one symbol."""
+        return dataclasses.replace(self, sure=where)
+
+    def settled(self, value: Tensor) -> Tensor:
+        return value if self.sure is None else value.where(~self.sure, self.offsets)
+
+    def unless_sure(self, x: Tensor) -> Tensor:
+        """x, and 0 where this prior is certain."""
+        return x if self.sure is None else x.masked_fill(self.sure, 0)
 
     def indexes(self, shape: Shape) -> Tensor:
         return self.bins
@@ -75,4 +88,4 @@ class Gaussian(TablePrior):
     def bits(self, v: Tensor) -> Tensor:
         """Under the continuous density."""
         mass = normal_mass(v.float().abs(), sigma_of(self.index.float()))
-        return -torch.log2(mass.clamp_min(LIKELIHOOD_FLOOR))
+        return self.unless_sure(-torch.log2(mass.clamp_min(LIKELIHOOD_FLOOR)))

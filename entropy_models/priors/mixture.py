@@ -14,6 +14,7 @@ on grids. Cheng, Sun, Takeuchi, Katto 2020 (arXiv 2001.01568).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,7 @@ class Mixture(DistributionPrior):
     index: Tensor
     logits: Tensor
     scales: ScaleSet | None = None
+    sure: Tensor | None = None  # (B, C, h, w): where the value is `whole`
     hashed = True
     thrifty = True
 
@@ -87,11 +89,33 @@ class Mixture(DistributionPrior):
         means = torch.floor(self.centres * MEAN_UNIT + 0.5)
         means = means.clamp(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int32)
         bins = bin_of(self.index)
+        if self.sure is not None:
+            sure = self.sure.unsqueeze(1)
+            means = torch.where(sure, MEAN_UNIT * self.whole.unsqueeze(1), means)
+            means, bins = means.to(torch.int32), bins.masked_fill(sure, 0)
         logits = torch.floor(self.logits * LOGIT_UNIT + 0.5)
         logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT - 1).to(torch.int64)
         weights = weights_of(logits).to(torch.int16)
         means, bins = means.flatten(2).contiguous(), bins.flatten(2).contiguous()
         return means, bins, weights.flatten(2).contiguous()
+
+    @property
+    def whole(self) -> Tensor:
+        """The whole number next to the first mean, int32 (B, C, h, w)."""
+        mean = torch.floor(self.centres[:, 0].detach() + 0.5)
+        return mean.clamp(-MEAN_LIMIT // MEAN_UNIT, MEAN_LIMIT // MEAN_UNIT).int()
+
+    def certain(self, where: Tensor) -> Mixture:
+        """See :meth:`Prior.certain`: of `whole`, for a hundredth of a percent of a bit.
+
+        Every window of the coder has an escape, which keeps its slot.
+        """
+        return dataclasses.replace(self, sure=where)
+
+    def settled(self, value: Tensor) -> Tensor:
+        if self.sure is None:
+            return value
+        return value.where(~self.sure, self.whole.to(value.dtype))
 
     @property
     def centre(self) -> Tensor:
@@ -114,7 +138,8 @@ class Mixture(DistributionPrior):
         mass = normal_mass(far, sigma_of(self.index.float()))
         weights = torch.softmax(self.logits.float() * math.log(2), dim=1)
         p = (weights * mass).sum(dim=1)
-        return -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))
+        bits = -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))
+        return bits if self.sure is None else bits.masked_fill(self.sure, 0.0)
 
     @property
     def _frozen(self) -> ScaleSet:

@@ -71,7 +71,8 @@ class Shaped(Gaussian):
     def bins(self) -> Tensor:
         """The table of every element, uint8: 64 shape + scale."""
         shape = torch.floor(self.shape.detach() + 0.5).clamp(0, len(BETAS) - 1)
-        return shape.to(torch.uint8) * SCALE_BINS + bin_of(self.index.detach())
+        bins = shape.to(torch.uint8) * SCALE_BINS + bin_of(self.index.detach())
+        return self.unless_sure(bins)
 
     def bits(self, v: Tensor) -> Tensor:
         far, sigma = v.float().abs(), sigma_of(self.index.float())
@@ -82,7 +83,7 @@ class Shaped(Gaussian):
             shaped_mass(far, sigma, low + 1),
             shape - low,
         )
-        return -torch.log2(mixed.clamp_min(LIKELIHOOD_FLOOR))
+        return self.unless_sure(-torch.log2(mixed.clamp_min(LIKELIHOOD_FLOOR)))
 
 
 def shaped_tables(counts: np.ndarray | None = None) -> TableSet:
@@ -107,7 +108,10 @@ class ShapedDensity(Density):
     def of(self, raw: Tensor, tables: Tables | None) -> Prior:
         mean, index, shape = raw.chunk(3, dim=1)
         assert tables is None or isinstance(tables, TableSet)
-        return Shaped(mean, index, tables, shape)
+        return Shaped(mean, index, tables, shape=shape)
+
+    def doubt(self, raw: Tensor) -> Tensor:
+        return raw.chunk(3, dim=1)[1]
 
     def start(self, index: Tensor) -> Tensor:
         zero = torch.zeros_like(index)

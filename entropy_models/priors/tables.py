@@ -62,6 +62,17 @@ def even_tables(
     return TableSet.from_pmfs(pmfs, minimum, GAUSSIAN_PRECISION, escape)
 
 
+def certain_first(tables: TableSet) -> TableSet:
+    """The same tables, but the first of the symbol 0 alone, which costs no bits."""
+    arrays = tables.to_arrays()
+    rest = arrays["freqs"][int(arrays["sizes"][0]) :]
+    certain = np.array([0, 1 << tables.precision], rest.dtype)  # no escape
+    arrays["freqs"] = np.concatenate([certain, rest])
+    for name, first in (("sizes", 2), ("minimum", 0)):
+        arrays[name] = np.concatenate([[first], arrays[name][1:]])
+    return TableSet.from_arrays(arrays)
+
+
 def tables_of_pmfs(pmfs: np.ndarray, minimum: int) -> TableSet:
     """Tables, P = 14, of per-channel pmfs (C, K) whose first value is ``minimum``.
 

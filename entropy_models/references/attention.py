@@ -2,26 +2,33 @@
 """Global references: linear attention over whole maps.
 
     inter   q, k, v of the slices before: what is alike anywhere in the picture
-    intra   the slices before tell which ▦ each ▩ is like (q, k); what is then seen
+    intra   the slice before tells which ▦ each ▩ is like (q, k); what is then seen
             are this slice's ▦ (v)
-    guided  the same where there is no slice before: φ tells
+    guided  the same where there is no slice before: φ tells, and while nothing of the
+            slice is known, what is seen is φ too
 
 The cost grows with the number of positions, not with its square. MLIC++, Jiang et al.
-2023 (arXiv 2307.15421).
+2023 (arXiv 2307.15421), with its widths where a config names them; rotary positions and
+the guided one: MLICv2 (arXiv 2504.19119), of which no code is published. How its
+authors wire the guided one could not be read: here the second half sees the first, as
+in intra, and with ``first`` the first half sees φ of the second.
 """
 
 from __future__ import annotations
 
 import abc
+import functools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from polycodec.entropy_models.exact.convolution import ExactConv2d
-from polycodec.entropy_models.exact.linear import LinearAttention
+from polycodec.entropy_models.exact.linear import LinearAttention, Turn
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
+from polycodec.entropy_models.exact.rotary import Rotary
 from polycodec.entropy_models.references.base import Reference, State
-from polycodec.entropy_models.references.reweight import Reweighting
+from polycodec.entropy_models.references.fusion import Fusion, Gated
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -48,8 +55,9 @@ def _heads(x: Tensor, count: int) -> Tensor:
 class InterReference(Reference):
     """All positions ask all positions of the slices before.
 
-    ``width``: of the result; ``inner``: of queries, keys and values, each; ``heads``
-    divide them; ``reweight``: see `reweight`.
+    ``width``: of the result; ``inner``: of queries, keys and values, each, None: as
+    many as before the slice; ``heads`` divide them, None: 32 channels each; ``rotary``:
+    whether positions turn queries and keys; the others are `Fusion`'s.
     """
 
     once = True
@@ -61,32 +69,49 @@ class InterReference(Reference):
         features: int,
         *,
         width: int = 64,
-        inner: int = 64,
-        heads: int = 2,
-        reweight: bool = False,
+        inner: int | None = 64,
+        heads: int | None = 2,
+        rotary: bool = False,
+        **fusion: Any,
     ) -> None:
         super().__init__()
-        self.width, self.heads = width, heads
-        self.reweight = Reweighting(width) if reweight else nn.Identity()
-        self.qkv = Projection(before, inner, heads, 3)
+        inner = inner or before
+        self.width, self.heads = width, heads or max(1, inner // 32)
+        self.qkv = Projection(before, inner, self.heads, 3)
         self.attention = LinearAttention()
-        self.out = ExactConv2d(inner, width, 5)
+        self.turn = Rotary(inner // self.heads) if rotary else None
+        self.out = Fusion(inner, width, **fusion)
 
     def before(self, state: State) -> Tensor:
+        h, w = state.current.shape[2:]
         parts = _heads(self.qkv(state.before), 3 * self.heads).chunk(3, dim=1)
-        seen = self.attention(*parts).flatten(1, 2)
-        out = self.out(seen.unflatten(2, state.current.shape[2:]))
-        return self.reweight(out)
+        everywhere = Positions.everywhere(h, w, device=state.current.device)
+        turns = turns_of(self.turn, everywhere, everywhere)
+        seen = self.attention(*parts, turns=turns).flatten(1, 2)
+        return self.out(seen.unflatten(2, (h, w)))
+
+
+def turns_of(
+    turn: Rotary | None, q: Positions, k: Positions
+) -> tuple[Turn, Turn] | None:
+    """What turns weights (..., n, d) of queries and keys; None: nothing."""
+    if turn is None:
+        return None
+    w = q.mask.shape[1]
+    at = [(p.index // w, p.index % w) for p in (q, k)]
+    of_q, of_k = (functools.partial(_turned, turn, one) for one in at)
+    return of_q, of_k
+
+
+def _turned(turn: Rotary, at: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
+    return turn(x, *at)
 
 
 class _Halves(Reference):
-    """One half of a slice sees the other, by likeness in a guide.
-
-    ``width``: of the result; ``inner``: of queries, keys and values, each; ``heads``
-    divide them; ``reweight``: see `reweight`.
-    """
+    """One half of a slice sees the other, by likeness in a guide."""
 
     once = False
+    kernel = 5
 
     def __init__(
         self,
@@ -95,36 +120,50 @@ class _Halves(Reference):
         features: int,
         *,
         width: int = 64,
-        inner: int = 32,
+        inner: int | None = 32,
         heads: int = 2,
-        reweight: bool = False,
+        rotary: bool = False,
+        guide: int | None = None,
+        **fusion: Any,
     ) -> None:
         super().__init__()
-        self.reweight = Reweighting(width) if reweight else nn.Identity()
-        self.width, self.heads = width, heads
-        self.guide = self.channels_of_guide(before, channels, features)
+        self.guide = guide or self.channels_of_guide(before, channels, features)
+        inner = inner or self.guide
+        self.width, self.heads, self.inner = width, heads, inner
         self.qk = Projection(self.guide, inner, heads, 2)
-        self.v = Projection(channels, inner, heads, 1)
+        self.v = self.values(channels, inner)
         self.attention = LinearAttention()
-        self.out = ExactConv2d(inner, width, 5)
+        self.turn = Rotary(inner // heads) if rotary else None
+        self.out = Fusion(inner, width, **{"kernel": self.kernel, **fusion})
+
+    def values(self, channels: int, inner: int) -> nn.Module:
+        """The layers that make values of the slice."""
+        return Projection(channels, inner, 1, 1)
 
     @staticmethod
     @abc.abstractmethod
     def channels_of_guide(before: int, channels: int, features: int) -> int:
-        """How many channels the guide has."""
+        """How many channels the guide has, unless told."""
 
     @abc.abstractmethod
     def guided_by(self, state: State) -> Tensor:
         """The map that says which positions are alike, (B, guide, h, w)."""
 
+    def seen(self, state: State) -> Tensor:
+        """The map of values, (B, inner, h, w)."""
+        return self.v(state.current)
+
     def within(self, state: State, where: Positions) -> Tensor:
         q, k = self.qk(self.guided_by(state)).chunk(2, dim=1)
-        parts = gather(q, where), k, self.v(state.current)
+        parts = gather(q, where), k, self.seen(state)
         asked = (_heads(part, self.heads) for part in parts)
-        seen = self.attention(*asked, hidden=~state.known.flatten())
+        everywhere = Positions.everywhere(k.shape[2], k.shape[3], device=k.device)
+        turns = turns_of(self.turn, where, everywhere)
+        # The keys are the other half: what is asked for is not known yet.
+        seen = self.attention(*asked, hidden=where.mask.flatten(), turns=turns)
         full = torch.zeros_like(parts[2])
         full = scatter(full, where, seen.flatten(1, 2).unsqueeze(2))
-        return self.reweight(self.out.at(full, where))
+        return self.out(full, where)
 
 
 @register("reference/intra")
@@ -133,11 +172,11 @@ class IntraReference(_Halves):
 
     The guide is as many channels before the slice as it has itself. ``width``: of the
     result; ``inner``: of queries, keys and values, each; ``heads`` divide them;
-    ``reweight``: see `reweight`.
+    ``rotary``: whether positions turn queries and keys; the others are `Fusion`'s.
     """
 
     @classmethod
-    def applies(cls, before: int, half: int) -> bool:
+    def applies(cls, before: int, half: int, **_: Any) -> bool:
         return before > 0 and half > 0
 
     @staticmethod
@@ -152,18 +191,47 @@ class IntraReference(_Halves):
 class GuidedReference(_Halves):
     """One half of the first slice sees the other, by likeness in φ.
 
-    The first slice has none before it: side information is its guide, as in MLICv2,
-    Jiang et al. 2025 (arXiv 2504.19119). ``width``: of the result; ``inner``: of
-    queries, keys and values, each; ``heads`` divide them; ``reweight``: see `reweight`.
+    ``guide``: channels of φ that tell, None: all; ``inner``: None: as many; ``first``:
+    whether the first half sees φ of the second; ``gated``: whether the result is
+    c + c · gate(c). Options of `intra` else.
     """
 
+    kernel = 3
+
+    def __init__(
+        self,
+        before: int,
+        channels: int,
+        features: int,
+        *,
+        first: bool = False,
+        gated: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(before, channels, features, **options)
+        v = Projection(self.guide, self.inner, 1, 1) if first else None
+        self.v_of_guide = v
+        self.gated = Gated(self.width) if gated else None
+
+    def values(self, channels: int, inner: int) -> nn.Module:
+        return ExactConv2d(channels, inner)
+
     @classmethod
-    def applies(cls, before: int, half: int) -> bool:
-        return before == 0 and half > 0
+    def applies(cls, before: int, half: int, **options: Any) -> bool:
+        return before == 0 and (half > 0 or bool(options.get("first")))
 
     @staticmethod
     def channels_of_guide(before: int, channels: int, features: int) -> int:
         return features
 
     def guided_by(self, state: State) -> Tensor:
-        return state.phi
+        return state.phi[:, : self.guide]
+
+    def seen(self, state: State) -> Tensor:
+        if self.v_of_guide is not None and state.half == 0:
+            return self.v_of_guide(self.guided_by(state))
+        return super().seen(state)
+
+    def within(self, state: State, where: Positions) -> Tensor:
+        c = super().within(state, where)
+        return c if self.gated is None else c + self.gated(c, where)

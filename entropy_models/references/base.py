@@ -16,7 +16,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,14 @@ class State:
 
     phi: (B, F, h, w) of the side information; decoded: earlier slices, (B, C_j, h, w);
     current: this one, (B, C, h, w), zero where ``known``, (h, w) bool, is not set.
+    half: of it, that is coded now.
     """
 
     phi: Tensor
     decoded: Sequence[Tensor]
     current: Tensor
     known: Tensor
+    half: int = 0
 
     @property
     def before(self) -> Tensor:
@@ -61,7 +63,7 @@ class Reference(nn.Module, abc.ABC):
     width: int
 
     @classmethod
-    def applies(cls, before: int, half: int) -> bool:
+    def applies(cls, before: int, half: int, **options: Any) -> bool:
         """Whether there is something to look at in pass ``half`` (0 or 1)."""
         return before > 0 if cls.once else half > 0
 

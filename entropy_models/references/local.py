@@ -22,6 +22,7 @@ from polycodec.entropy_models.exact.positions import Positions
 from polycodec.entropy_models.exact.rotary import Rotary
 from polycodec.entropy_models.exact.window import WindowAttention
 from polycodec.entropy_models.references.base import Reference, State
+from polycodec.entropy_models.references.fusion import Reweighting
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -29,7 +30,8 @@ from polycodec.registry import register
 @register("reference/local")
 class LocalReference(Reference):
     """``width``: of the result; ``window``: side, odd; ``inner``: of queries, keys and
-    values, each, as many as the slice has unless told; ``heads`` divide them."""
+    values, each, as many as the slice has unless told; ``heads`` divide them;
+    ``feedforward``: of the layer at the end, 0: none; ``reweight``: see `fusion`."""
 
     once = False
     keys: Tensor
@@ -46,6 +48,8 @@ class LocalReference(Reference):
         inner: int | None = None,
         heads: int = 2,
         rotary: bool = False,
+        feedforward: int = 0,
+        reweight: bool = False,
     ) -> None:
         super().__init__()
         inner = channels if inner is None else inner
@@ -60,6 +64,11 @@ class LocalReference(Reference):
         self.attention = WindowAttention(inner // heads)
         self.fuse = ExactConv2d(inner * window**2, width)
         self.mix = ExactConv2d(width, width)
+        self.deep = nn.ModuleList()  # norm, 1x1, 1x1
+        if feedforward:
+            ends = ExactConv2d(width, feedforward), ExactConv2d(feedforward, width)
+            self.deep.extend([ChannelNorm(width), *ends])
+        self.reweight = Reweighting(width) if reweight else None
         at = torch.arange(window**2)
         at = torch.stack([at // window, at % window])  # row and column of each place
         keys = torch.arange(1, window**2, 2)  # row + column is odd
@@ -80,7 +89,12 @@ class LocalReference(Reference):
         seen = self.attention(q, key, v, bias, hidden)
         # The answers of a position are the input of one layer.
         fused = self.fuse(seen.flatten(2).mT.unsqueeze(2))  # (B, width, 1, n)
-        return self.mix(hard_swish(fused))
+        # MLIC++ mixes what is fused as it is, and adds a layer that is not linear.
+        x = self.mix(fused if len(self.deep) else hard_swish(fused))
+        if len(self.deep):
+            norm, up, down = self.deep
+            x = x + down(hard_swish(up(norm(x))))
+        return x if self.reweight is None else self.reweight(x, where)
 
     def _turned(self, qkv: Tensor) -> list[Tensor]:
         """Queries, keys and values, (B, C, h, w), the first two by their positions."""

@@ -8,6 +8,8 @@ known or not   ┘
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +41,7 @@ class NearReference(Reference):
         self.conv = ExactConv2d(before + channels + 1, width, kernel)
 
     @classmethod
-    def applies(cls, before: int, half: int) -> bool:
+    def applies(cls, before: int, half: int, **_: Any) -> bool:
         return True
 
     def within(self, state: State, where: Positions) -> Tensor:

@@ -44,6 +44,14 @@ CASES = {
     "adaptive-channels": [{"name": "adaptive-channels", "inner": 8, **SMALL}],
     "adaptive-inter": [{"name": "adaptive-inter", "head": 4, "reads": 3, **SMALL}],
 }
+FUSED = {"rotary": True, "feedforward": 6, "reweight": True, **SMALL}
+CASES["mlicv2"] = [
+    {"name": "channels", "widths": [8, 8]},
+    {"name": "local", "heads": 1, **FUSED},
+    {"name": "inter", "inner": None, "heads": None, "fused": 6, **FUSED},
+    {"name": "intra", "inner": 4, "heads": 1, **FUSED},
+    {"name": "guided", "inner": 4, "guide": 6, "first": True, "gated": True, **SMALL},
+]
 CASES["all"] = [section for case in CASES.values() for section in case]
 # The latents of a slice that its second half sees; whether the first half of the next
 # slice sees any of it.
@@ -60,11 +68,26 @@ SEES = {
     "reweighted": (True, True),
     "adaptive-channels": (False, True),
     "adaptive-inter": (False, True),
+    "mlicv2": (True, True),
     "all": (True, True),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 SIZE = (8, 6, 7)
 SIZES = {"hyper": 8, "features": 8, "parameters": [12], "slices": [4, 8]}
+MORE = {
+    "mlicv2": {
+        "residual": [6],
+        "side": 4,
+        "selective": 6,
+        "synthesis": [8, 4, 8, 4, 8],
+    }
+}
+
+
+def fresh(case: str):
+    torch.manual_seed(0)
+    options = {"references": CASES[case], **SIZES, **MORE.get(case, {})}
+    return shaken(build("entropy/sliced", channels=12, **options))
 
 
 def latents(batch: int, seed: int = 3) -> torch.Tensor:
@@ -74,8 +97,7 @@ def latents(batch: int, seed: int = 3) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=2)
 def model(case: str):
-    torch.manual_seed(0)
-    made = shaken(build("entropy/sliced", channels=12, references=CASES[case], **SIZES))
+    made = fresh(case)
     with torch.no_grad():
         observe(made, True)
         made.code(RateEstimator(8, noise=False), latents(8, 5), SIZE)
@@ -169,7 +191,8 @@ def test_bytes_give_the_latents_back(case, size):
     decoder = RangeDecoder(data)
     assert torch.equal(model(case).code(decoder, None, (2, *size)), y_hat)
     decoder.finish()
-    assert float((y_hat - y).abs().max()) < 1.6
+    if "selective" not in MORE.get(case, {}):
+        assert float((y_hat - y).abs().max()) < 1.6
     for stream, bits in zip(data, encoder.estimated_bits, strict=True):
         assert 8 * len(stream) <= 1.006 * bits + 8 * 40
 
@@ -178,10 +201,7 @@ def test_bytes_give_the_latents_back(case, size):
 def test_training_and_grids_agree(case):
     """What was trained in floats costs about what it costs in integers."""
     y, size = latents(4, 9), (4, *SIZE[1:])
-    torch.manual_seed(0)
-    loose = shaken(
-        build("entropy/sliced", channels=12, references=CASES[case], **SIZES)
-    )
+    loose = fresh(case).eval()
     bits = []
     for one in (loose, model(case)):
         estimator = RateEstimator(4, noise=False)
@@ -193,11 +213,12 @@ def test_training_and_grids_agree(case):
 
 @every_case
 def test_gradients_reach_every_weight(case):
-    torch.manual_seed(0)
-    made = shaken(build("entropy/sliced", channels=12, references=CASES[case], **SIZES))
+    made = fresh(case)
     estimator = RateEstimator(8)
-    made.train().code(estimator, latents(8), SIZE)
-    estimator.bits.sum().backward()
+    y_hat = made.train().code(estimator, latents(8), SIZE)
+    penalty = made.penalty()
+    loss = estimator.bits.sum() + y_hat.square().sum()
+    (loss if penalty is None else loss + penalty).backward()
     still = [
         name
         for name, value in made.named_parameters()

@@ -57,8 +57,9 @@ class ImageTask(Task):
             out = self.forward(x, level, rounded=self.config.optim.rounded)
         lmbda, balance = self.codec.lmbda_of(level), self.config.optim.balance
         loss, bpp, mse = rate_distortion(out.bits, out.x_hat, x, lmbda, balance)
-        if (penalty := self.codec.transform.penalty()) is not None:
-            loss = loss + penalty
+        for part in (self.codec.transform, self.codec.entropy):
+            if (penalty := part.penalty()) is not None:
+                loss = loss + penalty
         psnr = psnr_of_mse(mse.detach()).mean()
         return loss, {"bpp": bpp.detach().mean(), "psnr": psnr}
 
