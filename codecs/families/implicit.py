@@ -261,8 +261,8 @@ class ImplicitCodec(Codec):
     def _own_type(self) -> torch.dtype:
         return self.entropy.units.dtype
 
-    def _fitted(self, x: Tensor, level: float) -> Tensor:
-        """Codes (1, 1, n) of one signal (1, C, *S)."""
+    def fit(self, x: Tensor, level: float) -> Fit:
+        """Fit a network to one signal (1, C, *S), in its range, as the plan says."""
         size, plan = tuple(x.shape[2:]), self.plan
         if self.signal.kind == "video" and size[0] > MOST_ITEMS:
             raise InputError(
@@ -275,26 +275,27 @@ class ImplicitCodec(Codec):
             int(bits / self.depth),
             MOST_WIDTH,
         )
-        torch.manual_seed(plan.seed)
-        network = self.network_of(size, width).to(self.device)
-        items = self.items(x)
-        fit = Fit(network, items, self.entropy, self.recipe, plan, bits)
-        fit.run()
-        if fit.quantized is None:
-            fit.start_quantizing()
-        assert fit.quantized is not None
-        head = torch.tensor([*size, width], device=self.device).float()
+        with torch.random.fork_rng():
+            torch.manual_seed(plan.seed)
+            network = self.network_of(size, width).to(self.device)
+            fit = Fit(network, self.items(x), self.entropy, self.recipe, plan, bits)
+            fit.run()
+        return fit
+
+    def _fitted(self, x: Tensor, level: float) -> Tensor:
+        """Codes (1, 1, n) of one signal (1, C, *S)."""
+        fit, most = self.fit(x, level), self.plan.bytes
+        own = fit.quantized or fit.start_quantizing()
+        sizes = [*x.shape[2:], fit.network.width]
+        head = torch.tensor(sizes, device=self.device).float()
 
         def row(k: Tensor, codes: Tensor) -> Tensor:
             return torch.cat([head, k, codes[0, 0]])[None, None]
 
         def small(k: Tensor, codes: Tensor) -> bool:
-            if plan.bytes is None:
-                return True
-            return len(self.write(row(k, codes), level).data[0]) <= plan.bytes
+            return most is None or len(self.write(row(k, codes), level).data[0]) <= most
 
-        found = fit.quantized.coarsened(network, fit.embeddings(), small)
-        return row(*found).detach()
+        return row(*own.coarsened(fit.network, fit.embeddings(), small)).detach()
 
     def _lengths(self, size: Sequence[int], width: int) -> list[int]:
         """Numbers of steps and of values of every tensor; BitstreamError for too many.

@@ -109,7 +109,7 @@ class Fit:
         left = self.spent * (1 - done) / done
         return Report(self.step, done, decibel(self.mean), self.bits, left)
 
-    def start_quantizing(self) -> None:
+    def start_quantizing(self) -> Quantized:
         """Begin the second stage: steps of the weights as they are now."""
         embeddings = self.embeddings()
         keep = self.recipe.keep
@@ -125,6 +125,7 @@ class Fit:
         self.optimizer, self.stage_step = self._optimizer(), self.step
         self.mean, self.best = float("nan"), float("inf")
         self.good = self.state()
+        return self.quantized
 
     @torch.no_grad()
     def embeddings(self) -> Tensor | None:
@@ -215,6 +216,7 @@ class Fit:
                 "quantized": quantized,
                 "optimizer": self.optimizer.state_dict(),
                 "generator": self.generator.get_state(),
+                "noise": torch.get_rng_state(),
                 "numbers": {
                     "step": self.step,
                     "stage_step": self.stage_step,
@@ -239,6 +241,7 @@ class Fit:
             self.optimizer = self._optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["noise"])
         vars(self).update(state["numbers"])
 
     def _set_back(self) -> None:

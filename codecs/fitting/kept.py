@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkpoint of a fit: one safetensors file; nothing in it is unpickled.
 
-tensors   network.*, quantized.*, optimizer.<k>.*, generator
+tensors   network.*, quantized.*, optimizer.<k>.*, generator, noise
 header    steps, seconds and what the fit is of, as JSON
 """
 
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from polycodec.codecs.fitting.fit import Fit
 
 
+GENERATORS = ("generator", "noise")
+
+
 def write_kept(fit: Fit, path: Path) -> None:
     """Keep a fit; the file is whole, or as it was."""
     state = fit.state()
-    tensors: dict[str, Tensor] = {"generator": state["generator"]}
+    tensors: dict[str, Tensor] = {n: state[n] for n in GENERATORS}
     for part in ("network", "quantized"):
         tensors |= {f"{part}.{k}": v for k, v in (state[part] or {}).items()}
     for number, values in state["optimizer"]["state"].items():
@@ -72,7 +75,7 @@ def read_kept(fit: Fit, path: Path) -> None:
             "network": parts["network"],
             "quantized": parts["quantized"] or None,
             "optimizer": {**fit.optimizer.state_dict(), "state": moments},
-            "generator": tensors["generator"],
+            **{name: tensors[name] for name in GENERATORS},
             "numbers": about["numbers"],
         }
     )
