@@ -8,10 +8,7 @@ from html import escape
 from typing import ClassVar
 
 from polycodec.eval.image.result import ImageEvaluation
-from polycodec.eval.image.samples import busiest_window
-from polycodec.eval.measure import Trip, naming
 from polycodec.eval.text import number
-from polycodec.eval.video import clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,32 +22,19 @@ class VideoEvaluation(ImageEvaluation):
     }
 
     def samples(self) -> list[str]:
-        """Return a window of the middle frame of the first clip by every codec."""
+        """Return a window of one frame by every codec."""
         from polycodec.eval.page import page
+        from polycodec.eval.video.samples import make_windows
 
-        run, item = self.run, self.run.items[0]
-        signal = run.kind.taken(item.read(), run.options)
-        middle = len(signal) // 2
-        original = clip.rgb(signal[middle])
-        x, y, w, h = busiest_window(original, 288)
-        window = original[y : y + h, x : x + w]
-        known = {(r.file, r.codec, r.setting): r for r in self.rows}
-        shown, wanted = [], None
-        for subject in run.subjects:
-            rows = [known[item.name, subject.name, float(s)] for s in subject.settings]
-            # The first one's middle setting, and what of the others is nearest to it.
-            wanted = wanted or rows[len(rows) // 2].rate
-            distances = [abs(row.rate - wanted) for row in rows]
-            row = rows[distances.index(min(distances))]
-            with naming(subject, row.setting, item.name):
-                decoded = Trip.of(subject, signal, row.setting).decoded.signal
-            frame = clip.rgb(decoded[middle])[y : y + h, x : x + w]
-            score = number(row.scores.get("psnr"))
-            shown.append((subject.label, f"{row.rate:.3f} bpp, {score} dB", frame))
+        found = make_windows(list(self.rows), self.run)
+        shown = [
+            (label, f"{row.rate:.3f} bpp, {number(row.scores.get('psnr'))} dB", pixels)
+            for label, row, pixels in found.shown
+        ]
         sentence = (
-            f"{item.name}, frame {middle}: the window with the most detail, by each "
-            "codec at the setting whose rate is nearest to the first one's middle "
+            f"{found.file}, frame {found.frame}: the window with the most detail, by "
+            "each codec at the setting whose rate is nearest to the first one's middle "
             "setting; figures are of the whole clip. Press on one to see the original."
         )
         heading = f"<h2>At about the same size</h2><p>{escape(sentence)}</p>"
-        return [heading, page.crops(window, shown)]
+        return [heading, page.crops(found.original, shown)]
