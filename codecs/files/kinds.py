@@ -33,6 +33,11 @@ from polycodec.codecs.files.options import (
 from polycodec.codecs.files.video import tracks
 from polycodec.errors import CodecError, InputError
 
+# Files of images that are looked for, written, trained on and evaluated.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pnm"),
+)
 _START = 64  # bytes that are looked at
 
 
@@ -76,20 +81,14 @@ KINDS = {
         Kind(
             name="image",
             words="images",
-            suffixes=(
-                *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"),
-                *(".ppm", ".pgm", ".pnm"),
-            ),
+            suffixes=IMAGE_SUFFIXES,
             start=re.compile(
                 rb"\x89PNG|\xff\xd8\xff|II\*\0|MM\0\*|GIF8|BM|P5|P6|RIFF....WEBP"
                 rb"|....ftyp(?:avif|avis|heic|heix|mif1|msf1)",
                 re.DOTALL,
             ),
             decoded=".png",
-            written=(
-                *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"),
-                *(".ppm", ".pgm", ".pnm"),
-            ),
+            written=IMAGE_SUFFIXES,
             encode=ImageEncode,
             decode=ImageDecode,
         ),

@@ -92,7 +92,11 @@ def _log_mel(samples: np.ndarray, window: int, bands: int, rate: int) -> np.ndar
 
 @functools.cache
 def _filters(window: int, bands: int, rate: int) -> np.ndarray:
-    """Triangles (bands, window/2 + 1) of unit height, even on the mel scale."""
+    """Triangles (bands, window/2 + 1) of unit height, even on the mel scale.
+
+    The measure as it is published. Losses (`train/speech/spectra.py`) have windows so
+    short that bands are narrower than a bin: theirs are wider, and sum to 1.
+    """
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     bins = np.arange(window // 2 + 1) * rate / window

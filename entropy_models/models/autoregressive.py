@@ -10,7 +10,7 @@
 
 Contexts are decoded latents, n / gain: of one size at every rate. Networks answer in
 the same unit; the rate's gain makes integers' means of it. All of it is exact
-arithmetic (`exact.py`), so encoder and trainer see all frames at once while a decoder
+arithmetic (`exact/`), so encoder and trainer see all frames at once while a decoder
 walks (`autoregressive_walk.py`), and both arrive at equal tables, bit for bit.
 
 An autoregressive Gaussian after Minnen, Ballé, Toderici 2018 (arXiv 1809.02736), over

@@ -7,7 +7,7 @@
 
 Two hundred tiny steps a second of sound: calls into torch would cost several times
 what they compute. Weights and inputs are the exact layers' own, on dyadic grids, in
-float64; sums are exact in any order, so the results are those of `exact.py`.
+float64; sums are exact in any order, so the results are those of `exact/`.
 """
 
 from __future__ import annotations

@@ -21,10 +21,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from polycodec.atomic import atomic_write
+from polycodec.codecs.files.kinds import IMAGE_SUFFIXES
 from polycodec.errors import InputError
 from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".bmp")
+SUFFIXES = (*IMAGE_SUFFIXES, ".bmp")
 KODAK_URL = "https://r0k.us/graphics/kodak/kodak/{name}"
 # Far above the largest of the 24 files (823 kB): a longer answer is not one.
 KODAK_MAX_BYTES = 2_000_000

@@ -40,14 +40,15 @@ BASES: dict[str, type] = {
     "task": Task,
     "recipe": Recipe,
 }
-# Builders, not classes, and what they need to be built: several names of one class.
+# Builders, not classes, that need more than what a codec gives its parts, and what.
 BUILDERS: dict[str, dict] = {
     "codec/latent-speech": {"transform": {"width": 4} | {"name": "seanet"}},
-    "entropy/hyperprior": {"channels": 8},
-    "entropy/checkerboard": {"channels": 8},
-    "entropy/channel": {"channels": 8},
-    "optimizer/adam": {},
-    "optimizer/muon": {},
+}
+WEIGHT = torch.nn.Parameter(torch.zeros(2, 2))
+# What is given to the options of builders by those names.
+VALUES = {
+    **{"channels": 8, "sizes": (4, 4), "before": 4, "features": 8, "size": (8, 8)},
+    **{"params": [WEIGHT], "lr": 1e-3, "matrices": [WEIGHT]},
 }
 # Options that whoever builds a part gives it.
 GIVEN = {
@@ -77,10 +78,8 @@ def test_every_kind_has_a_base_and_parts():
 def test_a_part_is_of_its_kinds_class(name):
     kind, part = name.split("/")[0], find(name)
     if not inspect.isclass(part):
-        weight = torch.nn.Parameter(torch.zeros(2, 2))
-        given = BUILDERS[name]
-        if kind == "optimizer":
-            given = {"params": [weight], "lr": 1e-3, "matrices": [weight]}
+        given = {k: v for k, v in VALUES.items() if k in options_of(name)}
+        given |= BUILDERS.get(name, {})
         part = type(build(name, **given))
     assert issubclass(part, BASES[kind]) and not inspect.isabstract(part)
 

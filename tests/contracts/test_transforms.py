@@ -13,7 +13,7 @@ import torch
 from tiny_parts import case_id, cases, shaken, tiny
 
 from polycodec.codecs.transforms.base import ImageTransform, SpeechTransform, Transform
-from polycodec.registry import find
+from polycodec.registry import find, options_of
 
 M, KNOTS = 6, 3
 LEVEL = 0.5
@@ -30,7 +30,7 @@ CHANNELS = {"transform/test-means": 1}  # it codes the mean of a frame, one numb
 def made(case) -> Transform:
     name, options = case
     channels = CHANNELS.get(name, M)
-    if issubclass(kind_of(name), ImageTransform):
+    if "knots" in options_of(name):
         options = {"knots": KNOTS, **options}
     return shaken(tiny(name, channels=channels, **options))
 

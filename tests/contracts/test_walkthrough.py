@@ -23,6 +23,7 @@ PAGE = (ROOT / "docs" / "adding-a-part.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
     r"^<!-- (file|run)(?:: )?([^\n]*) -->\n```\w+\n(.*?)^```", re.M | re.S
 )
+CONTRACTS = ("registry", "transforms")
 # All commands of a block, in one process.
 SCRIPT = """
 import shlex, sys
@@ -44,7 +45,7 @@ def desk(tmp_path, photo, training_images, monkeypatch) -> pathlib.Path:
     return tmp_path
 
 
-def test_the_page_happens(desk, process):
+def test_the_page_happens(desk, process, monkeypatch):
     said = []
     for what, name, text in BLOCK.findall(PAGE):
         if what == "file":
@@ -62,5 +63,11 @@ def test_the_page_happens(desk, process):
         np.asarray(Image.open(back)).shape
         == np.asarray(Image.open(desk / "photo.png")).shape
     )
+    contracts = (ROOT / "tests/contracts" / f"test_{n}.py" for n in CONTRACTS)
+    monkeypatch.setenv("POLYCODEC_PARTS", str(desk / "mine/parts.py"))
+    options = ("-rA", "-p", "no:cacheprovider", "-k", "patches or laplace")
+    done = process(*options, *contracts, python=("-m", "pytest"))
+    assert done.returncode == 0, done.stdout.decode()
+    assert b"stated[patches]\n" in done.stdout and b"entropy/laplace" in done.stdout
     info = process("info", coded, "--json")
     assert json.loads(info.stdout)["model"] == "image/mine"

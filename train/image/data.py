@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from polycodec.codecs.files.kinds import IMAGE_SUFFIXES
 from polycodec.errors import InputError
 from polycodec.train.cache import SignalCache
 
@@ -23,7 +24,7 @@ class ImageCache(SignalCache):
     """Images of a folder, (H, W, 3) uint8 each."""
 
     called = "images"
-    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".ppm")
+    suffixes = IMAGE_SUFFIXES
     dtype = np.uint8
 
     def decode(self, path: Path) -> np.ndarray[Any, Any]:

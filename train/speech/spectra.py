@@ -90,7 +90,11 @@ def magnitude(planes: tuple[Tensor, Tensor], floor: float) -> Tensor:
 
 
 def mel_filters(bands: int, size: int, rate: int) -> Tensor:
-    """Return triangles (size/2 + 1, bands) that map bins to mel bands."""
+    """Return triangles (size/2 + 1, bands) that map bins to mel bands.
+
+    For losses: of bands narrower than a bin the sides are widened, which a measure
+    (`codecs/measures/speech.py`) must not do.
+    """
     top = 2595 * torch.log10(torch.tensor(1 + rate / 2 / 700, dtype=torch.float64))
     edges = 700 * (10 ** (torch.linspace(0, 1, bands + 2) * top / 2595) - 1)
     bins = torch.linspace(0, rate / 2, size // 2 + 1, dtype=torch.float64)
