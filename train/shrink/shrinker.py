@@ -98,14 +98,17 @@ class Shrinker:
             if name in large:
                 measured += 1
                 weight = self.harm(name) / max(NOISE * energy, 1e-30)
-                self.say(
-                    f"measured {measured} of {len(large)}: {name} "
-                    f"{weight * NOISE * energy:.3f} dB at 20 dB below it"
-                )
+                if self.panel is not None:
+                    self.say(
+                        f"measured {measured} of {len(large)}: {name} "
+                        f"{weight * NOISE * energy:.3f} dB at 20 dB below it"
+                    )
             guess = self.guessed(name, self.tensors)
             most = (FINE if weight is None else COARSEST) * energy
             if guess is not None:
                 w = w - matrix(guess)
+                if not w.any():
+                    continue  # kept exactly, that is the same as the base's: no bytes
                 # What a base foretells may go altogether; a tensor itself may not.
                 most = most if weight is None else math.inf
             found[name] = priced(w, weight, most)

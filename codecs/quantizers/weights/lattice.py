@@ -48,7 +48,10 @@ class E8Quantizer(LatticeQuantizer):
         per = np.repeat(bins, len(points) // len(bins))
         k, h = points[:, :EIGHT], points[:, EIGHT:]
         seven = entropy.bits(k[:, :-1], per, shape, -h / 2)
-        return seven * EIGHT / 7  # h costs a bit, and the parity saves one
+        parity = k[:, :-1].sum(1, keepdims=True) & 1
+        half, mean = (k[:, -1:] - parity) >> 1, -h / 4 - parity / 2
+        last = entropy.bits(half, np.maximum(per - 4, 0), shape, mean)
+        return len(points) + seven + last
 
     def put(
         self,

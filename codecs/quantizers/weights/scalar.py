@@ -44,7 +44,8 @@ class LatticeQuantizer(WeightQuantizer):
     def offers(self, w: np.ndarray) -> list[Offer]:
         part, energy = self._part(w), float(np.square(w).sum())
         if energy == 0.0:
-            return [Offer(0, HEAD.size + 1, 0.0)]
+            bits = self.cost(self.points(w), np.zeros(1, np.int64), entropy.SHAPES[0])
+            return [Offer(0, HEAD.size + bits / 8, 0.0)]
         # Numbers that are left out count by their energy.
         factor = energy / max(float(np.square(part).sum()), 1e-60)
         rms, found = np.sqrt(energy / w.size), []
