@@ -259,8 +259,23 @@ def test_what_stands_beside_the_samples():
     bext = chunk(b"bext", b"scene 12".ljust(602, b"\0"))
     _, notes, tags = read(wav(before=bext))
     assert "scene 12" in tags.values() and not notes
+    _, notes, tags = read(wav(before=chunk(b"bext", b"scene 12  ")))
+    assert "bext (of 10 bytes, it has 602)" in notes[0] and not tags
     _, notes, _ = read(wav(behind=b"TAG" + bytes(125), riff=836))
     assert notes == ["128 bytes behind the samples are left out"]
+
+
+def test_part_of_a_sample_at_the_end_is_named():
+    found, notes = heard(wav(bytes(801)))
+    assert found == 400 and "the last 1 of 801 bytes are no whole sample" in notes[0]
+    assert heard(wav(bytes(800))) == (400, [])
+    comm = struct.pack(">4sIhIh", b"COMM", 18, 2, 100, 16)
+    comm += bytes.fromhex("400cfa00000000000000")  # 16000 Hz
+    for odd in (0, 2):
+        ssnd = struct.pack(">4sIII", b"SSND", 408 + odd, 0, 0) + bytes(400 + odd)
+        body = b"AIFF" + comm + ssnd
+        notes = heard(struct.pack(">4sI", b"FORM", len(body)) + body)[1]
+        assert bool(odd) == any("no whole sample of 4 bytes" in note for note in notes)
 
 
 def test_a_speaker_layout_is_told():

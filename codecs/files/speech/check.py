@@ -28,12 +28,13 @@ class Checked:
     """What is known of a file before a library sees it.
 
     ``shown``: (place, bytes) that libraries should see instead. ``coded``: why
-    libsndfile will not do.
+    libsndfile will not do. ``block``: bytes of a sample of all channels, if told.
     """
 
     notes: list[str] = field(default_factory=list)
     shown: list[tuple[int, bytes]] = field(default_factory=list)
     coded: str = ""
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,15 @@ _FAMILIES = (
     _Family(_like(rb"....(ftyp|moov|mdat|wide)"), 0, ">I4s", b"", True),
 )
 _MAX_CHUNKS = 1000
+# Chunks of fixed fields: in shorter ones libraries read what stands behind as fields.
+_LEAST = {b"bext": 602}
 # What stands behind samples and is neither chunk nor sound: tags, zeros.
 _TRAILERS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS", bytes(4))
 # Codings in WAVE files whose true length libsndfile knows; others: MPEG audio ...
 _PLAIN = {1, 2, 3, 6, 7, 0x11, 0x31, 0xFFFE}
+
+_PCM = {1, 3, 6, 7, 0xFFFE}
+_AIFC_PCM = {b"", b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64"}
 
 
 def check(stream: BinaryIO) -> Checked:
@@ -152,15 +158,24 @@ def _walk(stream: BinaryIO, family: _Family, end: int, found: Checked) -> None:
         body = stream.read(min(max(0, chunk.size), 24))
         if name == b"fmt ":
             _check_format(body, found)
+        elif name == b"COMM" and body[18:22] in _AIFC_PCM:
+            found.block = int.from_bytes(body[:2], "big") * -(-body[7] // 8)
         if name == family.sound:
             sounds += 1
             head = struct.calcsize(family.head) if family.whole else 0
             stream.seek(min(max(chunk.at, chunk.at + chunk.size), end))
             follows = stream.read(16)
-            if _sound(chunk, family.head[0], head, end, follows, found):
+            to_end = _sound(chunk, family.head[0], head, end, follows, found)
+            _check_last(chunk, end, found)
+            if to_end:
                 break
         elif stop > end:
             raise _cut(chunk.size, end - chunk.at)
+        elif chunk.size < _LEAST.get(name, 0):
+            found.shown.append((chunk.at - struct.calcsize(family.head), b"JUNK"))
+            left.append(
+                f"{name.decode()} (of {chunk.size} bytes, it has {_LEAST[name]})"
+            )
         elif family.known and (name not in family.known or body[:4] == b"adtl"):
             left.append(name.decode("latin-1").strip())
     if not sounds and family.sound:
@@ -231,6 +246,20 @@ def _sound(
     return True
 
 
+def _check_last(chunk: _Chunk, end: int, found: Checked) -> None:
+    """Name the bytes behind the last whole sample, which no library hands over."""
+    there = end - chunk.at
+    mended = any(place == chunk.size_at for place, _ in found.shown)
+    size = there if mended else min(chunk.size, there)
+    if chunk.name == b"SSND":
+        size -= 8  # where the samples begin, and of what blocks
+    if found.block and size > 0 and (rest := size % found.block):
+        found.notes.append(
+            f"the last {rest} of {size} bytes are no whole sample of {found.block} "
+            "bytes, and are left out"
+        )
+
+
 def _is_chunk(start: bytes, room: int, order: Literal["little", "big"]) -> bool:
     """Whether bytes behind samples begin a chunk that fits, or are too few for one.
 
@@ -248,6 +277,8 @@ def _check_format(body: bytes, found: Checked) -> None:
             "its sample rate is 0; expected for example 16000; the header is damaged, "
             "or was never finished"
         )
+    if coding in _PCM:
+        found.block = int.from_bytes(body[12:14], "little")
     if coding not in _PLAIN:
         found.coded = f"its samples have the coding 0x{coding:x}"
 
