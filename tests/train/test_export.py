@@ -110,6 +110,19 @@ def breaks_bytes(monkeypatch):
     monkeypatch.setattr(LatentCodec, "write", longer)
 
 
+def breaks_exactness(monkeypatch):
+    """A layer whose integers are others where oneDNN is off."""
+    from polycodec.entropy_models.exact.convolution import ExactConv2d
+
+    forward = ExactConv2d.forward
+
+    def elsewhere(self, x):
+        y = forward(self, x)
+        return y if torch.backends.mkldnn.enabled else y + 1
+
+    monkeypatch.setattr(ExactConv2d, "forward", elsewhere)
+
+
 def breaks_certificate(monkeypatch):
     monkeypatch.setattr(
         "polycodec.entropy_models.exact.convolution.FLOAT64_LIMIT", 1000.0
@@ -124,6 +137,7 @@ def breaks_certificate(monkeypatch):
     [
         (breaks_latents, "'codes'"),
         (breaks_bytes, "'bytes'"),
+        (breaks_exactness, "'codes'.*oneDNN off"),
         (breaks_certificate, "cannot be exact"),
     ],
 )
