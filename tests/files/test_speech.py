@@ -150,7 +150,7 @@ def test_options_of_the_other_kind_are_refused(coded, photo, tmp_path, sound_cod
         with pytest.raises(UsageError, match="is for images"):
             coded(hum(0.1), 16000, **option)
     for option in ({"target_kbps": 3}, {"channels": "keep"}):
-        with pytest.raises(UsageError, match="is for speech"):
+        with pytest.raises(UsageError, match=r"is for .*speech"):
             api.encode(photo, tmp_path / "p.plc", **option)
     with pytest.raises(ModelError, match="codes speech; the input is images"):
         api.encode(photo, tmp_path / "p.plc", codec=sound_codec)
