@@ -53,7 +53,7 @@ def test_bits_have_gradients_to_all_three_numbers():
     v = torch.tensor([0.0, 0.5, 3.0, 40.0])
     three = [torch.full((4,), x, requires_grad=True) for x in (0.1, 20.0, 1.3)]
     mean, index, shape = three
-    Shaped(mean, index, None, shape).bits(v - mean).sum().backward()
+    Shaped(mean, index, None, shape=shape).bits(v - mean).sum().backward()
     for value in three:
         assert value.grad is not None and value.grad.isfinite().all()
         assert value.grad.abs().max() > 0
@@ -66,7 +66,7 @@ def test_bytes_are_what_the_tables_say_and_come_back(tables):
     def noise(scale: float) -> torch.Tensor:
         return scale * torch.randn(size, generator=generator)
 
-    prior = Shaped(noise(2), 20 + noise(8), tables, 1.5 + noise(1))
+    prior = Shaped(noise(2), 20 + noise(8), tables, shape=1.5 + noise(1))
     value = noise(4)
     coder = RangeEncoder(2, estimate=True)
     coded = coder.code(value, prior, size)
@@ -87,7 +87,7 @@ def test_tables_of_heavier_tails_give_far_values_fewer_bits(tables):
             torch.zeros(1, 1, 1, 1),
             torch.full((1, 1, 1, 1), 22.0),
             tables,
-            torch.full((1, 1, 1, 1), float(shape)),
+            shape=torch.full((1, 1, 1, 1), float(shape)),
         )
         costs.append(prior.table_bits(far).item())
     assert np.all(np.diff(costs) > 0)
