@@ -36,7 +36,7 @@ from polycodec.codecs.signals.tiles import (
     TileEncoder,
 )
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
-from polycodec.codecs.stored import save_codec
+from polycodec.codecs.stored import save_codec, with_new_names
 from polycodec.codecs.transforms.base import Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models import streams
@@ -359,19 +359,9 @@ class Codec(nn.Module, abc.ABC):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def with_new_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state whose tensors had the names of earlier versions."""
-        prefixes = self.renamed
-        named = {}
-        for key, value in state.items():
-            old = next((p for p in prefixes if key.startswith(p)), None)
-            new = key if old is None else prefixes[old] + key.removeprefix(old)
-            named[new] = value
-        return named
-
     def _rename(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
         if not prefix and self.renamed:
-            renamed = self.with_new_names(state)
+            renamed = with_new_names(self, state)
             state.clear()
             state.update(renamed)
 

@@ -203,7 +203,7 @@ def predictor(codec: Codec, about: Mapping[str, Any]) -> Predicted:
             f"{digest[:8]}, found {found[:8]}; get the version that they were made from"
         )
     _, _, tensors = read_weights(path)
-    tensors = codec.with_new_names(tensors)
+    tensors = with_new_names(codec, tensors)
     exact = exact_layers(codec)
 
     def predicted(key: str, found: Mapping[str, Tensor]) -> Tensor | None:
@@ -254,7 +254,7 @@ def fill(
     tables: dict[str, dict[str, Any]] = {}
     integers: dict[str, dict[str, Tensor]] = {}
     floats: dict[str, Tensor] = {}
-    for key, value in codec.with_new_names(tensors).items():
+    for key, value in with_new_names(codec, tensors).items():
         owner, _, leaf = key.rpartition(".")
         if key.startswith(TABLES + "."):
             tables.setdefault(key.split(".")[1], {})[leaf] = value.numpy()
@@ -296,3 +296,14 @@ def digest_of(path: str | Path) -> bytes:
         for block in iter(lambda: file.read(1 << 20), b""):
             sha.update(block)
     return sha.digest()
+
+
+def with_new_names(codec: Codec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state whose tensors had the names of earlier versions, ``codec.renamed``."""
+    prefixes = codec.renamed
+    named = {}
+    for key, value in state.items():
+        old = next((p for p in prefixes if key.startswith(p)), None)
+        new = key if old is None else prefixes[old] + key.removeprefix(old)
+        named[new] = value
+    return named

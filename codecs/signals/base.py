@@ -96,13 +96,13 @@ class Signal(abc.ABC):
         """The reverse of :meth:`prepared`, float32."""
         return x_hat
 
-    @abc.abstractmethod
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
-        """Codes of checked signals x, as files hold them."""
+        """Codes of checked signals x, as files hold them; each as a whole here."""
+        return codec.quantize(codec.latents(codec.padded(x), level), level)
 
-    @abc.abstractmethod
     def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
         """Signals of codes, not cut."""
+        return codec.signals(codec.dequantize(codes, level), level)
 
     @abc.abstractmethod
     def head(self, size: Sequence[int], quality: float, level: float) -> bytes:

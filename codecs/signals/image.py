@@ -45,13 +45,6 @@ class ImageSignal(Signal):
     def restored(self, x_hat: Tensor) -> Tensor:
         return x_hat.float() + 0.5
 
-    def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
-        """See :meth:`Signal.encode`; whole images."""
-        return codec.quantize(codec.latents(codec.padded(x), level), level)
-
-    def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
-        return codec.signals(codec.dequantize(codes, level), level)
-
     def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
         return RAW.pack(*size, round(100 * quality))
 

@@ -77,12 +77,6 @@ class VideoSignal(Signal):
         h, w = x.shape[-2:]
         return F.pad(x, (0, -w % stride, 0, -h % stride, 0, 0), mode="replicate")
 
-    def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
-        return codec.quantize(codec.latents(codec.padded(x), level), level)
-
-    def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
-        return codec.signals(codec.dequantize(codes, level), level)
-
     def head(self, size: Sequence[int], quality: float, level: float) -> bytes:
         return RAW.pack(*size, round(100 * quality))
 

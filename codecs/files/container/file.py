@@ -290,6 +290,17 @@ def _index(
     return sizes, crcs
 
 
+def tolerant_reader(source: Reader | BinaryIO) -> Reader | None:
+    """The reader of a file that may be cut or damaged; None where it has no header."""
+    if isinstance(source, Reader):
+        return source
+    try:
+        source.seek(0)
+        return Reader(source, tolerant=True)
+    except BitstreamError:
+        return None
+
+
 def _check(what: str, found: int, expected: int) -> None:
     if found != expected:
         raise ChecksumError(

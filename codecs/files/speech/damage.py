@@ -9,22 +9,19 @@ from __future__ import annotations
 import contextlib
 from typing import BinaryIO
 
-from polycodec.codecs.files.container.file import Reader, SpeechGeometry
+from polycodec.codecs.files.container.file import (
+    Reader,
+    SpeechGeometry,
+    tolerant_reader,
+)
 from polycodec.errors import BitstreamError
 
 
 def with_seconds(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamError:
     """The error with the seconds that are still good, if it is about speech."""
-    try:
-        if isinstance(source, Reader):
-            reader = source
-        else:
-            source.seek(0)
-            reader = Reader(source, tolerant=True)
-    except BitstreamError:
-        return error
-    geometry = reader.header.geometry
-    if not isinstance(geometry, SpeechGeometry):
+    reader = tolerant_reader(source)
+    geometry = reader and reader.header.geometry
+    if not reader or not isinstance(geometry, SpeechGeometry):
         return error
     ranges: list[tuple[float, float]] = []  # whose chunks are whole, neighbours joined
     for k in range(reader.n_chunks):

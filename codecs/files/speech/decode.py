@@ -9,7 +9,6 @@ from the chunks it needs, and is equal to that part of the whole.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,6 +23,7 @@ from polycodec.codecs.files.speech.condition import Condition
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
+from polycodec.codecs.files.tags import tags_of
 from polycodec.codecs.signals.speech import speech_signal
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
@@ -54,7 +54,7 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
     try:
         with (
             ends.writing() as file,
-            SpeechWriter(file, plan, _tags(reader)) as writer,
+            SpeechWriter(file, plan, tags_of(reader)) as writer,
         ):
             for block in counted(blocks, last - first, ends.progress, len):
                 writer.write(block)
@@ -158,16 +158,3 @@ def _range(
             f"inside 0:{length:.3f}"
         )
     return first, last
-
-
-def _tags(reader: Reader) -> dict[str, str]:
-    """The tags of the source; what is no object of strings is left out."""
-    data = reader.header.record("tags")
-    try:
-        tags = json.loads(data.decode("utf-8")) if data else {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        tags = None
-    if not isinstance(tags, dict):
-        reader.warnings.append("the tags are no JSON object and are left out")
-        return {}
-    return {str(k): v for k, v in tags.items() if isinstance(v, str)}

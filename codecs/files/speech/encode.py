@@ -9,7 +9,6 @@ The way back is in `decode.py`.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -40,6 +39,7 @@ from polycodec.codecs.files.speech.condition import Condition, Survey
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
+from polycodec.codecs.files.tags import tags_record
 from polycodec.codecs.signals.speech import speech_signal
 
 logger = logging.getLogger(__name__)
@@ -159,9 +159,8 @@ class Job:
         """The file's header, once all samples have been read."""
         info, rate = self.speech.info, self.rate
         records = []
-        if info.tags:
-            tags = json.dumps(info.tags, ensure_ascii=False, separators=(",", ":"))
-            records.append(Record("tags", tags.encode()))
+        if tags := tags_record(info.tags):
+            records.append(tags)
         if self.condition.lossless:
             records.append(Record("condition", self.condition.pack()))
         return Header(

@@ -9,22 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from polycodec.codecs.files.container.file import Reader, VideoGeometry
+from polycodec.codecs.files.container.file import Reader, VideoGeometry, tolerant_reader
 from polycodec.errors import BitstreamError
 
 
 def with_frames(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamError:
     """The error with the frames that are whole and missing, if it is about a video."""
-    try:
-        if isinstance(source, Reader):
-            reader = source
-        else:
-            source.seek(0)
-            reader = Reader(source, tolerant=True)
-    except BitstreamError:
-        return error
-    geometry = reader.header.geometry
-    if not isinstance(geometry, VideoGeometry):
+    reader = tolerant_reader(source)
+    geometry = reader and reader.header.geometry
+    if not reader or not isinstance(geometry, VideoGeometry):
         return error
     whole, missing = [], []
     for k in range(geometry.groups):

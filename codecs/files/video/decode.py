@@ -11,7 +11,6 @@ frames the chunks that hold them are read, and it is equal to that part of the w
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,6 +25,7 @@ from polycodec.codecs.files.ends import Ends, codec_of
 from polycodec.codecs.files.options import VideoDecode
 from polycodec.codecs.files.results import VideoDecoded
 from polycodec.codecs.files.sources import name_of
+from polycodec.codecs.files.tags import tags_of
 from polycodec.codecs.files.video import sound
 from polycodec.codecs.files.video.chunks import seal_of, video_geometry
 from polycodec.codecs.files.video.damage import (
@@ -180,22 +180,9 @@ def _writer(
                 ends.suffix,
                 geometry,
                 times if whole else times.part(wanted.start, wanted.stop),
-                tags=_tags(reader),
+                tags=tags_of(reader),
                 sound=tracks,
             )
         )
         notes += writer.notes
         yield writer.write, notes
-
-
-def _tags(reader: Reader) -> dict[str, str]:
-    """The tags of the source; what is no object of strings is left out."""
-    data = reader.header.record("tags")
-    try:
-        tags = json.loads(data.decode("utf-8")) if data else {}
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        tags = None
-    if not isinstance(tags, dict):
-        reader.warnings.append("the tags are no JSON object and are left out")
-        return {}
-    return {str(k): v for k, v in tags.items() if isinstance(v, str)}

@@ -11,7 +11,6 @@ the times. The way back is in `decode.py`.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,6 +21,7 @@ from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import VideoEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import VideoEncoded
+from polycodec.codecs.files.tags import tags_record
 from polycodec.codecs.files.video import fit, rate, sound
 from polycodec.codecs.files.video.chunks import geometry_of, groups, seal_of
 from polycodec.codecs.files.video.colour import to_rgb
@@ -126,9 +126,8 @@ class Job:
         records = []
         if record := times.record:
             records.append(Record("times", record))
-        if self.info.tags:
-            tags = json.dumps(self.info.tags, ensure_ascii=False, separators=(",", ":"))
-            records.append(Record("tags", tags.encode("utf-8", "replace")))
+        if tags := tags_record(self.info.tags):
+            records.append(tags)
         gop = self.encoder.gop
         return Header(
             model=self.codec.name,
