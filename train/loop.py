@@ -15,13 +15,14 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from polycodec.codecs.stored import load_codec
+from polycodec.codecs.base import Codec
+from polycodec.codecs.stored import load_codec, with_new_names
 from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.memory import remember_parts
 from polycodec.registry import build, import_parts
@@ -231,8 +232,8 @@ class Trainer:
         return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=mixed)
 
     @property
-    def _module(self) -> Any:
-        return self.codec.module
+    def _module(self) -> Codec:
+        return cast(Codec, self.codec.module)
 
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach() for k, v in self._module.state_dict().items()}
@@ -254,18 +255,18 @@ class Trainer:
                 f"the checkpoint in {self.out} does not fit this config; {reason}; "
                 "resume with the config it was made with"
             ) from error
-        ema = self._module.with_new_names(state["ema"])
+        ema = with_new_names(self._module, state["ema"])
         self.ema = {k: self.fabric.to_device(v) for k, v in ema.items()}
 
     @staticmethod
-    def _init_from(codec: Any, path: str) -> int:
+    def _init_from(codec: Codec, path: str) -> int:
         """Start from exported weights, or a run's, wherever names and sizes agree.
 
         A part may be another one now: a new entropy model on a trained transform.
         Of a run's folder its averaged weights. Returns how many tensors fitted.
         """
         if Path(path).is_dir():
-            known = codec.with_new_names(read_checkpoint(Path(path))["ema"])
+            known = with_new_names(codec, read_checkpoint(Path(path))["ema"])
         else:
             known = load_codec(path).state_dict()
         wanted = codec.state_dict()

@@ -26,6 +26,7 @@ from polycodec.codecs.stored import (
     load_codec,
     predictor,
     read_weights,
+    with_new_names,
     write_weights,
 )
 from polycodec.entropy_models.exact.layer import exact_layers
@@ -75,7 +76,7 @@ class Shrinker:
     ) -> None:
         self.panel, self.say, self.base = panel, say, base
         self.codec, self.config, self.tensors = read_weights(path)
-        self.tensors = self.codec.with_new_names(self.tensors)
+        self.tensors = with_new_names(self.codec, self.tensors)
         fill(self.codec, self.tensors, self.config, path)
         self.codec.eval()
         self.levels = list(panel.points.values()) if panel else []
