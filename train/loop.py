@@ -10,12 +10,13 @@ Fabric's.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -30,6 +31,7 @@ from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkp
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate, matrices_of
+from polycodec.train.precision import Precision, fewest_seconds, precision_in
 from polycodec.train.task import Task, part_of
 
 
@@ -84,6 +86,10 @@ class Trainer:
         torch.manual_seed(run.seed)
         self.out = Path(run.out)
         self.step, self.seconds = 0, 0.0  # of all parts of a resumed run together
+        # None until `train` has timed both.
+        self.precision: Precision | None = (
+            None if run.precision == "auto" else run.precision
+        )
         codec = build(f"codec/{config.codec.name}", **config.codec.trained())
         self.log = RunLog(self.out, enabled=self.fabric.is_global_zero)
         task_class = part_of("task", config.task, codec, config.codec.name)
@@ -104,12 +110,12 @@ class Trainer:
         )
         self.codec, self.optimizer = self.fabric.setup(codec, optimizer)
         task = self.task
-        task.model, task.precision = self.codec, self._precision
+        task.model, task.precision = self.codec, self._autocast
         task.forward = torch.compile(self.codec) if run.compile else self.codec
         task.setup()
         self.ema = {k: v.clone() for k, v in self._weights().items()}
         if resume:
-            self._resume()
+            self._restore(read_checkpoint(self.out))
         elif (self.out / CHECKPOINT).exists() and self.fabric.is_global_zero:
             raise InputError(
                 f"{self.out} already holds a run; use --resume or another run.out"
@@ -121,6 +127,8 @@ class Trainer:
         if self.fabric.is_global_zero:
             remember_parts(self.config.imports, Path.cwd())
         self.log.start(self.config, self.step, self.initialised)
+        if self.precision is None:
+            self._choose_precision()
         if run.steps <= (warmup := self.config.optim.warmup):
             self.log.say(
                 f"note: all {run.steps} steps are of the warm-up; lower optim.warmup, "
@@ -143,6 +151,22 @@ class Trainer:
             if self.step % run.save_every == 0 or self.step == run.steps:
                 self.save()
         self.log.close()
+
+    def _choose_precision(self) -> None:
+        """Take the precision whose steps are faster; timing them leaves no trace."""
+
+        def step(precision: Precision) -> None:
+            self.precision = precision
+            self._step()
+
+        before, device = copy.deepcopy(self._state()), self.fabric.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seconds = fewest_seconds(step)
+        self._restore(before)
+        chosen = min(seconds, key=seconds.__getitem__)
+        self.precision = self.fabric.broadcast(chosen)  # one for all processes
+        each = {p: round(spent, 4) for p, spent in seconds.items()}
+        self.log.event("precision", self.step, chosen=self.precision, seconds=each)
 
     def _begin(self) -> None:
         replaced = self.task.begin(self.step)
@@ -215,20 +239,25 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint to a temporary name, then rename it."""
         if self.fabric.is_global_zero:
-            state = {
-                "step": self.step,
-                "seconds": self.seconds,
-                "codec": self._weights(),
-                "ema": self.ema,
-                "optimizer": self.optimizer.state_dict(),
-                "config": json.dumps(self.config.model_dump(mode="json")),
-                "task": self.task.state(),
-            }
-            write_checkpoint(state, self.out)
+            write_checkpoint(self._state(), self.out)
         self.fabric.barrier()
 
-    def _precision(self) -> torch.autocast:
-        mixed = self.config.run.precision == "bf16-mixed"
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds; its config says which precision was chosen."""
+        config = self.config.model_dump(mode="json")
+        config["run"]["precision"] = self.precision or "auto"
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "codec": self._weights(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "config": json.dumps(config),
+            "task": self.task.state(),
+        }
+
+    def _autocast(self) -> torch.autocast:
+        mixed = self.precision == "bf16-mixed"
         return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=mixed)
 
     @property
@@ -238,9 +267,10 @@ class Trainer:
     def _weights(self) -> dict[str, Tensor]:
         return {k: v.detach() for k, v in self._module.state_dict().items()}
 
-    def _resume(self) -> None:
-        state = read_checkpoint(self.out)
+    def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.config.run.precision == "auto":
+            self.precision = precision_in(json.loads(state["config"]))
         try:
             self._module.load_state_dict(state["codec"])
             groups = [dict(group) for group in self.optimizer.param_groups]

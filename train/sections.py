@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from polycodec.train.precision import Precision
+
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values are frozen."""
@@ -96,7 +98,9 @@ class RunSection(Section):
     out: str = Field(description="folder of checkpoints and logs")
     steps: int = Field(ge=1)
     seed: int = 0
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    precision: Precision | Literal["auto"] = Field(
+        "bf16-mixed", description="auto: what is faster here, by timing a few steps"
+    )
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1)
     compile: bool = False

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pathlib
 
@@ -19,6 +20,7 @@ from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
 from polycodec.train.loop import Trainer
+from polycodec.train.precision import PRECISIONS
 
 RATE = 16000
 
@@ -191,6 +193,22 @@ def test_discriminators_are_trained_from_their_first_step_on(speech_config):
         seen.append((moved, "adversary" in values))
         trainer.step += 1
     assert seen == [(False, False)] * 2 + [(True, True)] * 2
+
+
+def test_timing_precisions_leaves_discriminators_and_balance(speech_config):
+    """What a task trains beside the codec is as it was, and the loop's step too."""
+    adversarial(speech_config)
+    speech_config["run"]["precision"] = "auto"
+    trainer = Trainer(parse_config(speech_config))
+    trainer.step = 1  # discriminators are there
+    before = copy.deepcopy(trainer._state())
+    trainer._choose_precision()
+    after = trainer._state()
+    assert trainer.precision in PRECISIONS
+    assert after.keys() == before.keys() and after["task"]["balancer"]
+    assert all(equal(after[k], before[k]) for k in after.keys() - {"config"})
+    trainer._step()
+    assert not equal(trainer.task.state(), before["task"])
 
 
 def test_export_makes_a_codec_of_tokens(speech_config, tmp_path):
