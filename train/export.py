@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from polycodec.atomic import atomic_path, atomic_write, check_target
+from polycodec.codecs.base import Codec
 from polycodec.codecs.stored import digest_of
 from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import ModelError, UnknownNameError
@@ -39,7 +40,7 @@ from polycodec.train.task import part_of
 WEIGHTS, CARD, CERTIFICATE = "codec.safetensors", "codec.json", "certificate.json"
 LICENSE = "Apache-2.0"
 # What is done to weights once they are written and checked; returns more for the card.
-After = Callable[[Path, "Recipe", Any], dict[str, Any]]
+After = Callable[[Path, "Recipe", Codec], dict[str, Any]]
 
 
 class Recipe(abc.ABC):
@@ -52,7 +53,7 @@ class Recipe(abc.ABC):
         self.config, self.say = config, say
 
     @abc.abstractmethod
-    def write(self, codec: Any, part: Path) -> dict[str, Any]:
+    def write(self, codec: Codec, part: Path) -> dict[str, Any]:
         """Freeze ``codec``, write it to ``part``, check what is read back from there.
 
         codec: with its averaged weights, in eval mode, on the CPU. Returns what the
@@ -62,7 +63,7 @@ class Recipe(abc.ABC):
         """
 
     @abc.abstractmethod
-    def panel(self, codec: Any) -> Panel:
+    def panel(self, codec: Codec) -> Panel:
         """Return held-out signals of the run's own data, and what they are measured by.
 
         codec: ready or not; only its kind, grid and rates count.
@@ -130,14 +131,14 @@ def export(
     return card
 
 
-def recipe_of(config: TrainConfig, codec: Any, say: Callable[[str], None]) -> Recipe:
+def recipe_of(config: TrainConfig, codec: Codec, say: Callable[[str], None]) -> Recipe:
     """Return the recipe of a codec, its own or the one that its config names."""
     found = part_of("recipe", config.recipe, codec, config.codec.name)
     recipe: Recipe = found(config, say)
     return recipe
 
 
-def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Any:
+def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Codec:
     """Return the codec of a checkpoint with its averaged weights, not yet frozen."""
     import_remembered(config.imports)
     try:

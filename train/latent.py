@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.coders import RateEstimator
 from polycodec.train.check import Yardstick, self_check
@@ -45,10 +46,10 @@ class LatentRecipe(Recipe):
     """Base of the latent family's recipes: a kind says from what."""
 
     @abc.abstractmethod
-    def material(self, codec: Any) -> Material:
+    def material(self, codec: Codec) -> Material:
         """Draw signals, always the same ones of a run's own data."""
 
-    def write(self, codec: Any, part: Path) -> dict[str, Any]:
+    def write(self, codec: Codec, part: Path) -> dict[str, Any]:
         m = self.material(codec)
         levels = list(m.points.values())
         before = estimated(codec, m.held_out, levels)
@@ -75,7 +76,9 @@ class LatentRecipe(Recipe):
 
 
 @torch.no_grad()
-def estimated(codec: Any, signals: Iterable[Tensor], levels: Sequence[float]) -> float:
+def estimated(
+    codec: Codec, signals: Iterable[Tensor], levels: Sequence[float]
+) -> float:
     """Estimated bits of signals at some levels together, without noise."""
     bits = 0.0
     for x in signals:
@@ -86,7 +89,9 @@ def estimated(codec: Any, signals: Iterable[Tensor], levels: Sequence[float]) ->
     return bits
 
 
-def by_tables(codec: Any, signals: Iterable[Tensor], levels: Sequence[float]) -> float:
+def by_tables(
+    codec: Codec, signals: Iterable[Tensor], levels: Sequence[float]
+) -> float:
     """Bits of signals at the middle level by the integer tables."""
     level = levels[len(levels) // 2]
     coded = (codec.write(codec.encode_codes(x, level), level) for x in signals)
@@ -94,17 +99,18 @@ def by_tables(codec: Any, signals: Iterable[Tensor], levels: Sequence[float]) ->
 
 
 @torch.no_grad()
-def fit_tables(codec: Any, signals: Iterable[Tensor], levels: Sequence[float]) -> int:
+def fit_tables(codec: Codec, signals: Iterable[Tensor], levels: Sequence[float]) -> int:
     """Fit tables to what the frozen codec sends of signals, every level alike.
 
     Costs nothing in files or decoders: tables are data of the weights. Returns how many
     symbols were seen, 0 for an entropy model that has no tables to fit.
     """
-    counter = codec.entropy.counter()
-    if counter is None:
+    model = codec.entropy
+    counter = None if model is None else model.counter()
+    if model is None or counter is None:
         return 0
     for x in signals:
         for level in levels:
             codec.code(counter, codec.encode_codes(x, level), level)
-    codec.entropy.refit(counter)
+    model.refit(counter)
     return counter.total

@@ -17,10 +17,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
+from polycodec.codecs.base import Codec
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import find
 from polycodec.train.config import TrainConfig
@@ -29,25 +30,30 @@ from polycodec.train.log import RunLog
 if TYPE_CHECKING:  # of the extra 'train'; listing tasks needs none of it
     from lightning.fabric import Fabric
 
+T = TypeVar("T")
+
 
 class Task(abc.ABC):
-    """Base of `task/*`. The loop sets these three before the first step."""
+    """Base of `task/*`. The loop sets the last three before the first step."""
+
+    family: ClassVar[type[nn.Module]] = nn.Module  # of the codecs that it trains
 
     model: nn.Module  # as Fabric wraps it; model.module is the codec itself
     forward: Callable[..., Any]  # the same, compiled where asked for
     precision: Callable[[], AbstractContextManager[Any]]
 
     def __init__(
-        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
+        made_for(self.family, codec)
         self.config, self.fabric, self.log = config, fabric, log
 
     @property
-    def codec(self) -> Any:
+    def codec(self) -> Codec:
         """Return the codec inside the wrapping of devices and processes."""
-        return self.model.module
+        return cast(Codec, self.model.module)
 
-    def prepare(self, codec: Any) -> None:
+    def prepare(self, codec: Codec) -> None:
         """Start a fresh codec from data, before optimizer and devices."""
         return
 
@@ -92,7 +98,21 @@ class Task(abc.ABC):
         """Return the validation for people, one line."""
 
 
-def part_of(kind: str, named: str | None, codec: Any, family: str) -> Any:
+def made_for(expected: type[T], found: object) -> T:
+    """Return ``found``; ModelError where it is not what the task or recipe is made for.
+
+    A config may name the task of another family.
+    """
+    if not isinstance(found, expected):
+        raise ModelError(
+            f"this task or recipe is made for a {expected.__name__}; found a "
+            f"{type(found).__name__}; leave 'task:' and 'recipe:' of the config out, "
+            "or name those of the codec's family"
+        )
+    return found
+
+
+def part_of(kind: str, named: str | None, codec: Codec, family: str) -> Any:
     """Find the task or recipe of a codec: the one ``named`` by its config, or its own.
 
     Its own is <kind of signal>/<family>, such as task/image/latent: a new family

@@ -17,7 +17,7 @@ from polycodec.errors import InputError, ModelError
 from polycodec.importing import FILES
 from polycodec.memory import remember_parts
 from polycodec.train.checkpoint import read_checkpoint
-from polycodec.train.config import load_config
+from polycodec.train.config import load_config, parse_config
 from polycodec.train.export import export
 from polycodec.train.loop import Trainer
 
@@ -117,6 +117,12 @@ def test_a_codec_that_no_task_trains_says_what_to_register(config):
     config.write_text(config.read_text() + "task: image/nothing\n")
     with pytest.raises(ModelError, match=r"'image/nothing'.*'task/image/latent'"):
         Trainer(load_config(config))
+
+
+def test_the_task_of_another_family_is_named(run_config):
+    run_config["task"] = "speech/token"
+    with pytest.raises(ModelError, match="made for a TokenCodec; found a LatentCodec"):
+        Trainer(parse_config(run_config))
 
 
 def test_remembered_parts_that_broke_are_left_out_with_a_warning(tmp_path, monkeypatch):

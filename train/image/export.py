@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.errors import InputError
 from polycodec.registry import register
@@ -31,7 +31,7 @@ SIZES = ((37, 53), (1, 1), (64, 17))  # heights and widths
 class ImageRecipe(LatentRecipe):
     """The latent family on images."""
 
-    def material(self, codec: Any) -> Material:
+    def material(self, codec: Codec) -> Material:
         data, section = self.config.data, self.config.eval
         images = ImageCache(data.train, data.cache)
         held_out = self._held_out(images)
@@ -46,7 +46,7 @@ class ImageRecipe(LatentRecipe):
             about={"images": f"{len(images)} in {Path(data.train).name}"},
         )
 
-    def panel(self, codec: Any) -> Panel:
+    def panel(self, codec: Codec) -> Panel:
         data = self.config.data
         images = ImageCache(data.train, data.cache)
         points = {q: codec.level_of(q) for q in self.config.eval.qualities}

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.latent import LatentCodec
 from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
 from polycodec.train.image.data import CropSource, ImageCache
 from polycodec.train.log import RunLog
-from polycodec.train.task import Task
+from polycodec.train.task import Task, made_for
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -26,8 +28,10 @@ BALANCE_POINT = 0.0067  # the λ whose level weighs 1
 class ImageTask(Task):
     """The latent family on images."""
 
+    family = LatentCodec
+
     def __init__(
-        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         super().__init__(codec, config, fabric, log)
         data = config.data
@@ -41,7 +45,11 @@ class ImageTask(Task):
             holdout=data.holdout,
         )
 
-    def prepare(self, codec: Any) -> None:
+    @property
+    def codec(self) -> LatentCodec:
+        return made_for(LatentCodec, super().codec)
+
+    def prepare(self, codec: Codec) -> None:
         """Start transform and scales from the first crops."""
         codec.initialise(self.source.sample(INITIAL_CROPS))
 

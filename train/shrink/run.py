@@ -16,6 +16,7 @@ from typing import Any
 
 from polycodec.atomic import atomic_path, check_target
 from polycodec.codecs import zoo
+from polycodec.codecs.base import Codec
 from polycodec.codecs.stored import TABLES, digest_of, load_codec, read_weights
 from polycodec.entropy_models.exact.layer import exact_layers
 from polycodec.errors import InputError
@@ -137,7 +138,7 @@ def shrunk(
 def packing(goal: Goal) -> After:
     """Return what an export does after it has written its weights."""
 
-    def after(part: Path, recipe: Recipe, codec: Any) -> dict[str, Any]:
+    def after(part: Path, recipe: Recipe, codec: Codec) -> dict[str, Any]:
         packed = part.with_name(part.name + ".packed")
         try:
             found = shrunk(part, packed, goal, recipe.panel(codec), recipe.say)

@@ -19,7 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.measures.speech import VALIDATION, mean_scores, rules
+from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import ModelError
@@ -30,6 +33,7 @@ from polycodec.train.export import Recipe
 from polycodec.train.latent import LatentRecipe, Material
 from polycodec.train.speech.data import SpeechCache
 from polycodec.train.speech.task import speech_source, validation_levels
+from polycodec.train.task import made_for
 
 ENTROPY = {"name": "tokens-adaptive"}  # unless the config names another
 FITTED_SECONDS = 3600  # of training recordings whose tokens are counted, at most
@@ -42,8 +46,8 @@ SAID_EVERY = 10.0  # seconds
 class Recordings:
     """The recordings of a run, and how a codec is measured on those held out."""
 
-    def __init__(self, config: TrainConfig, codec: Any) -> None:
-        self.rate = codec.signal.rate
+    def __init__(self, config: TrainConfig, codec: Codec) -> None:
+        self.rate = made_for(SpeechSignal, codec.signal).rate
         self.all = SpeechCache(config.data.train, config.data.cache, self.rate)
         self.source = speech_source(config, self.all, self.rate, codec.stride)
         chosen = self.source.held_out[: config.eval.utterances]
@@ -82,7 +86,7 @@ class Recordings:
         return mean_scores(((x[0], x_hat[0]) for x, x_hat in pairs), self.rate)
 
 
-def panel_of(config: TrainConfig, codec: Any) -> Panel:
+def panel_of(config: TrainConfig, codec: Codec) -> Panel:
     """Return what a codec of speech is measured on."""
     found = Recordings(config, codec)
     return Panel(found.held_out, found.points, found.yard)
@@ -93,10 +97,10 @@ def panel_of(config: TrainConfig, codec: Any) -> Panel:
 class LatentSpeechRecipe(LatentRecipe):
     """The latent family on speech."""
 
-    def panel(self, codec: Any) -> Panel:
+    def panel(self, codec: Codec) -> Panel:
         return panel_of(self.config, codec)
 
-    def material(self, codec: Any) -> Material:
+    def material(self, codec: Codec) -> Material:
         found = Recordings(self.config, codec)
         batches = range(CALIBRATION_BATCHES)
         return Material(
@@ -114,36 +118,41 @@ class LatentSpeechRecipe(LatentRecipe):
 class TokenRecipe(Recipe):
     """The token family on speech."""
 
-    def panel(self, codec: Any) -> Panel:
+    def panel(self, codec: Codec) -> Panel:
         return panel_of(self.config, codec)
 
-    def write(self, codec: Any, part: Path) -> dict[str, Any]:
+    def write(self, codec: Codec, part: Path) -> dict[str, Any]:
         found = Recordings(self.config, codec)
-        codec, stored = with_entropy(codec, self.stored)
-        codec.entropy.update()
-        codec.save(part, stored)
+        whole, stored = with_entropy(made_for(TokenCodec, codec), self.stored)
+        assert whole.entropy is not None
+        whole.entropy.update()
+        whole.save(part, stored)
         codec = load_codec(part)  # weights are rounded now: these codes are final
         signals = found.training(FITTED_SECONDS)
         codes = [codec.encode_codes(x, codec.levels)[0].numpy() for x in signals]
         seconds = sum(one.shape[1] for one in codes) * codec.stride / found.rate
         self.say(f"fitting to the tokens of {len(codes)} recordings, {seconds:.0f} s")
-        _fit(codec.entropy, codes, self.say)
-        codec.entropy.update()
+        model = codec.entropy
+        assert isinstance(model, TokenModel)
+        _fit(model, codes, self.say)
+        model.update()
         codec.save(part, stored)
         codec = load_codec(part)
         rows = self_check(codec, found.held_out, found.points, found.yard, self.say)
         for row in rows:  # what codes of fixed width would cost
-            width = sum(map(math.log2, codec.sizes[: int(row["levels"])]))
+            width = sum(map(math.log2, whole.sizes[: int(row["levels"])]))
             row["fixed_kbps"] = found.rate / codec.stride * width / 1000
         return {
-            "codes": list(codec.sizes),
+            "codes": list(whole.sizes),
             "validation": rows,
             "certificate": [],
             **found.about,
         }
 
 
-def with_entropy(codec: Any, stored: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def with_entropy(
+    codec: TokenCodec, stored: dict[str, Any]
+) -> tuple[TokenCodec, dict[str, Any]]:
     """Return the trained codec with an entropy model, and the config of both."""
     options = {k: v for k, v in stored.items() if k != "name"}
     quantizer = dict(options.get("quantizer") or {})
@@ -151,7 +160,7 @@ def with_entropy(codec: Any, stored: dict[str, Any]) -> tuple[Any, dict[str, Any
     options = {**options, "entropy": options.get("entropy") or ENTROPY}
     if quantizer:
         options["quantizer"] = quantizer
-    whole = build(f"codec/{stored['name']}", **options)
+    whole: TokenCodec = build(f"codec/{stored['name']}", **options)
     missing, unknown = whole.load_state_dict(codec.state_dict(), strict=False)
     foreign = [k for k in missing if not k.startswith("entropy.")] + unknown
     if foreign:

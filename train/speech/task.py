@@ -18,12 +18,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.measures import speech as measures
+from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.errors import InputError, UsageError
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
@@ -32,7 +36,7 @@ from polycodec.train.sections import StagesSection
 from polycodec.train.speech.adversary import Adversary
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.loss import Balancer, SpeechLoss
-from polycodec.train.task import Task
+from polycodec.train.task import Task, made_for
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -47,12 +51,15 @@ MOST_BATCHES = 20_000
 class SpeechTask(Task):
     """The token family on speech."""
 
+    family: ClassVar[type[nn.Module]] = TokenCodec
+
     def __init__(
-        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         super().__init__(codec, config, fabric, log)
         data = config.data
-        self.rate, self.hop = codec.signal.rate, codec.stride
+        self.rate = made_for(SpeechSignal, codec.signal).rate
+        self.hop = codec.stride
         with fabric.rank_zero_first(local=True):  # one process fills the cache
             recordings = SpeechCache(data.train, data.cache, self.rate, log.decoding)
         self.source = speech_source(config, recordings, self.rate, self.hop)
@@ -63,6 +70,10 @@ class SpeechTask(Task):
         self.balancer: Balancer | None = None
         if config.loss.balance:
             self.balancer = Balancer(reduce=self.mean_of_processes)
+
+    @property
+    def _quantizer(self) -> Quantizer:
+        return made_for(TokenCodec, self.codec).quantizer
 
     def mean_of_processes(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over all processes."""
@@ -82,7 +93,7 @@ class SpeechTask(Task):
         z = self._latents(step)
         self.log.say(f"building codebooks from {len(z)} latents")
         torch.manual_seed(self.config.run.seed)
-        quantizer = self.codec.quantizer
+        quantizer = self._quantizer
         quantizer.initialise(self.fabric.to_device(z))
         sizes = "+".join(map(str, quantizer.sizes))
         spent = time.monotonic() - started
@@ -190,10 +201,10 @@ class SpeechTask(Task):
         frames = torch.tensor([-(-n // self.hop) for n in lengths])
         inside = torch.arange(codes.shape[-1]) < frames[:, None]
         kept = codes.movedim(1, -1)[inside].T[None]  # (1, levels, positions)
-        usage = self.codec.quantizer.usage(kept)
+        usage = self._quantizer.usage(kept)
         perplexity = usage["perplexity"]
         per_second = self.rate / self.hop / 1000
-        sizes = self.codec.sizes[: len(perplexity)]
+        sizes = self._quantizer.sizes[: len(perplexity)]
         return {
             "kbps": per_second * sum(map(math.log2, sizes)),
             "order0_kbps": per_second * sum(map(math.log2, perplexity)),

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.latent import LatentCodec
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 from polycodec.train.speech.task import SpeechTask
+from polycodec.train.task import made_for
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -41,8 +44,10 @@ def geometric(ends: tuple[float, float], count: int) -> Tensor:
 class LatentSpeechTask(SpeechTask):
     """Rounding latents from step ``stages.unquantized`` on."""
 
+    family = LatentCodec
+
     def __init__(
-        self, codec: Any, config: TrainConfig, fabric: Fabric, log: RunLog
+        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         super().__init__(codec, config, fabric, log)
         rates = config.rates
@@ -54,7 +59,8 @@ class LatentSpeechTask(SpeechTask):
         if step != self.config.stages.unquantized:
             return ()
         started = time.monotonic()
-        self.codec.initialise_steps(self.fabric.to_device(self._latents(step)))
+        codec = made_for(LatentCodec, self.codec)
+        codec.initialise_steps(self.fabric.to_device(self._latents(step)))
         spent = time.monotonic() - started
         self.log.event("steps", step, seconds=round(spent, 2))
         return ("rates.", "entropy.level_index")
