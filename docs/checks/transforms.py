@@ -6,7 +6,8 @@
     python docs/checks/transforms.py OUT --images FOLDER --preset transforms
 
 Every variant, a name and overrides of image/default, is trained on the same crops for
-as many steps as fit into the seconds on this machine, which a short run before tells;
+as many steps as fit into the seconds on this machine, which a short run before tells
+by the processor's time, whatever else the machine does (OMP_NUM_THREADS=1: of one core);
 then it is exported and held-out crops are coded to real bytes. One rate is trained
 unless --knots says more. Of one rate λ, bits at equal distortion follow from the
 tangent that training itself trades along,
@@ -14,8 +15,7 @@ tangent that training itself trades along,
     bpp + λ 255² (MSE - MSE of the first variant)
 
 which says the truth for variants that are near one another; of more rates it is the
-BD-rate. Prints a table, and writes it to OUT/transforms.json. Seconds are only equal on
-a machine that does nothing else.
+BD-rate. Prints a table, and writes it to OUT/transforms.json.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,12 @@ def steps_for(seconds: float, overrides: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         probe = [f"run.out={folder}/probe", f"run.steps={PROBE}"]
         trainer = Trainer(load_config(CONFIG, [*overrides, *probe]))
-        trainer.train()
-    return max(PROBE, round(seconds * PROBE / trainer.seconds))
+        trainer._step()  # sets up kernels; not counted
+        started = time.process_time()
+        for trainer.step in range(1, PROBE):
+            trainer._step()
+        each = (time.process_time() - started) / (PROBE - 1)
+    return max(PROBE, round(seconds / each))
 
 
 def saved(
