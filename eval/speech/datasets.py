@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polycodec.codecs.files.kinds import KINDS
 from polycodec.errors import InputError
 from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
 from polycodec.eval.speech import wave
 
-SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a")
+SUFFIXES = KINDS["speech"].suffixes
 
 
 @dataclass(frozen=True)
