@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the speed of two builds of the package on one machine, in turns.
+"""Compare the speed of two builds of the package on one machine, in lock step.
 
-    python docs/checks/versions.py OLD NEW [--rounds 5] [--core 1] [coder | codec]
+    python docs/checks/versions.py OLD NEW [coder] [--turns 60] [--core 1]
     python docs/checks/versions.py OLD NEW codec --codec image/default@WEIGHTS
 
-OLD and NEW: folders to put on PYTHONPATH (an unpacked wheel, a checkout). Builds that
-ship different weights are compared with those that --codec names. Each round
-runs `polycodec bench` once with each; the best of all rounds counts, since whatever
-else the machine does can only slow a run down. What the two runs of another library,
-whose code is the same in both, differ by is the machine's own drift: the ratio of a
-load's rows is divided by the median ratio of its rows of constriction, where it has
-any. A row slower than --within is marked, and the exit code is 1.
+    this process ──"row, way"──► OLD: a few milliseconds ──► best seconds
+                 ──"row, way"──► NEW: the same, at once ───► best seconds    ... turns
+
+OLD and NEW: folders to put on PYTHONPATH (an unpacked wheel, a checkout). A machine's
+speed drifts by more within a minute than builds may differ by, so whole benchmarks one
+after another say little; here a pair of measurements lies milliseconds apart, either
+build goes first as often, and two figures are given for each row: the ratio of the
+best seconds, and the median of the ratios of pairs. A row is slower where both say so
+by more than --within; then the exit code is 1. Rows are those of `polycodec bench
+coder`, or compressing and decompressing with --codec (NAME@RUN: both builds with the
+same weights).
 """
 
 from __future__ import annotations
@@ -21,82 +25,186 @@ import os
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-SEPARATOR = " | "
-CONTROL = "constriction"  # rows of code that is in neither build
+WAYS = ("encode", "decode")
+TURN = 0.006  # seconds; at least one call
+Row = tuple[str, str]
 
 
-def bench(folder: Path, what: str, core: int, codec: str | None) -> dict[str, float]:
-    """Rates of one run: of each row and direction, higher is better."""
-    command = [sys.executable, "-m", "polycodec", "bench", what, "--json"]
-    if codec:
-        command += ["--codec", codec]
-    environ = {
-        **os.environ,
-        "PYTHONPATH": str(folder.resolve()),
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    run = subprocess.run(
-        ["taskset", "-c", str(core), *command],
-        env=environ,
-        cwd="/",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
-    rates = {}
-    for row in json.loads(run.stdout)["rows"]:
-        name = SEPARATOR.join(v for v in row.values() if isinstance(v, str))
-        for key, value in row.items():
-            if key in ("encode", "decode"):
-                rates[f"{name}{SEPARATOR}{key}"] = value
-            elif isinstance(value, dict) and value.get("seconds"):
-                rates[f"{name}{SEPARATOR}{key}"] = 1 / value["seconds"]
-    return rates
+class Build:
+    """A process that has one build imported and measures what it is asked."""
+
+    def __init__(self, folder: Path, core: int, what: str, codec: str) -> None:
+        command = ["taskset", "-c", str(core), sys.executable, str(Path(__file__))]
+        self.process = subprocess.Popen(
+            [*command, "--build", what, codec],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env={
+                **os.environ,
+                "PYTHONPATH": str(folder.resolve()),
+                "OMP_NUM_THREADS": "1",
+                "POLYCODEC_THREADS": "1",
+            },
+        )
+        self.rows: dict[Row, int] = {(a, b): n for a, b, n in self._answer()}
+
+    def seconds(self, row: Row, way: str) -> float:
+        """Best seconds of one turn at a row."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([*row, way]) + "\n")
+        self.process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("a build ended; its own words are above")
+        return json.loads(line)
 
 
 def main() -> int:
-    """Print a row for each rate that both builds measure."""
+    """Print two ratios of speed for each row that both builds have alike."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("what", nargs="?", default="coder", choices=["coder", "codec"])
-    parser.add_argument("--codec", help="NAME@RUN; all that are shipped unless given")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--codec", default="image/default", help="NAME or NAME@RUN")
+    parser.add_argument("--turns", type=int, default=60)
     parser.add_argument("--core", type=int, default=1)
     parser.add_argument("--within", type=float, default=0.03)
-    args = parser.parse_args()
-    best: dict[str, list[float]] = {}
-    for number in range(args.rounds):
-        for which, folder in enumerate((args.old, args.new)):
-            print(f"round {number + 1}: {folder}", file=sys.stderr)
-            for name, rate in bench(folder, args.what, args.core, args.codec).items():
-                known = best.setdefault(name, [0.0, 0.0])
-                known[which] = max(known[which], rate)
-    both = {name: new / old for name, (old, new) in best.items() if old and new}
+    args = parser.parse_intermixed_args()
+    builds = [Build(f, args.core, args.what, args.codec) for f in (args.old, args.new)]
+    old, new = (build.rows for build in builds)
+    alike = [row for row, count in old.items() if new.get(row) == count]
     slower = 0
-    for name, ratio in both.items():
-        ratio /= drift(name, both)
-        slow = ratio < 1 - args.within and CONTROL not in name
-        slower += slow
-        old, new = best[name]
-        print(f"{ratio:6.3f}  {old:14.6g}  {new:14.6g}  {name}{'  SLOWER' * slow}")
-    print(f"{slower} of {len(both)} rows slower by more than {args.within:.0%}")
-    return int(slower > 0 or not both)
+    for row in alike:
+        for way in WAYS:
+            best, middle = ratios(builds, row, way, args.turns)
+            slow = max(best, middle) < 1 - args.within
+            slower += slow
+            name = f"{' | '.join(row)} | {way}"
+            print(f"{best:6.3f}  {middle:6.3f}  {name}{'  SLOWER' * slow}", flush=True)
+    if left_out := sorted(set(old) ^ set(new) | set(old) - set(alike)):
+        print("not the same in both:", ", ".join(" | ".join(r) for r in left_out))
+    print(f"{slower} of {2 * len(alike)} slower by more than {args.within:.0%}")
+    return int(slower > 0 or not alike)
 
 
-def drift(name: str, ratios: dict[str, float]) -> float:
-    """Return how much faster the machine itself was with NEW while it ran this load."""
-    load = name.split(SEPARATOR)[0]
-    control = [
-        ratio
-        for other, ratio in ratios.items()
-        if other.split(SEPARATOR)[0] == load and CONTROL in other
-    ]
-    return statistics.median(control) if control else 1.0
+def ratios(builds: list[Build], row: Row, way: str, turns: int) -> tuple[float, float]:
+    """How many times as fast NEW is: by the best of both, and by the median pair."""
+    taken: list[list[float]] = [[], []]
+    for turn in range(turns):
+        for which in ((0, 1), (1, 0))[turn % 2]:
+            taken[which].append(builds[which].seconds(row, way))
+    old, new = taken
+    pairs = [a / b for a, b in zip(old, new, strict=True)]
+    return min(old) / min(new), statistics.median(pairs)
+
+
+# What follows runs in a build's own process, and imports that build.
+
+
+def measure(what: str, codec: str) -> None:
+    """Say which rows there are, then answer every question on stdin."""
+    rows = coder_rows() if what == "coder" else codec_rows(codec)
+    print(
+        json.dumps([[*row, count] for row, (count, _, _) in rows.items()]), flush=True
+    )
+    coded: dict[Row, Any] = {}
+    for line in sys.stdin:
+        load, name, way = json.loads(line)
+        _, encode, decode = rows[load, name]
+        if (load, name) not in coded:
+            coded[load, name] = encode()
+        data = coded[load, name]
+        best, end = float("inf"), time.perf_counter() + TURN
+        while True:
+            begin = time.perf_counter()
+            encode() if way == "encode" else decode(data)
+            now = time.perf_counter()
+            best = min(best, now - begin)
+            if now >= end:
+                break
+        print(best, flush=True)
+
+
+Measured = tuple[int, Callable[[], Any], Callable[[Any], Any]]
+
+
+def coder_rows() -> dict[Row, Measured]:
+    """Our coders on all loads: (load, coder) -> symbols, encode, decode."""
+    try:
+        from polycodec.eval.bench import coder as bench
+        from polycodec.eval.bench.loads import LOADS
+
+        ours = [e for e in bench.entries() if not e.name.startswith(("const", "comp"))]
+        makers: list[Callable[[int], Any]] = list(LOADS)
+    except ImportError:  # the layout before version 0.2
+        from polycodec.eval import bench_coder as bench
+
+        ours = bench.entries({})
+        tables = bench.gaussian_tables(reach=bench.REACH)
+        makers = [
+            lambda n, bits=bits: bench.gaussian_load(bits, n, tables)
+            for bits in bench.GAUSSIANS
+        ]
+        makers.append(bench.shared_load)
+        count = len(bench.prior_loads(64))
+        makers += [lambda n, k=k: bench.prior_loads(n)[k] for k in range(count)]
+    rows: dict[Row, Measured] = {}
+    for make in makers:
+        whole = make(bench.SYMBOLS)
+        for entry in ours:
+            load = whole if entry.most >= bench.SYMBOLS else make(entry.most // 8)
+            coder = entry.make(load)
+
+            def encode(coder: Any = coder, entry: Any = entry) -> Any:
+                choose(entry.simd)
+                return coder.encode()
+
+            def decode(data: Any, coder: Any = coder, entry: Any = entry) -> Any:
+                choose(entry.simd)
+                return coder.decode(data)
+
+            rows[whole.name, entry.name] = load.symbols.size, encode, decode
+    return rows
+
+
+def choose(simd: str | None) -> None:
+    """Let the coder use these instructions; None: the best."""
+    os.environ.pop("POLYCODEC_SIMD", None)
+    if simd is not None:
+        os.environ["POLYCODEC_SIMD"] = simd
+
+
+def codec_rows(named: str) -> dict[Row, Measured]:
+    """One codec on a signal of its kind: a picture of 768 x 512, 10 s of sound."""
+    import torch
+
+    import polycodec
+
+    name, _, run = named.partition("@")
+    codec = polycodec.load(name, checkpoint=run or None)
+    generator = torch.Generator().manual_seed(1)
+    if name.startswith("image/"):
+        x = torch.rand(1, 3, 32, 48, generator=generator)
+        x = torch.nn.functional.interpolate(x, (512, 768), mode="bicubic").clamp(0, 1)
+    else:
+        x = torch.randn(1, 1, 160_000, generator=generator).cumsum(-1) / 1000
+        x = (x - x.mean()).clamp(-1, 1)
+    return {(name, "codec"): (x.numel(), lambda: codec.compress(x), codec.decompress)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--build"]:
+        measure(*sys.argv[2:])
+    else:
+        sys.exit(main())
