@@ -7,8 +7,8 @@
 
 Every variant, a name and overrides of image/default, is trained on the same crops for
 as many steps as fit into the seconds on this machine, which a short run before tells
-by the processor's time, whatever else the machine does (OMP_NUM_THREADS=1: of one core);
-then it is exported and held-out crops are coded to real bytes. One rate is trained
+by the processor's time, whatever else it does (OMP_NUM_THREADS=1: of one core); then
+it is exported and held-out crops are coded to real bytes. One rate is trained
 unless --knots says more. Of one rate λ, bits at equal distortion follow from the
 tangent that training itself trades along,
 
