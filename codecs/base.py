@@ -37,7 +37,7 @@ from polycodec.codecs.signals.tiles import (
 )
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.stored import save_codec, with_new_names
-from polycodec.codecs.transforms.base import Transform
+from polycodec.codecs.transforms.base import ImageTransform, Tiling, Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
@@ -156,15 +156,25 @@ class Codec(nn.Module, abc.ABC):
 
     @property
     def stride(self) -> int:
-        """Samples of the signal, along each axis, that a latent stands for."""
+        """Samples of the signal, along each axis, that a position of codes stands for.
+
+        Of the grid of latents, unless a family folds several of them into one.
+        """
         return self.transform.stride
+
+    @property
+    def tiling(self) -> Tiling:
+        """How images may be cut; ModelError for a codec of other signals."""
+        if not isinstance(self.transform, ImageTransform):
+            raise ModelError(f"'{self.name}' has no transform of images")
+        return self.transform.tiling
 
     def padded(self, x: Tensor) -> Tensor:
         """Signals x (B, C, *S) with S up to multiples of the stride."""
         return self.signal.pad(x, self.stride)
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Sizes of the grid of latents of a signal of ``size``."""
+        """Sizes of the grid of codes of a signal of ``size``."""
         return self.transform.latent_size(*size)
 
     @ordinary

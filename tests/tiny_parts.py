@@ -21,6 +21,7 @@ TINY: dict[str, dict] = {
     },
     "transform/conv": {"width": 8},
     "transform/mixing": {"width": 8},
+    "transform/attention": {"depth": 1},
     "transform/swin": {
         "width": 8,
         "heads": [2, 2, 4],
@@ -65,6 +66,7 @@ TINY: dict[str, dict] = {
     "quantizer/factorized": {"levels": 3, "codes": [16, 5, 16], "width": 4},
     "quantizer/finite": {"levels": 3, "radix": [5, 3, 4]},
     "quantizer/latent": {"dimensions": 6, "values": 5},
+    "quantizer/cascade": {"codes": [16, 8, 5], "depth": 1},
 }
 # Further options under which a part must keep its contract.
 VARIANTS: list[tuple[str, dict]] = [

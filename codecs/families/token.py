@@ -22,7 +22,7 @@ from torch import Tensor
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.parts import Options, grid_of, part_of, signal_of
 from polycodec.codecs.quantizers.base import Quantizer
-from polycodec.codecs.transforms.base import Transform
+from polycodec.codecs.transforms.base import Tiling, Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.registry import register
@@ -71,7 +71,7 @@ class TokenCodec(Codec):
         self.quantizer: Quantizer = part_of(
             Quantizer, "quantizer", quantizer, default="residual", **shared
         )
-        self.rates = Levels(self.quantizer.levels)
+        self.rates = Levels(len(self.quantizer.rates))
         self.entropy: EntropyModel | None = None
         if entropy is not None:
             self.entropy = part_of(
@@ -81,6 +81,8 @@ class TokenCodec(Codec):
                 default="tokens-adaptive",
                 signal=self.signal,
                 sizes=self.quantizer.sizes,
+                alike=self.quantizer.alike,
+                given=self.quantizer.given,
             )
 
     @property
@@ -88,10 +90,27 @@ class TokenCodec(Codec):
         """Codes of each level."""
         return self.quantizer.sizes
 
+    @property
+    def stride(self) -> int:
+        return self.transform.stride * self.quantizer.stride
+
+    def grid(self, size: Sequence[int]) -> tuple[int, ...]:
+        latents, fold = super().grid(size), self.quantizer.stride
+        return tuple(-(-n // fold) for n in latents)
+
+    @property
+    def tiling(self) -> Tiling:
+        fold, local = self.quantizer.stride, self.quantizer.local
+        return super().tiling.folded(fold, self.stride, local)
+
+    def planes(self, level: float) -> int:
+        """Planes of codes that a level has."""
+        return self.quantizer.rates[int(self.check_level(level)) - 1]
+
     def forward(
         self, x: Tensor, active: Tensor | None = None, *, quantize: bool = True
     ) -> TokenOutput:
-        """Train: x (B, C, *S), S multiples of the stride, ``active`` levels (B,)."""
+        """Train: x (B, C, *S), S multiples of the stride, ``active`` planes (B,)."""
         z = self.analyse(self.signal.prepared(x), self.levels)
         if not quantize:
             empty = torch.empty(len(x), 0, *z.shape[2:], dtype=torch.int64)
@@ -107,7 +126,7 @@ class TokenCodec(Codec):
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.quantize`: codes (B, levels, *S)."""
-        return self.quantizer.encode(z.float(), int(level))
+        return self.quantizer.encode(z.float(), self.planes(level))
 
     def code(
         self,
@@ -119,9 +138,9 @@ class TokenCodec(Codec):
         side: Tensor | None = None,
     ) -> Tensor:
         size = grid_of(codes, size)
-        levels = int(level) if codes is None else codes.shape[1]
+        planes = self.planes(level) if codes is None else codes.shape[1]
         assert self.entropy is not None
-        return self.entropy.code(coder, codes, (size[0], levels, *size[1:]))
+        return self.entropy.code(coder, codes, (size[0], planes, *size[1:]))
 
     def dequantize(self, codes: Tensor, level: float) -> Tensor:
         return self.quantizer.decode(codes)
@@ -139,11 +158,11 @@ class TokenCodec(Codec):
 
     def coarsened(self, kept: Tensor, level: float) -> Tensor:
         """The first ``level`` of codes (B, L, *S)."""
-        return kept[:, : int(self.check_level(level))]
+        return kept[:, : self.planes(level)]
 
     def least_bits(self, level: float, size: Sequence[int]) -> float:
         """Each of K codes has a share of 2^-15 at least, so that none has all of it."""
-        kinds = self.sizes[: int(level)]
+        kinds = self.sizes[: self.planes(level)]
         return math.prod(size) * sum(-math.log2(1 - (k - 1) / 2**15) for k in kinds)
 
     @staticmethod

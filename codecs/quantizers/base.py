@@ -4,8 +4,12 @@
     z (B, D, *S) ── encode ──► codes (B, L, *S) ── decode ──► ẑ (B, D, *S)
 
 S is (F,) for speech and (H, W) for images. L levels refine one another; fewer of them
-are a lower rate, so any prefix of the levels decodes. `forward` is training: the same
-codes, a straight-through ẑ, and the loss that ties encoder and codebook together.
+are a lower rate, so any prefix of the levels decodes (of those in ``rates``). Codes of
+several resolutions are planes of the coarsest grid: a finer one is as many planes as it
+has codes in a cell there, and S of the codes is that of z over ``stride``.
+
+`forward` is training: the same codes, a straight-through ẑ, and the loss that ties
+encoder and codebook together.
 """
 
 from __future__ import annotations
@@ -41,13 +45,33 @@ class Quantizer(nn.Module, abc.ABC):
     """
 
     kind: str | None = None  # of signal, where a quantizer is made for one
+    stride: int = 1  # latents, along each axis, that a cell of the codes' grid has
+    local: bool = True  # whether a code depends on the latents of its own cell alone
     channels: int
     sizes: tuple[int, ...]
 
     @property
     def levels(self) -> int:
-        """L, the number of levels."""
+        """L, the number of levels, or planes."""
         return len(self.sizes)
+
+    @property
+    def rates(self) -> tuple[int, ...]:
+        """How many planes each rate has, rising; the last has all."""
+        return tuple(range(1, self.levels + 1))
+
+    @property
+    def alike(self) -> tuple[int, ...]:
+        """A number for each plane; planes of one codebook have the same."""
+        return tuple(range(self.levels))
+
+    @property
+    def given(self) -> tuple[tuple[int, ...], ...]:
+        """The coarser planes, all before it, that say something of each plane.
+
+        Planes of one codebook have as many, of the same codebooks in the same order.
+        """
+        return tuple((k - 1,) if k else () for k in range(self.levels))
 
     def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
         """Quantize z (B, D, *S) while training, in float32 under any autocast.
@@ -63,8 +87,8 @@ class Quantizer(nn.Module, abc.ABC):
     def quantized(self, z: Tensor, active: Tensor) -> Quantized:
         """Return what training sees of z (B, D, *S) with ``active`` (B,) levels.
 
-        In training mode codebooks may move. The codes are those of `encode`; gradients
-        reach z through ẑ and the loss.
+        In training mode codebooks may move. The codes are those of `encode`, but for a
+        quantizer that samples while training; gradients reach z through ẑ and the loss.
         """
 
     @abc.abstractmethod
@@ -85,6 +109,13 @@ class Quantizer(nn.Module, abc.ABC):
     def initialise(self, z: Tensor) -> None:
         """Start from a sample of latents z (N, D), in order of time, if overridden."""
         return
+
+    def renew(self) -> tuple[str, ...]:
+        """Give dead codes a new start, where training asks for it now and then.
+
+        Returns the names of the weights that moved; none unless overridden.
+        """
+        return ()
 
     def config_after_build(self) -> dict[str, Any]:
         """Return options that `initialise` found, to be stored beside the weights."""

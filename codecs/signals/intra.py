@@ -21,7 +21,6 @@ from torch import Tensor
 from polycodec.codecs.signals.tiles import (
     Grid,
     choose_tile,
-    image_transform,
     to_pixels,
     to_tensor,
 )
@@ -49,7 +48,7 @@ class Frames:
 
     def __init__(self, codec: Codec, size: Sequence[int], gop: int) -> None:
         self.codec, self.size, self.gop = codec, (size[0], size[1]), gop
-        tile = choose_tile(image_transform(codec), *self.size, None)
+        tile = choose_tile(codec.tiling, *self.size, None)
         self.grid = Grid(*self.size, tile)
         self.batch = max(1, BATCH_PIXELS // (size[0] * size[1]))
 

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.transforms.base import ImageTransform
-from polycodec.errors import DeterminismError, ModelError, UsageError
+from polycodec.codecs.transforms.base import Tiling
+from polycodec.errors import DeterminismError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -58,6 +58,10 @@ class Span:
         """The box in units ``down`` times larger, rounded outwards."""
         bottom, right = -(-self.bottom // down), -(-self.right // down)
         return Span(self.top // down, self.left // down, bottom, right)
+
+    def scaled_up(self, by: int) -> Span:
+        """The box in units ``by`` times smaller."""
+        return Span(*(by * v for v in vars(self).values()))
 
     def aligned(self, step: int) -> Span:
         """The box begun at multiples of ``step``."""
@@ -92,7 +96,7 @@ class Span:
 
 
 def choose_tile(
-    transform: ImageTransform,
+    tiling: Tiling,
     height: int,
     width: int,
     tile: int | None,
@@ -101,10 +105,10 @@ def choose_tile(
     """Tile side in pixels, 0 for one chunk; UsageError when it is off the grid.
 
     Refining (``effort``) keeps every activation, so it tiles smaller images already.
-    A transform without reach, whose every sample depends on every other, has no tiles.
+    A codec without reach, whose every sample depends on every other, has no tiles.
     """
-    grid = transform.grid
-    if transform.reach() is None:
+    grid = tiling.grid
+    if tiling.reach is None:
         if tile:
             raise UsageError(
                 f"tile is {tile}; every pixel of this codec depends on all others, so "
@@ -215,7 +219,7 @@ class TileEncoder(ImageEncoder):
         tile: int,
         effort: int = 0,
     ) -> None:
-        self.codec, self.transform = codec, image_transform(codec)
+        self.codec, self.tiling = codec, codec.tiling
         self.pixels, self.peak, self.effort = pixels, peak, effort
         height, width = pixels.shape[:2]
         self.grid = Grid(height, width, tile)
@@ -256,14 +260,16 @@ class TileEncoder(ImageEncoder):
     @torch.inference_mode()
     def latents(self, k: int, level: float) -> Tensor:
         """Latents (1, D, h, w) of tile k, from as much around it as they look at."""
-        stride, core = self.transform.stride, self.grid.span(k)
+        stride, core = self.codec.stride, self.grid.span(k)
         window = core
         if len(self.grid) > 1:
-            halo = -(-self.transform.halo[0] // stride) * stride
+            halo = -(-self.tiling.halo[0] // stride) * stride
             window = core.grown(halo, self.grid.height, self.grid.width)
-            window = window.aligned(self.transform.period)
+            window = window.aligned(self.tiling.period)
         z = self.codec.latents(self._tensor(window), level)
-        rows, columns = core.inside(window).scaled(stride).slices
+        fold = stride // self.codec.transform.stride
+        codes = core.inside(window).scaled(stride)
+        rows, columns = codes.scaled_up(fold).slices
         return z[:, :, rows, columns].contiguous()
 
     def _tensor(self, span: Span) -> Tensor:
@@ -273,7 +279,7 @@ class TileEncoder(ImageEncoder):
 
 
 class TileDecoder(ImageDecoder):
-    """Decodes tiles as they are asked for; keeps latents only where still needed."""
+    """Decodes tiles as they are asked for; keeps codes only where still needed."""
 
     def __init__(
         self,
@@ -282,7 +288,7 @@ class TileDecoder(ImageDecoder):
         quality: float,
         read_chunk: Callable[[int], bytes],
     ) -> None:
-        self.codec, self.transform, self.grid = codec, image_transform(codec), grid
+        self.codec, self.tiling, self.grid = codec, codec.tiling, grid
         self.quality, self.level = quality, codec.level_of(quality)
         self.samples = 0, 0  # peak and channels
         self.read_chunk = read_chunk
@@ -306,39 +312,37 @@ class TileDecoder(ImageDecoder):
     @torch.inference_mode()
     def synthesised(self, part: Span) -> Tensor:
         """Image (1, 3, h, w) of the pixels of ``part``, which lie in one tile."""
-        stride = self.transform.stride
+        stride = self.codec.stride
         h, w = self.codec.grid((self.grid.height, self.grid.width))
         window = Span(0, 0, h, w)
-        if self.transform.reach() is not None:
-            window = part.scaled(stride).grown(self.transform.halo[1], h, w)
-            window = window.aligned(self.transform.period // stride)
-        z_hat = self._gather(window, stride)
-        x = self.codec.signals(z_hat, self.level)
+        if self.tiling.reach is not None:
+            window = part.scaled(stride).grown(self.tiling.halo[1], h, w)
+            window = window.aligned(self.tiling.period // stride)
+        codes = self._gather(window, stride)
+        x = self.codec.signals(self.codec.dequantize(codes, self.level), self.level)
         shift = Span(window.top * stride, window.left * stride, 0, 0)
         rows, columns = part.inside(shift).slices
         return x[:, :, rows, columns]
 
     def _gather(self, window: Span, stride: int) -> Tensor:
-        """Latents (1, D, h, w) of ``window`` from the tiles it touches."""
-        pixels = Span(*(stride * v for v in vars(window).values()))
-        pixels = pixels.grown(0, self.grid.height, self.grid.width)
+        """Codes (1, C, h, w) of ``window`` from the tiles it touches."""
+        pixels = window.scaled_up(stride).grown(0, self.grid.height, self.grid.width)
         numbers = self.grid.touching(pixels)
         self._forget(numbers[0])
-        tiles = {k: self._latents(k, stride) for k in numbers}
+        tiles = {k: self._codes(k, stride) for k in numbers}
         some = tiles[numbers[0]]
         out = some.new_zeros((1, some.shape[1], *window.size))
-        for k, z_hat in tiles.items():
+        for k, codes in tiles.items():
             place = self.grid.span(k).scaled(stride)
             both = place.common(window)
             rows, columns = both.inside(window).slices
             from_rows, from_columns = both.inside(place).slices
-            out[:, :, rows, columns] = z_hat[:, :, from_rows, from_columns]
+            out[:, :, rows, columns] = codes[:, :, from_rows, from_columns]
         return out
 
-    def _latents(self, k: int, stride: int) -> Tensor:
+    def _codes(self, k: int, stride: int) -> Tensor:
         if k not in self.known:
-            size = self.grid.span(k).scaled(stride).size
-            self.known[k] = self.codec.dequantize(self._read(k, size), self.level)
+            self.known[k] = self._read(k, self.grid.span(k).scaled(stride).size)
         return self.known[k]
 
     def _read(self, k: int, size: tuple[int, int]) -> Tensor:
@@ -359,10 +363,3 @@ class TileDecoder(ImageDecoder):
         start = first // self.grid.columns * self.grid.columns
         for k in [k for k in self.known if k < start]:
             del self.known[k]
-
-
-def image_transform(codec: Codec) -> ImageTransform:
-    """The transform of a codec for images; ModelError for another."""
-    if not isinstance(codec.transform, ImageTransform):
-        raise ModelError(f"'{codec.name}' has no transform of images")
-    return codec.transform

@@ -11,7 +11,9 @@ every result depends on everything, and there are no pieces then.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -76,6 +78,39 @@ class Transform(nn.Module, abc.ABC):
         return False
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """How an image may be cut so that its parts come out as those of the whole.
+
+    Tiles begin at multiples of ``grid`` pixels, and what is computed of a part at
+    multiples of ``period``. ``reach``: how far results look to each side, in pixels for
+    a code and in codes for a pixel; None: everywhere.
+    """
+
+    grid: int
+    period: int
+    reach: tuple[int, int] | None
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """The reach; ModelError where it has no end."""
+        if self.reach is None:
+            raise ModelError(
+                "every pixel of this codec depends on all others: it has no tiles; "
+                "expected an image coded in one piece; encode it again without tiles"
+            )
+        return self.reach
+
+    def folded(self, fold: int, stride: int, local: bool) -> Tiling:
+        """The same where a code stands for ``fold`` x ``fold`` latents, and so for
+        ``stride`` pixels a side; not ``local``: it depends on all other latents."""
+        reach = None
+        if self.reach is not None and local:
+            reach = self.reach[0], -(-self.reach[1] // fold)
+        grid, period = (math.lcm(n, stride) for n in (self.grid, self.period))
+        return Tiling(grid, period, reach)
+
+
 class ImageTransform(Transform):
     """Transforms of images; g_a and g_s are called with (tensor, level).
 
@@ -103,15 +138,9 @@ class ImageTransform(Transform):
         """
 
     @property
-    def halo(self) -> tuple[int, int]:
-        """The reach; ModelError where it has no end."""
-        reach = self.reach()
-        if reach is None:
-            raise ModelError(
-                f"{type(self).__name__} looks everywhere: it has no tiles; expected an "
-                "image coded in one piece; encode it again without tiles"
-            )
-        return reach
+    def tiling(self) -> Tiling:
+        """What of the above says how images may be cut."""
+        return Tiling(self.grid, self.period, self.reach())
 
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
         return self._latents(self.g_a(x, level), x)

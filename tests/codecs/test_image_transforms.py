@@ -135,7 +135,7 @@ def test_windows_attend_to_what_is_there_alone():
 @torch.inference_mode()
 def test_a_part_that_begins_with_the_period_is_as_in_the_whole(name):
     part = shaken(tiny(f"transform/{name}", channels=6))
-    level, (pixels, latents) = torch.tensor([0.5]), part.halo
+    level, (pixels, latents) = torch.tensor([0.5]), part.tiling.halo
     x = noise(1, 3, 640, 32)
     core = Span(320, 0, 336, 32)
     window = core.grown(-(-pixels // 16) * 16, 640, 32).aligned(part.period)

@@ -12,11 +12,14 @@ from tiny_parts import TINY
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError, UnknownNameError
-from polycodec.registry import build, names
+from polycodec.registry import build, find, names
 
 CHANNELS = 12
+# Those that look around have their tests in `test_cascade.py`.
 QUANTIZERS = [
-    n for n in names("quantizer/*") if not n.partition("/")[2].startswith("test-")
+    n
+    for n in names("quantizer/*")
+    if not n.partition("/")[2].startswith("test-") and find(n).local
 ]
 OPTIONS = {n.partition("/")[2]: TINY.get(n, {}) for n in QUANTIZERS}
 

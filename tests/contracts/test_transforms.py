@@ -142,7 +142,7 @@ def sides(part: Transform, reach: int, run: str, axis: int = 2) -> tuple[int, in
 
 def check_image_reach(part: ImageTransform, slack: int = 0) -> None:
     """AssertionError unless what the part states is what it does, on both axes."""
-    pixels, latents = part.halo
+    pixels, latents = part.tiling.halo
     for axis in (2, 3):
         found = max(sides(part, -(-pixels // part.stride), "analyse", axis))
         assert found <= pixels <= found + slack, (found, pixels)

@@ -33,10 +33,10 @@ def check_tiles(codec: Codec, x: Tensor) -> str:
     Returns what was tried. A transform without a reach has no tiles.
     """
     transform = codec.transform
-    if not isinstance(transform, ImageTransform) or transform.reach() is None:
+    if not isinstance(transform, ImageTransform) or codec.tiling.reach is None:
         return "no tiles: every pixel depends on all others"
-    stride, halo = transform.stride, transform.halo
-    tile = math.lcm(transform.grid, transform.period)
+    stride, halo = codec.stride, codec.tiling.reach
+    tile = math.lcm(codec.tiling.grid, codec.tiling.period)
     around = 1 + -(-max(halo[0], stride * halo[1]) // tile)
     side = (2 * around + 1) * tile
     pixels = _mirrored(x[0], side)
@@ -47,11 +47,12 @@ def check_tiles(codec: Codec, x: Tensor) -> str:
     level = codec.level_of(QUALITY)
     whole = TileEncoder(codec, pixels, 255, 0).latents(0, level)
     found = TileEncoder(codec, pixels, 255, tile).latents(k, level)
-    seen = [(found, _part(whole, core.scaled(stride)))]
+    seen = [(found, _part(whole, core.scaled(transform.stride)))]
+    codes = codec.quantize(whole, level)
     decoder = TileDecoder(codec, grid, QUALITY, lambda k: b"")
     spans = (grid.span(k).scaled(stride) for k in range(len(grid)))
-    decoder.known = {k: _part(whole, span) for k, span in enumerate(spans)}
-    x_hat = codec.signals(whole, level)
+    decoder.known = {k: _part(codes, span) for k, span in enumerate(spans)}
+    x_hat = codec.signals(codec.dequantize(codes, level), level)
     seen += [(decoder.synthesised(s), _part(x_hat, s)) for s in (core, inner)]
     off = [float((a - b).abs().max() / b.abs().max().clamp_min(1e-3)) for a, b in seen]
     if max(off) > ROUNDING:
@@ -69,7 +70,7 @@ def measured(
     codec: Codec, pixels: np.ndarray, core: Span, level: float
 ) -> tuple[int, int]:
     """How far results of a tile look beyond it, in pixels and in latents."""
-    stride = codec.stride
+    stride = codec.transform.stride
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     latents = core.scaled(stride)
     with torch.inference_mode(False), torch.enable_grad():

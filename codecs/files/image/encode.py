@@ -89,8 +89,7 @@ class _Job:
     def __init__(self, codec: Codec, image: ImageData, options: ImageEncode) -> None:
         self.codec, self.image, self.options = codec, image, options
         size, effort = (image.height, image.width), options.effort
-        transform = tiles.image_transform(codec)
-        self.tile = tiles.choose_tile(transform, *size, options.tile, effort)
+        self.tile = tiles.choose_tile(codec.tiling, *size, options.tile, effort)
         self.peak = (1 << image.depth) - 1
         self.records = records_of(image)  # the same at any quality
         self.encoder = codec.image_encoder(image.pixels, self.peak, self.tile, effort)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""m codebooks side by side, each for C/m channels, chosen by sampling while trained.
+
+    d_i = |x - c_i|²,   logit_i = -T_j d_i / √k       of group j, in C/m numbers
+    training     one-hot of argmax(logit + Gumbel noise), gradient of its softmax
+    otherwise    argmin d
+
+A position is one of kᵐ vectors at the cost of m small books. As a density: logits are
+log posteriors of a mixture of k Gaussians whose means are the codewords, all alike and
+round. What a mean misses of a component's true covariance is left to coarser levels.
+Zhu et al. 2022 (arXiv 2203.10897), section 3.2; the sample is that of Jang et al. 2017
+(arXiv 1611.01144) at temperature 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+FLOOR = 1e-3  # of the learned T
+DECAY = 0.99  # of shares, a step
+DEAD = 1e-3  # of a uniform share: not chosen in about the last 690 steps
+DISTANCES = 1 << 24  # held at a time
+
+
+class Books(nn.Module):
+    """``groups`` codebooks of ``size`` words for (B, ``channels``, h, w).
+
+    ``shares``: how often each word was the nearest of late, (m, k).
+    """
+
+    shares: Tensor
+
+    def __init__(self, channels: int, groups: int, size: int) -> None:
+        super().__init__()
+        width = channels // groups
+        words = torch.randn(groups, size, width) * math.sqrt(2 / (5 * width))
+        self.words = nn.Parameter(words)
+        self.scale = nn.Parameter(torch.ones(groups))
+        self.register_buffer("shares", torch.full((groups, size), 1 / size))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of x (B, C, h, w): words in its place, and indexes (B, m, h, w) int64.
+
+        Sampled in training mode, whatever autocast says in float32.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            rows = self._rows(x.float())
+            step = max(1, DISTANCES // self.words[..., 0].numel())
+            parts = rows.split(step)
+            if self.training and len(parts) > 1:  # distances are computed again
+                made = [checkpoint(self._sample, p, use_reentrant=False) for p in parts]
+            else:
+                run = self._sample if self.training else self._nearest
+                made = [run(part) for part in parts]
+            index = torch.cat([i for _, i, _ in made])
+            if self.training:
+                self._follow(torch.cat([best for _, _, best in made]))
+            return self._maps(torch.cat([q for q, _, _ in made]), x), self._maps(
+                index[..., None], x
+            )
+
+    def decode(self, index: Tensor) -> Tensor:
+        """Words (B, C, h, w) of indexes (B, m, h, w)."""
+        return self._maps(self._look_up(index.permute(0, 2, 3, 1).flatten(0, 2)), index)
+
+    @torch.no_grad()
+    def renew(self) -> bool:
+        """Words hardly chosen become copies of the most used; says whether any was.
+
+        Half of the words at most, at random, as the paper's code has it. Copies part
+        by sampling.
+        """
+        groups, size = self.shares.shape
+        moved = False
+        for group in range(groups):
+            share, words = self.shares[group], self.words[group]
+            dead = (share < DEAD / size).nonzero().flatten()
+            order = torch.randperm(len(dead)).to(dead.device)
+            dead = dead[order[: size // 2]]
+            if not len(dead):
+                continue
+            used = share.topk(len(dead)).indices
+            words[dead] = words[used]
+            share[used] /= 2
+            share[dead] = share[used]
+            moved = True
+        return moved
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (N, m, C/m)."""
+        return x.permute(0, 2, 3, 1).reshape(-1, len(self.words), self.words.shape[2])
+
+    @staticmethod
+    def _maps(rows: Tensor, like: Tensor) -> Tensor:
+        """(N, m, c) -> (B, m c, h, w), B, h and w those of ``like``."""
+        batch, _, h, w = like.shape
+        return rows.reshape(batch, h, w, -1).permute(0, 3, 1, 2).contiguous()
+
+    def _distances(self, rows: Tensor) -> Tensor:
+        """|x - c|² of rows (N, m, c), (N, m, k)."""
+        x = rows.transpose(0, 1)
+        cross = torch.bmm(x, self.words.mT).transpose(0, 1)
+        norms = self.words.square().sum(2)
+        return rows.square().sum(2, keepdim=True) + norms - 2 * cross
+
+    def _look_up(self, index: Tensor) -> Tensor:
+        """Words (N, m, c) of indexes (N, m)."""
+        groups, size, width = self.words.shape
+        first = size * torch.arange(groups, device=index.device)
+        return F.embedding(index + first, self.words.view(-1, width))
+
+    def _nearest(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        index = self._distances(rows).argmin(2)
+        return self._look_up(index), index, index
+
+    def _sample(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sampled words, their indexes, and the nearest ones' (N, m)."""
+        distances = self._distances(rows)
+        scale = self.scale.clamp_min(FLOOR)[:, None] / math.sqrt(self.words.shape[1])
+        logits = -distances * scale
+        noise = -torch.empty_like(logits).exponential_().log()
+        soft = (logits + noise).softmax(2)
+        index = soft.argmax(2)
+        # The word learns by where it stands, the logits as if all were mixed.
+        mixed = torch.einsum("nmk,mkc->nmc", soft, self.words.detach())
+        words = self._look_up(index) + mixed - mixed.detach()
+        return words, index, distances.argmin(2)
+
+    @torch.no_grad()
+    def _follow(self, index: Tensor) -> None:
+        """Running shares of the nearest words, indexes (N, m)."""
+        groups, size = self.shares.shape
+        first = size * torch.arange(groups, device=index.device)
+        seen = torch.bincount((index + first).flatten(), minlength=groups * size)
+        share = seen.view(groups, size).to(self.shares) / len(index)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(share)
+            share /= dist.get_world_size()
+        self.shares.lerp_(share, 1 - DECAY)
