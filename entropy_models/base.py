@@ -13,7 +13,7 @@ what its base says, and a new one is a subclass of a class of this file.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -232,6 +232,13 @@ class EntropyModel(nn.Module, abc.ABC):
     def initialise(self, deviation: Tensor) -> None:
         """Start from the deviations of y's channels, (M,), or (L, M) at L rates."""
         return
+
+    def adopted(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of another trained model, by name, as this one can use them.
+
+        Whatever still does not fit is left out where training starts from it.
+        """
+        return dict(known)
 
     def penalty(self) -> Tensor | None:
         """What training adds to its loss after `code`; None: nothing."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.stored import load_codec, with_new_names
+from polycodec.entropy_models.base import EntropyModel
 from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.memory import remember_parts
 from polycodec.registry import build, import_parts
@@ -33,6 +34,20 @@ from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate, matrices_of
 from polycodec.train.precision import Precision, fewest_seconds, precision_in
 from polycodec.train.task import Task, part_of
+
+
+def _adopted(codec: Codec, known: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of another codec as the entropy models of this one can use them."""
+    for name, module in codec.named_modules():
+        if isinstance(module, EntropyModel):
+            start = f"{name}."
+            own = {
+                k.removeprefix(start): v
+                for k, v in known.items()
+                if k.startswith(start)
+            }
+            known |= {start + k: v for k, v in module.adopted(own).items()}
+    return known
 
 
 def _fabric(config: TrainConfig) -> Fabric:
@@ -299,6 +314,7 @@ class Trainer:
             known = with_new_names(codec, read_checkpoint(Path(path))["ema"])
         else:
             known = load_codec(path).state_dict()
+        known = _adopted(codec, known)
         wanted = codec.state_dict()
         fits = {
             k: v

@@ -131,6 +131,18 @@ class SlicesModel(EntropyModel):
             for layer in self.last_layers(i):
                 layer.bias.copy_(self.density.start(start))
 
+    def adopted(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `EntropyModel.adopted`: Gaussians become nearly the same mixtures."""
+        names = {module: name for name, module in self.named_modules()}
+        adopted = dict(known)
+        for layer in (x for i in range(len(self.slices)) for x in self.last_layers(i)):
+            for leaf, own in layer.named_parameters():
+                key = f"{names[layer]}.{leaf}"
+                rows = 2 * len(own) // self.density.outputs
+                if key in known and len(own) != len(known[key]) == rows:
+                    adopted[key] = self.density.widened(known[key])
+        return adopted
+
     def update(self) -> None:
         """Build the integer tables; afterwards the model can code."""
         self.tables = {"y": self.density.tables(), "z": self.prior_z.freeze_tables()}

@@ -43,6 +43,13 @@ class Density(abc.ABC):
     def start(self, index: Tensor) -> Tensor:
         """A network's first biases, (outputs · C,), for scale indexes (C,)."""
 
+    def widened(self, rows: Tensor) -> Tensor:
+        """Rows (2 · C, ...) that made Gaussians, weights or biases of a last layer, as
+        rows (outputs · C, ...) that make nearly the same densities; ModelError if this
+        density has none for them.
+        """
+        raise ModelError(f"{type(self).__name__} cannot start from a Gaussian")
+
     @abc.abstractmethod
     def tables(self, counter: Counter | None = None) -> Tables:
         """What codes them, fitted to what ``counter`` saw; run once, at export."""
@@ -106,6 +113,16 @@ class MixtureDensity(Density):
         means = apart.expand(-1, len(index))
         wider = index + 4 * apart
         return torch.cat([means, wider, torch.zeros_like(means)]).flatten()
+
+    def widened(self, rows: Tensor) -> Tensor:
+        mean, index = rows.chunk(2)
+        k = self.components
+        same = torch.cat([*[mean] * k, *[index] * k, *[torch.zeros_like(mean)] * k])
+        if rows.ndim > 1:
+            return same
+        apart = self.start(torch.zeros_like(index))
+        apart[: len(mean) * k] /= 10  # half a symbol would cost what is nearly sure
+        return same + apart
 
     def doubt(self, raw: Tensor) -> Tensor:
         # Several means, or one between two whole numbers, say as much as a scale.

@@ -11,6 +11,7 @@ from emulation import Emulator, library
 from polycodec.cuda import shares
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
+from polycodec.entropy_models.models.context import ContextModel
 from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.mixture import Mixture, scale_set, weights_of
 from polycodec.entropy_models.priors.scales import LOG_STEP
@@ -107,3 +108,27 @@ def test_the_emulated_device_writes_and_reads_the_same_streams():
     reader = streams.DeviceReader(data, Emulator(), None, b"")
     assert torch.equal(reader.get_prior(prior, SHAPE), symbols)
     reader.finish()
+
+
+def test_a_trained_gaussian_model_becomes_nearly_the_same_mixtures():
+    torch.manual_seed(5)
+    sizes = {"hyper": 8, "features": 16, "slices": (4, 8), "kernels": (3, 3)}
+    gaussian = ContextModel(12, **sizes, hidden=16)
+    y = torch.randn(1, 12, 24, 24) * torch.logspace(-1, 1, 12).view(-1, 1, 1)
+    gaussian.initialise(y.std(dim=(0, 2, 3)))
+    mixture = ContextModel(12, **sizes, hidden=16, prior={"name": "mixture"})
+    known = gaussian.state_dict()
+    assert mixture.nets[0].out.weight.shape != known["nets.0.out.weight"].shape
+    left, _ = mixture.load_state_dict(mixture.adopted(known))
+    assert not left
+
+    def bits(model):
+        coder = RateEstimator(1, noise=False)
+        with torch.no_grad():
+            model.code(coder, y, (1, 24, 24))
+        return float(coder.bits.sum())
+
+    fresh = ContextModel(12, **sizes, hidden=16, prior={"name": "mixture"})
+    assert bits(mixture) < 1.02 * bits(gaussian) < 0.9 * bits(fresh)
+    means = mixture.nets[0].out.bias[:12].view(3, 4)
+    assert (means.diff(dim=0) > 0).all()  # those that start alike would stay alike

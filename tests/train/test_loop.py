@@ -203,6 +203,13 @@ def test_a_run_can_start_from_another_run(run_config, tmp_path):
     )
 
 
+def test_all_of_a_gaussian_run_starts_a_mixture(run_config, tiny_checkpoint, tmp_path):
+    run_config["run"].update(out=str(tmp_path / "run"), init=str(tiny_checkpoint))
+    as_it_was = Trainer(parse_config(run_config)).initialised
+    run_config["codec"]["entropy"]["prior"] = "mixture"
+    assert Trainer(parse_config(run_config)).initialised == as_it_was > 50
+
+
 def test_two_processes_end_with_equal_weights(run_config, tmp_path):
     """DDP under torchrun: every rank sees other crops, all keep the same weights."""
     run_config["run"].update(steps=2, precision="32-true")
