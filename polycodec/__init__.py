@@ -35,7 +35,7 @@ _LAZY = {
     "polycodec.codecs.files.api": ("encode", "decode"),
     "polycodec.codecs.files.container.inspect": ("info", "verify"),
     "polycodec.codecs.files.tokens.convert": ("tokens",),
-    "polycodec.codecs.files.tokens.file": ("Tokens",),
+    "polycodec.codecs.files.tokens.file": ("ImageTokens", "Tokens"),
     "polycodec.codecs.files.results": (
         "ImageEncoded",
         "ImageDecoded",
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         VideoEncoded,
     )
     from polycodec.codecs.files.tokens.convert import tokens
-    from polycodec.codecs.files.tokens.file import Tokens
+    from polycodec.codecs.files.tokens.file import ImageTokens, Tokens
     from polycodec.codecs.zoo import load, models
 else:
 
@@ -78,6 +78,7 @@ __all__ = [
     "Codec",
     "ImageDecoded",
     "ImageEncoded",
+    "ImageTokens",
     "SpeechDecoded",
     "SpeechEncoded",
     "Tokens",

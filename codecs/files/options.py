@@ -226,7 +226,7 @@ class SpeechDecode(DecodeOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenOptions(FileOptions):
-    """What is asked of turning speech into tokens."""
+    """What is asked of turning speech or images into tokens."""
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     quality: float = option(

@@ -184,6 +184,26 @@ class TokenResult(Result):
         )
 
 
+@dataclass
+class ImageTokenResult(Result):
+    """``planes`` of codes of ``rows`` x ``columns``; ``width`` x ``height`` pixels."""
+
+    digest: str
+    planes: int
+    rows: int
+    columns: int
+    width: int
+    height: int
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        return self._line(
+            f"{self.planes} x {self.rows} x {self.columns} tokens of {self.width}x"
+            f"{self.height}, {self.model} {self.digest}"
+        )
+
+
 Encoded = ImageEncoded | VideoEncoded | SpeechEncoded
 Decoded = ImageDecoded | VideoDecoded | SpeechDecoded
 

@@ -229,7 +229,7 @@ class TileEncoder(ImageEncoder):
         self.estimated_bits, self.searched = 0.0, None
         level = self.codec.level_of(quality)
         for k in range(len(self.grid)):
-            codes = self._codes(k, level)
+            codes = self.codes(k, level)
             given: dict[str, Any] = {}
             if self.effort:
                 found = self._refined(k, codes, level)
@@ -254,7 +254,8 @@ class TileEncoder(ImageEncoder):
         return found
 
     @torch.inference_mode()
-    def _codes(self, k: int, level: float) -> Tensor:
+    def codes(self, k: int, level: float) -> Tensor:
+        """Codes (1, C, h, w) of tile k."""
         return self.codec.quantize(self.latents(k, level), level)
 
     @torch.inference_mode()
@@ -329,7 +330,7 @@ class TileDecoder(ImageDecoder):
         pixels = window.scaled_up(stride).grown(0, self.grid.height, self.grid.width)
         numbers = self.grid.touching(pixels)
         self._forget(numbers[0])
-        tiles = {k: self._codes(k, stride) for k in numbers}
+        tiles = {k: self.codes(k) for k in numbers}
         some = tiles[numbers[0]]
         out = some.new_zeros((1, some.shape[1], *window.size))
         for k, codes in tiles.items():
@@ -340,9 +341,11 @@ class TileDecoder(ImageDecoder):
             out[:, :, rows, columns] = codes[:, :, from_rows, from_columns]
         return out
 
-    def _codes(self, k: int, stride: int) -> Tensor:
+    def codes(self, k: int) -> Tensor:
+        """Codes (1, C, h, w) of tile k; ``samples`` must be set."""
         if k not in self.known:
-            self.known[k] = self._read(k, self.grid.span(k).scaled(stride).size)
+            size = self.grid.span(k).scaled(self.codec.stride).size
+            self.known[k] = self._read(k, size)
         return self.known[k]
 
     def _read(self, k: int, size: tuple[int, int]) -> Tensor:

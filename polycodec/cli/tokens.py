@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command tokens: speech to the numbers that its codec knows, and back.
+"""The command tokens: signals to the numbers that their codecs know, and back.
 
     polycodec tokens talk.flac                 ->  talk.npz
     polycodec tokens talk.plc -o talk.npy      ->  codes alone
     polycodec tokens talks/ -o tokens          ->  the tree of talks/, in tokens/
     polycodec tokens talk.npz                  ->  talk.wav
     polycodec tokens talk.npz -o talk.plc
+    polycodec tokens photo.png -m MODEL        ->  photo.npz, and back to photo.png
 
 Fields of the files: docs/tokens.md.
 """
@@ -13,6 +14,7 @@ Fields of the files: docs/tokens.md.
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 from polycodec.cli import batch
@@ -32,9 +34,13 @@ def tokens(
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
-    """Turn speech into arrays of tokens, and tokens back into speech."""
+    """Turn speech or images into arrays of tokens, and tokens back into signals.
+
+    Images need a model of codebooks for them: `--model`, or `--checkpoint`.
+    """
     given = values_of(options, TokenOptions)
-    planned = plan(inputs, output, suffix=_suffix, refuse=_refusal, made=_is_tokens)
+    refuse = functools.partial(_refusal, _kinds(options))
+    planned = plan(inputs, output, suffix=_suffix, refuse=refuse, made=_is_tokens)
 
     @functools.cache
     def codec() -> Any:
@@ -66,13 +72,27 @@ def _is_tokens(name: str) -> bool:
 
 
 def _suffix(path: str) -> str:
-    return ".wav" if _is_tokens(path) else ".npz"
+    if not _is_tokens(path):
+        return ".npz"
+    from polycodec.codecs.files.tokens.convert import USUAL
+    from polycodec.codecs.files.tokens.file import stored_tokens
+
+    return USUAL[(os.path.isfile(path) and stored_tokens(path)) or "speech"]
 
 
-def _refusal(path: str) -> str | None:
-    """Why a file of a folder is not taken."""
+def _kinds(options: dict[str, Any]) -> tuple[str, ...]:
+    """The kinds that are taken from folders: those that the model may code."""
+    if options["checkpoint"] and not options["model"]:
+        return "speech", "image"
+    return ("image" if (options["model"] or "").startswith("image/") else "speech",)
+
+
+def _refusal(wanted: tuple[str, ...], path: str) -> str | None:
+    """Why a file of a folder is not taken; ``wanted``: kinds that are."""
     stored = stored_kind(path)
     kind = stored or (kind_of(path) if recognised(path) else None)
-    if kind == "speech" or (kind == "video" and not stored):  # its sound
+    if kind == "video" and not stored:
+        kind = "speech"  # its sound
+    if kind in wanted:
         return None
-    return "tokens already" if _is_tokens(path) else "no speech"
+    return "tokens already" if _is_tokens(path) else f"no {' and no '.join(wanted)}"

@@ -16,11 +16,13 @@ from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.options import TokenOptions
 from polycodec.codecs.files.speech import encode as api_speech
 from polycodec.codecs.files.tokens import convert as api_tokens
+from polycodec.codecs.files.tokens import speech as speech_tokens
 from polycodec.codecs.files.tokens.file import read_tokens, write_tokens
 from polycodec.errors import (
     CodecError,
     DigestMismatchError,
     InputError,
+    ModelError,
     UsageError,
     VersionError,
 )
@@ -95,13 +97,13 @@ def test_chunks_of_several_rates(talk, tmp_path, codec):
     tokens.codes = tokens.codes.copy()
     tokens.codes[:, 2:, 400:800] = -1
     first = io.BytesIO()
-    api_tokens.write_plc(tokens, first, codec)
+    speech_tokens.write_plc(tokens, first, codec)
     first.seek(0)
-    again = api_tokens._read(Reader(first), TokenOptions(), codec)
+    again, _ = speech_tokens.read_speech(Reader(first), TokenOptions(), codec)
     assert np.array_equal(again.codes, tokens.codes)
     tokens.codes[:, 2:, 100:200] = -1
     with pytest.raises(InputError, match="chunk at frame 0"):
-        api_tokens.write_plc(tokens, io.BytesIO(), codec)
+        speech_tokens.write_plc(tokens, io.BytesIO(), codec)
 
 
 def test_plain_codes_are_written_but_not_read(talk, tmp_path, codec):
@@ -130,10 +132,12 @@ def test_suffixes_and_kinds_are_named(talk, photo, tmp_path, codec):
         api_tokens.convert(talk, tmp_path / "t.wav", codec=codec)
     api_tokens.convert(talk, codec=codec)
     assert (tmp_path / "talk.npz").is_file()
-    with pytest.raises(UsageError, match=r"audio format or \.plc"):
+    with pytest.raises(UsageError, match=r"sounds or images, or \.plc"):
         api_tokens.convert(tmp_path / "talk.npz", tmp_path / "t.npz", codec=codec)
-    with pytest.raises(InputError, match="holds no speech"):
+    with pytest.raises(ModelError, match="codes speech; the input is images"):
         api_tokens.convert(photo, codec=codec)
+    with pytest.raises(ModelError, match="scalar latents"):
+        api_tokens.convert(photo)
 
 
 def changed(data: bytes, **arrays) -> io.BytesIO:

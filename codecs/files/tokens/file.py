@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token streams as NumPy files, for language models that build on them.
+"""Token streams as NumPy files, for models that build on them.
 
     talk.npz    codes             (channels, levels, frames) int32, -1: not sent
                 sizes             (L,) int32       tokens of each level of the codebook
@@ -14,7 +14,17 @@
                                        FORMAT.md; may be missing
                 version           int64            1
 
-    talk.npy    codes alone
+    photo.npz   codes             (planes, rows, columns) int32
+                sizes             (planes,) int32  tokens of each plane's codebook
+                model, digest     text             the weights whose tokens they are
+                kind              text             "image"
+                width, height     int64            pixels
+                stride            int64            pixels, each way, of a cell of codes
+                tile              int64            side of the .plc's tiles, 0: none
+                depth, colour     int64, text      bits of a sample; rgb or gray
+                version           int64            1
+
+    .npy        codes alone
 
 Stable for given weights: the same speech and the same digest give the same tokens, and
 a token means the same vector for ever. Tokens under another digest are another
@@ -31,8 +41,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.layout import MAX_RATE, MAX_SPAN, SAMPLES
-from polycodec.errors import InputError, VersionError
+from polycodec.codecs.files.sources import Twice, opened
+from polycodec.codecs.signals.image import MAX_PIXELS
+from polycodec.errors import InputError, ModelError, VersionError
 
 VERSION = 1
 MAX_BYTES = 1 << 30  # of one array
@@ -89,23 +103,111 @@ class Tokens:
         )
 
 
-def write_tokens(file: BinaryIO, tokens: Tokens, *, plain: bool = False) -> None:
+@dataclass
+class ImageTokens:
+    """The fields of a token file of an image; see the table above."""
+
+    codes: np.ndarray
+    sizes: np.ndarray
+    model: str
+    digest: str
+    width: int
+    height: int
+    stride: int
+    tile: int = 0
+    depth: int = 8
+    colour: str = "rgb"
+
+    def check(self) -> None:
+        """InputError for fields that do not fit one another."""
+        codes, sizes = self.codes, self.sizes
+        _require(codes.ndim == 3 and codes.size > 0, "codes", codes.shape)
+        _require(sizes.ndim == 1, "sizes", sizes.shape)
+        _require(0 < codes.shape[0] <= len(sizes), "planes of codes", codes.shape)
+        size = self.height, self.width
+        _require(min(size) > 0 and math.prod(size) <= MAX_PIXELS, "size", size)
+        _require(0 < self.stride <= 1 << 16, "stride", self.stride)
+        fits = self.tile >= 0 and self.tile % self.stride == 0
+        _require(fits and self.tile < 1 << 32, "tile", self.tile)
+        _require(1 <= self.depth <= 16, "depth", self.depth)
+        _require(self.colour in ("rgb", "gray"), "colour", self.colour)
+        grid = tuple(-(-n // self.stride) for n in size)
+        _require(codes.shape[1:] == grid, "rows and columns", (codes.shape, grid))
+        beyond = codes >= np.asarray(sizes)[: codes.shape[0], None, None]
+        _require(not beyond.any() and codes.min() >= 0, "a code", codes.max())
+
+
+def write_tokens(
+    file: BinaryIO, tokens: Tokens | ImageTokens, *, plain: bool = False
+) -> None:
     """Write a .npz file, or with ``plain`` the codes alone as .npy."""
     if plain:
         np.save(file, tokens.codes, allow_pickle=False)
         return
-    extra: dict[str, Any] = {"frame_rate": tokens.frame_rate, "version": VERSION}
+    extra: dict[str, Any] = {"version": VERSION}
+    if isinstance(tokens, ImageTokens):
+        extra["kind"] = "image"
+    else:
+        extra["frame_rate"] = tokens.frame_rate
     np.savez_compressed(file, **asdict(tokens), **extra)
 
 
-def read_tokens(file: BinaryIO) -> Tokens:
+def stored_tokens(input: Twice) -> str | None:
+    """The kind of signal whose tokens a file holds, None: it holds none.
+
+    By its first bytes, and the names of its arrays.
+    """
+    with opened(input) as file:
+        at = file.tell()
+        start = file.read(6)
+        file.seek(at)
+        if start == b"\x93NUMPY":
+            return "speech"  # codes alone, which `read_tokens` refuses by name
+        if start[:4] != b"PK\x03\x04":
+            return None
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return "image" if "kind.npy" in archive.namelist() else "speech"
+        except Exception:  # damage of many kinds: `read_tokens` says which
+            return "speech"
+        finally:
+            file.seek(at)
+
+
+def with_codebooks(codec: Codec) -> TokenCodec:
+    """The codec; ModelError for one of scalar latents, which have no codebooks."""
+    if not isinstance(codec, TokenCodec):
+        raise ModelError(
+            f"the weights at hand ('{codec.name}') code scalar latents; tokens are "
+            "indexes of codebooks; use a codec of the token family"
+        )
+    return codec
+
+
+def digest_in(tokens: Tokens | ImageTokens) -> bytes:
+    """The digest of the weights; InputError where it is none."""
+    digest = bytes_of(tokens.digest, "digest")
+    if len(digest) != 4:
+        raise InputError(f"the digest '{tokens.digest}' of the tokens is none")
+    return digest
+
+
+def bytes_of(text: str, what: str) -> bytes:
+    """Bytes of hexadecimal digits."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise InputError(f"the {what} '{text[:40]}' of the tokens is none") from error
+
+
+def read_tokens(file: BinaryIO) -> Tokens | ImageTokens:
     """Read a .npz file; InputError when it is none of ours, or damaged."""
     start = file.read(6)
     file.seek(0)
     if start == b"\x93NUMPY":
         raise InputError(
             "a .npy file holds codes alone and does not say whose weights they belong "
-            "to; write tokens as .npz to get back to speech"
+            "to; write tokens as .npz to get back to the signal"
         )
     try:
         with zipfile.ZipFile(file) as archive:
@@ -117,7 +219,12 @@ def read_tokens(file: BinaryIO) -> Tokens:
         # zipfile, zlib and NumPy's header meet damage with errors of many kinds.
         raise InputError(f"the file of tokens is damaged; {error}") from error
     found.setdefault("condition", np.array(""))  # files of before have none
-    wanted = {f.name: f.type for f in fields(Tokens)}
+    made: type[Tokens] | type[ImageTokens] = Tokens
+    if "kind" in found:
+        kind = _value("kind", found["kind"], "str")
+        _require(kind == "image", "kind", kind)
+        made = ImageTokens
+    wanted = {f.name: f.type for f in fields(made)}
     missing = sorted({*wanted, "version"} - set(found))
     if missing:
         raise InputError(f"this is no file of tokens; it has no {', '.join(missing)}")
@@ -125,7 +232,7 @@ def read_tokens(file: BinaryIO) -> Tokens:
         raise VersionError(
             f"a file of tokens of version {found['version']}; expected {VERSION}"
         )
-    tokens = Tokens(**{n: _value(n, found[n], str(t)) for n, t in wanted.items()})
+    tokens = made(**{n: _value(n, found[n], str(t)) for n, t in wanted.items()})
     tokens.check()
     return tokens
 
@@ -168,5 +275,5 @@ def _require(fine: bool, what: str, found: Any) -> None:
     if not fine:
         raise InputError(
             f"{what} of the file of tokens cannot be: {found}; write it again from the "
-            "speech or the .plc file"
+            "signal or the .plc file"
         )

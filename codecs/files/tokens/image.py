@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens of images: out of pictures and `.plc` files, and back into them.
+
+The tokens of a picture are those that its file holds, put together from its tiles. A
+file of tokens keeps size, depth and colour; metadata and alpha it does not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polycodec.codecs import zoo
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.token import TokenCodec
+from polycodec.codecs.files.container.file import (
+    Header,
+    ImageGeometry,
+    Reader,
+    write_plc,
+)
+from polycodec.codecs.files.ends import Ends, check_kind, codec_of
+from polycodec.codecs.files.image.alpha import seal_of
+from polycodec.codecs.files.image.decode import decode as decode_image
+from polycodec.codecs.files.image.read import read_image
+from polycodec.codecs.files.kinds import KINDS
+from polycodec.codecs.files.options import ImageDecode, TokenOptions
+from polycodec.codecs.files.sources import Twice
+from polycodec.codecs.files.tokens.file import ImageTokens, digest_in, with_codebooks
+from polycodec.codecs.signals.tiles import Grid, TileDecoder, TileEncoder, choose_tile
+from polycodec.errors import InputError, ModelError
+
+
+def tokens_of(
+    input: Twice, options: TokenOptions, codec: Codec | None
+) -> tuple[ImageTokens, list[str]]:
+    """The tokens of a picture, and what a person should know of it."""
+    codec = codec or zoo.load(
+        options.model or KINDS["image"].model,
+        options.device,
+        checkpoint=options.checkpoint,
+    )
+    check_kind(codec, "image")
+    books, image = with_codebooks(codec), read_image(input)
+    tile = choose_tile(books.tiling, image.height, image.width, None)
+    geometry = ImageGeometry(image.width, image.height, image.depth, image.colour, tile)
+    encoder = TileEncoder(books, image.pixels, (1 << image.depth) - 1, tile)
+    level = books.level_of(options.quality)
+    parts = (encoder.codes(k, level) for k in range(len(encoder.grid)))
+    found = _gathered(books, geometry, parts)
+    left = ["metadata and alpha are not kept in files of tokens"]
+    return found, [*image.notes, *(left if image.alpha is not None else [])]
+
+
+def read_image_tokens(
+    reader: Reader, options: TokenOptions, given: Codec | None
+) -> tuple[ImageTokens, list[str]]:
+    """Tokens of an opened .plc file, tile by tile, and notes."""
+    header, geometry = reader.header, reader.header.geometry
+    assert isinstance(geometry, ImageGeometry)
+    codec = with_codebooks(codec_of(header, options, given))
+    grid = Grid(geometry.height, geometry.width, geometry.tile)
+    if (alpha := header.record("alpha")) is not None:
+        grid.beside = seal_of(alpha)
+    decoder = TileDecoder(codec, grid, header.quality, reader.chunk)
+    decoder.samples = _samples(geometry)
+    found = _gathered(codec, geometry, (decoder.codes(k) for k in range(len(grid))))
+    left = ["metadata and alpha are not kept in files of tokens"]
+    return found, [*(left if reader.directory else []), *reader.warnings]
+
+
+def write_back(tokens: ImageTokens, ends: Ends[TokenOptions], suffix: str) -> None:
+    """Tokens to .plc, or on to a format of images."""
+    header = _header(tokens, 0.0)
+    codec = with_codebooks(codec_of(header, ends.options, ends.codec))
+    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.stride != codec.stride:
+        raise ModelError(
+            f"the tokens are of codebooks {tokens.sizes.tolist()} every "
+            f"{tokens.stride} pixels, '{codec.name}' has {list(codec.sizes)} every "
+            f"{codec.stride}"
+        )
+    if suffix == ".plc":
+        with ends.writing() as file:
+            write_image_plc(tokens, file, codec)
+        return
+    with tempfile.TemporaryFile() as plc:
+        write_image_plc(tokens, plc, codec)
+        plc.seek(0)
+        asked = ImageDecode(force=ends.options.force)
+        decode_image(Reader(plc), Ends(plc, ends.target, asked, codec, suffix=suffix))
+
+
+def write_image_plc(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> None:
+    """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
+    codes = torch.from_numpy(tokens.codes.astype(np.int64))[None]
+    if codes.shape[1] not in (rates := codec.quantizer.rates):
+        raise InputError(
+            f"the tokens have {codes.shape[1]} planes; '{codec.name}' codes "
+            f"{', '.join(map(str, rates))} of them"
+        )
+    level = 1 + rates.index(codes.shape[1])
+    steps = len(rates) - 1
+    quality = round(100 * (level - 1) / steps, 2) if steps else 100.0
+    header = _header(tokens, quality)
+    grid = Grid(tokens.height, tokens.width, tokens.tile)
+    peak, channels = _samples(header.geometry)
+
+    def chunks() -> Iterator[bytes]:
+        for k in range(len(grid)):
+            rows, columns = grid.span(k).scaled(tokens.stride).slices
+            context = grid.context(k, quality, peak, channels)
+            part = codes[:, :, rows, columns].contiguous()
+            yield codec.write(part, level, context=context).data[0]
+
+    write_plc(file, header, chunks())
+
+
+def _header(tokens: ImageTokens, quality: float) -> Header:
+    """The header of the .plc file that holds the tokens."""
+    geometry = ImageGeometry(
+        tokens.width, tokens.height, tokens.depth, tokens.colour, tokens.tile
+    )
+    return Header(
+        model=tokens.model,
+        digest=digest_in(tokens),
+        kind="image",
+        geometry=geometry,
+        quality=quality,
+    )
+
+
+def _samples(geometry: object) -> tuple[int, int]:
+    """The largest sample, and the channels that are coded."""
+    assert isinstance(geometry, ImageGeometry)
+    return (1 << geometry.depth) - 1, 1 if geometry.colour == "gray" else 3
+
+
+def _gathered(
+    codec: TokenCodec, geometry: ImageGeometry, parts: Iterator[Tensor]
+) -> ImageTokens:
+    """Tokens of the codes (1, L, h, w) of all tiles."""
+    grid = Grid(geometry.height, geometry.width, geometry.tile)
+    whole: np.ndarray | None = None
+    for k, part in enumerate(parts):
+        if whole is None:
+            size = codec.grid((geometry.height, geometry.width))
+            whole = np.empty((part.shape[1], *size), np.int32)
+        rows, columns = grid.span(k).scaled(codec.stride).slices
+        whole[:, rows, columns] = part[0].cpu().numpy()
+    assert whole is not None
+    return ImageTokens(
+        codes=whole,
+        sizes=np.array(codec.sizes, np.int32),
+        model=codec.name,
+        digest=codec.digest.hex(),
+        width=geometry.width,
+        height=geometry.height,
+        stride=codec.stride,
+        tile=geometry.tile,
+        depth=geometry.depth,
+        colour=geometry.colour,
+    )

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens of speech: out of recordings and `.plc` files, and back into them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from polycodec.codecs import zoo
+from polycodec.codecs.base import Codec
+from polycodec.codecs.families.token import TokenCodec
+from polycodec.codecs.files.container.file import (
+    Header,
+    Reader,
+    Record,
+    SpeechGeometry,
+    Writer,
+)
+from polycodec.codecs.files.ends import Ends, codec_of
+from polycodec.codecs.files.kinds import KINDS
+from polycodec.codecs.files.options import SpeechDecode, SpeechEncode, TokenOptions
+from polycodec.codecs.files.sources import Twice
+from polycodec.codecs.files.speech.chunks import write_chunk
+from polycodec.codecs.files.speech.decode import chunk_decoder
+from polycodec.codecs.files.speech.decode import decode as decode_speech
+from polycodec.codecs.files.speech.encode import Job, surveyed
+from polycodec.codecs.files.speech.rate import mean_quality
+from polycodec.codecs.files.speech.read import open_speech
+from polycodec.codecs.files.tokens.file import (
+    Tokens,
+    bytes_of,
+    digest_in,
+    with_codebooks,
+)
+from polycodec.errors import InputError, ModelError
+
+
+def tokens_of(
+    input: Twice, options: TokenOptions, codec: Codec | None
+) -> tuple[Tokens, list[str]]:
+    """The tokens of a recording, and what a person should know of it."""
+    codec = with_codebooks(
+        codec
+        or zoo.load(
+            options.model or KINDS["speech"].model,
+            options.device,
+            checkpoint=options.checkpoint,
+        )
+    )
+    asked = SpeechEncode(quality=options.quality, channels=options.channels)
+    survey = surveyed(input)
+    with open_speech(input) as speech:
+        job = Job(codec, speech, survey, Ends(input, "-", asked, codec))
+        level = codec.level_of(options.quality)
+        parts = [part.numpy() for part in job.codes(int(level))]
+        notes = job.notes()
+        if speech.info.tags:
+            notes.append("tags are not kept in files of tokens")
+        condition = job.condition.pack() if job.condition.lossless else b""
+        return _of(job.header(0.0), codec, parts, condition), notes
+
+
+def read_speech(
+    reader: Reader, options: TokenOptions, given: Codec | None
+) -> tuple[Tokens, list[str]]:
+    """Tokens of an opened .plc file, chunk by chunk, and notes."""
+    codec = with_codebooks(codec_of(reader.header, options, given))
+    decoder = chunk_decoder(codec, reader)
+    parts = [decoder.codes(k)[0].cpu().numpy() for k in range(reader.n_chunks)]
+    condition = reader.header.record("condition") or b""
+    left = ["tags are not kept in files of tokens"]
+    notes = left if reader.header.record("tags") else []
+    return _of(reader.header, codec, parts, condition), [*notes, *reader.warnings]
+
+
+def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
+    """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
+    levels = (tokens.codes >= 0).sum(axis=1).min(axis=0)  # of each frame
+    chosen, span = [], tokens.span // tokens.hop
+    with Writer() as writer:
+        for first in range(0, tokens.codes.shape[2], span):
+            part = slice(first, first + span)
+            count = int(levels[first])
+            if (levels[part] != count).any():
+                raise InputError(
+                    f"levels change inside the chunk at frame {first}; they may where "
+                    f"chunks of {span} frames meet"
+                )
+            chosen.append(count)
+            codes = torch.from_numpy(tokens.codes[:, :count, part].astype(np.int64))
+            writer.add(write_chunk(codec, codes, count, len(chosen) - 1)[0])
+        quality = mean_quality(chosen, codec.levels)
+        writer.finish(file, _header(tokens, quality))
+
+
+def _header(tokens: Tokens, quality: float) -> Header:
+    """The header of the .plc file that holds the tokens."""
+    channels = len(tokens.codes)
+    source = tokens.source_channels
+    condition = bytes_of(tokens.condition, "condition")
+    return Header(
+        model=tokens.model,
+        digest=digest_in(tokens),
+        records=[Record("condition", condition)] if condition else [],
+        kind="speech",
+        geometry=SpeechGeometry(
+            rate=tokens.rate,
+            samples=tokens.samples,
+            span=tokens.span,
+            channels=channels,
+            sample=tokens.sample,
+            coded_rate=0 if tokens.coded_rate == tokens.rate else tokens.coded_rate,
+            source_channels=0 if source == channels else source,
+        ),
+        quality=quality,
+    )
+
+
+def write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
+    """Tokens to .plc, or on to an audio format."""
+    codec = with_codebooks(codec_of(_header(tokens, 0.0), ends.options, ends.codec))
+    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.stride:
+        raise ModelError(
+            f"the tokens are of codebooks {tokens.sizes.tolist()} every {tokens.hop} "
+            f"samples, '{codec.name}' has {list(codec.sizes)} every {codec.stride}"
+        )
+    if suffix == ".plc":
+        with ends.writing() as file:
+            write_plc(tokens, file, codec)
+        return
+    with tempfile.TemporaryFile() as plc:
+        write_plc(tokens, plc, codec)
+        plc.seek(0)
+        asked = SpeechDecode(force=ends.options.force)
+        decode_speech(Reader(plc), Ends(plc, ends.target, asked, codec, suffix=suffix))
+
+
+def _of(
+    header: Header, codec: TokenCodec, parts: Sequence[np.ndarray], condition: bytes
+) -> Tokens:
+    """Tokens of codes (channels, levels, frames) of all chunks, and a file's header."""
+    geometry = header.geometry
+    assert isinstance(geometry, SpeechGeometry)
+    most = max(part.shape[1] for part in parts)
+    pad = ((0, 0), (0, most), (0, 0))
+    codes = [np.pad(p, pad, constant_values=-1)[:, :most] for p in parts]
+    return Tokens(
+        codes=np.concatenate(codes, axis=2).astype(np.int32),
+        sizes=np.array(codec.sizes, np.int32),
+        model=header.model,
+        digest=header.digest.hex(),
+        rate=geometry.rate,
+        samples=geometry.samples,
+        coded_rate=geometry.codec_rate,
+        hop=codec.stride,
+        span=geometry.span,
+        sample=geometry.sample,
+        source_channels=geometry.source_channels or geometry.channels,
+        condition=condition.hex(),
+    )
