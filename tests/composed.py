@@ -186,7 +186,11 @@ def check_cell(transform: str, entropy: dict[str, Any], side: int = 64) -> None:
     codec.initialise(x)
     losses, moved, finite = two_steps(codec, x)
     assert finite and all(0 < loss < 1e6 for loss in losses), losses
-    for part in ("transform.g_a", "transform.g_s", "entropy", "rates"):
+    encoder, decoder = ("g_a", "analysis"), ("g_s", "synthesis")  # as parts name them
+    for half in (encoder, decoder):
+        parts = tuple(f"transform.{name}." for name in half)
+        assert any(name.startswith(parts) for name in moved), half
+    for part in ("entropy.", "rates."):
         assert any(name.startswith(part) for name in moved), part
     codec.freeze(lambda codec: codec(x, torch.tensor([0.0, KNOTS - 1.0])))
     level, odd = codec.level_of(70), picture(37, 53)

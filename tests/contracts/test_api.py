@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pathlib
 import pydoc
 
@@ -11,8 +12,8 @@ import pytest
 
 import polycodec
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROOMS = ("codecs", "cuda", "entropy_models", "eval", "train", "configs")
+HOME = pathlib.Path(polycodec.__file__).parent  # of a checkout or of an install
+ROOMS = ("codecs", "cuda", "entropy_models", "eval", "train")
 
 # What a user may write, and what a type checker has to say of it.
 USER = {
@@ -56,7 +57,7 @@ def test_dir_shows_the_public_names_and_no_others():
 
 
 def test_type_checkers_are_told_of_the_same_names_at_the_same_places():
-    tree = ast.parse((ROOT / "polycodec/__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse((HOME / "__init__.py").read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If) and node.orelse]
     told = {
         alias.name: node.module
@@ -80,7 +81,8 @@ def test_a_user_program_is_checked_against_real_signatures(process, tmp_path):
     pytest.importorskip("mypy")
     package = tmp_path / "installed" / "polycodec"  # laid out as an install does it
     package.mkdir(parents=True)
-    for path in [*(ROOT / "polycodec").iterdir(), *(ROOT / room for room in ROOMS)]:
+    rooms = [importlib.import_module(f"polycodec.{room}") for room in ROOMS]
+    for path in {*HOME.iterdir(), *(pathlib.Path(room.__path__[0]) for room in rooms)}:
         (package / path.name).symlink_to(path)
     user = tmp_path / "installed" / "user.py"
     user.write_text("\n".join(["import polycodec", *USER]))
