@@ -9,6 +9,9 @@ are ratios within one run. A codec that is much slower than the others stops whe
 had its share of the time. ``coder``: the part inside the range coder's own calls. On a
 GPU each time ends when the device is done; the coder's share comes from calls of their
 own there, because watching it means waiting for the device again and again.
+
+``processor_seconds``: the time of all threads of this process, which other work on the
+machine prolongs less: with one thread, about what a call takes on an idle core.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ class Clock:
 
     device: torch.device
     watch: Stopwatch = field(init=False)
+    processor: float = 0.0  # seconds of the last call, of all threads
 
     def __post_init__(self) -> None:
         self.watch = Stopwatch(self.wait)
@@ -67,8 +71,10 @@ class Clock:
         """Result of a call, its seconds, and those of the coder in it."""
         self.wait()
         self.watch.seconds, started = 0.0, time.perf_counter()
+        used = time.process_time()
         result = call()
         self.wait()
+        self.processor = time.process_time() - used
         return result, time.perf_counter() - started, self.watch.seconds
 
     def share(self, call: Callable[[], Any]) -> float:
@@ -97,6 +103,7 @@ class Runner:
     def __init__(self, subject: Timed, x: Tensor, clock: Clock) -> None:
         self.subject, self.x, self.clock = subject, x, clock
         self.seconds = dict.fromkeys(WAYS, math.inf)
+        self.processor = dict.fromkeys(WAYS, math.inf)
         self.shares: dict[str, float] = {}
         self.peaks: dict[str, int | None] = {}
         self.rounds, self.spent, self.bytes = 0, 0.0, 0
@@ -121,6 +128,7 @@ class Runner:
         for k, way in enumerate(WAYS):
             call = self._call(value, k)
             value, taken, coder = self.clock.time(call)
+            self.processor[way] = min(self.processor[way], self.clock.processor)
             news |= taken < BETTER * self.seconds[way]
             if taken < self.seconds[way]:
                 self.seconds[way], self.shares[way] = taken, coder / taken
@@ -151,6 +159,7 @@ class Runner:
             row[way] = {"seconds": taken, units.speed: units.speed_of(taken, size)}
             row[way]["coder_share"] = self.shares[way] if subject.watched else None
             row[way]["peak_bytes"] = self.peaks[way]
+            row[way]["processor_seconds"] = self.processor[way]
         return {**row, "rounds": self.rounds}
 
 

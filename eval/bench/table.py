@@ -62,7 +62,7 @@ def codec_table(result: dict[str, Any]) -> str:
 def _codecs(kind: str, rows: list[dict[str, Any]]) -> str:
     """The table of one kind; "x first": the speed as a multiple of the first row's."""
     units, first = UNITS[kind], rows[0]
-    header = ["codec", "setting", "x first", "ms", units.speed_label]
+    header = ["codec", "setting", "x first", "ms", "CPU ms", units.speed_label]
     header += ["coder %", "peak MB", "bytes", units.rate, "rounds"]
     lines = []
     for row in rows:
@@ -70,6 +70,7 @@ def _codecs(kind: str, rows: list[dict[str, Any]]) -> str:
         cells = [
             _pair(base["seconds"] / one["seconds"] for one, base in ways),
             _pair(1000 * one["seconds"] for one, _ in ways),
+            _pair(1000 * one["processor_seconds"] for one, _ in ways),
             _pair(one[units.speed] for one, _ in ways),
             _pair(_times(one["coder_share"], 100) for one, _ in ways),
             _pair(_times(one["peak_bytes"], 1e-6) for one, _ in ways),

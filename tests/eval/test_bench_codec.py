@@ -77,6 +77,9 @@ def test_sound_has_rates_and_real_time_factors(monkeypatch):
     assert (row["rate"], row["duration"], row["kbps"]) == (8000, 10.0, 0.1)
     assert 0.002 <= row["compress"]["real_time_factor"] < 0.2
     assert row["compress"]["coder_share"] == 0
+    # It sleeps: the clock goes on, the processor does nothing for it.
+    assert 0 <= row["compress"]["processor_seconds"] < 0.02
+    assert "CPU ms" in codec_table(result)
     assert "level 3 of 4" in codec_table(result)
 
 
