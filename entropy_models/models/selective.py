@@ -12,8 +12,11 @@ what has a deviation of 0.3 or more. MLICv2, Jiang et al. 2025 (arXiv 2504.19119
 equations 11 to 13, of which no code is published.
 
 While training every value is coded, and the networks learn by cross-entropy which of
-them are not 0 (`penalty`); the densities are not moved by that. The paper's last stage,
-where only coded values count and everything is trained on, is missing.
+them are not 0 (`penalty`); the densities are not moved by that. In the paper's last
+stage (``joint``, from weights of the first) only coded values count, the others are
+their means, and all else is trained on. The choice itself is a step without a gradient:
+what these networks have learned stays as it is there, and how the paper moves them in
+that stage it does not say.
 """
 
 from __future__ import annotations

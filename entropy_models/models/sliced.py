@@ -38,6 +38,7 @@ from polycodec.entropy_models.models.slices import SlicesModel
 from polycodec.entropy_models.priors.density import START, Density, Tables
 from polycodec.entropy_models.priors.tables import certain_first
 from polycodec.entropy_models.references.base import Reference, State
+from polycodec.errors import ModelError
 from polycodec.registry import build, find, register
 
 Options = Mapping[str, Any]
@@ -81,9 +82,10 @@ class Slice(nn.Module):
         residual: Sequence[int],
         side: int,
         selective: int,
+        joint: bool,
     ) -> None:
         super().__init__()
-        self.density, self.side = density, side
+        self.density, self.side, self.joint = density, side, joint
         self.references, self.nets = nn.ModuleList(), nn.ModuleList()
         self.residuals = nn.ModuleList()
         self.plan: list[list[int]] = [[] for _ in range(passes)]
@@ -144,7 +146,7 @@ class Slice(nn.Module):
             return prior
         given, raw = given.detach(), raw.detach()
         logits = self.guidance(half, given, raw, self.density.doubt(raw), where)
-        if self.training and tables is None:
+        if self.training and tables is None and not self.joint:
             self.waiting = logits, prior
             return prior
         return prior.certain(logits <= 0)
@@ -184,7 +186,8 @@ class SlicedModel(SlicesModel):
     networks between them; ``residual``: widths of the networks that predict residuals,
     none for no prediction, and ``side``: how many channels of φ, the last ones, they
     see, None: all; ``selective``: width of the networks that say which values are not
-    coded (`selective`), 0: all are; ``synthesis``: widths of a deeper h_s (`hyper`).
+    coded (`selective`), 0: all are, and ``joint``: the last stage of their training;
+    ``synthesis``: widths of a deeper h_s (`hyper`).
     """
 
     def __init__(
@@ -201,8 +204,14 @@ class SlicedModel(SlicesModel):
         residual: Sequence[int] = (),
         side: int | None = None,
         selective: int = 0,
+        joint: bool = False,
         synthesis: Sequence[int] = (),
     ) -> None:
+        if joint and not selective:
+            raise ModelError(
+                "joint is the last stage of training what selective adds, which is 0; "
+                "give selective its width, or leave joint out"
+            )
         super().__init__(
             channels,
             hyper=hyper,
@@ -225,6 +234,7 @@ class SlicedModel(SlicesModel):
                 residual=residual,
                 side=side or features,
                 selective=selective,
+                joint=joint,
             )
             for i, size in enumerate(slices)
         )

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from polycodec.cuda import TableSet
 from polycodec.entropy_models.base import Shape, TablePrior
+from polycodec.entropy_models.coders import straight_through
 from polycodec.entropy_models.priors.scales import (
     LIKELIHOOD_FLOOR,
     bin_of,
@@ -72,7 +73,9 @@ class Gaussian(TablePrior):
         return dataclasses.replace(self, sure=where)
 
     def settled(self, value: Tensor) -> Tensor:
-        return value if self.sure is None else value.where(~self.sure, self.offsets)
+        if self.sure is None:
+            return value
+        return value.where(~self.sure, straight_through(self.offsets, self.mean))
 
     def unless_sure(self, x: Tensor) -> Tensor:
         """x, and 0 where this prior is certain."""

@@ -10,6 +10,7 @@ from tiny_parts import shaken
 from polycodec.entropy_models.base import TablePrior
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
 from polycodec.entropy_models.exact.layer import freeze, observe
+from polycodec.errors import ModelError
 from polycodec.registry import build
 from polycodec.train.config import load_config
 
@@ -190,3 +191,33 @@ def test_guidance_learns_which_values_are_not_zero():
         optimizer.step()
     assert losses[-1] < 0.5 * losses[0]
     assert all(p.grad is None for p in model.h_a.parameters())
+
+
+def test_the_last_stage_counts_only_what_guidance_keeps():
+    sizes = {"hyper": 4, "features": 4, "parameters": [8], "slices": [4, 4]}
+    sizes |= {"references": [{"name": "near", "width": 4}], "selective": 4}
+    y = 3 * torch.randn(2, 8, 6, 7, generator=torch.manual_seed(0))
+    found = {}
+    for joint, bias in ((False, 0.0), (True, 1e6), (True, -1e6)):
+        torch.manual_seed(1)
+        model = build("entropy/sliced", channels=8, joint=joint, **sizes)
+        for part in model.parts:
+            for line in part.guidance.lines:
+                line.bias.data += bias
+        torch.manual_seed(2)
+        coder = RateEstimator(2)
+        y_hat = model.code(coder, y, (2, 6, 7))
+        found[joint, bias] = y_hat, coder.parts
+        assert (model.penalty() is None) == joint
+    # Where all is kept it is the first stage, without what teaches guidance.
+    first, kept, left_out = found.values()
+    assert torch.equal(first[0], kept[0])
+    assert all(map(torch.equal, first[1], kept[1]))
+    # Where nothing is, side information is all there is to pay.
+    assert left_out[1][0].all() and not any(part.any() for part in left_out[1][1:])
+    (left_out[0] - y).square().sum().backward()
+    assert all(net[-1].bias.grad.any() for part in model.parts for net in part.nets)
+    guided = [p for k, p in model.named_parameters() if ".guidance." in k]
+    assert guided and all(p.grad is None for p in guided)
+    with pytest.raises(ModelError, match="joint is the last stage"):
+        build("entropy/sliced", channels=8, joint=True, slices=[8])
