@@ -175,6 +175,16 @@ def two_steps(codec: Any, x: torch.Tensor) -> tuple[list[float], set[str], bool]
     return losses, moved, finite
 
 
+def check_moved(moved: set[str]) -> None:
+    """AssertionError unless something moved in every part of a latent codec."""
+    encoder, decoder = ("g_a", "analysis"), ("g_s", "synthesis")  # as parts name them
+    for half in (encoder, decoder):
+        starts = tuple(f"transform.{name}." for name in half)
+        assert any(name.startswith(starts) for name in moved), half
+    for part in ("entropy.", "rates.gain", "rates.inverse_gain"):
+        assert any(name.startswith(part) for name in moved), part
+
+
 def check_cell(transform: str, entropy: dict[str, Any], side: int = 64) -> None:
     """AssertionError unless this codec is built, takes two steps, and codes bytes.
 
@@ -186,12 +196,7 @@ def check_cell(transform: str, entropy: dict[str, Any], side: int = 64) -> None:
     codec.initialise(x)
     losses, moved, finite = two_steps(codec, x)
     assert finite and all(0 < loss < 1e6 for loss in losses), losses
-    encoder, decoder = ("g_a", "analysis"), ("g_s", "synthesis")  # as parts name them
-    for half in (encoder, decoder):
-        parts = tuple(f"transform.{name}." for name in half)
-        assert any(name.startswith(parts) for name in moved), half
-    for part in ("entropy.", "rates."):
-        assert any(name.startswith(part) for name in moved), part
+    check_moved(moved)
     codec.freeze(lambda codec: codec(x, torch.tensor([0.0, KNOTS - 1.0])))
     level, odd = codec.level_of(70), picture(37, 53)
     coded = codec.write(codec.encode_codes(odd, level), level)
