@@ -45,10 +45,12 @@ class AvVideo:
             check(stream)
         except InputError as error:
             raise InputError(str(error).replace(" of samples", "")) from error
+        if not stream.seek(0, os.SEEK_END):
+            raise InputError("it is empty; expected a video; get it again")
         stream.seek(0)
         try:
             self._container = av.open(stream, "r", metadata_errors="replace")
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(
                 "this is no video of a supported kind, or it is damaged "
                 f"({getattr(error, 'strerror', None) or error}); expected for example "

@@ -39,7 +39,7 @@ from polycodec.codecs.signals.tiles import to_pixels
 from polycodec.errors import InputError, UsageError
 
 _H264: dict[str, Any] = {"crf": "10", "preset": "medium"}
-_FFV1: dict[str, Any] = {"level": "3", "slices": "4", "slicecrc": "1"}
+_FFV1: dict[str, Any] = {"level": "3", "slicecrc": "1"}
 _VP9: dict[str, Any] = {"crf": "15", "b": "0", "deadline": "good", "cpu-used": "4"}
 _YUV = ("yuv420", "yuv422", "yuv444")
 
@@ -85,12 +85,24 @@ def fitted(geometry: VideoGeometry, suffix: str) -> tuple[VideoGeometry, list[st
     if odd and not form.odd and geometry.colour != "yuv444":
         notes.append(f"{suffix} halves no chroma of odd sizes; written as yuv444")
         geometry = replace(geometry, colour="yuv444")
-    if geometry.depth not in form.depths:
-        depth = next((d for d in form.depths if d >= geometry.depth), form.depths[-1])
+    depths = _depths(form, geometry.colour)
+    if geometry.depth not in depths:
+        depth = next((d for d in depths if d >= geometry.depth), depths[-1])
         if depth < geometry.depth:
             notes.append(f"{suffix} holds {depth} bits of {geometry.depth}")
         geometry = replace(geometry, depth=depth)
     return geometry, notes
+
+
+def _depths(form: Format, colour: str) -> list[int]:
+    """Bits that this build of FFmpeg writes: not every VP9 has more than 8."""
+    known = library().codec.Codec(form.codec, "w").video_formats
+    names = None if known is None else {one.name for one in known}
+    return [
+        d
+        for d in form.depths
+        if d == 8 or names is None or pixel_format(colour, d) in names
+    ]
 
 
 class VideoWriter:
@@ -161,7 +173,11 @@ class VideoWriter:
         """The stream of frames, with all that is said beside them."""
         form, geometry = self._form, self.geometry
         rate = Fraction(geometry.rate_num, geometry.rate_den)
-        stream = self._out.add_stream(form.codec, rate=rate, options=dict(form.options))
+        options = dict(form.options)
+        if form.codec == "ffv1":  # it refuses to part odd widths of halved chroma
+            whole = geometry.width % 2 == 0 and min(geometry.width, geometry.height) > 3
+            options["slices"] = "4" if whole else "1"
+        stream = self._out.add_stream(form.codec, rate=rate, options=options)
         context = stream.codec_context
         stream.width, stream.height = geometry.width, geometry.height
         stream.pix_fmt = self._pixels()

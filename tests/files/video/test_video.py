@@ -131,6 +131,28 @@ def test_planes_that_were_not_coded_come_back():
                 assert difference.mean() < 0.01 * (1 << depth) / 256 + 0.05
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm", ".y4m"])
+def test_every_size_and_depth_is_written_whole(suffix):
+    from polycodec.codecs.files.video.chunks import geometry_of
+    from polycodec.codecs.files.video.data import VideoInfo
+    from polycodec.codecs.files.video.read import open_video
+    from polycodec.codecs.files.video.times import Times
+    from polycodec.codecs.files.video.write import VideoWriter
+
+    cases = [(47, 33, 8), (1, 1, 8), (2, 2, 8), (3, 1, 8), (1, 20, 8), (64, 33, 10)]
+    for colour in ("yuv420", "yuv422", "yuv444", "rgb", "gray"):
+        for width, height, depth in cases:
+            about = VideoInfo(width, height, colour, depth, colour == "rgb")
+            target, times = io.BytesIO(), Times.even_of(2, Fraction(25))
+            with VideoWriter(target, suffix, geometry_of(about, 2, 2), times) as out:
+                out.write(torch.rand(2, 3, height, width))
+            with open_video(io.BytesIO(target.getvalue())) as video:
+                sizes = [frame.planes[0].shape for frame in video.frames()]
+            assert sizes == 2 * [(height, width)]
+            kept = video.info.depth == depth
+            assert kept or f"holds {video.info.depth} bits of {depth}" in str(out.notes)
+
+
 def photo_of(k):
     from tests.signals import photo
 
@@ -265,6 +287,7 @@ def test_inputs_that_are_no_whole_videos(codec, tmp_path):
     head = raw.index(b"\n") + 1
     refused(raw[:head], "no frames", "x.y4m")
     refused(raw[:-700], "after 9 good frames", "x.y4m")
+    refused(b"", "x.mp4; it is empty", "x.mp4")
     mkv = write_clip(tmp_path / "a.mkv").read_bytes()
     refused(mkv[: len(mkv) // 2], "it is cut")
     mp4 = write_clip(tmp_path / "a.mp4", codec="libx264").read_bytes()
