@@ -16,9 +16,10 @@ et al. 2021, NeRV (arXiv 2110.13903); Dupont et al. 2021, COIN (arXiv 2103.03123
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,9 +27,12 @@ from polycodec.codecs.base import Codec, Coded, ordinary
 from polycodec.codecs.families.parts import Options, part_of, signal_of
 from polycodec.codecs.fitting.clip import ClipDecoder, ClipEncoder
 from polycodec.codecs.fitting.fit import Fit
+from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan, Recipe
 from polycodec.codecs.fitting.quantized import groups, steps_of, weights_of
+from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
+from polycodec.codecs.transforms.base import Tiling
 from polycodec.codecs.transforms.network import Network, on_meta, width_within
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models import streams
@@ -57,6 +61,7 @@ class ImplicitCodec(Codec):
     family = "implicit"
     entropy: WeightsModel
     plan: Plan
+    transform: Any = None  # what asks for one says that there is none
 
     def __init__(
         self,
@@ -112,6 +117,24 @@ class ImplicitCodec(Codec):
     def axes(self) -> int:
         """How many sizes a signal has."""
         return len(self.signal.shape) - 2
+
+    @property
+    def tiling(self) -> Tiling:
+        """One network makes a whole image."""
+        if self.signal.kind != "image":
+            return super().tiling
+        return Tiling(1, 1, None)
+
+    def image_encoder(
+        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
+    ) -> ImageEncoder:
+        self.plan = Plan(steps=effort or None)
+        return PictureEncoder(self, pixels, peak)
+
+    def image_decoder(
+        self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
+    ) -> ImageDecoder:
+        return PictureDecoder(self, grid, quality, read_chunk)
 
     def group_encoder(
         self, size: Sequence[int], gop: int | None = None

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image as a network: the one chunk of its file.
+
+A part of it costs the whole network's bytes, and is cut from the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from polycodec.codecs.signals.tiles import (
+    Grid,
+    ImageDecoder,
+    ImageEncoder,
+    Progress,
+    Span,
+    to_pixels,
+    to_tensor,
+)
+
+if TYPE_CHECKING:
+    from polycodec.codecs.families.implicit import ImplicitCodec
+
+
+class PictureEncoder(ImageEncoder):
+    """Fits a network to (H, W, 1 or 3) integers; every coding is a fit of its own."""
+
+    def __init__(self, codec: ImplicitCodec, pixels: np.ndarray, peak: int) -> None:
+        self.codec, self.peak, self.channels = codec, peak, pixels.shape[2]
+        self.x = to_tensor(pixels, peak, codec.device)
+        height, width = pixels.shape[:2]
+        self.grid, self.estimated_bits = Grid(height, width, 0), 0.0
+
+    def chunks(self, quality: float) -> Iterator[bytes]:
+        level = self.codec.level_of(quality)
+        codes = self.codec.encode_codes(self.x, level)
+        context = self.grid.context(0, quality, self.peak, self.channels)
+        coded = self.codec.write(codes, level, context=context)
+        self.estimated_bits = coded.estimated_bits[0]
+        yield coded.data[0]
+
+
+class PictureDecoder(ImageDecoder):
+    """Makes an image of its network, once."""
+
+    def __init__(
+        self,
+        codec: ImplicitCodec,
+        grid: Grid,
+        quality: float,
+        read_chunk: Callable[[int], bytes],
+    ) -> None:
+        self.codec, self.grid, self.quality = codec, grid, quality
+        self.read_chunk = read_chunk
+        self.known: Tensor | None = None
+
+    def render(
+        self, region: Span, peak: int, channels: int, progress: Progress | None = None
+    ) -> np.ndarray:
+        if self.known is None:
+            level, size = self.codec.level_of(self.quality), self._size()
+            context = self.grid.context(0, self.quality, peak, channels)
+            codes = self.codec.read([self.read_chunk(0)], level, size, context=context)
+            self.known = self.codec.decode_codes(codes, level, size)
+        if progress:
+            progress(1, 1)
+        rows, columns = region.slices
+        return to_pixels(self.known[:, :, rows, columns], peak, channels)
+
+    def _size(self) -> Sequence[int]:
+        return self.grid.height, self.grid.width
