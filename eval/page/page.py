@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pieces of the page: tables, figures, the style. No other file is needed.
 
-The page holds its drawings as SVG, its images as PNG in base64 and its style
-in one block: it can be mailed, archived, and opened without a network. It
+The page holds its drawings as SVG, its images as PNG or WebP in base64 and its
+style in one block: it can be mailed, archived, and opened without a network. It
 follows the reader's light or dark appearance.
 """
 
@@ -12,6 +12,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ from PIL import Image
 from polycodec.eval.page import palette
 from polycodec.eval.text import Section, Table
 
+FILM = 8 << 20  # bytes of what plays, at most
 _STYLE = """
 :root{color-scheme:light dark;--paper:#fcfcfa;--card:#ffffff;@LIGHT@
 --sans:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
@@ -65,6 +67,7 @@ border-radius:.55rem;padding:.7rem .8rem .6rem}
 .players figcaption{margin:0 0 .45rem}
 .players strong{color:var(--ink);font-weight:600}
 audio{display:block;width:100%;height:2.2rem}
+.film{margin:.8rem 0}
 .scroll{overflow-x:auto;margin:.9rem 0}
 table{border-collapse:collapse;font-size:.89rem;line-height:1.35;min-width:100%}
 th{font-weight:600;color:var(--soft);text-align:right;vertical-align:bottom;
@@ -156,6 +159,30 @@ def png_address(image: np.ndarray) -> str:
     memory = io.BytesIO()
     Image.fromarray(image).save(memory, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode()
+
+
+def film(frames: Sequence[np.ndarray], names: Sequence[str], seconds: float) -> str:
+    """(H, W, 3) uint8 frames that play over and over; they show ``names`` abreast.
+
+    One picture for all: they cannot come out of step. WebP of quality 90, of half as
+    many frames until it is no larger than `FILM` bytes.
+    """
+    data = b""
+    for _ in range(8):
+        first, *rest = map(Image.fromarray, frames)
+        memory = io.BytesIO()
+        given: dict[str, Any] = {"save_all": True, "append_images": rest, "loop": 0}
+        first.save(memory, "WEBP", duration=round(1000 * seconds), quality=90, **given)
+        data = memory.getvalue()
+        if len(data) <= FILM or len(frames) == 1:
+            break
+        frames = frames[: len(frames) // 2]
+    address = "data:image/webp;base64," + base64.b64encode(data).decode()
+    said = escape(", ".join(names))
+    return (
+        f'<figure class="film"><div class="scroll"><img alt="{said}" src="{address}">'
+        f"</div><figcaption>From the left: {said}.</figcaption></figure>"
+    )
 
 
 def crops(original: np.ndarray, shown: Sequence[tuple[str, str, np.ndarray]]) -> str:

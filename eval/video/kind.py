@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from polycodec.errors import UsageError
-from polycodec.eval.curves import Curve
+from polycodec.eval.curves import Curve, published
 from polycodec.eval.kind import Kind, Run
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.video import clip
 from polycodec.eval.video.anchors import ANCHORS, DEFAULT_ANCHORS
 from polycodec.eval.video.datasets import VIDEOS
 from polycodec.eval.video.measures import MEASURES
+from polycodec.eval.video.published import EXPECTED, read_curves
 from polycodec.eval.video.result import VideoEvaluation
 from polycodec.eval.video.subjects import VideoCodec
 
@@ -26,7 +29,7 @@ class VideoKind(Kind):
     anchors, default_anchors = ANCHORS, DEFAULT_ANCHORS
     measures, result = MEASURES, VideoEvaluation
     control = "target_bpp"
-    options = ("target_bpp", "reference", "frames")
+    options = ("target_bpp", "reference", "published_ids", "frames")
     rate, pace = ("bpp", 4), "s"
     logarithmic, intervals = True, False
     method = (
@@ -49,17 +52,33 @@ class VideoKind(Kind):
         return signal[: options.frames]
 
     def published(self, run: Run) -> list[Curve]:
-        """No published curves yet; refuse a reference that is no part of the run."""
+        """Curves of UVG; none where anything but all of it is measured.
+
+        UsageError for a reference that is no curve of this run.
+        """
         options = run.options
-        known = [subject.name for subject in run.subjects]
+        path, ids = options.published, options.published_ids
+        if path is None and ids is not None:
+            raise UsageError(
+                f"published curves {', '.join(ids)} of no file; name theirs "
+                "(--published)"
+            )
+        dashed = []
+        if path is not None:
+            read = functools.partial(read_curves, ids=ids)
+            dashed = published(path, read, EXPECTED)
+            part = options.limit is not None or options.frames is not None
+            if part or run.dataset != self.datasets.own:
+                why = "they are of all frames of UVG, this run is not"
+                run.skipped["published curves"], dashed = why, []
+        known = [s.name for s in run.subjects] + [c.name for c in dashed]
         if options.reference is not None and options.reference not in known:
             raise UsageError(
                 f"the reference '{options.reference}' is not part of this run; "
-                f"expected one of {', '.join(known)}; add it to the anchors"
+                f"expected one of {', '.join(known)}; add it to the anchors or "
+                "published curves"
             )
-        if options.published is not None:
-            raise UsageError("no published curves of videos are read yet; leave it out")
-        return []
+        return dashed
 
 
 KIND = VideoKind()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run on videos found out: BD-rates in RGB and in YUV apart, one frame."""
+"""What a run on videos found out: BD-rates in RGB and in YUV apart, frames to see."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class VideoEvaluation(ImageEvaluation):
         sentence = (
             f"{found.file}, frame {found.frame}: the window with the most detail, by "
             "each codec at the setting whose rate is nearest to the first one's middle "
-            "setting; figures are of the whole clip. Press on one to see the original."
+            "setting; figures are of the whole clip. Its middle plays, 25 frames a "
+            "second, as lossy WebP; below is one frame, without loss: press on one to "
+            "see the original."
         )
         heading = f"<h2>At about the same size</h2><p>{escape(sentence)}</p>"
-        return [heading, page.crops(found.original, shown)]
+        names = ["Original", *(label for label, *_ in found.shown)]
+        film = page.film(found.playing, names, 1 / 25)
+        return [heading, film, page.crops(found.original, shown)]

@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from polycodec.codecs.measures import image
-from polycodec.errors import InputError, UsageError
+from polycodec.errors import InputError, UnknownNameError, UsageError
 from polycodec.eval.run import evaluate
-from polycodec.eval.video import clip, measures
+from polycodec.eval.video import clip, datasets, measures
 from polycodec.eval.video.anchors import ANCHORS
 from polycodec.eval.video.datasets import VIDEOS
+from polycodec.eval.video.published import read_curves
 from polycodec.eval.video.subjects import VideoCodec
 from tests.clips import read_clip, tiny_codec, write_clip
 
@@ -59,6 +64,9 @@ def test_anchors_spend_bits_on_quality(tmp_path, name):
     assert anchor.versions()["options"] == dict(anchor.options)
 
 
+FILM = r'class="film".*?data:image/webp;base64,([^"]+)"'
+
+
 class Tiny(VideoCodec):
     """Ours with random weights, which are no file."""
 
@@ -90,8 +98,55 @@ def test_a_run_on_clips(tmp_path):
         assert row.rate == pytest.approx(8 * row.bytes / row.amount)
     content = json.loads((tmp_path / "out" / "run.json").read_text())
     assert set(content["comparisons"]) == {"psnr", "psnr_yuv", "ms_ssim_db"}
-    assert "PSNR of YUV" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "PSNR of YUV" in page
+    film = Image.open(io.BytesIO(base64.b64decode(re.search(FILM, page)[1])))
+    assert (film.n_frames, film.size) == (2, (3 * 96, 64))
     with pytest.raises(UsageError, match="reference"):
         evaluate(folder, out=tmp_path / "no", anchors=["x264"], reference="vtm")
     with pytest.raises(InputError, match="no clips of UVG"):
         evaluate("uvg", out=tmp_path / "no", anchors=["x264"], data=tmp_path / "out")
+
+
+def test_uvg_is_its_seven_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "UVG_SIZE", (96, 64))
+    place = tmp_path / "uvg"
+    place.mkdir()
+    first = write_clip(place / "Beauty_1080p.mkv", frames=1, size=(64, 96)).read_bytes()
+    write_clip(place / "other.mkv", frames=1)
+    with pytest.raises(InputError, match="0 clips named 'bosphorus"):
+        VIDEOS.open("uvg", data=tmp_path)
+    rest = (
+        "Bosphorus",
+        "HoneyBee",
+        "Jockey",
+        "ReadySteadyGo",
+        "ShakeNDry",
+        "YachtRide",
+    )
+    for name in rest:
+        (place / f"{name}_1080p.mkv").write_bytes(first)
+    name, items = VIDEOS.open("uvg", data=tmp_path)
+    assert name == "uvg"
+    assert [item.name.split("_")[0] for item in items] == ["Beauty", *rest]
+    write_clip(place / "Jockey_1080p.mkv", frames=1, size=(48, 96))
+    with pytest.raises(InputError, match=r"Jockey.* is 96x48 with 600 frames"):
+        VIDEOS.open("uvg", data=tmp_path)
+
+
+def test_published_curves_are_of_rgb_or_of_planes():
+    of = {"id": "a", "name": "A", "metric": "PSNR on RGB"}
+    points = [{"bpp": 0.2, "psnr": 36.0, "msssim": 0.99}, {"bpp": 0.1, "psnr": 34.0}]
+    planes = {**of, "id": "b", "metric": "PSNR YUV420 weighted (6Y+U+V)/8"}
+    content = {"methods": [{**of, "points": points}, {**planes, "points": points}]}
+    rgb, yuv = read_curves(content)
+    assert (rgb.kind, rgb.rates, rgb.values("psnr")[1]) == (
+        "published",
+        [0.1, 0.2],
+        [34.0, 36.0],
+    )
+    assert rgb.values("ms_ssim_db") == ([0.2], [pytest.approx(20.0)])
+    assert yuv.values("psnr")[0] == [] and yuv.values("psnr_yuv")[1] == [34.0, 36.0]
+    assert yuv.values("ms_ssim_db")[0] == []
+    with pytest.raises(UnknownNameError):
+        read_curves(content, ids=["c"])
