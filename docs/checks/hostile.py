@@ -4,8 +4,8 @@
     python docs/checks/hostile.py PHOTO SPEECH [CLIP] [--count 500] [--out table.json]
 
 Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits) and of speech
-(one chunk; two chunks of two channels), and of a clip if there is one, are changed at
-random, and decoded:
+(one chunk; two chunks of two channels), and of a clip if there is one, by a codec of
+images and by networks that are fitted to it, are changed at random, and decoded:
 
     bytes           any byte, the checksums left as they are
     fields          a field of the header, the header's checksum repaired
@@ -52,6 +52,7 @@ from polycodec.codecs.files.video.read import open_video
 from polycodec.cuda import crc32c
 from polycodec.errors import CodecError
 
+NETWORKS = ("video/nerv-small", "video/hnerv-boost-small")
 NUMBERS = [0, 1, 2, 3, 7, 8, 15, 16, 63, 64, 127, 128, 255, 256, 320, 512, 1000, 4095]
 NUMBERS += [16000, 44100, 65535, *(1 << k for k in range(16, 57, 4)), (1 << 48) - 1]
 
@@ -243,7 +244,8 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
             for k, x in enumerate(small):
                 pixels = (255 * x).byte().permute(1, 2, 0).numpy()
                 Image.fromarray(pixels).save(f"{folder}/{k}.png")
-            made["3 groups"] = coded(codec, Path(folder), quality=20, gop=4)
+            about = {"quality": 20, "gop": 4, "effort": 3 if codec.plan else 0}
+            made["3 groups"] = coded(codec, Path(folder), **about)
         return made
     if codec.kind == "image":
         photo = Image.open(source).convert("RGB").crop((0, 0, 200, 136))
@@ -322,6 +324,9 @@ def tried(codec: Codec, data: bytes, count: int, rng: random.Random) -> dict:
     }
 
 
+NAMES = (("image", "photo"), ("speech", "speech"), ("video", "clip"))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -336,11 +341,12 @@ def main() -> None:
     torch.set_num_threads(1)
     table: dict[str, dict] = {}
     sums: Counter[str] = Counter()
-    sources = {"image": args.photo, "speech": args.speech, "video": args.clip}
-    for kind, source in sources.items():
+    sources = {kind: (KINDS[kind].model, getattr(args, name)) for kind, name in NAMES}
+    sources |= {name: (name, args.clip) for name in NETWORKS}
+    for kind, (model, source) in sources.items():
         if source is None or not kind.startswith(args.only.partition(":")[0]):
             continue
-        codec = zoo.load(KINDS[kind].model)
+        codec = zoo.load(model)
         for name, data in files(codec, source).items():
             if not f"{kind}: {name}".startswith(args.only):
                 continue
