@@ -15,8 +15,10 @@ and roundings of float64 are the same everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.quantizers.weights.base import WeightQuantizer
+from polycodec.cuda.host import threads
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import build
 
@@ -107,13 +110,15 @@ def unpack(
     data, at = coded.numpy().tobytes(), 0
     if coded.dtype != torch.uint8 or len(data) != sum(e.bytes for e in checked):
         raise _wrong(f"{len(data)} bytes of coded tensors")
-    found: dict[str, Tensor] = {}
+    pieces = []
     for entry in checked:
-        piece, at = data[at : at + entry.bytes], at + entry.bytes
-        try:
-            found[entry.name] = _decoded(entry, piece, predicted, found)
-        except ModelError as error:
-            raise ModelError(f"tensor '{entry.name}': {error}") from error
+        pieces.append(data[at : at + entry.bytes])
+        at += entry.bytes
+    found: dict[str, Tensor] = {}
+    with ThreadPoolExecutor(threads.count()) as pool:
+        for entry, w in zip(checked, pool.map(_numbers, checked, pieces), strict=True):
+            with _named(entry):
+                found[entry.name] = _predicted(entry, w, predicted, found)
     return found
 
 
@@ -151,27 +156,48 @@ def _checked(entries: Any, most: int) -> list[_Entry]:
     return found
 
 
-def _decoded(
-    entry: _Entry, data: bytes, predicted: Predicted, found: Mapping[str, Tensor]
+@contextlib.contextmanager
+def _named(entry: _Entry) -> Iterator[None]:
+    """Name the tensor that an error is about."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"tensor '{entry.name}': {error}") from error
+
+
+def _numbers(entry: _Entry, data: bytes) -> Tensor | None:
+    """What a tensor's own bytes say; None: it is what the base says."""
+    if entry.how == SAME:
+        return None
+    with _named(entry):
+        if entry.how == PLAIN:
+            wanted = entry.count * torch.empty(0, dtype=entry.type).element_size()
+            return torch.frombuffer(
+                bytearray(_inflated(data, wanted)) or bytearray(8), dtype=entry.type
+            )[: entry.count].reshape(entry.shape)
+        if not entry.count:
+            raise _wrong(f"a coded tensor of shape {entry.shape}")
+        rows = _rows(entry.shape)
+        w = _quantizer(entry.how).decode(data, (rows, entry.count // rows))
+        return torch.from_numpy(w).reshape(entry.shape)
+
+
+def _predicted(
+    entry: _Entry,
+    w: Tensor | None,
+    predicted: Predicted,
+    found: Mapping[str, Tensor],
 ) -> Tensor:
-    if entry.how == PLAIN:
-        wanted = entry.count * torch.empty(0, dtype=entry.type).element_size()
-        return torch.frombuffer(
-            bytearray(_inflated(data, wanted)) or bytearray(8), dtype=entry.type
-        )[: entry.count].reshape(entry.shape)
+    """A tensor of its numbers, and of what the base says."""
+    if entry.how == PLAIN and w is not None:
+        return w
     guess = predicted(entry.name, found)
     if guess is not None and guess.shape != entry.shape:
         raise _wrong(f"the base has {tuple(guess.shape)}, expected {entry.shape}")
-    if entry.how == SAME:
+    if w is None:
         if guess is None:
             raise _wrong("there is no base to take it from")
         return guess.to(entry.type)
-    rows = _rows(entry.shape)
-    if not entry.count:
-        raise _wrong(f"a coded tensor of shape {entry.shape}")
-    size = rows, entry.count // rows
-    w = torch.from_numpy(_quantizer(entry.how).decode(data, size))
-    w = w.reshape(entry.shape)
     if guess is not None:
         w = w + guess.double()
     if entry.type.is_floating_point:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -185,7 +186,12 @@ def build(name: str, **options: Any) -> Any:
 
 def options_of(name: str) -> dict[str, inspect.Parameter]:
     """The options of a part with their annotations and defaults, by name."""
-    return dict(inspect.signature(find(name)).parameters)
+    return dict(_parameters(find(name)))
+
+
+@functools.cache
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target).parameters
 
 
 def import_parts(items: Iterable[str], folder: str | os.PathLike[str] = ".") -> None:

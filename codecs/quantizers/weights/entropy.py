@@ -82,16 +82,17 @@ def prior(
     bins: np.ndarray, columns: int, shape: Shape, means: np.ndarray | None = None
 ) -> Mixture:
     """Return the prior of a pass of (R, C) values; means (R C,) in 1/64."""
-    one = bins.repeat(columns)
-    first = np.zeros(one.size, np.int32) if means is None else means
-    count = 2 if shape.heavy else 1
-    indexes = np.stack([one, np.minimum(one + shape.bins, BINS - 1)][:count])
-    weights = np.empty((count, one.size), np.int16)
+    # Filled in place: of millions of weights this is a good part of loading them.
+    size = 2 if shape.heavy else 1, bins.size * columns
+    indexes, weights = np.empty(size, np.uint8), np.empty(size, np.int16)
+    both = np.stack([bins, np.minimum(bins + shape.bins, BINS - 1)])[: size[0]]
+    indexes.reshape(*both.shape, columns)[:] = both[..., None]
     weights[0] = 256 - shape.heavy
     weights[1:] = shape.heavy
-    return Mixture(
-        scales(), np.stack([first] * count), indexes.astype(np.uint8), weights
-    )
+    first = np.zeros(size, np.int32)
+    if means is not None:
+        first[:] = means
+    return Mixture(scales(), first, indexes, weights)
 
 
 def put_bins(encoder: StreamEncoder, bins: np.ndarray) -> None:
