@@ -32,8 +32,9 @@ class Yardstick:
 
     ``point``: what tells the rows of a report apart, such as quality; ``unit``: of
     rates, ``scale`` of them a bit per sample; ``score``: of pairs (x, x̂) of (C, *S);
-    ``sizes``: to be tried. ``decibels``: one measure of such pairs, in dB, the more the
-    better. ``pieces``: checks a codec on one batch, says what it tried.
+    ``sizes``: to be tried. ``pieces``: checks a codec on one batch, says what it tried.
+    ``quality``: one measure of such a pair, in ``unit_of_quality``, more is
+    better.
     """
 
     point: str
@@ -41,8 +42,9 @@ class Yardstick:
     scale: float
     score: Callable[[Iterable[tuple[Tensor, Tensor]]], dict[str, float]]
     sizes: Sequence[tuple[int, ...]]
-    decibels: Callable[[Iterable[tuple[Tensor, Tensor]]], float]
+    quality: Callable[[Tensor, Tensor], float]
     pieces: Callable[[Codec, Tensor], str] | None = None
+    unit_of_quality: str = "dB"
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,24 @@ class Panel:
     points: dict[float, float]
     yard: Yardstick
 
-    def first(self, samples: int) -> Panel:
-        """Return the panel with its first signals, of ``samples`` or a little more."""
-        total, kept = 0, []
-        for x in self.signals:
-            if total < samples:
-                kept.append(x)
-            total += x[:, 0].numel()
-        return replace(self, signals=kept)
+    def brief(self, count: int, samples: int) -> Panel:
+        """Return the panel with some ``count`` signals, of ``samples`` each at most.
+
+        Signals are taken evenly, and cut along their last axis.
+        """
+        every = [one for x in self.signals for one in x.split(1)]
+        count = min(count, len(every))
+        kept = [every[k * len(every) // count] for k in range(count)]
+        short = [x[..., : samples // x[0, 0, ..., 0].numel()] for x in kept]
+        return replace(self, signals=short)
 
     def at_two(self) -> Panel:
-        """Return the panel with two of its points, or as many as it has."""
+        """Return the panel with a low and the last of its points.
+
+        The last one of speech takes all codebooks: what nobody measures is given up.
+        """
         every = list(self.points.items())
-        kept = {len(every) // 4, 3 * len(every) // 4}
+        kept = {len(every) // 4, len(every) - 1}
         return replace(self, points=dict(every[k] for k in sorted(kept)))
 
 

@@ -28,7 +28,9 @@ Size = Annotated[
 ]
 MaxLoss = Annotated[
     float | None,
-    typer.Option("--max-loss", metavar="DB", help="As small as loses no more."),
+    typer.Option(
+        "--max-loss", metavar="LOSS", help="As small as loses no more: dB, or PESQ."
+    ),
 ]
 Base = Annotated[
     str | None,
@@ -91,6 +93,7 @@ def said(card: dict[str, Any]) -> str:
     """A line about a shrunk model: bytes, bits, and what was lost where it is known."""
     about = card["shrunk"]
     text = f"{card['bytes']} bytes, {about['bits']:.2f} bits a parameter"
-    if "db" in about:
-        text += f", lost {about['db']:.3f} dB and {about['percent_bits']:.2f} % of bits"
+    if "loss" in about:
+        text += f", lost {about['quality']:.3f} {about['unit']} "
+        text += f"and {about['percent_bits']:.2f} % of bits"
     return f"{text}, digest {card['digest'][:8]}"

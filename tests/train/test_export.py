@@ -54,7 +54,7 @@ def test_an_export_can_be_packed(trained):
     packed = trained / "codec.safetensors"
     assert card["bytes"] == packed.stat().st_size
     assert card["digest"] == digest_of(packed).hex() != card["shrunk"]["from"]
-    assert card["shrunk"]["bits"] <= 24 and "db" in card["shrunk"]
+    assert card["shrunk"]["bits"] <= 24 and "loss" in card["shrunk"]
     assert not list(trained.glob("*.packed"))
 
 

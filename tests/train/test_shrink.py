@@ -13,8 +13,8 @@ from polycodec.cli.main import main
 from polycodec.codecs import stored
 from polycodec.errors import ModelError, UsageError
 from polycodec.train.shrink.allocation import Priced, priced, to_loss, to_size
-from polycodec.train.shrink.run import shrink
-from polycodec.train.shrink.score import Score
+from polycodec.train.shrink.run import panel_in, shrink
+from polycodec.train.shrink.score import Score, score
 from polycodec.train.shrink.shrinker import Goal, Shrinker
 
 
@@ -48,14 +48,33 @@ def test_what_harms_more_is_kept_better():
     assert found["b"].bytes > 1.5 * found["a"].bytes
 
 
+def scored(bits: list[float], quality: list[float]) -> Score:
+    """A score of one signal."""
+    return Score(np.array(bits)[:, None], np.array(quality)[:, None])
+
+
 def test_bits_count_as_what_they_would_buy():
-    before = Score((1000.0, 2000.0), (30.0, 34.0))
-    more = Score((1010.0, 2020.0), (30.0, 34.0))
-    assert before.loss(before) == 0
+    before = scored([1000.0, 2000.0], [30.0, 34.0])
+    more = scored([1010.0, 2020.0], [30.0, 34.0])
+    assert before.loss(before) == before.doubt(before) == 0
     slope = 4 / np.log(2)
     assert before.loss(more) == pytest.approx(slope * np.log(1.01))
-    found = before.report(Score((1000.0, 2000.0), (29.9, 33.9)))
-    assert found == pytest.approx({"db": 0.1, "percent_bits": 0.0, "loss": 0.1})
+    found = before.report(scored([1000.0, 2000.0], [29.9, 33.9]))
+    assert found == pytest.approx({"quality": 0.1, "percent_bits": 0.0, "loss": 0.1})
+
+
+def test_what_signals_disagree_on_is_doubted():
+    bits, quality = np.full((2, 3), 8.0), np.zeros((2, 3))
+    bits[1] *= 2
+    gone = np.array([[0.1, 0.2, 0.6]] * 2)
+    before, after = Score(bits, quality), Score(bits, quality - gone)
+    assert before.loss(after) == pytest.approx(0.3)
+    assert before.doubt(after) == pytest.approx(0.07**0.5 / 3**0.5)
+    gone[0, 2] = np.nan  # PESQ finds no speech there
+    after = Score(bits, quality - gone)
+    assert before.loss(after) == pytest.approx(0.15)
+    assert before.doubt(after) == pytest.approx(0.05)
+    assert before.report(after)["quality"] == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +105,7 @@ def test_a_size_is_met_and_the_card_says_what_was_lost(
     assert path.stat().st_mode == path.with_suffix(".json").stat().st_mode
     assert card["name"] == "image/small" and card["modality"] == "image"
     about = card["shrunk"]
-    assert {"db", "percent_bits", "loss"} <= set(about)
+    assert {"quality", "unit", "percent_bits", "loss"} <= set(about)
     assert about["from"] == stored.digest_of(tiny_checkpoint).hex()
     assert all(row["used"] <= 1 for row in card["certificate"])
 
@@ -94,7 +113,7 @@ def test_a_size_is_met_and_the_card_says_what_was_lost(
 def test_without_data_bits_are_met_and_a_loss_is_refused(tiny_checkpoint, tmp_path):
     # An untrained codec's numbers are too few to be small beside tables and header.
     card = shrink(tiny_checkpoint, tmp_path, Goal(bits=24))
-    assert card["shrunk"]["bits"] <= 24 and "db" not in card["shrunk"]
+    assert card["shrunk"]["bits"] <= 24 and "loss" not in card["shrunk"]
     with pytest.raises(UsageError, match="--data"):
         shrink(tiny_checkpoint, tmp_path, Goal(max_loss=0.1))
 
@@ -104,6 +123,43 @@ def test_a_size_that_cannot_be_met_is_named(tiny_checkpoint, tmp_path):
     shrinker.menu = dict  # nothing is offered, and all is kept as it is
     with pytest.raises(ModelError, match="do not fit 100 bytes"):
         shrinker.write(tmp_path / "a.safetensors", Goal(size=100))
+
+
+def test_a_loss_is_met_by_a_file_as_it_is_read_back(
+    tiny_checkpoint, training_images, tmp_path
+):
+    said: list[str] = []
+    panel = panel_in(training_images, tiny_checkpoint, str(tmp_path), said.append)
+    panel = panel.at_two().brief(2, 64 * 64)
+    assert [x.shape for x in panel.signals] == [(1, 3, 128, 32)] * 2
+    shrinker, part = Shrinker(tiny_checkpoint, panel, said.append), tmp_path / "a"
+    about = shrinker.write(part, Goal(max_loss=0.5))
+    after = score(stored.load_codec(part), panel, shrinker.levels)
+    assert about["loss"] == pytest.approx(shrinker.before.loss(after), abs=1e-4)
+    assert about["loss"] <= 0.5 and about["unit"] == "dB"
+    assert about["bytes"] == part.stat().st_size < tiny_checkpoint.stat().st_size
+
+
+@pytest.mark.parametrize("factor", [0.2, 4.0])
+def test_what_a_loss_was_expected_to_be_is_corrected(factor, tmp_path):
+    class Pretended(Shrinker):
+        """Loses ``factor`` times what its menu says."""
+
+        def __init__(self) -> None:
+            self.say = lambda text: None
+
+        def _pack(self, part, plan):
+            self.plan = plan.values()
+            part.write_bytes(bytes(round(sum(one.bytes for one in self.plan))))
+
+        def _lost(self, part):
+            return {"loss": factor * sum(one.loss for one in self.plan)}
+
+    shrinker, goal = Pretended(), 0.01
+    shrinker._to_loss(tmp_path / "a", menu_of(0), goal)
+    assert 0.4 * goal < shrinker._lost(tmp_path)["loss"] <= goal
+    shrinker.plan = to_loss(menu_of(0), goal).values()
+    assert not 0.4 * goal < shrinker._lost(tmp_path)["loss"] <= goal
 
 
 def test_a_difference_from_the_same_weights_is_nearly_nothing(

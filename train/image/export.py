@@ -34,7 +34,7 @@ class ImageRecipe(LatentRecipe):
     def material(self, codec: Codec) -> Material:
         data, section = self.config.data, self.config.eval
         images = ImageCache(data.train, data.cache)
-        held_out = self._held_out(images)
+        held_out = self._held_out(images)[:CHECKED_IMAGES]
         qualities = sorted({0.0, 25.0, 50.0, 75.0, 100.0, *section.qualities})
         return Material(
             crops=[part for x in self._crops(images) for part in x.split(BATCH)],
@@ -55,7 +55,7 @@ class ImageRecipe(LatentRecipe):
     def _held_out(self, images: ImageCache) -> Tensor:
         section = self.config.eval
         source = self._source(images, self.config.data.crop, 1)
-        return source.validation(section.size)[: min(section.images, CHECKED_IMAGES)]
+        return source.validation(section.size)[: section.images]
 
     def _crops(self, images: ImageCache) -> list[Tensor]:
         """Crops (n, 3, side, side) of every side that some image is as large as."""
@@ -89,13 +89,14 @@ class ImageRecipe(LatentRecipe):
 
 def mean_psnr(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
     """PSNR of 8-bit pictures x, x̂ (3, H, W)."""
-    errors = ((x_hat * 255).round() / 255 - x for x, x_hat in pairs)
-    found = [float(psnr_of_mse(error.square().mean())) for error in errors]
+    found = [psnr(x, x_hat) for x, x_hat in pairs]
     return {"psnr": sum(found) / len(found)}
 
 
-def _decibels(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    return mean_psnr(pairs)["psnr"]
+def psnr(x: Tensor, x_hat: Tensor) -> float:
+    """PSNR of an 8-bit picture x̂ (3, H, W)."""
+    error = (x_hat * 255).round() / 255 - x
+    return float(psnr_of_mse(error.square().mean()))
 
 
-YARD = Yardstick("quality", "bpp", 1.0, mean_psnr, SIZES, _decibels, check_tiles)
+YARD = Yardstick("quality", "bpp", 1.0, mean_psnr, SIZES, psnr, check_tiles)

@@ -7,6 +7,7 @@ packing(goal)                      the last step of an export
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from polycodec.train.export import (
 )
 from polycodec.train.shrink.shrinker import Goal, Shrinker
 
+IMAGES, UTTERANCES = 24, 16  # that a loss is measured on, at most
 # What a card says of the original that is true of the packed weights as well.
 KEPT = (
     *("license", "steps", "seconds", "versions", "config", "training_data", "history"),
@@ -96,15 +98,16 @@ def panel_in(
         "data": {"train": str(data), "cache": cache, "holdout": 2, "crop": 64},
         "run": {"out": cache, "steps": 1},
     }
+
+    def panel(size: int) -> Panel:
+        measured = {"images": IMAGES, "utterances": UTTERANCES, "size": size}
+        config = parse_config({**tree, "eval": measured})
+        return recipe_of(config, codec, say).panel(codec)
+
     for size in (256, 128):
-        try:
-            config = parse_config({**tree, "eval": {"size": size}})
-            return recipe_of(config, codec, say).panel(codec)
-        except InputError:
-            continue
-    return recipe_of(parse_config({**tree, "eval": {"size": 64}}), codec, say).panel(
-        codec
-    )
+        with contextlib.suppress(InputError):
+            return panel(size)
+    return panel(64)
 
 
 def shrunk(

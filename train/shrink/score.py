@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much worse a codec has become: decibels and bits, and both as one.
+"""How much worse a codec has become: quality and bits, and both as one.
 
-    loss = mean (quality - quality') + slope · mean ln(bits' / bits)       in dB
+    loss = mean (quality - quality') + slope · mean ln(bits' / bits)
 
-The slope is the codec's own, dB over the logarithm of the rate between its first and
-its last point: what more bits would have bought.
+Quality is in the unit of the kind's measure: PSNR in dB, PESQ of speech. The slope is
+the codec's own, quality over the logarithm of the rate between its first and its last
+point: what more bits would have bought.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from polycodec.codecs.base import Codec
 from polycodec.train.check import Panel
@@ -24,41 +25,54 @@ SLOPE = 4.0  # dB, where a codec has one point only: pictures have 3 to 6
 
 @dataclass(frozen=True)
 class Score:
-    """Rates in bits and quality in dB at each point, the same signals."""
+    """Bits and quality, (points, signals) both; not a number: who cannot be judged."""
 
-    bits: tuple[float, ...]
-    quality: tuple[float, ...]
+    bits: np.ndarray
+    quality: np.ndarray
 
     def loss(self, of: Score) -> float:
-        """How much worse ``of`` is, in dB, its bits counted at this one's slope."""
-        rise = self.quality[-1] - self.quality[0]
-        span = math.log(self.bits[-1] / self.bits[0])
-        slope = max(rise / span, 0.0) if span else SLOPE
-        more = [math.log(b / a) for a, b in zip(self.bits, of.bits, strict=True)]
-        worse = [a - b for a, b in zip(self.quality, of.quality, strict=True)]
-        return sum(worse) / len(worse) + slope * sum(more) / len(more)
+        """How much worse ``of`` is, its bits counted at this one's slope."""
+        return float(np.nanmean(self._losses(of)))
+
+    def doubt(self, of: Score) -> float:
+        """The standard error of the loss, from how signals differ; 0 for one."""
+        every = self._losses(of)
+        every = every[np.isfinite(every)]
+        return float(every.std(ddof=1) / every.size**0.5) if every.size > 1 else 0.0
 
     def report(self, of: Score) -> dict[str, float]:
-        """Return the loss in dB, in percent of the bits, and both as one."""
-        pairs = list(zip(self.bits, of.bits, strict=True))
-        count = len(pairs)
-        change = sum(b / a for a, b in pairs) / count - 1
-        gone = (sum(self.quality) - sum(of.quality)) / count
-        return {"db": gone, "percent_bits": 100 * change, "loss": self.loss(of)}
+        """Return the loss of quality, of bits in percent, and both as one."""
+        change = (of.bits.sum(1) / self.bits.sum(1)).mean() - 1
+        gone = np.nanmean((self.quality - of.quality).mean(0))
+        return {
+            "quality": float(gone),
+            "percent_bits": float(100 * change),
+            "loss": self.loss(of),
+        }
+
+    def _losses(self, of: Score) -> np.ndarray:
+        """Each signal's, (signals,)."""
+        more = np.log(of.bits / self.bits).mean(0)
+        return (self.quality - of.quality).mean(0) + self._slope() * more
+
+    def _slope(self) -> float:
+        quality, bits = np.nanmean(self.quality, 1), self.bits.sum(1)
+        span = math.log(bits[-1] / bits[0])
+        return max(float(quality[-1] - quality[0]) / span, 0.0) if span else SLOPE
 
 
 @torch.inference_mode()
 def score(codec: Codec, panel: Panel, levels: Sequence[float]) -> Score:
     """Code the panel's signals at levels; rates are those of the tables."""
-    bits, quality = [], []
+    bits: list[float] = []
+    quality: list[float] = []
     for level in levels:
-        pairs: list[tuple[Tensor, Tensor]] = []
-        total = 0.0
         for x in panel.signals:
             coded = codec.write(codec.encode_codes(x, level), level)
-            total += sum(coded.estimated_bits)
+            bits += coded.estimated_bits
             back = codec.decode_codes(coded.codes, level, x.shape[2:])
-            pairs += zip(x, back, strict=True)
-        bits.append(total)
-        quality.append(panel.yard.decibels(pairs))
-    return Score(tuple(bits), tuple(quality))
+            quality += map(panel.yard.quality, x, back)
+    points = len(levels)
+    return Score(
+        np.array(bits).reshape(points, -1), np.array(quality).reshape(points, -1)
+    )

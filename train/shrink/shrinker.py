@@ -37,7 +37,7 @@ from polycodec.train.shrink.score import score
 
 MEASURED = 4096  # a tensor of more numbers is disturbed to see what it does
 NOISE = 1e-2  # of its energy
-DISTURBED = 1 << 17  # samples that this is seen on
+DISTURBED = 8, 1 << 16  # signals that this is seen on, samples of each
 COARSEST = 1 / 16  # error over energy that no such tensor exceeds
 FINE = 2.0**-20  # the same of tensors too small to be measured
 SMALLEST = 64  # a tensor of fewer numbers is kept as it is
@@ -46,7 +46,7 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Goal:
-    """One of: bits a parameter on average, bytes of the file, dB of loss.
+    """One of: bits a parameter on average, bytes of the file, loss (`score.py`).
 
     base: name of a model of which only the difference is stored.
     """
@@ -81,7 +81,7 @@ class Shrinker:
         self.codec.eval()
         self.levels = list(panel.points.values()) if panel else []
         self.before = score(self.codec, panel, self.levels) if panel else None
-        self.few = panel.first(DISTURBED) if panel else None
+        self.few = panel.brief(*DISTURBED) if panel else None
         self.calm = score(self.codec, self.few, self.levels) if self.few else None
         self.guessed = predictor(self.codec, about_base(base))
         self.memo: dict[tuple[str, Choice], bytes] = {}
@@ -102,7 +102,7 @@ class Shrinker:
                 if self.panel is not None:
                     self.say(
                         f"measured {measured} of {len(large)}: {name} "
-                        f"{weight * NOISE * energy:.3f} dB at 20 dB below it"
+                        f"{weight * NOISE * energy:.4f} at 20 dB below it"
                     )
             guess = self.guessed(name, self.tensors)
             most = (FINE if weight is None else COARSEST) * energy
@@ -117,9 +117,11 @@ class Shrinker:
 
     @torch.inference_mode()
     def harm(self, name: str) -> float:
-        """Return the loss in dB where noise, 20 dB below it, is added to a tensor.
+        """Return the loss where noise, 20 dB below it, is added to a tensor.
 
-        Without a panel every tensor harms alike, by its share of the parameters.
+        Of what is seen on a few signals, the standard error is added: a tensor that
+        seemed to do no harm is not given up. Without a panel every tensor harms alike,
+        by its share of the parameters.
         """
         value = self.tensors[name]
         if self.few is None or self.calm is None:
@@ -129,10 +131,10 @@ class Shrinker:
         loud = value.double() + noise * rms * NOISE**0.5
         self._put(name, loud)
         try:
-            loss = self.calm.loss(score(self.codec, self.few, self.levels))
+            found = score(self.codec, self.few, self.levels)
         finally:
             self._put(name, value)
-        return max(loss, 1e-4)  # of what seems to do no harm, a little is assumed
+        return max(self.calm.loss(found) + self.calm.doubt(found), 1e-4)
 
     def _put(self, name: str, value: Tensor) -> None:
         owner, _, leaf = name.rpartition(".")
@@ -160,7 +162,8 @@ class Shrinker:
             self._to_loss(part, menu, goal.max_loss)
         found: dict[str, Any] = {"goal": _said(goal), "bytes": part.stat().st_size}
         found["bits"] = 8 * part.stat().st_size / self.parameters
-        if self.before is not None:
+        if self.before is not None and self.panel is not None:
+            found["unit"] = self.panel.yard.unit_of_quality
             found |= {k: round(v, 4) for k, v in self._lost(part).items()}
         return found
 
@@ -181,11 +184,13 @@ class Shrinker:
     def _to_loss(self, part: Path, menu: Menu, most: float) -> None:
         aim, good = most, math.inf
         best: dict[str, Priced] | None = None
+        plan: dict[str, Priced] | None = None
         for _ in range(TRIES):
-            plan = to_loss(menu, aim)
+            if plan == (plan := to_loss(menu, aim)):
+                break  # all is as coarse, or as fine, as it can be
             self._pack(part, plan)
             loss, real = self._lost(part)["loss"], part.stat().st_size
-            self.say(f"{real} bytes lose {loss:.4f} dB; {most:g} may be lost")
+            self.say(f"{real} bytes lose {loss:.4f}; {most:g} may be lost")
             if loss <= most and real < good:
                 best, good = plan, real
             if 0.85 * most <= loss <= most:
@@ -193,7 +198,7 @@ class Shrinker:
             aim *= min(max(0.95 * most / max(loss, 1e-3 * most), 0.3), 3.0)
         if best is None:
             raise ModelError(
-                f"no file loses {most:g} dB at most; the last of {TRIES} tries loses "
+                f"no file loses {most:g} at most; the last of {TRIES} tries loses "
                 f"{loss:.3f}; allow more, or measure on more signals"
             )
         self._pack(part, best)

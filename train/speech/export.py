@@ -21,7 +21,13 @@ from torch import Tensor
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
-from polycodec.codecs.measures.speech import VALIDATION, mean_scores, rules
+from polycodec.codecs.measures.speech import (
+    MEASURES,
+    RATE,
+    VALIDATION,
+    mean_scores,
+    rules,
+)
 from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.tokens.base import TokenModel
@@ -56,7 +62,7 @@ class Recordings:
         self.points = {float(n): float(n) for n in levels}
         self.yard = Yardstick(
             *("levels", "kbps", self.rate / 1000, self._score, SIZES),
-            decibels=self._decibels,
+            *(self._quality, None, "PESQ" if self._judged() else "dB"),
         )
         self.about = {
             "rate": self.rate,
@@ -73,14 +79,15 @@ class Recordings:
             for i in every[:: max(1, math.ceil(total / (seconds * self.rate)))]
         ]
 
-    def _decibels(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-        """The mel distance as dB: it is one of log10 of magnitudes."""
-        return (
-            -20
-            * mean_scores(
-                ((x[0], x_hat[0]) for x, x_hat in pairs), self.rate, ("mel",)
-            )["mel"]
-        )
+    def _judged(self) -> bool:
+        """Whether PESQ can be taken: it is of 16 kHz, and of a package of its own."""
+        return self.rate == RATE and bool(MEASURES.chosen(("pesq_wb",)))
+
+    def _quality(self, x: Tensor, x_hat: Tensor) -> float:
+        """PESQ; elsewhere the mel distance as dB: it is one of log10 of magnitudes."""
+        name, scale = ("pesq_wb", 1.0) if self._judged() else ("mel", -20.0)
+        found = mean_scores([(x[0], x_hat[0])], self.rate, (name,))
+        return scale * found.get(name, math.nan)
 
     def _score(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
         return mean_scores(((x[0], x_hat[0]) for x, x_hat in pairs), self.rate)
