@@ -33,14 +33,18 @@ _LAZY = {
     "polycodec.codecs.zoo": ("load", "models"),
     "polycodec.codecs.base": ("Codec",),
     "polycodec.codecs.files.api": ("encode", "decode"),
+    "polycodec.codecs.files.sets.pack": ("pack",),
+    "polycodec.codecs.files.sets.unpack": ("unpack",),
     "polycodec.codecs.files.container.inspect": ("info", "verify"),
     "polycodec.codecs.files.tokens.convert": ("tokens",),
     "polycodec.codecs.files.tokens.file": ("ImageTokens", "Tokens"),
     "polycodec.codecs.files.results": (
         "ImageEncoded",
         "ImageDecoded",
+        "Packed",
         "SpeechEncoded",
         "SpeechDecoded",
+        "Unpacked",
         "VideoEncoded",
         "VideoDecoded",
     ),
@@ -54,11 +58,15 @@ if TYPE_CHECKING:
     from polycodec.codecs.files.results import (
         ImageDecoded,
         ImageEncoded,
+        Packed,
         SpeechDecoded,
         SpeechEncoded,
+        Unpacked,
         VideoDecoded,
         VideoEncoded,
     )
+    from polycodec.codecs.files.sets.pack import pack
+    from polycodec.codecs.files.sets.unpack import unpack
     from polycodec.codecs.files.tokens.convert import tokens
     from polycodec.codecs.files.tokens.file import ImageTokens, Tokens
     from polycodec.codecs.zoo import load, models
@@ -79,9 +87,11 @@ __all__ = [
     "ImageDecoded",
     "ImageEncoded",
     "ImageTokens",
+    "Packed",
     "SpeechDecoded",
     "SpeechEncoded",
     "Tokens",
+    "Unpacked",
     "VideoDecoded",
     "VideoEncoded",
     "__version__",
@@ -91,6 +101,8 @@ __all__ = [
     "info",
     "load",
     "models",
+    "pack",
     "tokens",
+    "unpack",
     "verify",
 ]

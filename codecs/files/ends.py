@@ -19,7 +19,7 @@ from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header
 from polycodec.codecs.files.kinds import KINDS, Kind, kind_writing, words_of
-from polycodec.codecs.files.options import EncodeOptions, FileOptions
+from polycodec.codecs.files.options import CodingOptions, FileOptions
 from polycodec.codecs.files.sources import Source, Twice, name_of
 from polycodec.errors import ModelError, UsageError
 
@@ -63,7 +63,7 @@ class Ends(Generic[Asked]):
         return {**names, "model": model, "seconds": time.perf_counter() - self.started}
 
 
-def codec_for(kind: str, ends: Ends[EncodeOptions]) -> Codec:
+def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
     """The codec to encode with: a loaded one, the model asked for, or the default."""
     codec, options = ends.codec, ends.options
     if codec is None:

@@ -142,6 +142,11 @@ KINDS = {
 
 def kind_named(name: str) -> Kind:
     """Return the kind of that name; InputError when this build does not code it."""
+    if name == "set":
+        raise InputError(
+            "the file holds a set of images; expected one signal; take it apart with "
+            "polycodec unpack, list it with polycodec info"
+        )
     if name not in KINDS:
         known = " and ".join(kind.words for kind in KINDS.values())
         raise InputError(

@@ -70,6 +70,8 @@ def _fits(value: Any, kind: Any) -> bool:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
+    if origin is tuple and parts[1:] == (...,):
+        parts = parts[:1] * len(value) if isinstance(value, (tuple, list)) else parts
     if origin is tuple:
         same = isinstance(value, (tuple, list)) and len(value) == len(parts)
         return same and all(map(_fits, value, parts))
@@ -99,8 +101,8 @@ class FileOptions(DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeOptions(FileOptions):
-    """What is asked of encoding any kind of signal."""
+class CodingOptions(FileOptions):
+    """What is asked of all that makes ``.plc`` files."""
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     quality: float | None = option(
@@ -112,6 +114,12 @@ class EncodeOptions(FileOptions):
         least=0,
         most=100,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(CodingOptions):
+    """What is asked of encoding any kind of signal."""
+
     target_bpp: float | None = option(
         *(None, "At most F bits per pixel, of speech per second.", "F"),
         rate=True,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polycodec.codecs.files.options import EncodeOptions
+from polycodec.codecs.files.options import CodingOptions, EncodeOptions
 
 DEFAULT_QUALITY = 50.0
 
@@ -38,7 +38,7 @@ def limit_of(options: EncodeOptions) -> Limit | None:
     return next((limit for limit in given if limit.value is not None), None)
 
 
-def quality_asked(options: EncodeOptions) -> float:
+def quality_asked(options: CodingOptions) -> float:
     """The quality that the options ask for, as a header can hold it."""
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
     return round(100 * quality) / 100

@@ -204,6 +204,44 @@ class ImageTokenResult(Result):
         )
 
 
+@dataclass
+class Packed(Result):
+    """A set of ``members`` images; ``before``: bytes of the files they came from.
+
+    ``bpp`` counts every byte of the file; ``left``: files that are no images, or
+    hidden, and ``failed``: images that could not be read, with the reasons.
+    """
+
+    bytes: int
+    members: int
+    before: int
+    bpp: float
+    estimated_bpp: float
+    quality: float
+    left: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        sizes = f"{readable(self.before)} -> {readable(self.bytes)}"
+        rate = f"{self.bpp:.3f} bpp", f"q {self.quality:g}"
+        return self._line(f"{self.members} images", sizes, *rate)
+
+
+@dataclass
+class Unpacked(Result):
+    """``members`` that were taken out; ``bytes``: read of the file."""
+
+    bytes: int
+    members: int
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        return self._line(f"{self.members} images")
+
+
 Encoded = ImageEncoded | VideoEncoded | SpeechEncoded
 Decoded = ImageDecoded | VideoDecoded | SpeechDecoded
 

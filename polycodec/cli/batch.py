@@ -49,7 +49,7 @@ def run(
     ``aside``: stdout carries the data itself, so all is said on stderr. ``left``: files
     that are left out, with the reasons; ``total`` sums up what was done.
     """
-    _tell_left(left or {}, as_json, aside)
+    tell_left(left or {}, as_json, aside)
     failures: list[tuple[str, int, str]] = []
     with bar(len(names), verb) as step:
         for k, name in enumerate(names):
@@ -199,7 +199,7 @@ def _size(name: str) -> int:
     return os.path.getsize(name) if os.path.isfile(name) else 0
 
 
-def _tell_left(left: Mapping[str, str], as_json: bool, aside: bool) -> None:
+def tell_left(left: Mapping[str, str], as_json: bool, aside: bool) -> None:
     """Say what is left out: file by file, or of very many how many of a kind."""
     if as_json:
         for name, reason in left.items():

@@ -14,7 +14,13 @@ from typing import Any
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.cli.paths import Job, plan
-from polycodec.codecs.files.kinds import KINDS, is_plc, kind_writing, stored_kind
+from polycodec.codecs.files.kinds import (
+    KINDS,
+    is_plc,
+    kind_named,
+    kind_writing,
+    stored_kind,
+)
 from polycodec.errors import UsageError
 from polycodec.progress import Tick
 
@@ -40,14 +46,14 @@ def decode(
 
     def suffix(path: str) -> str:
         """What a file becomes unless told, by the kind of signal it holds."""
-        kind = stored_kind(path) or "image"
-        return f".{format}" if kind == writes else KINDS[kind].decoded
+        kind = kind_named(stored_kind(path) or "image")
+        return f".{format}" if kind.name == writes else kind.decoded
 
     planned = plan(
         inputs,
         output,
         suffix=suffix,
-        refuse=lambda path: None if is_plc(path) else "not a .plc file",
+        refuse=_refusal,
         made=lambda name: not is_plc(name) and kind_writing(name) is not None,
     )
 
@@ -82,3 +88,10 @@ def decode(
         force=options["force"],
         skip=skip_existing,
     )
+
+
+def _refusal(path: str) -> str | None:
+    """Why a file of a folder is not decoded."""
+    if stored_kind(path) == "set":
+        return "a set: see polycodec unpack"
+    return None if is_plc(path) else "not a .plc file"

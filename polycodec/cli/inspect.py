@@ -6,7 +6,7 @@ Neither loads torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from polycodec.cli import batch
@@ -76,7 +76,18 @@ def card(values: Mapping[str, Any]) -> str:
     if len(sizes) > 1:
         small, large = readable(min(sizes)), readable(max(sizes))
         rows["chunks"] += f", {small} to {large} each"
-    return aligned(f"{values['input']}: .plc version {values['version']}", rows)
+    title = f"{values['input']}: .plc version {values['version']}"
+    return "\n".join([aligned(title, rows), *_members(values.get("members", []))])
+
+
+def _members(members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each member of a set: pixels, bytes, rate and name."""
+    for member in members:
+        pixels = f"{member['width']}x{member['height']}"
+        bits = f"{member['depth']} bit {member['colour']}"
+        alpha = " alpha" if member["alpha"] else ""
+        size = f"{member['bytes']} B  {member['bpp']:.3f} bpp"
+        yield printable(f"    {pixels}  {bits}{alpha}  {size}  {member['name']}")
 
 
 def _geometry(geometry: dict[str, Any]) -> str:

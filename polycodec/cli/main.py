@@ -29,6 +29,7 @@ from polycodec.cli.export import export, optional_name
 from polycodec.cli.failure import INTERRUPTED, explain, printable
 from polycodec.cli.inspect import info, verify
 from polycodec.cli.listing import models, parts, schema
+from polycodec.cli.sets import pack, unpack
 from polycodec.cli.shrink import shrink
 from polycodec.cli.tokens import tokens
 from polycodec.cli.train import train
@@ -43,8 +44,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 bitstream, 5 model.",
 )
-for command in (encode, decode, info, verify, tokens, models, parts, train, export):
+for command in (encode, decode, pack, unpack, info, verify, tokens, models, parts):
     app.command()(command)
+app.command()(train)
+app.command()(export)
 app.command("eval")(evaluate)
 app.command()(bench)
 app.command()(shrink)

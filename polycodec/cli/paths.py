@@ -22,13 +22,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from polycodec.codecs.files.folders import Taken, expand, root_of
 from polycodec.errors import InputError, UsageError
 
 STREAM = "-"
 _INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 Suffix = str | Callable[[str], str]
-Taken = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -82,58 +82,6 @@ def plan(
     return Plan(jobs, left, whole)
 
 
-def expand(
-    inputs: Sequence[str], refuse: Taken, whole: bool = False
-) -> tuple[list[Path], dict[str, str]]:
-    """Files that are named or lie in folders, each once, and what is not taken."""
-    files: dict[str, Path] = {}
-    left: dict[str, str] = {}
-    for name in inputs:
-        path = Path(name)
-        inside = path.is_dir() and not whole
-        found = _found_in(path, refuse, left) if inside else [path]
-        if not found and len(inputs) > 1:
-            found = [path]  # one failure among others, told when it is its turn
-        if not found:
-            reasons = Counter(left.values())
-            told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(4))
-            raise InputError(
-                f"nothing to do in the folder {path}; found {told or 'no files'}; "
-                "check the path"
-            )
-        for file in found:
-            files.setdefault(os.path.abspath(file), file)
-    return list(files.values()), left
-
-
-def _found_in(folder: Path, refuse: Taken, left: dict[str, str]) -> list[Path]:
-    found = []
-
-    def unreadable(error: OSError) -> None:
-        left[str(error.filename)] = f"cannot be read: {error.strerror}"
-
-    for where, folders, names in os.walk(folder, onerror=unreadable):
-        for name in sorted(folders):
-            path = Path(where, name)
-            if name.startswith("."):
-                left[str(path)] = "hidden"
-                folders.remove(name)
-            elif path.is_symlink():
-                left[str(path)] = "a link to a folder; name it to take it too"
-        folders.sort()
-        for name in names:
-            path = Path(where, name)
-            reason = "hidden" if name.startswith(".") else None
-            if not path.is_file():
-                reason = "a broken link" if path.is_symlink() else "no regular file"
-            reason = reason or refuse(str(path))
-            if reason is None:
-                found.append(path)
-            else:
-                left[str(path)] = reason
-    return sorted(found)
-
-
 def _jobs(
     inputs: Sequence[str], files: list[Path], output: str | None, suffixes: list[str]
 ) -> list[Job]:
@@ -145,7 +93,7 @@ def _jobs(
         if not folder.is_dir() and not output.endswith(("/", os.sep)):
             return [Job(str(files[0]), output, typed=True)]
         return [Job(str(files[0]), str(folder / f"{files[0].stem}{suffixes[0]}"))]
-    return _mirror(files, _root(inputs), folder, suffixes)
+    return _mirror(files, root_of(inputs), folder, suffixes)
 
 
 def _mirror(
@@ -213,21 +161,6 @@ def _check_last(inputs: Sequence[str], made: Callable[[str], bool]) -> None:
     if made(last) or (missing and len(inputs) == 2):
         what = "no such file" if missing else "that is no input"
         raise UsageError(f"{last}: {what}; did you mean -o {last}?")
-
-
-def _root(inputs: Sequence[str]) -> str:
-    """Return the folder whose tree is mirrored: what all inputs have in common."""
-    if len(inputs) == 1:
-        return os.path.abspath(inputs[0])
-    try:
-        return os.path.commonpath(
-            [os.path.dirname(os.path.abspath(name)) for name in inputs]
-        )
-    except ValueError:
-        raise UsageError(
-            "the inputs lie on several drives and have no tree in common; "
-            "encode each drive by itself"
-        ) from None
 
 
 def _stream_job(inputs: Sequence[str], output: str | None) -> Job:

@@ -15,6 +15,7 @@ pixels do not need it; ``verify`` does call that an error.
 
 from __future__ import annotations
 
+import abc
 import array
 import contextlib
 import os
@@ -30,6 +31,7 @@ from polycodec.codecs.files.container.layout import (
     Header,
     ImageGeometry,
     Record,
+    SetGeometry,
     SpeechGeometry,
     VideoGeometry,
 )
@@ -50,7 +52,9 @@ __all__ = [
     "ImageGeometry",
     "Reader",
     "Record",
+    "SetGeometry",
     "SpeechGeometry",
+    "Stored",
     "VideoGeometry",
     "Writer",
     "file_size",
@@ -66,7 +70,7 @@ _NO_INDEX_MAX = 1 << 13  # bytes of a header without index
 class StoredHeader(Header):
     """The header of a file; its ``records`` are read when they are asked for."""
 
-    reader: Reader | None = None
+    reader: Stored | None = None
 
     def record(self, kind: str) -> bytes | None:
         """Return the data of the first record of type ``kind``, or None."""
@@ -74,7 +78,25 @@ class StoredHeader(Header):
         return next((r.data for r in self.reader.intact(kind)), None)
 
 
-class Reader:
+class Stored(abc.ABC):
+    """A signal as it is stored, in a file of its own or in one of many.
+
+    ``header``; ``warnings`` so far, one line each.
+    """
+
+    header: StoredHeader
+    warnings: list[str]
+
+    @abc.abstractmethod
+    def chunk(self, k: int) -> bytes:
+        """Return chunk ``k`` (from 0); ChecksumError when it is damaged."""
+
+    @abc.abstractmethod
+    def intact(self, kind: str | None = None) -> Iterator[Record]:
+        """Yield the records that are not damaged, or those of one type."""
+
+
+class Reader(Stored):
     """Read a file; opening it reads the header only.
 
     ``header``; ``n_chunks``; ``sizes`` (bytes of each chunk); ``file_size``;
@@ -115,6 +137,11 @@ class Reader:
     def n_chunks(self) -> int:
         """Number of chunks."""
         return len(self.sizes)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the file ends where its last chunk does."""
+        return self.file_size == self._offsets[-1]
 
     def chunk(self, k: int) -> bytes:
         """Return chunk ``k`` (from 0); ChecksumError when it is damaged."""
@@ -256,18 +283,8 @@ def _directory(cursor: Cursor, values: dict[str, Any]) -> list[dict[str, Any]]:
     for entry in directory:
         get_rows(cursor, layout.RECORD, entry)
         entry["type"] = layout.record_name(entry["type"])
-    inflated = sum(entry["inflated"] for entry in directory)
-    if inflated > layout.MAX_INFLATED:
-        raise BitstreamError(
-            f"the metadata is {inflated} bytes inflated; expected at most "
-            f"{layout.MAX_INFLATED}"
-        )
-    alpha = any(entry["type"] == "alpha" for entry in directory)
-    if not values["older"] and alpha != values.get("alpha", False):
-        raise BitstreamError(
-            "the header and the metadata disagree on whether there is an alpha record; "
-            "get the file again"
-        )
+    alpha = None if values["older"] else values.get("alpha", False)
+    layout.check_records(directory, alpha)
     return directory
 
 

@@ -17,7 +17,7 @@ Numbers and names in these tables are stored in files: append, never renumber.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,14 @@ from polycodec.codecs.files.container.fields import (
     Row,
     Varint,
 )
+from polycodec.codecs.files.container.geometry import (
+    Geometry,
+    ImageGeometry,
+    SetGeometry,
+    SpeechGeometry,
+    VideoGeometry,
+)
+from polycodec.errors import BitstreamError
 
 MAGIC = b"\x93PLC"  # BITSTREAM: the high bit shows a transfer that cut it
 VERSION = 2  # BITSTREAM: 2 since the hash of streams covers means
@@ -37,6 +45,7 @@ READABLE = (1, 2)  # BITSTREAM
 MAX_SIDE = 1 << 20  # pixels
 MAX_PIXELS = 1 << 29  # of one image or frame: 512 Mi
 MAX_CHUNKS = 1 << 20
+MAX_MEMBERS = 1 << 18  # of a set
 MAX_RATE = 1 << 20  # samples a second
 MAX_SPAN = 1 << 22  # coded samples of each channel in a chunk
 MAX_CHUNK_SAMPLES = 1 << 27  # of all channels
@@ -46,107 +55,6 @@ MAX_RECORDS = 255
 MAX_RECORD = 1 << 28  # bytes as stored
 MAX_INFLATED = 1 << 26  # bytes of all records together after decompression
 MAX_SINGLE = 1 << 16  # bytes of the chunk of a file without index
-
-
-@dataclass(frozen=True)
-class ImageGeometry:
-    """One image: pixels as stored (EXIF orientation is not applied).
-
-    ``tile``: side of the square tiles in pixels, row by row from the top left;
-    0 when the image is one chunk. ``depth``: bits of a sample.
-    """
-
-    width: int
-    height: int
-    depth: int = 8
-    colour: str = "rgb"
-    tile: int = 0
-
-    @property
-    def n_chunks(self) -> int:
-        """Number of tiles."""
-        if not self.tile:
-            return 1
-        return -(-self.width // self.tile) * -(-self.height // self.tile)
-
-
-@dataclass(frozen=True)
-class VideoGeometry:
-    """A sequence of ``frames``; a chunk holds ``gop`` of them, the last the rest.
-
-    ``rate_num / rate_den`` frames a second, ``aspect_num / aspect_den`` the
-    pixel's width over its height; ``primaries, transfer, matrix`` are code
-    points of ITU-T H.273, ``full_range`` tells pc from tv levels. ``rotation``:
-    degrees to turn frames counter-clockwise for showing, after they are ``mirrored``
-    left to right; pixels are as stored. ``siting``: where chroma samples lie.
-    ``sound``: chunks behind those of the frames, parts of a file of sound.
-    """
-
-    width: int
-    height: int
-    frames: int
-    gop: int
-    rate_num: int
-    rate_den: int = 1
-    depth: int = 8
-    colour: str = "yuv420"
-    full_range: bool = False
-    primaries: int = 2  # 2: unspecified, here and below
-    transfer: int = 2
-    matrix: int = 2
-    aspect_num: int = 1
-    aspect_den: int = 1
-    rotation: int = 0
-    mirrored: bool = False
-    siting: str = "unknown"
-    sound: int = 0
-
-    @property
-    def groups(self) -> int:
-        """Number of groups of frames."""
-        return -(-self.frames // self.gop)
-
-    @property
-    def n_chunks(self) -> int:
-        """Groups of frames, and chunks of sound."""
-        return self.groups + self.sound
-
-
-@dataclass(frozen=True)
-class SpeechGeometry:
-    """Speech of ``rate`` Hz and ``samples`` a channel, ``span`` of them in a chunk.
-
-    ``rate``, ``samples``, ``sample`` (the samples' form) and ``source_channels`` are
-    those of the source, so that decoding writes the same. What is coded are
-    ``channels`` at ``coded_rate`` Hz, and ``span`` counts coded samples. The last
-    two fields may be 0: as ``rate`` and ``channels``.
-    """
-
-    rate: int
-    samples: int
-    span: int
-    channels: int = 1
-    sample: str = "int16"
-    coded_rate: int = 0
-    source_channels: int = 0
-
-    @property
-    def codec_rate(self) -> int:
-        """Samples a second as coded."""
-        return self.coded_rate or self.rate
-
-    @property
-    def coded_samples(self) -> int:
-        """Samples of each channel as coded: the same time, rounded up."""
-        return -(-self.samples * self.codec_rate // self.rate)
-
-    @property
-    def n_chunks(self) -> int:
-        """Number of spans."""
-        return -(-self.coded_samples // self.span)
-
-
-Geometry = ImageGeometry | VideoGeometry | SpeechGeometry
 
 # BITSTREAM, all tables below
 WELL_KNOWN_MODELS = {
@@ -166,17 +74,19 @@ RECORD_TYPES = {
     9: "beside",
     10: "text",
     11: "times",
+    12: "names",
+    13: "members",
     16: "condition",
 }
 # Of ITU-T H.273, chroma sample location types 0 … 5, one up.
 SITINGS = ("unknown", "left", "center", "topleft", "top", "bottomleft", "bottom")
 SAMPLES = ("int16", "int8", "int24", "int32", "float32", "float64")
 # The signal: damage is an error.
-CRITICAL_RECORDS = frozenset({"alpha", "condition", "times"})
+CRITICAL_RECORDS = frozenset({"alpha", "condition", "members", "names", "times"})
 
 FORM = Bits(
     (
-        ("kind", 2, ("image", "video", "speech")),
+        ("kind", 2, ("image", "video", "speech", "set")),
         ("index", 1, (False, True)),
         ("metadata", 1, (False, True)),
     )
@@ -262,6 +172,12 @@ SPEECH = (
     Row("coded_rate", Varint(0, MAX_RATE), "coded samples a second, 0: `rate`"),
     Row("source_channels", Varint(0, 255), "of the source, 0: `channels`"),
 )
+SET = (
+    Row("members", Varint(1, MAX_MEMBERS), "in all; each is a chunk"),
+    Row("holds", Bits((("holds", 2, ("image",)),)), "kind of all members"),
+)
+# A member in the record `members`, then in its chunk.
+MEMBER = (*IMAGE, Row("records", Varint(0, MAX_RECORDS), "in its chunk"))
 MIDDLE = (
     Row("quality", Quality(), "hundredths: the rate"),
     Row("records", Varint(1, MAX_RECORDS), "number of records", "metadata"),
@@ -277,6 +193,7 @@ RECORD = (
     Row("inflated", Varint(0, MAX_INFLATED), "bytes inflated, 0: not compressed"),
     Row("crc", U32(), "CRC-32C of the stored bytes"),
 )
+MEMBER_RECORD = RECORD[:3]  # the chunk's CRC covers it
 CHUNK = (
     Row("size", Varint(0, MAX_CHUNK), "bytes"),
     Row("crc", U32(), "CRC-32C of the bytes", "index"),
@@ -288,6 +205,7 @@ GEOMETRIES: dict[str, tuple[type, tuple[Row, ...]]] = {
     "image": (ImageGeometry, IMAGE),
     "video": (VideoGeometry, VIDEO),
     "speech": (SpeechGeometry, SPEECH),
+    "set": (SetGeometry, SET),
 }
 
 
@@ -345,6 +263,24 @@ def over_limit(geometry: Any) -> str | None:
     return None
 
 
+def check_records(rows: Sequence[Mapping[str, Any]], alpha: bool | None) -> None:
+    """Check what a directory says of all its records; BitstreamError.
+
+    ``alpha``: whether the image has one; None: that is not told.
+    """
+    inflated = sum(row["inflated"] for row in rows)
+    if inflated > MAX_INFLATED:
+        raise BitstreamError(
+            f"the metadata is {inflated} bytes inflated; expected at most "
+            f"{MAX_INFLATED}"
+        )
+    if alpha not in (None, any(row["type"] == "alpha" for row in rows)):
+        raise BitstreamError(
+            "the header and the metadata disagree on whether there is an alpha record; "
+            "get the file again"
+        )
+
+
 def describe() -> str:
     """Return the tables as Markdown; FORMAT.md holds exactly this text."""
     parts = [
@@ -353,6 +289,9 @@ def describe() -> str:
         ("Geometry of an image", IMAGE),
         ("Geometry of a video", VIDEO),
         ("Geometry of speech", SPEECH),
+        ("Geometry of a set", SET),
+        ("For each member of a set, in its record `members`", MEMBER),
+        ("For each record of a member, at the start of its chunk", MEMBER_RECORD),
         ("Header: quality and metadata", MIDDLE),
         ("For each record", RECORD),
         ("For each chunk", CHUNK),

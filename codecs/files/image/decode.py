@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from polycodec.codecs.base import Codec
-from polycodec.codecs.files.container.file import ImageGeometry, Reader
+from polycodec.codecs.files.container.file import ImageGeometry, Reader, Stored
 from polycodec.codecs.files.ends import Ends, Progress, codec_of
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha, seal_of
 from polycodec.codecs.files.image.data import Density, ImageData
@@ -48,7 +48,7 @@ def decode(reader: Reader, ends: Ends[ImageDecode]) -> ImageDecoded:
 
 
 def read_plc(
-    reader: Reader,
+    reader: Stored,
     options: ImageDecode | None = None,
     *,
     codec: Codec | None = None,
@@ -56,19 +56,10 @@ def read_plc(
 ) -> tuple[ImageData, list[str]]:
     """Decode an opened image file to a ImageData, and say what was left out."""
     options = options or ImageDecode()
-    header, geometry = reader.header, reader.header.geometry
-    if not isinstance(geometry, ImageGeometry):
-        raise InputError(f"the file holds {header.kind}; expected an image")
-    grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
-    span = _region(options.region, geometry)
-    codec = codec_of(header, options, codec)
-    decoder = codec.image_decoder(grid, header.quality, reader.chunk)
-    peak = (1 << geometry.depth) - 1
-    channels = 1 if geometry.colour == "gray" else 3
-    record, beside, alpha = header.record("alpha"), beside_of(reader), None
-    if record is not None:
-        grid.beside = seal_of(record)
-        alpha = _alpha(record, geometry, codec)[span.slices]
+    header = reader.header
+    span = _region(options.region, _geometry_of(reader))
+    opened = Opened(reader, codec_of(header, options, codec))
+    grid, geometry = opened.grid, opened.geometry
     logger.info(
         "%d x %d at %d, %d of %d x %d: %d of %d tiles (side %d), quality %g",
         *(span.size[1], span.size[0], span.left, span.top),
@@ -76,27 +67,61 @@ def read_plc(
         *(len(grid.touching(span)), len(grid), geometry.tile, header.quality),
     )
     started = time.perf_counter()
+    alpha = None if opened.alpha is None else opened.alpha[span.slices]
+    decoder, samples = opened.decoder, opened.samples
     if options.size is None or max(span.size) <= options.size:
-        pixels = decoder.render(span, peak, channels, progress)
+        pixels = decoder.render(span, *samples, progress)
     else:
         pixels, alpha = render_smaller(
-            lambda part: decoder.render(part, peak, channels),
+            lambda part: decoder.render(part, *samples),
             *(span, options.size, grid.tile_h, alpha, progress),
         )
-        pixels = pixels.clip(0, peak)
-        if (density := beside["density"]) and density.unit != "aspect":
+        pixels = pixels.clip(0, samples[0])
+        density = opened.beside["density"]
+        if density and density.unit != "aspect":
             scale = options.size / max(span.size)
             x, y = (max(1, round(scale * n)) for n in (density.x, density.y))
-            beside["density"] = Density(x, y, density.unit)
+            opened.beside["density"] = Density(x, y, density.unit)
     logger.debug("decoded in %.2f s", time.perf_counter() - started)
-    image = ImageData(
-        pixels=pixels,
-        depth=geometry.depth,
-        alpha=alpha,
-        format="plc",
-        **beside,
-    )
-    return image, list(reader.warnings)
+    return opened.image(pixels, alpha), list(reader.warnings)
+
+
+class Opened:
+    """A stored image on its way to pixels: its decoder, and what stands beside them.
+
+    ``samples``: the largest one, and how many a pixel has.
+    """
+
+    def __init__(self, reader: Stored, codec: Codec) -> None:
+        header, self.geometry = reader.header, _geometry_of(reader)
+        geometry = self.geometry
+        self.grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
+        self.decoder = codec.image_decoder(self.grid, header.quality, reader.chunk)
+        peak = (1 << geometry.depth) - 1
+        self.samples = peak, 1 if geometry.colour == "gray" else 3
+        self.beside = beside_of(reader)
+        self.alpha: np.ndarray | None = None
+        record = header.record("alpha")
+        if record is not None:
+            self.grid.beside = seal_of(record)
+            self.alpha = _alpha(record, geometry, codec)
+
+    def image(self, pixels: np.ndarray, alpha: np.ndarray | None) -> ImageData:
+        """The image of decoded pixels."""
+        return ImageData(
+            pixels=pixels,
+            depth=self.geometry.depth,
+            alpha=alpha,
+            format="plc",
+            **self.beside,
+        )
+
+
+def _geometry_of(reader: Stored) -> ImageGeometry:
+    geometry = reader.header.geometry
+    if not isinstance(geometry, ImageGeometry):
+        raise InputError(f"the file holds {reader.header.kind}; expected an image")
+    return geometry
 
 
 def _alpha(data: bytes, geometry: ImageGeometry, codec: Codec) -> np.ndarray:

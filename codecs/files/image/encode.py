@@ -49,7 +49,7 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     """Encode an image file to a ``.plc`` file; see `api.encode`."""
     image, options = read_image(ends.source), ends.options
     image.notes += losses_in_png(image)
-    job = _Job(codec_for("image", ends), image, options)
+    job = Job(codec_for("image", ends), image, options)
     quality = job.choose()
     data = job.file(quality, ends.progress)
     with ends.writing() as file:
@@ -83,7 +83,7 @@ def _watching(
     return watch
 
 
-class _Job:
+class Job:
     """One image on its way into a file: codings at any quality, and their sizes."""
 
     def __init__(self, codec: Codec, image: ImageData, options: ImageEncode) -> None:
@@ -105,7 +105,7 @@ class _Job:
     def file(self, quality: float, progress: Progress | None = None) -> bytes:
         """The whole file at ``quality``."""
         if self._last is None or self._last[0] != quality:
-            header = self._header(quality)  # alpha goes into the seal of the chunks
+            header = self.header(quality)  # alpha goes into the seal of the chunks
             parts = len(self.encoder.grid)
             self.encoder.watch = _watching(progress, parts)
             chunks = self.encoder.chunks(quality)
@@ -135,7 +135,8 @@ class _Job:
             return rate.largest_within(lambda q: len(self.file(q)), most, str(limit))
         return quality_asked(options)
 
-    def _header(self, quality: float) -> Header:
+    def header(self, quality: float) -> Header:
+        """The file's header; the chunks that are made next are sealed for it."""
         image, records = self.image, list(self.records)
         if image.alpha is not None:
             records.append(Record("alpha", self._alpha(image.alpha, quality)))

@@ -26,7 +26,7 @@ from importlib import resources
 from typing import Any
 
 from polycodec.codecs.files.container.fields import Cursor, Varint
-from polycodec.codecs.files.container.file import Reader, Record
+from polycodec.codecs.files.container.file import Record, Stored
 from polycodec.codecs.files.container.layout import MAX_INFLATED
 from polycodec.codecs.files.image.data import CHUNKS, SRGB, UNITS, Beside, Density
 from polycodec.errors import BitstreamError
@@ -119,7 +119,7 @@ def _pack_beside(image: Beside) -> bytes:
     return bytes(out)
 
 
-def beside_of(reader: Reader) -> dict[str, Any]:
+def beside_of(reader: Stored) -> dict[str, Any]:
     """The fields of `Beside` in a file; what is damaged is a warning of the reader."""
     header, found = reader.header, Beside()
     found.icc, found.exif = header.record("icc"), header.record("exif")

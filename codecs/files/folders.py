@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in folders: which files are taken, and why others are not.
+
+files, left = expand(["photos", "a.png"], refuse)     each once, in order
+root_of(["photos/a", "photos/b"])                     the folder they have in common
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from polycodec.errors import InputError, UsageError
+
+Taken = Callable[[str], str | None]
+
+
+def expand(
+    inputs: Sequence[str], refuse: Taken, whole: bool = False
+) -> tuple[list[Path], dict[str, str]]:
+    """Files that are named or lie in folders, each once, and what is not taken."""
+    files: dict[str, Path] = {}
+    left: dict[str, str] = {}
+    for name in inputs:
+        path = Path(name)
+        inside = path.is_dir() and not whole
+        found = _found_in(path, refuse, left) if inside else [path]
+        if not found and len(inputs) > 1:
+            found = [path]  # one failure among others, told when it is its turn
+        if not found:
+            reasons = Counter(left.values())
+            told = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(4))
+            raise InputError(
+                f"nothing to do in the folder {path}; found {told or 'no files'}; "
+                "check the path"
+            )
+        for file in found:
+            files.setdefault(os.path.abspath(file), file)
+    return list(files.values()), left
+
+
+def _found_in(folder: Path, refuse: Taken, left: dict[str, str]) -> list[Path]:
+    found = []
+
+    def unreadable(error: OSError) -> None:
+        left[str(error.filename)] = f"cannot be read: {error.strerror}"
+
+    for where, folders, names in os.walk(folder, onerror=unreadable):
+        for name in sorted(folders):
+            path = Path(where, name)
+            if name.startswith("."):
+                left[str(path)] = "hidden"
+                folders.remove(name)
+            elif path.is_symlink():
+                left[str(path)] = "a link to a folder; name it to take it too"
+        folders.sort()
+        for name in names:
+            path = Path(where, name)
+            reason = "hidden" if name.startswith(".") else None
+            if not path.is_file():
+                reason = "a broken link" if path.is_symlink() else "no regular file"
+            reason = reason or refuse(str(path))
+            if reason is None:
+                found.append(path)
+            else:
+                left[str(path)] = reason
+    return sorted(found)
+
+
+def root_of(inputs: Sequence[str]) -> str:
+    """The folder whose tree outputs and names show: what all inputs have in common."""
+    if len(inputs) == 1:
+        return os.path.abspath(inputs[0])
+    try:
+        return os.path.commonpath(
+            [os.path.dirname(os.path.abspath(name)) for name in inputs]
+        )
+    except ValueError:
+        raise UsageError(
+            "the inputs lie on several drives and have no tree in common; "
+            "take each drive by itself"
+        ) from None
