@@ -90,7 +90,7 @@ def test_samples_are_the_posteriors(kl, dims, bits):
     assert abs(unit.mean()) < 4 / (80 * dims) ** 0.5 / 2
     assert abs(unit.var() - 1) < 4 * (2 / (80 * dims)) ** 0.5 / 2
     # A* favours small numbers: log2 of them is the KL and little more.
-    assert kl - 0.5 < torch.log2(numbers + 1.0).mean() < kl + 1.5
+    assert 0.6 * kl < torch.log2(numbers + 1.0).mean() < kl + 1
 
 
 def test_too_few_candidates_are_drawn_towards_the_prior():
