@@ -55,6 +55,7 @@ TINY: dict[str, dict] = {
     },
     "entropy/autoregressive": {"groups": 3, "frames": 3, "hidden": 24, "width": 16},
     "entropy/tokens-adaptive": {"width": 8, "hidden": 32, "columns": 2},
+    "entropy/tokens-conditional": {"width": 8},
     "entropy/tokens-transformer": {
         "width": 8,
         "channels": 32,

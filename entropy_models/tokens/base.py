@@ -34,29 +34,43 @@ UNFITTED = "this token model has no tables; fit it, or call update()"
 
 
 class TokenModel(EntropyModel):
-    """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level."""
+    """Base of `entropy/tokens-*`; ``sizes``: number of tokens of each level.
+
+    ``alike``: a number 0, 1 … for each level; levels of equal numbers share one
+    codebook, and its statistics. None: each has its own.
+    """
 
     largest = LARGEST
     codes = "tokens"
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, sizes: Sequence[int], alike: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.sizes = tuple(int(size) for size in sizes)
+        self.alike = tuple(range(len(self.sizes)) if alike is None else alike)
         wrong = [size for size in self.sizes if not 1 <= size <= self.largest]
         if wrong or not self.sizes:
             raise ModelError(
                 f"codebooks of {list(self.sizes)} tokens; expected one level or more "
                 f"of 1 to {self.largest} tokens: split larger ones into levels"
             )
+        pairs = set(zip(self.alike, self.sizes, strict=False))
+        numbers = sorted(number for number, _ in pairs)
+        if len(self.alike) != len(self.sizes) or numbers != list(range(len(pairs))):
+            raise ModelError(
+                f"alike is {list(self.alike)}; expected a number 0, 1 … for each of "
+                f"{len(self.sizes)} levels, equal ones for codebooks of equal sizes"
+            )
 
     def update(self) -> None:
         """Build uniform tables if the model was not fitted: log2 K bits a token."""
         if not self.tables:
-            self.tables = {"order0": _order0([np.ones(size) for size in self.sizes])}
+            self.tables = {"order0": _order0([np.ones(n) for n in self._kinds])}
 
     @property
     def order0(self) -> TableSet:
-        """How often each token was seen, a table for each level."""
+        """How often each token was seen, a table for each codebook (``alike``)."""
         table = self.table("order0")
         if table is None:
             raise ModelError(UNFITTED)
@@ -75,13 +89,22 @@ class TokenModel(EntropyModel):
         self.tables = {"order0": _order0(self.counts(codes))}
 
     def counts(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """How often each token of each level occurs, plus UNSEEN."""
+        """How often each token of each codebook occurs, plus UNSEEN."""
         checked = self.sequences(codes)
-        counts = []
-        for level, size in enumerate(self.sizes):
-            seen = [np.bincount(one[level], minlength=size) for one in checked]
-            counts.append(np.sum(seen, axis=0) + UNSEEN)
+        counts = [np.full(size, UNSEEN) for size in self._kinds]
+        for level, kind in enumerate(self.alike):
+            size = self.sizes[level]
+            counts[kind] += sum(
+                np.bincount(one[level], minlength=size) for one in checked
+            )
         return counts
+
+    @property
+    def _kinds(self) -> list[int]:
+        """The number of tokens of each codebook."""
+        return [
+            size for _, size in sorted(set(zip(self.alike, self.sizes, strict=True)))
+        ]
 
     def sequences(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Training sequences as checked (L, F) int64 arrays; InputError otherwise."""

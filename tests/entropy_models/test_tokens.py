@@ -28,6 +28,7 @@ QUICK = {
         {"steps": 60},
     ),
 }
+QUICK["tokens-conditional"] = ({"width": 16}, {"steps": 250})
 NAMES = sorted(QUICK)
 
 
