@@ -65,6 +65,7 @@ TINY: dict[str, dict] = {
     "quantizer/residual": {"levels": 3, "codes": 16},
     "quantizer/structural": {"levels": 2, "codes": [16, 9], "frames": 600},
     "quantizer/factorized": {"levels": 3, "codes": [16, 5, 16], "width": 4},
+    "quantizer/balanced": {"levels": 3, "codes": [16, 5, 16], "width": 4},
     "quantizer/finite": {"levels": 3, "radix": [5, 3, 4]},
     "quantizer/latent": {"dimensions": 6, "values": 5},
     "quantizer/cascade": {"codes": [16, 8, 5], "depth": 1},

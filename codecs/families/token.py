@@ -25,6 +25,7 @@ from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.transforms.base import Tiling, Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models.base import Coder, EntropyModel
+from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.registry import register
 
 
@@ -79,6 +80,7 @@ class TokenCodec(Codec):
                 "entropy",
                 entropy,
                 default="tokens-adaptive",
+                codes=TokenModel.codes,
                 signal=self.signal,
                 sizes=self.quantizer.sizes,
                 alike=self.quantizer.alike,

@@ -88,7 +88,8 @@ class Quantizer(nn.Module, abc.ABC):
         """Return what training sees of z (B, D, *S) with ``active`` (B,) levels.
 
         In training mode codebooks may move. The codes are those of `encode`, but for a
-        quantizer that samples while training; gradients reach z through ẑ and the loss.
+        quantizer that samples or balances while training; gradients reach z through ẑ
+        and the loss.
         """
 
     @abc.abstractmethod
@@ -156,13 +157,17 @@ class Quantizer(nn.Module, abc.ABC):
     def usage(self, codes: Tensor) -> dict[str, list[float]]:
         """Return the perplexity, 2^entropy, and the number of used codes of each level.
 
-        codes: (B, l, *S) integers, -1 where a level was not active.
+        Of each codebook, where planes are `alike`. codes: (B, l, *S) integers, -1 where
+        a level was not active.
         """
         perplexity: list[float] = []
         used: list[float] = []
-        for level, plane in enumerate(codes.unbind(1)):
+        alike = self.alike[: codes.shape[1]]
+        for book in dict.fromkeys(alike):
+            mine = [k for k, other in enumerate(alike) if other == book]
+            plane = codes[:, mine]
             plane = plane[plane >= 0]
-            counts = torch.bincount(plane.flatten(), minlength=self.sizes[level])
+            counts = torch.bincount(plane.flatten(), minlength=self.sizes[mine[0]])
             p = counts[counts > 0].double() / max(plane.numel(), 1)
             perplexity.append(float(torch.exp2(-(p * p.log2()).sum())))
             used.append(int((counts > 0).sum()))

@@ -49,6 +49,10 @@ class Stage(Level):
     def choose(self, y: Tensor) -> Tensor:
         """Codes (N,) of bounded rows (N, d)."""
 
+    def assign(self, y: Tensor) -> Tensor:
+        """Codes (N,) of a training batch: those of `choose`, unless overridden."""
+        return self.choose(y)
+
     @abc.abstractmethod
     def point(self, index: Tensor) -> Tensor:
         """What codes (N,) stand for in d dimensions, (N, d)."""
@@ -62,7 +66,7 @@ class Stage(Level):
 
     def forward(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = self.bound(self.inward(rows))
-        index = self.choose(y.detach())
+        index = (self.assign if self.training else self.choose)(y.detach())
         point = self.point(index)
         step = self.outward(straight_through(y, point))
         return step, index, self.loss(y, point)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_parts import TINY
 
+from polycodec.codecs.quantizers.balanced import transport
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError, UnknownNameError
@@ -278,6 +279,19 @@ def test_factorized_looks_up_directions() -> None:
     y = stage.vectors.detach() * torch.linspace(0.1, 9, 16)[:, None]
     unit = torch.nn.functional.normalize(stage.vectors.detach(), dim=1)
     assert torch.equal(stage.choose(y), (unit @ unit.T).argmax(1))
+
+
+def test_balanced_rows_are_spread_over_all_points() -> None:
+    stage = made("balanced").stages[0]
+    crowd = torch.randn(400, 4, generator=torch.manual_seed(0))
+    crowd[:300] = 0.05 * crowd[:300] + stage.vectors[0].detach()  # three in four
+    count = torch.bincount(stage.assign(crowd), minlength=16)
+    near = torch.bincount(stage.choose(crowd), minlength=16)
+    assert int(near.max()) >= 300 and int(near.min()) == 0
+    assert int(count.max()) <= 100 and int(count.min()) > 0
+    share = transport(torch.randn(40, 8, generator=torch.manual_seed(0)), 100).exp()
+    assert torch.allclose(share.sum(0), torch.full((8,), 1 / 8), atol=1e-4)
+    assert torch.allclose(share.sum(1), torch.full((40,), 1 / 40), atol=1e-6)
 
 
 def test_latent_values_that_die_move_and_learn() -> None:
