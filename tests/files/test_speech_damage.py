@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import io
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from polycodec.codecs.files import api
 from polycodec.codecs.files.container.file import (
     Header,
     Reader,
+    Record,
     SpeechGeometry,
     write_plc,
 )
@@ -28,6 +30,7 @@ from polycodec.errors import (
     BitstreamError,
     ChecksumError,
     CodecError,
+    DeterminismError,
     TruncatedError,
 )
 from polycodec.registry import build
@@ -205,3 +208,56 @@ def test_chunks_of_several_channels():
     assert unpack_chunk(pack_chunk(7, streams), 3) == (7, streams)
     with pytest.raises(BitstreamError):
         unpack_chunk(pack_chunk(7, streams)[:200], 3)
+
+
+def rewritten(data: bytes, condition: bytes | None, **changes: object) -> bytes:
+    """The file with other fields of its geometry; all checksums are right."""
+    reader, out = Reader(io.BytesIO(data)), io.BytesIO()
+    geometry = replace(reader.header.geometry, **changes)
+    records = [] if condition is None else [Record("condition", condition)]
+    header = replace(reader.header, geometry=geometry, records=records)
+    write_plc(out, header, [reader.chunk(k) for k in range(reader.n_chunks)])
+    return out.getvalue()
+
+
+def wave_of(x: np.ndarray, rate: int = 16000) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, x, rate, format="WAV", subtype="PCM_16")
+    return out.getvalue()
+
+
+def test_another_form_under_good_checksums_is_named(sound_codec, monkeypatch):
+    monkeypatch.setattr(sound_codec.signal, "condition", True)
+    data = api.encode(wave_of(hum(2.2) + 0.1), codec=sound_codec).data
+    reader = Reader(io.BytesIO(data))
+    own, samples = reader.header.record("condition"), reader.header.geometry.samples
+    assert own and rewritten(data, own) == data
+    assert api.decode(data, codec=sound_codec).data
+    for changes in (
+        {"samples": samples - 1},  # within its last frame
+        {"sample": "int24"},
+        {"rate": 8000, "samples": samples // 2, "coded_rate": 16000},
+        {"source_channels": 2},
+    ):
+        for salvage in (False, True):
+            with pytest.raises(DeterminismError):
+                changed = rewritten(data, own, **changes)
+                api.decode(changed, codec=sound_codec, salvage=salvage)
+    for other in (None, bytes([own[0] ^ 1]) + own[1:]):
+        with pytest.raises(DeterminismError):
+            api.decode(rewritten(data, other), codec=sound_codec)
+
+
+def test_files_whose_form_was_not_sealed_decode(sound_codec, monkeypatch):
+    wave = wave_of(hum(2.2) + 0.1)
+    today = api.encode(wave, codec=sound_codec).data
+    monkeypatch.setattr(api_speech, "seal_of", lambda geometry, condition: b"")
+    before = api.encode(wave, codec=sound_codec).data
+    assert len(before) == len(today) and before != today
+    files = [api.decode(data, codec=sound_codec).data for data in (before, today)]
+    assert files[0] == files[1]
+    # What is lost of them is still told from what is whole.
+    reader = Reader(io.BytesIO(before))
+    at = reader.header_size + sum(r["size"] for r in reader.directory) + reader.sizes[0]
+    cut = before[: at + 9] + bytes([before[at + 9] ^ 4]) + before[at + 10 :]
+    assert api.decode(cut, codec=sound_codec, salvage=True).damaged == [(1.0, 2.0)]

@@ -14,6 +14,7 @@ A chunk's number of levels is its own: its rate is. What levels mean is the code
 
 from __future__ import annotations
 
+import functools
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,11 +24,12 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
-from polycodec.codecs.files.container.fields import Cursor, Varint
-from polycodec.codecs.files.container.layout import MAX_CHUNK
+from polycodec.codecs.files.container.fields import Cursor, Varint, put_rows
+from polycodec.codecs.files.container.layout import MAX_CHUNK, SPEECH, SpeechGeometry
 from polycodec.codecs.signals.speech import speech_signal
 from polycodec.codecs.signals.windows import BlockStream
-from polycodec.errors import BitstreamError, InputError
+from polycodec.cuda import crc32c
+from polycodec.errors import BitstreamError, DeterminismError, InputError
 
 _SIZE = Varint(0, MAX_CHUNK)
 _MEMORY = 8 << 20  # bytes of codes kept in memory
@@ -45,17 +47,30 @@ def pack_chunk(levels: int, streams: Sequence[bytes]) -> bytes:
 
 
 def write_chunk(
-    codec: Codec, codes: Tensor, levels: int, k: int
+    codec: Codec, codes: Tensor, levels: int, k: int, beside: bytes
 ) -> tuple[bytes, float]:
-    """Chunk k of codes (channels, C, frames), and its estimated bits."""
-    context = _context(k, levels, codes.shape[2], len(codes))
+    """Chunk k of codes (channels, C, frames), and its estimated bits.
+
+    ``beside``: what its streams are sealed with too, of `seal_of`.
+    """
+    context = _context(k, levels, codes.shape[2], len(codes)) + beside
     coded = codec.write(codes, levels, context=context)
     return pack_chunk(levels, coded.data), sum(coded.estimated_bits)
 
 
 def _context(k: int, levels: int, frames: int, channels: int) -> bytes:
-    """What the streams of chunk k are sealed with."""
+    """What the streams of chunk k are sealed with, before what `seal_of` adds."""
     return struct.pack("<2I2B", k, frames, levels, channels)  # BITSTREAM
+
+
+def seal_of(geometry: SpeechGeometry, condition: bytes | None) -> bytes:
+    """What the file adds to the seal of its streams.  # BITSTREAM
+
+    ``condition``: the record of that name, if there is one.
+    """
+    out = bytearray()
+    put_rows(out, SPEECH, vars(geometry))
+    return crc32c(bytes(out) + (condition or b"")).to_bytes(4, "little")
 
 
 def unpack_chunk(data: bytes, channels: int) -> tuple[int, list[bytes]]:
@@ -136,8 +151,9 @@ class CodeSpool:
 class ChunkDecoder:
     """Samples of a file from the chunks they need.
 
-    ``read``: chunk number -> bytes. ``damaged`` collects chunks that could not be
-    read or decoded, if ``salvage``: they become silence. Else their error is raised.
+    ``read``: chunk number -> bytes; ``beside``: what `seal_of` says of the file.
+    ``damaged`` collects chunks that could not be read or decoded, if ``salvage``: they
+    become silence. Else their error is raised.
     """
 
     def __init__(
@@ -148,8 +164,10 @@ class ChunkDecoder:
         samples: int,
         span: int,
         channels: int,
+        beside: bytes,
         salvage: bool = False,
     ) -> None:
+        self.beside = beside
         self.signal, self.hop = speech_signal(codec), codec.stride
         if span % self.hop or span > MAX_SECONDS * self.signal.rate:
             raise BitstreamError(
@@ -233,13 +251,29 @@ class ChunkDecoder:
                 f"chunk {k} has a stream of {shortest} bytes for {frames} frames; "
                 f"expected at least {(frames - free) // _FRAMES_A_BYTE + 1} bytes"
             )
-        context = _context(k, levels, frames, self.channels)
-        codes = self.codec.read(streams, levels, (frames,), context=context)
+        codes = self._read(streams, levels, k)
         try:
             self.codec.check_codes(codes)
         except InputError as error:
             raise BitstreamError(f"chunk {k} is damaged; {error}") from error
         return codes, levels
+
+    def _read(self, streams: list[bytes], levels: int, k: int) -> Tensor:
+        """The codes of a chunk's streams; as earlier encoders sealed them, too."""
+        frames = self._frames_of(k)
+        place = _context(k, levels, frames, self.channels)
+        read = functools.partial(self.codec.read, streams, levels, (frames,))
+        try:
+            return read(context=place + self.beside)
+        except DeterminismError as error:
+            if not self.beside:
+                raise
+            try:
+                codes = read(context=place)
+            except DeterminismError:
+                raise error from None
+        self.beside = b""  # so is every chunk
+        return codes
 
     def _frames_of(self, k: int) -> int:
         return min(self.span, self.frames - k * self.span)

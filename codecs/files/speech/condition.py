@@ -180,17 +180,17 @@ class Survey:
 
     rate: int
     channels: int
+    samples: int = 0  # of each channel, so far
     _energies: list[np.ndarray] = field(default_factory=list)  # channels, then the mean
     _low: list[np.ndarray] = field(default_factory=list)
     _rest: np.ndarray | None = None
     _sum: np.ndarray | float = 0.0
-    _count: int = 0
     _merge: int = 1
 
     def push(self, x: np.ndarray) -> None:
         """Take (n, channels)."""
         self._sum = self._sum + x.sum(0, dtype=np.float64)
-        self._count += len(x)
+        self.samples += len(x)
         if self._rest is not None:
             x = np.concatenate([self._rest, x])
         step = max(1, self.rate // _LOW_RATE)
@@ -241,9 +241,9 @@ class Survey:
     def condition(self, mixing: np.ndarray) -> tuple[Condition, list[str]]:
         """What to take out of the channels x @ mixing (channels, coded), and notes."""
         coded = mixing.shape[1]
-        if not self._count or not self._energies:
+        if not self.samples or not self._energies:
             return Condition(), []
-        offsets = np.asarray(self._sum) / self._count @ mixing
+        offsets = np.asarray(self._sum) / self.samples @ mixing
         low = np.concatenate(self._low) @ mixing - offsets
         tones = [self._tones(low[:, c]) for c in range(coded)]
         step = max(1, self.rate // _LOW_RATE)

@@ -18,7 +18,7 @@ from polycodec.codecs.files.container.file import Reader, SpeechGeometry
 from polycodec.codecs.files.ends import Ends, codec_of, counted
 from polycodec.codecs.files.options import SpeechDecode
 from polycodec.codecs.files.results import SpeechDecoded
-from polycodec.codecs.files.speech.chunks import ChunkDecoder
+from polycodec.codecs.files.speech.chunks import ChunkDecoder, seal_of
 from polycodec.codecs.files.speech.condition import Condition
 from polycodec.codecs.files.speech.damage import times_of, with_seconds
 from polycodec.codecs.files.speech.resample import Resampler
@@ -115,6 +115,7 @@ def chunk_decoder(
         samples=geometry.coded_samples,
         span=geometry.span,
         channels=geometry.channels,
+        beside=seal_of(geometry, reader.header.record("condition")),
         salvage=salvage,
     )
 

@@ -33,14 +33,16 @@ from polycodec.codecs.files.speech.chunks import (
     CodeSpool,
     code_chunks,
     pack_chunk,
+    seal_of,
     write_chunk,
 )
 from polycodec.codecs.files.speech.condition import Condition, Survey
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
-from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
+from polycodec.codecs.files.speech.read import OpenedSpeech, SpeechInfo, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.tags import tags_record
 from polycodec.codecs.signals.speech import speech_signal
+from polycodec.errors import InputError
 
 logger = logging.getLogger(__name__)
 CHUNK_SECONDS = 10
@@ -87,6 +89,7 @@ class Job:
         ends: Ends[SpeechEncode],
     ) -> None:
         self.codec, self.speech, self.progress = codec, speech, ends.progress
+        self.samples = survey.samples
         self.rate = speech_signal(codec).rate
         self.options = options = ends.options
         channels = speech.info.channels
@@ -102,6 +105,9 @@ class Job:
             self._notes += notes
         # Of a chunk.
         self.frames = max(1, CHUNK_SECONDS * self.rate // codec.stride)
+        self.geometry = self._geometry(speech.info)
+        record = self.condition.pack() if self.condition.lossless else None
+        self._beside = seal_of(self.geometry, record)
         self.estimated_bits = 0.0
         self._done = 0
         logger.info(
@@ -112,8 +118,8 @@ class Job:
 
     @property
     def duration(self) -> float:
-        """Seconds, once all samples have been read."""
-        return self.speech.samples / self.speech.info.rate
+        """Seconds."""
+        return self.samples / self.speech.info.rate
 
     def write(self, writer: Writer) -> float:
         """Add every chunk as the options ask; return the quality that was used."""
@@ -134,7 +140,6 @@ class Job:
         spool, levels = CodeSpool(), self.codec.levels
         for kept in self.codes():
             spool.add(kept)
-        # The length is known now, and with it the size that a rate amounts to.
         amounts = {"target_bpp": self.duration, "target_kbps": 1000 * self.duration}
 
         def size_of(k: int, count: int) -> int:
@@ -157,9 +162,13 @@ class Job:
 
     def header(self, quality: float) -> Header:
         """The file's header, once all samples have been read."""
-        info, rate = self.speech.info, self.rate
+        if self.speech.samples != self.samples:
+            raise InputError(
+                f"the input changed: {self.samples} samples when it was first read, "
+                f"then {self.speech.samples}; encode it again"
+            )
         records = []
-        if tags := tags_record(info.tags):
+        if tags := tags_record(self.speech.info.tags):
             records.append(tags)
         if self.condition.lossless:
             records.append(Record("condition", self.condition.pack()))
@@ -167,17 +176,20 @@ class Job:
             model=self.codec.name,
             digest=self.codec.digest,
             kind="speech",
-            geometry=SpeechGeometry(
-                rate=info.rate,
-                samples=self.speech.samples,
-                span=self.frames * self.codec.stride,
-                channels=self.channels,
-                sample=info.sample,
-                coded_rate=0 if info.rate == rate else rate,
-                source_channels=0 if info.channels == self.channels else info.channels,
-            ),
+            geometry=self.geometry,
             quality=quality,
             records=records,
+        )
+
+    def _geometry(self, info: SpeechInfo) -> SpeechGeometry:
+        return SpeechGeometry(
+            rate=info.rate,
+            samples=self.samples,
+            span=self.frames * self.codec.stride,
+            channels=self.channels,
+            sample=info.sample,
+            coded_rate=0 if info.rate == self.rate else self.rate,
+            source_channels=0 if info.channels == self.channels else info.channels,
         )
 
     def notes(self) -> list[str]:
@@ -202,7 +214,7 @@ class Job:
         blocks = (self._mixed(block) for block in self.speech.blocks())
         for block in self.condition.removed(blocks, rate) if self.condition else blocks:
             yield resampler.push(block)
-        rest = resampler.flush(-(-self.speech.samples * self.rate // rate))
+        rest = resampler.flush(-(-self.samples * self.rate // rate))
         if len(rest):
             yield rest
 
@@ -216,14 +228,12 @@ class Job:
 
     def _add(self, writer: Writer, codes: Tensor, levels: int) -> None:
         started = time.perf_counter()
-        chunk, bits = write_chunk(self.codec, codes, levels, self._done)
+        chunk, bits = write_chunk(self.codec, codes, levels, self._done, self._beside)
         about = self._done, levels, len(chunk), time.perf_counter() - started
         logger.debug("chunk %d: %d levels, %d bytes, coded in %.3f s", *about)
         writer.add(chunk)
         self.estimated_bits += bits
         self._done += 1
         if self.progress:
-            info = self.speech.info
-            seconds = (info.samples or self.speech.samples) / info.rate
-            total = max(self._done, -(-seconds // CHUNK_SECONDS))
+            total = max(self._done, -(-self.duration // CHUNK_SECONDS))
             self.progress(self._done, int(total))

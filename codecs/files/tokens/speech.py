@@ -24,7 +24,7 @@ from polycodec.codecs.files.ends import Ends, codec_of
 from polycodec.codecs.files.kinds import KINDS
 from polycodec.codecs.files.options import SpeechDecode, SpeechEncode, TokenOptions
 from polycodec.codecs.files.sources import Twice
-from polycodec.codecs.files.speech.chunks import write_chunk
+from polycodec.codecs.files.speech.chunks import seal_of, write_chunk
 from polycodec.codecs.files.speech.decode import chunk_decoder
 from polycodec.codecs.files.speech.decode import decode as decode_speech
 from polycodec.codecs.files.speech.encode import Job, surveyed
@@ -81,6 +81,7 @@ def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
     levels = (tokens.codes >= 0).sum(axis=1).min(axis=0)  # of each frame
     chosen, span = [], tokens.span // tokens.hop
+    beside = seal_of(_geometry(tokens), bytes_of(tokens.condition, "condition"))
     with Writer() as writer:
         for first in range(0, tokens.codes.shape[2], span):
             part = slice(first, first + span)
@@ -92,31 +93,34 @@ def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
                 )
             chosen.append(count)
             codes = torch.from_numpy(tokens.codes[:, :count, part].astype(np.int64))
-            writer.add(write_chunk(codec, codes, count, len(chosen) - 1)[0])
+            writer.add(write_chunk(codec, codes, count, len(chosen) - 1, beside)[0])
         quality = mean_quality(chosen, codec.levels)
         writer.finish(file, _header(tokens, quality))
 
 
 def _header(tokens: Tokens, quality: float) -> Header:
     """The header of the .plc file that holds the tokens."""
-    channels = len(tokens.codes)
-    source = tokens.source_channels
     condition = bytes_of(tokens.condition, "condition")
     return Header(
         model=tokens.model,
         digest=digest_in(tokens),
         records=[Record("condition", condition)] if condition else [],
         kind="speech",
-        geometry=SpeechGeometry(
-            rate=tokens.rate,
-            samples=tokens.samples,
-            span=tokens.span,
-            channels=channels,
-            sample=tokens.sample,
-            coded_rate=0 if tokens.coded_rate == tokens.rate else tokens.coded_rate,
-            source_channels=0 if source == channels else source,
-        ),
+        geometry=_geometry(tokens),
         quality=quality,
+    )
+
+
+def _geometry(tokens: Tokens) -> SpeechGeometry:
+    channels, source = len(tokens.codes), tokens.source_channels
+    return SpeechGeometry(
+        rate=tokens.rate,
+        samples=tokens.samples,
+        span=tokens.span,
+        channels=channels,
+        sample=tokens.sample,
+        coded_rate=0 if tokens.coded_rate == tokens.rate else tokens.coded_rate,
+        source_channels=0 if source == channels else source,
     )
 
 
