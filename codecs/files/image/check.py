@@ -34,6 +34,7 @@ _FORMATS = {
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM.{16}",
 }
+_OURS = "a .plc file"
 _OTHERS = {
     "HEIC": rb"....ftyp(?:hei[cxms]|hev[cmsx])",
     "HEIF": rb"....ftyp(?:mif1|msf1|mif2)",
@@ -59,7 +60,7 @@ _OTHERS = {
     "WavPack": rb"wvpk",
     "AC-3": rb"\x0bw",
     "SPHERE": rb"NIST_1A",
-    "a .plc file": rb"\x93PLC",
+    _OURS: rb"\x93PLC",
     "ZIP": rb"PK\x03\x04",
     "gzip": rb"\x1f\x8b",
 }
@@ -71,6 +72,8 @@ def format_of(start: bytes) -> str:
         if re.match(pattern, start, re.DOTALL):
             return name
     for name, pattern in _OTHERS.items():
+        if re.match(pattern, start, re.DOTALL) and name == _OURS:
+            raise InputError(f"this is {_OURS}; it is encoded already; decode it first")
         if re.match(pattern, start, re.DOTALL):
             raise InputError(
                 f"this is {name}, no image of a supported kind; expected {_READ}; "
@@ -112,7 +115,13 @@ def check(image: ImageFile.ImageFile, max_pixels: int) -> None:
             f"the image has {width * height} pixels; expected at most {max_pixels}; "
             "cut it into parts"
         )
-    frames = getattr(image, "n_frames", 1)
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except SyntaxError:  # of a kind that Pillow does not know
+        raise InputError(
+            "it holds several images, not all of a known kind; expected one; extract "
+            "the one you want"
+        ) from None
     if frames > 1 and image.format != "MPO":
         raise InputError(
             f"an animation or multi-page file of {frames} images; expected one image; "

@@ -16,6 +16,7 @@ than ``MAX_PIXELS``, damaged and cut files. What is neither kept nor refused is 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import Any, BinaryIO
 
@@ -71,6 +72,8 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> ImageData:
             raise type(error)(f"cannot read {name}; {error}") from error
         except OSError as error:
             reason = error.strerror or str(error)
+            if re.match("decoder error|could not create decoder", reason):
+                reason = f"its compressed pixels are damaged or cut ({reason})"
             raise InputError(f"cannot read {name}; {reason}") from error
         except MemoryError:
             raise  # the file may be whole
@@ -112,7 +115,7 @@ def _read(stream: BinaryIO, max_pixels: int) -> ImageData:
         if is_deep_colour(image):
             samples, depth = read_deep(lambda: _open(stream, name)), 16
         else:
-            samples, depth = _samples(image)
+            samples, depth = _samples(image, found)
         pixels, alpha = _split(samples)
         if depth == 16 and alpha is None:
             alpha = _keyed_alpha(pixels, image.info.get("transparency"))
@@ -159,7 +162,7 @@ def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         ) from None
 
 
-def _samples(image: ImageFile.ImageFile) -> tuple[np.ndarray, int]:
+def _samples(image: ImageFile.ImageFile, found: Beside) -> tuple[np.ndarray, int]:
     """Return (H, W) or (H, W, C) samples of an image Pillow reads in full."""
     if image.mode.startswith("I;16"):
         load_as_stored(image)
@@ -172,6 +175,12 @@ def _samples(image: ImageFile.ImageFile) -> tuple[np.ndarray, int]:
     if "transparency" in image.info and not wanted.endswith("A"):
         wanted = "LA" if wanted in ("1", "L") else "RGBA"
     load_as_stored(image)
+    if image.mode == "P" and image.palette:
+        beyond = image.histogram()[
+            len(image.palette.palette) // len(image.palette.mode) :
+        ]
+        if sum(beyond):
+            found.notes.append(f"{sum(beyond)} pixels are of no colour of its palette")
     converted = image if image.mode == wanted else image.convert(wanted)
     samples = np.asarray(converted)
     return (samples.astype(np.uint8), 1) if wanted == "1" else (samples, 8)

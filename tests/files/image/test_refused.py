@@ -41,12 +41,39 @@ MADE = saved("AVIF", exif=MAKER)
 BMP5 = (HERE / "profile.bmp").read_bytes()
 EXTENDED = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + bytes(8) + b"e" * 9
 THUMBNAIL = saved("JPEG", PIXELS[:8])
+
+
+def saved_palette(colours: int) -> bytes:
+    """A PNG of 32 colours, the first ``colours`` of which are in its palette."""
+    out = io.BytesIO()
+    Image.fromarray(PIXELS).quantize(32).save(out, "PNG")
+    data = out.getvalue()
+    at = data.index(b"PLTE") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    whole = chunk(b"PLTE", data[at + 8 : at + 8 + 3 * colours]) if colours else b""
+    return data[:at] + whole + data[at + 12 + size :]
+
+
 NOTED = {
     "png bKGD": (png(chunk(b"bKGD", bytes(6))), "chunks of the PNG: bKGD"),
     "png private": (
         png(chunk(b"vpAg", bytes(9)), chunk(b"oFFs", bytes(9)), behind=True),
         "vpAg, oFFs",
     ),
+    "png tRNS too late": (
+        png(chunk(b"tRNS", bytes(6)), behind=True),
+        "tRNS chunk behind the pixels",
+    ),
+    "png palette too short": (
+        saved_palette(31),
+        "pixels are of no colour of its palette",
+    ),
+    "avif box": (ALPHA + struct.pack(">I4s", 12, b"zzzz") + bytes(4), "zzzz box"),
+    "avif sequence": (
+        ALPHA + struct.pack(">I4s", 12, b"moov") + bytes(4),
+        "image sequence",
+    ),
+    "plain ppm": (b"P2 2 1 9\n1 2 3", "numbers behind the samples"),
     "png sBIT": (png(chunk(b"sBIT", b"\5\6\5")), "sBIT"),
     "png iCCP that does not inflate": (
         png(chunk(b"iCCP", b"bad\0\0not zlib data")),
@@ -153,6 +180,13 @@ REFUSED = {
     "png without IEND": (PNG[:-12], "cut; expected an IEND chunk at"),
     "png cut in a chunk": (PNG[:-20], "cut in its IDAT chunk"),
     "png of a wrong IDAT": (PNG[:-17] + b"!" + PNG[-16:], "the CRC of IDAT differs"),
+    "png without palette": (saved_palette(0), "no palette"),
+    "a .plc file": (b"\x93PLC" + bytes(99), "encoded already; decode it first"),
+    "bmp cut in its header": (saved("BMP")[:30], "cut in its header"),
+    "webp chunk beyond the end": (
+        WEBP[:4] + struct.pack("<I", len(WEBP) - 28) + WEBP[8:-20],
+        "WebP is cut in its VP8L chunk",
+    ),
     "png of Apple": (png(chunk(b"CgBI", bytes(4))), "needs its CgBI chunk"),
     "webp cut": (WEBP[:-9], "WebP is cut"),
     "gif cut": (GIF[:-3], "cannot read"),
@@ -178,3 +212,16 @@ def test_565_bitmap_is_8_bits() -> None:
     head += struct.pack("<III", 0xF800, 0x07E0, 0x001F)
     image = read_image(io.BytesIO(head + struct.pack("<HH", 0xF800, 0x07E0)))
     assert image.pixels.tolist() == [[[255, 0, 0], [0, 255, 0]]] and image.depth == 8
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_the_clear_gray_of_a_png_is_clear_at_every_depth(depth) -> None:
+    peak = (1 << depth) - 1
+    values = np.arange(8) * peak // 7
+    bits = (values[:, None] >> np.arange(depth - 1, -1, -1)) & 1
+    row = b"\0" + np.packbits(bits).tobytes()
+    header = struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"tRNS", struct.pack(">H", int(values[3])))]
+    parts += [(b"IDAT", zlib.compress(row)), (b"IEND", b"")]
+    image = read_image(io.BytesIO(PNG[:8] + b"".join(chunk(*p) for p in parts)))
+    assert ((image.alpha == 0) == (values == values[3])).all()

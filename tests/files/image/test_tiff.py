@@ -66,6 +66,25 @@ TIFFS = {
         "alpha behind other bands",
     ),
     "big-endian BigTIFF": (G8, {"bigtiff": True, "byteorder": ">"}, "BigTIFF"),
+    "volume": (
+        np.stack([np.tile(G8, (2, 2))[:16, :16]] * 16),
+        {"photometric": "minisblack", "tile": (16, 16, 16), "volumetric": True},
+        "16 planes of a volume",
+    ),
+    "gray and alpha in planes": (
+        np.stack([G8, G8]),
+        {
+            "photometric": "minisblack",
+            "extrasamples": ["unassalpha"],
+            "planarconfig": "separate",
+        },
+        "further bands in planes",
+    ),
+    "two more, 16": (
+        np.dstack([C16, G16, G16]),
+        {"photometric": "rgb", "extrasamples": ["unspecified"] * 2},
+        "5 bands",
+    ),
     "two pages": (np.stack([G8, G8]), {"photometric": "minisblack"}, "multi-page"),
 }
 BANDS = {
@@ -96,6 +115,76 @@ def test_further_bands_of_a_tiff_are_noted(name) -> None:
     assert image.notes == [f"not kept: {lost} of the TIFF's bands beside its image"]
     assert np.array_equal(image.pixels, array[..., :3])
     assert (image.alpha is None) == (extra[0] == "unspecified")
+
+
+def tiff(image: np.ndarray = PIXELS, **changes: object) -> bytes:
+    """A TIFF of Pillow's whose entries (tag: value) are changed afterwards."""
+    coder = changes.pop("coder", None)
+    data = bytearray(saved("TIFF", image, compression=coder))
+    at = struct.unpack_from("<I", data, 4)[0]
+    for k in range(struct.unpack_from("<H", data, at)[0]):
+        entry = at + 2 + 12 * k
+        if (tag := f"t{struct.unpack_from('<H', data, entry)[0]}") in changes:
+            struct.pack_into("<HII", data, entry + 2, 4, 1, changes.pop(tag))
+    assert not changes
+    return bytes(data)
+
+
+def unchecked() -> bytes:
+    """Deflate whose pixels are whole, and whose checksum is not."""
+    data, tags = bytearray(tiff(coder="tiff_adobe_deflate")), {}
+    with Image.open(io.BytesIO(data)) as image:
+        tags = dict(image.tag_v2)
+    data[tags[273][0] + tags[279][0] - 1] ^= 1
+    return bytes(data)
+
+
+INCOMPLETE = {
+    "more rows than strips": (tiff(t257=40), "has 1 strips; expected 3"),
+    "a strip too short": (tiff(t257=40, t278=40), "expected 2880; it is cut"),
+    "columns": (tiff(t256=30), "expected 1440; it is cut"),
+    "16 bits": (tiff(C16[..., 0], t257=40, t278=40), "expected 1920"),
+    "a bitmap": (tiff(G8 > 99, t257=40, t278=40), "expected 120"),
+    "sparse": (tiff(t273=0, t279=0), "strip 0 is not in the file"),
+    "a wrong checksum": (unchecked(), "strip 0 is damaged .*incorrect data check"),
+    "a small JPEG": (
+        tiff(coder="jpeg", t256=30),
+        "a JPEG of 24 x 16 pixels; expected 30 x 16",
+    ),
+    "5 bits": (tiff(G8, t258=5), "1 samples of 5 bits"),
+    "colour of 4 bits": (tiff(t258=4), "3 samples of 4 bits"),
+    "no header": (tiff()[:6], "cut in its header"),
+    "no tags": (tiff()[:9], "cut or damaged"),
+    "compression": (tiff(t259=77), "compression 77"),
+}
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_a_tiff_that_is_not_all_there_is_refused(name) -> None:
+    data, words = INCOMPLETE[name]
+    with pytest.raises(InputError, match=words):
+        read_image(io.BytesIO(data))
+
+
+def test_a_palette_of_8_bits_is_taken_as_such() -> None:
+    palette = Image.fromarray(PIXELS).quantize(32)
+    out = io.BytesIO()
+    palette.save(out, "TIFF")
+    data = bytearray(out.getvalue())
+    tags = Image.open(io.BytesIO(data)).tag_v2
+    at = data.index(struct.pack("<768H", *tags[320]))
+    data[at : at + 1536] = struct.pack("<768H", *(v // 256 for v in tags[320]))
+    image = read_image(io.BytesIO(bytes(data)))
+    assert np.array_equal(image.pixels, np.asarray(palette.convert("RGB")))
+    assert image.notes == ["the TIFF's palette is of 8 bits where 16 are written"]
+
+
+def test_levels_of_black_and_white_are_noted() -> None:
+    levels = {532: (15.0, 235.0) * 3}
+    image = read_image(io.BytesIO(saved("TIFF", tiffinfo=levels)))
+    assert "ReferenceBlackWhite" in image.notes[0]
+    levels = {532: (0.0, 255.0) * 3}
+    assert read_image(io.BytesIO(saved("TIFF", tiffinfo=levels))).notes == []
 
 
 def test_compressions_that_are_not_there_are_named() -> None:

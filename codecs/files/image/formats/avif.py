@@ -25,6 +25,8 @@ from PIL import Image
 from polycodec.codecs.files.image.data import Beside, Density
 from polycodec.errors import InputError
 
+_USUAL = (b"ftyp", b"meta", b"mdat", b"free", b"skip", b"idat", b"uuid")
+_BESIDE = {"moov": "the image sequence of the AVIF", "mpvd": "the motion photo's video"}
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # bytes before the first box inside
 _ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"
 _UNTAGGED = {(2, 2), (1, 13), (1, 2), (2, 13)}  # unspecified or sRGB: what all assume
@@ -65,6 +67,10 @@ def _find(data: bytes, *path: bytes) -> list[bytes]:
 def scan(data: bytes, found: Beside) -> Crop | None:
     """Fill ``found``; return the part of the image that is to be seen."""
     meta = _find(data, b"meta")
+    further = [name for name, _, _ in _boxes(data, 0, len(data)) if name not in _USUAL]
+    if b"avis" not in data[8:12]:
+        names = (name.decode("latin-1").strip() for name in further)
+        found.left_out(*(_BESIDE.get(n, f"the AVIF's {n} box") for n in names))
     if not meta or b"avis" in data[8:12]:
         return None  # a sequence, or nothing that Pillow opens
     inside = meta[0][4:]

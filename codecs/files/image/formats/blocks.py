@@ -25,6 +25,11 @@ def scan_webp(data: bytes, found: Beside) -> None:
         raise InputError(f"the WebP is cut; expected {end} bytes, found {len(data)}")
     while at + 8 <= end:
         name, size = struct.unpack_from("<4sI", data, at)
+        if at + 8 + size > end:
+            raise InputError(
+                f"the WebP is cut in its {name.decode('latin-1').strip()} chunk; "
+                f"expected {at + 8 + size} bytes, found {end}"
+            )
         body, at = data[at + 8 : at + 8 + size], at + 8 + size + size % 2
         if name == b"ICCP":
             found.icc = body or None
@@ -92,6 +97,11 @@ def _take(kind: bytes, blocks: list[bytes], raw: bytes, found: Beside) -> None:
 def scan_bmp(data: bytes, found: Beside) -> None:
     """The header's density, and the colour of versions 4 and 5."""
     size = int.from_bytes(data[14:18], "little")
+    if len(data) < 14 + size:
+        raise InputError(
+            f"the BMP is cut in its header; expected {14 + size} bytes, found "
+            f"{len(data)}"
+        )
     if size >= 40:
         x, y = struct.unpack_from("<ii", data, 38)
         if x > 0 and y > 0:

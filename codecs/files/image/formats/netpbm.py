@@ -54,7 +54,7 @@ def read_netpbm(data: bytes, max_pixels: int, found: Beside) -> tuple[np.ndarray
     for comment in _COMMENT.findall(data[:at]):
         found.text.append(("Comment", comment[1:].strip().decode("latin-1")))
     if magic in (b"P1", b"P2", b"P3"):
-        samples = _plain(data[at:], bitmap, shape)
+        samples = _plain(data[at:], bitmap, shape, found)
     else:
         samples = _raw(data, at + 1, bitmap, maximum, shape, found)
     if bitmap:
@@ -84,7 +84,9 @@ def _header(data: bytes, count: int) -> tuple[tuple[int, int, int], int]:
     return (width, height, maximum), at
 
 
-def _plain(body: bytes, bitmap: bool, shape: tuple[int, int, int]) -> np.ndarray:
+def _plain(
+    body: bytes, bitmap: bool, shape: tuple[int, int, int], found: Beside
+) -> np.ndarray:
     body = _COMMENT.sub(b" ", body)
     count = int(np.prod(shape))
     if bitmap:  # digits need no space between them
@@ -93,12 +95,15 @@ def _plain(body: bytes, bitmap: bool, shape: tuple[int, int, int]) -> np.ndarray
     else:
         if body.strip(b"0123456789 \t\r\n\v\f"):
             raise InputError("the plain PPM image holds something else than numbers")
-        numbers = body.split(maxsplit=count)[:count]
-        samples = np.fromiter(map(int, numbers), np.int64, len(numbers))
+        numbers = body.split(maxsplit=count)
+        samples = np.fromiter(map(int, numbers[:count]), np.int64)
+        samples = np.append(samples, [0] * len(numbers[count:]))
     if samples.size < count:
         raise InputError(
             f"the PPM image is cut; expected {count} samples, found {samples.size}"
         )
+    if samples.size > count:
+        found.left_out("numbers behind the samples of the plain PPM")
     return samples[:count].reshape(shape)
 
 

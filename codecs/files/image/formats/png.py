@@ -57,7 +57,7 @@ def scan(data: bytes, found: Beside) -> bytes:
                 raise InputError(f"the PNG is damaged; the CRC of {shown} differs")
             if name not in _PIXELS:
                 raise InputError(f"the PNG needs its {shown} chunk, which is unknown")
-            pixels.append(data[at:stop])
+            pixels.append(_for_pillow(name, data[at:stop], pixels, found))
         elif intact != data[stop - 4 : stop]:
             found.left_out(f"the damaged {shown} chunk of the PNG")
         elif name == b"acTL" and body[:4] > b"\0\0\0\1":
@@ -75,7 +75,22 @@ def scan(data: bytes, found: Beside) -> bytes:
         found.left_out(f"chunks of the PNG: {few(other)}")
     if data[at:].strip(b"\0"):
         found.left_out(f"{len(data) - at} bytes behind the end of the PNG")
+    if pixels[1][17:18] == b"\3" and not any(c[4:8] == b"PLTE" for c in pixels):
+        raise InputError("the PNG has no palette (PLTE), which its colours need")
     return b"".join(pixels)
+
+
+def _for_pillow(name: bytes, whole: bytes, before: list[bytes], found: Beside) -> bytes:
+    """A chunk that pixels need, as Pillow understands it; nothing for one too late."""
+    if name in (b"tRNS", b"PLTE") and any(c[4:8] == b"IDAT" for c in before):
+        found.left_out(f"the {name.decode()} chunk behind the pixels of the PNG")
+        return b""
+    depth, colour = before[1][16:18] if len(before) > 1 else (0, 0)
+    if name == b"tRNS" and colour == 0 and depth in (2, 4) and len(whole) == 14:
+        # It compares with samples that it has scaled to 8 bits.
+        peak = (1 << depth) - 1
+        return written((name, bytes([0, (whole[9] & peak) * 255 // peak])))
+    return whole
 
 
 def _take(name: bytes, body: bytes, header: bytes, found: Beside) -> bool:

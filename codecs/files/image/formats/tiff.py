@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import warnings
 import zlib
 from pathlib import Path
@@ -23,11 +22,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 
 from polycodec.codecs.files.image.data import UNITS, Beside, Density, few, spoken
 from polycodec.codecs.files.image.formats import iptc as resources
-from polycodec.codecs.files.image.formats.jpeg import check_damage
+from polycodec.codecs.files.image.formats.strips import all_of, check_parts
 from polycodec.errors import InputError
 
 _BAND = 64  # rows in a strip
@@ -50,7 +49,10 @@ _COLOURS |= {32803: "raw sensor", 34892: "raw sensor", 32844: "LogL", 32845: "Lo
 _CODERS = {50001: "WebP", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000"}
 _CODERS |= {50002: "JPEG XL", 52546: "JPEG XL", 34661: "JBIG", 34887: "LERC"}
 _CODERS |= {34892: "lossy JPEG", 32809: "ThunderScan", 34676: "SGI", 34677: "SGI"}
-_OLD_JPEG, _JPEG = 6, 7
+_CODERS |= {22610: "JPEG XR", 34934: "JPEG XR", 34933: "PNG", 33004: "JPEG 2000"}
+_READ = {*range(1, 9), 32771, 32773, 32946, 34925, 50000}
+_DEPTH, _LEVELS = 32997, 532
+_USUAL = {2: (0.0, 255.0) * 3, 6: (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)}
 
 
 @functools.cache
@@ -67,95 +69,73 @@ def quiet() -> None:
 def check_tags(stream: BinaryIO, found: Beside) -> None:
     """Refuse by name what Pillow cannot open, or opens as something else."""
     quiet()
-    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(8)
     if head[3] == 43:
         raise InputError("a big-endian BigTIFF is not supported; convert it to PNG")
     head += stream.read(8) if head[2] == 43 else b""
+    if len(head) < (16 if head[2] == 43 else 8):
+        raise InputError("the TIFF is cut in its header")
     tags = TiffImagePlugin.ImageFileDirectory_v2(head)
     stream.seek(tags.next)
     tags.load(stream)
-    bits, samples = _all(tags, 258, 1), int(tags.get(277, 1))
-    form, extra = max(_all(tags, 339, 1)), _all(tags, 338)
-    colour, coder = int(tags.get(262, 1)), int(tags.get(259, 1))
-    most, deep = max(bits), max(bits) > 8
-    own = {2: 3, 6: 3}.get(colour, 1)
-    problem = None
-    if colour in _COLOURS:
-        problem = f"{_COLOURS[colour]} samples"
-    elif form in _FORMATS or most > 16:
-        problem = f"{_FORMATS.get(form, '')} samples of {most} bits".lstrip()
-    elif coder in _CODERS:
-        problem = f"{_CODERS[coder]} inside TIFF"
-    elif len(set(bits)) > 1:
-        problem = f"samples of {', '.join(map(str, bits))} bits"
-    elif (deep and most not in (12, 16)) or (most == 12 and samples > 1):
-        problem = f"{samples} samples of {most} bits a pixel"
-    elif samples - own > 3 or (own == 1 and samples > 2):
-        problem = f"{samples} bands"
-    elif set(extra[1:]) & {1, 2}:
-        problem = "alpha behind other bands"
-    elif deep and own == 1 and samples > 1:
-        problem = "16-bit gray with alpha or further bands"
-    elif deep and tags.get(284) == 2 and samples > 1:
-        problem = "16-bit samples in planes, one behind the other,"
-    elif deep and colour == 0:
-        problem = "16-bit samples in which white is 0"
-    elif deep and extra == (1,):
-        problem = "16-bit colour into which alpha is multiplied"
-    if problem:
+    if problem := _problem(tags, head[:1] == b"M"):
         raise InputError(
             f"a TIFF of {problem} is not supported; convert it to RGB or gray of 8 or "
             "16 bits"
         )
-    _check_end(tags, size)
-    if coder == _JPEG:
-        _check_jpeg(tags, stream, found)
-    if coder == _OLD_JPEG:
-        found.notes.append("JPEG of the old kind in TIFF was not searched for damage")
-    _note(tags, samples - own, extra, found)
+    check_parts(tags, stream, found)
+    _note(tags, found)
 
 
-def _all(tags: TiffImagePlugin.ImageFileDirectory_v2, tag: int, *other: Any) -> Any:
-    value = tags.get(tag, other)
-    return value if isinstance(value, tuple) else (value,)
+def _bands(tags: TiffImagePlugin.ImageFileDirectory_v2) -> tuple[int, int]:
+    """Samples of a pixel, and how many of them its colour has."""
+    colour = int(tags.get(262, 1))
+    return int(tags.get(277, 1)), {2: 3, 6: 3}.get(colour, 1)
 
 
-def _check_end(tags: TiffImagePlugin.ImageFileDirectory_v2, size: int) -> None:
-    for starts, sizes in ((273, 279), (324, 325)):  # strips, tiles
-        ends = np.add(tags.get(starts, 0), tags.get(sizes, 0), dtype=np.int64)
-        if int(np.max(ends)) > size:
-            raise InputError(
-                f"the TIFF is cut; expected {int(np.max(ends))} bytes, found {size}"
-            )
+def _problem(tags: TiffImagePlugin.ImageFileDirectory_v2, big_endian: bool) -> str:
+    """What Pillow cannot open, or opens as something else; empty where there is none.
+
+    From what is told apart best to what is left.
+    """
+    bits, (samples, own) = all_of(tags, 258, 1), _bands(tags)
+    form, extra = max(all_of(tags, 339, 1)), all_of(tags, 338)
+    colour, coder = int(tags.get(262, 1)), int(tags.get(259, 1))
+    most, deep, planar = max(bits), max(bits) > 8, tags.get(284) == 2
+    sizes = (8, 16) if samples > 1 else (1, 2, 4, 8, 12, 16)
+    told: dict[str, Any] = {
+        f"{_COLOURS.get(colour)} samples": colour in _COLOURS,
+        f"{_FORMATS.get(form, '')} samples of {most} bits": (
+            form in _FORMATS or most > 16
+        ),
+        f"{_CODERS.get(coder)} inside TIFF": coder in _CODERS,
+        f"compression {coder}": coder not in _READ,
+        f"the {tags.get(_DEPTH)} planes of a volume": tags.get(_DEPTH, 1) != 1,
+        f"samples of {', '.join(map(str, bits))} bits": len(set(bits)) > 1,
+        "a palette of more than 8 bits": colour == 3 and deep,
+        f"{samples} samples of {most} bits a pixel": most not in sizes,
+        "big-endian samples of 12 bits": most == 12 and big_endian,
+        f"{samples} bands": samples - own > (1 if deep else 3)
+        or (own == 1 and samples > 2),
+        "alpha behind other bands": set(extra[1:]) & {1, 2},
+        "16-bit gray with alpha or further bands": deep and own == 1 and samples > 1,
+        "16-bit samples in planes, one behind the other,": (
+            deep and planar and samples > 1
+        ),
+        "colour and further bands in planes, one behind the other,": (
+            planar and samples > own and (own == 1 or extra != (2,))
+        ),
+        "16-bit samples in which white is 0": deep and colour == 0,
+        "16-bit colour into which alpha is multiplied": deep and extra == (1,),
+    }
+    return next((what.lstrip() for what, is_so in told.items() if is_so), "")
 
 
-def _check_jpeg(
-    tags: TiffImagePlugin.ImageFileDirectory_v2, stream: BinaryIO, found: Beside
-) -> None:
-    """Refuse damage in strips or tiles that are JPEG each, by tables they share."""
-    tables = bytes(tags.get(347, b""))[:-2]
-    names = (324, 325) if 324 in tags else (273, 279)
-    spans = dict.fromkeys(zip(*(_all(tags, name) for name in names), strict=True))
-    if sum(size for _, size in spans) > 4 * stream.seek(0, os.SEEK_END):
-        raise InputError("the TIFF's strips lie in each other; it is damaged")
-    for k, (start, size) in enumerate(spans):
-        stream.seek(start)
-        part = stream.read(size)
-        note = check_damage((tables + part[2:]) if tables else part, f"JPEG strip {k}")
-        if note:
-            found.notes.append(note)
-            return
-
-
-def _note(
-    tags: TiffImagePlugin.ImageFileDirectory_v2,
-    bands: int,
-    extra: tuple[int, ...],
-    found: Beside,
-) -> None:
+def _note(tags: TiffImagePlugin.ImageFileDirectory_v2, found: Beside) -> None:
     """Note what Pillow drops without a word."""
+    samples, own = _bands(tags)
+    bands, extra = samples - own, all_of(tags, 338)
     lost = bands - any(kind in (1, 2) for kind in extra[:1] or (2,) * (bands == 1))
     if lost > 0:
         found.left_out(f"{lost} of the TIFF's bands beside its image")
@@ -168,13 +148,25 @@ def _note(
         found.iptc = (found.iptc or b"") + resources.wrapped(raw[_IPTC])
     if 330 in tags:
         found.left_out("images inside the TIFF's image (SubIFDs)")
-    if any(v % 257 for v in _all(tags, 320)):
+    palette = all_of(tags, 320)
+    if 0 < max(palette, default=0) < 256:
+        found.notes.append("the TIFF's palette is of 8 bits where 16 are written")
+    elif any(v % 257 for v in palette):
         found.notes.append("the 16-bit colours of the TIFF's palette were rounded")
+    colour = int(tags.get(262, 1))
+    usual = _USUAL.get(colour)  # of 8 bits, which readers assume
+    if usual and tuple(map(float, all_of(tags, _LEVELS, *usual))) != usual:
+        found.left_out("the TIFF's levels of black and white (ReferenceBlackWhite)")
 
 
 def scan(image: ImageFile.ImageFile, found: Beside) -> None:
     """Fill ``found`` from the tags of an opened TIFF."""
     tags: TiffImagePlugin.ImageFileDirectory_v2 = image.tag_v2  # type: ignore[attr-defined]
+    palette = all_of(tags, 320)
+    if (
+        image.mode == "P" and max(palette, default=256) < 256
+    ):  # so do old programs, and libtiff
+        image.palette = ImagePalette.raw("RGB;L", bytes(palette))
     kept = _described(image.getexif())
     found.exif = kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) else None
     found.icc = image.info.get("icc_profile") or None
