@@ -43,7 +43,7 @@ from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.layer import Certificate, freeze, observe
-from polycodec.errors import BitstreamError, ModelError, UsageError
+from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.fitting.plan import Plan
@@ -280,6 +280,12 @@ class Codec(nn.Module, abc.ABC):
             data = [bytes(data)]
         if not data:
             raise BitstreamError("there is no signal to decompress; expected some")
+        for item in data:
+            if not isinstance(item, (bytes, bytearray, memoryview)):
+                raise InputError(
+                    f"cannot decompress a {type(item).__name__}; expected bytes, as "
+                    "compress gives them; polycodec.decode takes files"
+                )
         items, size = [bytes(item) for item in data], self.signal.head_size
         signals: dict[int, Tensor] = {}
         for head in dict.fromkeys(item[:size] for item in items):

@@ -18,7 +18,9 @@ def check_quality(quality: float) -> float:
 
 
 def check_finite(codes: Tensor) -> None:
-    """InputError for codes among which are NaN or infinite numbers."""
+    """InputError for codes that are no tensor, or hold NaN or infinite numbers."""
+    if not isinstance(codes, Tensor):
+        raise InputError(f"the codes are a {type(codes).__name__}; expected a tensor")
     if codes.is_floating_point() and not bool(codes.isfinite().all()):
         raise InputError(
             "codes hold NaN or infinite numbers; expected numbers as encode_codes "

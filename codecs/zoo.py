@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from polycodec.atomic import atomic_write
 from polycodec.codecs import untrained
-from polycodec.errors import DigestMismatchError, ModelError, UnknownNameError
+from polycodec.errors import (
+    DigestMismatchError,
+    ModelError,
+    UnknownNameError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +143,8 @@ def load(
     from polycodec.cuda import backend
 
     started = time.perf_counter()
+    if not isinstance(name, str):
+        raise UsageError(f"the model is {name!r}; expected a name, as models() lists")
     if path := untrained.config_of(name, checkpoint):
         codec = untrained.build_codec(path, name)
         _check_digest(name, codec.digest, digest)
@@ -190,4 +197,9 @@ def resolve_device(device: str) -> torch.device:
             "device 'cuda' is not available here; found a CPU only; use --device cpu: "
             "the bytes are the same"
         )
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError:  # says all that torch ever heard of
+        raise UsageError(
+            f"'{device}' is no device; expected auto, cpu or cuda"
+        ) from None

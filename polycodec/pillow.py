@@ -131,6 +131,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     _warn(result.notes)
 
 
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """Encode the only image of a file; several are refused."""
+    more = getattr(image, "encoderinfo", {}).pop("append_images", ())
+    if more or getattr(image, "n_frames", 1) > 1:
+        raise ValueError("a .plc file holds one image; save them one by one")
+    _save(image, file, filename)
+
+
 @functools.lru_cache(maxsize=2)
 def _codec(name: str, digest: bytes) -> Codec:
     return zoo.load(name, digest=digest)
@@ -155,5 +163,6 @@ Image.register_open(
     PlcImageFile.format, PlcImageFile, lambda start: start.startswith(MAGIC)
 )
 Image.register_save(PlcImageFile.format, _save)
+Image.register_save_all(PlcImageFile.format, _save_all)
 Image.register_extension(PlcImageFile.format, ".plc")
 Image.register_mime(PlcImageFile.format, "image/x-polycodec")

@@ -8,6 +8,7 @@ or not at all.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -108,7 +109,21 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
                 "another output"
             )
         check_target(output, force=force)
+    elif not _is_writable(output):
+        raise UsageError(
+            f"cannot write to this {type(output).__name__}; expected a path, or a "
+            "binary file that is open for writing"
+        )
     return output
+
+
+def _is_writable(target: Any) -> bool:
+    try:
+        return not isinstance(target, io.TextIOBase) and bool(target.writable())
+    except AttributeError:  # files of the standard library that do not say so
+        return callable(getattr(target, "write", None))
+    except ValueError:  # it is closed
+        return False
 
 
 def _same(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:

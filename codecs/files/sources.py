@@ -51,12 +51,14 @@ def seekable(source: Source) -> Twice:
         return io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
         try:
-            return source if source.seekable() else spooled(source)
-        except AttributeError:
-            raise InputError(
-                f"cannot read a {type(source).__name__}; expected a path, an open "
-                "binary file or bytes; codec.compress takes tensors"
-            ) from None
+            if not isinstance(source, io.TextIOBase):
+                return source if source.seekable() else spooled(source)
+        except (AttributeError, ValueError):  # of what is no file, or a closed one
+            pass
+        raise InputError(
+            f"cannot read a {type(source).__name__}; expected a path, an open "
+            "binary file or bytes; codec.compress takes tensors"
+        )
     if not os.path.exists(source) or os.path.isfile(source) or os.path.isdir(source):
         return source
     with opened(source) as pipe:

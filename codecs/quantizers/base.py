@@ -138,6 +138,11 @@ class Quantizer(nn.Module, abc.ABC):
 
         codes: (B, l, *S) integers.
         """
+        if codes.ndim < 3 or codes.is_floating_point():
+            raise InputError(
+                f"codes are {codes.dtype} of shape {tuple(codes.shape)}; expected "
+                "integers (batch, levels, positions)"
+            )
         if codes.shape[1] > self.levels:
             raise InputError(
                 f"codes have {codes.shape[1]} levels; this codebook has {self.levels}"

@@ -52,9 +52,11 @@ class Signal(abc.ABC):
         what is no tensor, has another shape or type, is NaN, or beyond the range.
         """
         wanted = f"({', '.join(map(str, self.shape))})"
-        if not isinstance(x, Tensor):
+        if not isinstance(x, Tensor) or x.is_meta or x.layout != torch.strided:
+            odd = "tensor that is sparse or meta"
+            found = odd if isinstance(x, Tensor) else type(x).__name__
             raise InputError(
-                f"the signal is a {type(x).__name__}; expected a tensor {wanted}; "
+                f"the signal is a {found}; expected a tensor {wanted}; "
                 "polycodec.encode takes files"
             )
         batch = x[None] if x.ndim == len(self.shape) - 1 else x

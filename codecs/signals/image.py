@@ -58,7 +58,8 @@ class ImageSignal(Signal):
         if not 0 < height * width <= MAX_PIXELS or quality > 10000:
             raise BitstreamError(
                 f"the header asks for {width}x{height} at quality {quality / 100}; "
-                f"expected at most {MAX_PIXELS} pixels and quality 100"
+                f"expected at most {MAX_PIXELS} pixels and quality 100; "
+                "a .plc file is for polycodec.decode"
             )
         return (height, width), quality
 

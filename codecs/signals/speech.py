@@ -128,6 +128,7 @@ class SpeechSignal(Signal):
         if not 0 < samples <= MAX_SAMPLES:
             raise BitstreamError(
                 f"the header asks for {samples} samples; expected at most {MAX_SAMPLES}"
+                "; a .plc file is for polycodec.decode"
             )
         return (samples,), level
 

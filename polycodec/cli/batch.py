@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import typer
 
+from polycodec.cli import process
 from polycodec.cli.failure import explain, printable
 from polycodec.cli.paths import STREAM, Job, Plan
 from polycodec.errors import CodecError, InputError, UsageError
@@ -145,6 +146,7 @@ def source_of(name: str, whole: bool = False) -> Ends:
     unless folders are inputs as a ``whole``.
     """
     if name == STREAM:
+        _check_open(0, "input")
         return sys.stdin.buffer
     if not os.path.exists(name):
         raise InputError(f"no such file: {name}; check the path")
@@ -179,6 +181,7 @@ def _target_of(job: Job, force: bool) -> Iterator[Ends]:
     from polycodec.atomic import check_target, is_plain
 
     if job.output == STREAM:
+        _check_open(1, "output")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif os.path.exists(job.output) and not os.path.isfile(job.output):
@@ -193,6 +196,11 @@ def _target_of(job: Job, force: bool) -> Iterator[Ends]:
             )
         check_target(job.output, force=force)
         yield job.output
+
+
+def _check_open(number: int, what: str) -> None:
+    if number in process.closed:
+        raise InputError(f"standard {what} is closed; name a file")
 
 
 def _size(name: str) -> int:

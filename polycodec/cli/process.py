@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _SIGNALS = [
     getattr(signal, name)
@@ -22,6 +22,7 @@ _SIGNALS = [
     if hasattr(signal, name)  # Windows knows no HUP
 ]
 _received: list[int] = []
+closed: set[int] = set()  # standard streams that were, when the process began
 
 
 class Stopped(KeyboardInterrupt):
@@ -31,6 +32,17 @@ class Stopped(KeyboardInterrupt):
 def received() -> int | None:
     """The signal that asked the process to end, if one did."""
     return _received[0] if _received else None
+
+
+class _Heard(io.FileIO):
+    """Standard error: that nothing can be said there changes no exit code."""
+
+    def write(self, data: Any) -> int:
+        """Write what can be written."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def open_streams() -> None:
@@ -43,12 +55,15 @@ def open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            closed.add(number)
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None or os.name == "posix":  # elsewhere a console is no file
+        coding = sys.stderr.encoding if sys.stderr else None
+        heard = io.BufferedWriter(_Heard(2, "wb", closefd=False))
+        sys.stderr = io.TextIOWrapper(heard, coding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         # Names that are no text, or none of this terminal's, are shown escaped.
         if isinstance(stream, io.TextIOWrapper):

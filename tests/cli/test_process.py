@@ -109,6 +109,8 @@ def test_a_pipe_among_many_inputs_is_read_once(cli, photo, tiny_checkpoint, tmp_
         ("polycodec verify a.plc 2>&-", 0),
         ("polycodec verify a.plc >&- 2>&- <&-", 0),
         ("polycodec encode - -o b.plc <&-", 3),
+        ("polycodec decode a.plc -o - >&-", 3),
+        ("polycodec info none.plc 2</dev/null", 3),
     ],
 )
 def test_closed_standard_streams(bash, tmp_path, script, code):

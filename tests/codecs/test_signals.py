@@ -39,6 +39,8 @@ X = torch.rand(2, 3, 40, 33, generator=torch.Generator().manual_seed(0))
         (b"abc", "bytes"),
         (None, "NoneType"),
         ("photo.png", "str.*polycodec.encode takes files"),
+        (torch.zeros(1, 3, 8, 8).to_sparse(), "sparse or meta"),
+        (torch.empty(1, 3, 8, 8, device="meta"), "sparse or meta"),
     ],
 )
 def test_what_is_no_image_is_named(codec, x, word):

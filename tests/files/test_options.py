@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ from polycodec.codecs.files.options import (
     merged,
 )
 from polycodec.codecs.stored import load_codec
-from polycodec.errors import InputError, UsageError
+from polycodec.codecs.zoo import resolve_device
+from polycodec.errors import BitstreamError, InputError, UsageError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "v1" / "files" / "image-gray.plc"
 
 
 @pytest.mark.parametrize("direction", ["encode", "decode"])
@@ -123,8 +127,41 @@ def test_bytes_in_and_out(photo, tiny_checkpoint) -> None:
     assert kept.getvalue() == coded.data
 
 
-@pytest.mark.parametrize("thing", [5, None, Image.new("L", (4, 4)), np.zeros(4)])
+CLOSED = io.BytesIO()
+CLOSED.close()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [5, None, Image.new("L", (4, 4)), np.zeros(4), io.StringIO("x"), CLOSED],
+)
 def test_what_cannot_be_read_is_named(thing) -> None:
     for function in (polycodec.encode, polycodec.decode, polycodec.info):
         with pytest.raises(InputError, match=f"cannot read a {type(thing).__name__}"):
             function(thing, *[io.BytesIO()] * (function is not polycodec.info))
+
+
+@pytest.mark.parametrize("target", [5, io.StringIO(), CLOSED, io.BytesIO().getbuffer()])
+def test_what_cannot_be_written_to_is_named_before_the_work(target) -> None:
+    words = f"cannot write to this {type(target).__name__}"
+    with pytest.raises(UsageError, match=words):
+        polycodec.encode(b"never looked at", target)
+    with pytest.raises(UsageError, match=words):
+        polycodec.decode(GOLDEN.read_bytes(), target)
+
+
+def test_models_and_devices_that_are_none_are_named() -> None:
+    with pytest.raises(UsageError, match="the model is 3"):
+        polycodec.load(3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'gpu' is no device"):
+        resolve_device("gpu")
+
+
+def test_what_is_no_compressed_signal_is_named(tiny_checkpoint) -> None:
+    codec = load_codec(tiny_checkpoint)
+    with pytest.raises(InputError, match="cannot decompress a str"):
+        codec.decompress(["photo.plc"])  # type: ignore[list-item]
+    with pytest.raises(BitstreamError, match=r"is for polycodec\.decode"):
+        codec.decompress(GOLDEN.read_bytes())
+    with pytest.raises(InputError, match="codes are a ndarray"):
+        codec.decode_codes(np.zeros(4), 1)  # type: ignore[arg-type]

@@ -92,8 +92,10 @@ def test_errors_are_those_that_pillow_s_users_catch(tmp_path, weights):
         picture("RGB").save(path, quality=101)
     with pytest.raises(ValueError, match="is called subsampling"):
         picture("RGB").save(path, subsampling=0)
+    with pytest.raises(ValueError, match="holds one image"):
+        picture("RGB").save(path, save_all=True, append_images=[picture("L")])
     assert not path.exists()
-    picture("RGB").save(path)
+    picture("RGB").save(path, save_all=True)
     data = path.read_bytes()
     with pytest.raises(OSError, match="the file is cut"):
         Image.open(io.BytesIO(data[:-9]))
