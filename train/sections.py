@@ -2,7 +2,7 @@
 """The sections of a training run: every key, its type, its range, its default.
 
     codec  data  optim  run  eval        every run
-    loss  stages  rates  adversary       speech
+    loss  stages  rates  adversary       speech; stages: tokens of images too
 
 A section that a kind of signal does not use stays at its defaults.
 """
@@ -149,6 +149,9 @@ class StagesSection(Section):
     unquantized: int = Field(0, ge=0, description="first steps without a quantizer")
     frames: int = Field(20000, ge=16, description="latents that codebooks start from")
     rebuild: int = Field(0, ge=0, description="build again at this step; 0: never")
+    renew: int = Field(
+        0, ge=0, description="image: steps between new starts of dead codes; 0: none"
+    )
     vary: float = Field(
         0.5, ge=0, le=1, description="share of items with a random number of levels"
     )

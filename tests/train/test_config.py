@@ -149,7 +149,7 @@ def test_the_schema_knows_every_section_and_refuses_others():
 
 
 FITTED = [name for name in shipped() if name.startswith("video/")]  # have no training
-PUBLISHED = ("image/mlicv2", "image/s2lic")  # of the papers' sizes
+PUBLISHED = ("image/mcquic", "image/mlicv2", "image/s2lic")  # of the papers' sizes
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped()) - set(FITTED)))
@@ -160,7 +160,7 @@ def test_every_config_of_the_project_loads_and_builds(name):
     with torch.device("meta" if name in PUBLISHED else "cpu"):
         codec = build(f"codec/{config.codec.name}", **config.codec.options())
     size = sum(p.numel() for p in codec.parameters())
-    assert (size > 70_000_000) if name in PUBLISHED else (size < 8_000_000)
+    assert (size > 50_000_000) if name in PUBLISHED else (size < 8_000_000)
     assert "polycodec train" in path.read_text().splitlines()[0]
 
 

@@ -12,15 +12,18 @@ pytest.importorskip("lightning", reason="the extra 'train' is not installed")
 
 from polycodec import decode, encode
 from polycodec.codecs.stored import load_codec
+from polycodec.entropy_models.tokens import conditional
 from polycodec.train import export as exporting
 from polycodec.train.config import load_config, shipped
+from polycodec.train.image import token as image_token
 from polycodec.train.loop import Trainer
 
 SMALL = [n for n in shipped() if n.startswith("image/") and n.endswith("-small")]
 
 
 def test_there_are_small_configs():
-    wanted = {"image/mlicv2-small", "image/s2lic-small", "image/mixture-small"}
+    wanted = {"mlicv2", "s2lic", "mixture", "mcquic"}
+    wanted = {f"image/{name}-small" for name in wanted}
     assert wanted <= set(SMALL)
 
 
@@ -35,7 +38,11 @@ def pictures(training_images, tmp_path):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_two_steps_an_export_and_a_file_of_odd_size(name, pictures, tmp_path):
+def test_two_steps_an_export_and_a_file_of_odd_size(
+    name, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(image_token, "FITTED", (64, 1))
+    monkeypatch.setattr(conditional, "STEPS", 4)
     config = load_config(
         name,
         [

@@ -21,7 +21,7 @@ from polycodec.train.sections import AdversarySection, LossSection
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.loss import Balancer, SpeechLoss
 from polycodec.train.speech.spectra import _Planes, magnitude, mel_filters, spectrum
-from polycodec.train.speech.task import active_levels, builds_at
+from polycodec.train.token import active_levels, builds_at
 
 RATE = 8000
 

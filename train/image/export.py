@@ -34,12 +34,12 @@ class ImageRecipe(LatentRecipe):
     def material(self, codec: Codec) -> Material:
         data, section = self.config.data, self.config.eval
         images = ImageCache(data.train, data.cache)
-        held_out = self._held_out(images)[:CHECKED_IMAGES]
+        held_out = self.held_out(images)[:CHECKED_IMAGES]
         qualities = sorted({0.0, 25.0, 50.0, 75.0, 100.0, *section.qualities})
         return Material(
             crops=[part for x in self._crops(images) for part in x.split(BATCH)],
             rates=[codec.level_of(quality) for quality in qualities],
-            training=self._training(images),
+            training=self.training(images, *FITTING),
             held_out=held_out.split(BATCH),
             points={q: codec.level_of(q) for q in section.qualities},
             yard=YARD,
@@ -50,9 +50,10 @@ class ImageRecipe(LatentRecipe):
         data = self.config.data
         images = ImageCache(data.train, data.cache)
         points = {q: codec.level_of(q) for q in self.config.eval.qualities}
-        return Panel(self._held_out(images).split(BATCH), points, YARD)
+        return Panel(self.held_out(images).split(BATCH), points, YARD)
 
-    def _held_out(self, images: ImageCache) -> Tensor:
+    def held_out(self, images: ImageCache) -> Tensor:
+        """Centres (n, 3, H, W) of pictures never trained on."""
         section = self.config.eval
         source = self._source(images, self.config.data.crop, 1)
         return source.validation(section.size)[: section.images]
@@ -68,8 +69,8 @@ class ImageRecipe(LatentRecipe):
         side, count = self.config.data.crop, CALIBRATION[0][1]
         return crops or [self._source(images, side, count).batch_at(0)[0]]
 
-    def _training(self, images: ImageCache) -> Iterator[Tensor]:
-        side, batches = FITTING
+    def training(self, images: ImageCache, side: int, batches: int) -> Iterator[Tensor]:
+        """Batches of 8 crops (8, 3, side, side), smaller where images are."""
         try:
             source = self._source(images, side, 8)
         except InputError:  # no image is as large as this side

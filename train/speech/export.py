@@ -10,8 +10,7 @@ Rates and measures on the card are those of real bytes on speakers never trained
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,7 @@ from polycodec.codecs.measures.speech import (
     rules,
 )
 from polycodec.codecs.signals.speech import SpeechSignal
-from polycodec.codecs.stored import load_codec
-from polycodec.entropy_models.tokens.base import TokenModel
-from polycodec.errors import ModelError
-from polycodec.registry import build, register
+from polycodec.registry import register
 from polycodec.train.check import Panel, Yardstick, self_check
 from polycodec.train.config import TrainConfig
 from polycodec.train.export import Recipe
@@ -40,13 +36,13 @@ from polycodec.train.latent import LatentRecipe, Material
 from polycodec.train.speech.data import SpeechCache
 from polycodec.train.speech.task import speech_source, validation_levels
 from polycodec.train.task import made_for
+from polycodec.train.token import with_tables
 
 ENTROPY = {"name": "tokens-adaptive"}  # unless the config names another
 FITTED_SECONDS = 3600  # of training recordings whose tokens are counted, at most
 COUNTED_SECONDS = 1200  # of training recordings whose integers are counted, at most
 CALIBRATION_BATCHES = 4  # of training crops, every rate each
 SIZES = ((1,), (319,), (4001,))  # in samples
-SAID_EVERY = 10.0  # seconds
 
 
 class Recordings:
@@ -130,67 +126,29 @@ class TokenRecipe(Recipe):
 
     def write(self, codec: Codec, part: Path) -> dict[str, Any]:
         found = Recordings(self.config, codec)
-        whole, stored = with_entropy(made_for(TokenCodec, codec), self.stored)
-        assert whole.entropy is not None
-        whole.entropy.update()
-        whole.save(part, stored)
-        codec = load_codec(part)  # weights are rounded now: these codes are final
-        signals = found.training(FITTED_SECONDS)
-        codes = [codec.encode_codes(x, codec.levels)[0].numpy() for x in signals]
-        seconds = sum(one.shape[1] for one in codes) * codec.stride / found.rate
-        self.say(f"fitting to the tokens of {len(codes)} recordings, {seconds:.0f} s")
-        model = codec.entropy
-        assert isinstance(model, TokenModel)
-        _fit(model, codes, self.say)
-        model.update()
-        codec.save(part, stored)
-        codec = load_codec(part)
+        tokens = made_for(TokenCodec, codec)
+
+        def codes_of(codec: Codec) -> list[np.ndarray]:
+            signals = found.training(FITTED_SECONDS)
+            codes = [codec.encode_codes(x, codec.levels)[0].numpy() for x in signals]
+            seconds = sum(one.shape[1] for one in codes) * codec.stride / found.rate
+            what = f"{len(codes)} recordings, {seconds:.0f} s"
+            self.say(f"fitting to the tokens of {what}")
+            return codes
+
+        stored = self.stored
+        stored["entropy"] = stored.get("entropy") or ENTROPY
+        codec = with_tables(tokens, part, stored, codes_of, self.say)
         rows = self_check(codec, found.held_out, found.points, found.yard, self.say)
         for row in rows:  # what codes of fixed width would cost
-            width = sum(map(math.log2, whole.sizes[: int(row["levels"])]))
+            width = sum(map(math.log2, tokens.sizes[: int(row["levels"])]))
             row["fixed_kbps"] = found.rate / codec.stride * width / 1000
         return {
-            "codes": list(whole.sizes),
+            "codes": list(tokens.sizes),
             "validation": rows,
             "certificate": [],
             **found.about,
         }
-
-
-def with_entropy(
-    codec: TokenCodec, stored: dict[str, Any]
-) -> tuple[TokenCodec, dict[str, Any]]:
-    """Return the trained codec with an entropy model, and the config of both."""
-    options = {k: v for k, v in stored.items() if k != "name"}
-    quantizer = dict(options.get("quantizer") or {})
-    quantizer |= codec.quantizer.config_after_build()
-    options = {**options, "entropy": options.get("entropy") or ENTROPY}
-    if quantizer:
-        options["quantizer"] = quantizer
-    whole: TokenCodec = build(f"codec/{stored['name']}", **options)
-    missing, unknown = whole.load_state_dict(codec.state_dict(), strict=False)
-    foreign = [k for k in missing if not k.startswith("entropy.")] + unknown
-    if foreign:
-        raise ModelError(
-            f"the checkpoint does not fit its config; check {foreign[:3]}; export with "
-            "the version that trained it"
-        )
-    return whole.eval(), {"name": stored["name"], **options}
-
-
-def _fit(
-    model: TokenModel, codes: list[np.ndarray], say: Callable[[str], None]
-) -> None:
-    """Fit a token model; one that takes minutes says now and then how far it is."""
-    last = time.monotonic()
-
-    def report(step: int, bits: float) -> None:
-        nonlocal last
-        if time.monotonic() - last > SAID_EVERY:
-            last = time.monotonic()
-            say(f"fitting: step {step}, {bits:.3f} bits a token")
-
-    model.fit(codes, progress=report)
 
 
 def signal(samples: np.ndarray) -> Tensor:

@@ -32,11 +32,11 @@ from polycodec.errors import InputError, UsageError
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
-from polycodec.train.sections import StagesSection
 from polycodec.train.speech.adversary import Adversary
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.loss import Balancer, SpeechLoss
 from polycodec.train.task import Task, made_for
+from polycodec.train.token import active_levels, builds_at
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -255,18 +255,6 @@ def validation_levels(wanted: tuple[int, ...], levels: int) -> tuple[int, ...]:
         )
     powers = {1 << k for k in range(levels.bit_length())}
     return tuple(sorted(wanted or {n for n in powers if n <= levels} | {levels}))
-
-
-def builds_at(section: StagesSection, step: int) -> bool:
-    """Return whether codebooks are built before this step."""
-    rebuilt = 0 < section.rebuild == step
-    return section.build and (step == section.unquantized or rebuilt)
-
-
-def active_levels(count: int, levels: int, vary: float) -> Tensor:
-    """Draw levels in use (B,): all, for a share ``vary`` of items 1 … all."""
-    drawn = torch.randint(1, levels + 1, (count,))
-    return torch.where(torch.rand(count) < vary, drawn, levels)
 
 
 @torch.no_grad()
