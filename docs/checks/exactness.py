@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does every file decode to the same latents or tokens, whatever decodes it?
+"""Does every stream decode to the same latents or tokens, whatever decodes it?
 
-    python docs/checks/exactness.py encode FOLDER OUT     files and hashes, one thread
+    python docs/checks/exactness.py encode FOLDER OUT     streams and hashes, one thread
     python docs/checks/exactness.py decode OUT            every variant, in this process
 
 FOLDER holds images, or sounds with `--model speech/default`. `decode` may run under
 another version of torch, on another machine or on a GPU: the folder OUT holds all it
-needs. A hash is the SHA-256 of the decoded latents of an image, of the tokens of all
-chunks of a sound.
+needs. Streams are those of `codec.compress`; a hash is the SHA-256 of the latents of
+an image, of the tokens of a sound.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from polycodec.codecs import zoo
-from polycodec.codecs.files.api import encode
-from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.files.speech.chunks import unpack_chunk
 from polycodec.entropy_models.exact.carrier import without_onednn
+from polycodec.eval.image.datasets import IMAGES
+from polycodec.eval.speech.datasets import SPEECH
 
 QUALITIES = (0, 14, 28, 42, 56, 70, 84, 100)
 
@@ -35,53 +35,38 @@ def sha(y_hat: torch.Tensor) -> str:
     return hashlib.sha256((y_hat.float().cpu() + 0.0).numpy().tobytes()).hexdigest()
 
 
-def payloads(path: Path) -> dict[str, tuple[bytes, tuple[int, int]]]:
-    """Streams of a file by name, each with its shape.
-
-    An image's only chunk with (height, width), a sound's chunks with (levels, frames).
-    """
-    with open(path, "rb") as file:
-        reader = Reader(file)
-        geometry = reader.header.geometry
-        if reader.header.kind == "image":
-            return {path.name: (reader.chunk(0), (geometry.height, geometry.width))}
-        found = {}
-        for k in range(reader.n_chunks):
-            levels, (stream,) = unpack_chunk(reader.chunk(k), 1)
-            samples = min(geometry.span, geometry.coded_samples - k * geometry.span)
-            found[f"{path.name} {k}"] = (stream, (levels, samples))
-        return found
-
-
-def decoded(codec, data: list[bytes], shape: tuple[int, int]) -> torch.Tensor:
-    """What the entropy coder gives back for streams of one shape, (B, ...)."""
-    if codec.kind == "image":
-        return codec.read(data, 0, codec.grid(shape))
-    levels, samples = shape
-    return codec.read(data, levels, (-(-samples // codec.stride),))
+def decoded(codec, data: list[bytes]) -> torch.Tensor:
+    """What the entropy coder gives back for streams of one head, (B, ...)."""
+    size = codec.signal.head_size
+    head, streams = data[0][:size], [item[size:] for item in data]
+    shape, value = codec.signal.parse(data[0])
+    level = codec.signal.level_in(codec, value)
+    return codec.read(streams, level, codec.grid(shape), context=head)
 
 
 def make(folder: Path, out: Path, codec) -> None:
-    """Encode every file at every quality with one thread; keep the hashes."""
+    """Compress every file at every quality with one thread; keep the hashes."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     hashes = {}
-    options = {"tile": 0} if codec.kind == "image" else {}
-    for source in sorted(folder.iterdir()):
+    data_set = IMAGES if codec.kind == "image" else SPEECH
+    for path in data_set.files_in(folder):
+        signal = data_set.item(path.name, path).read()
+        read = torch.from_numpy(np.ascontiguousarray(signal))
+        x = read.movedim(-1, 0) if codec.kind == "image" else read[None]
         for quality in QUALITIES:
-            target = out / f"{source.stem}-{quality}.plc"
-            encode(source, target, quality=quality, codec=codec, force=True, **options)
-            for name, (data, shape) in payloads(target).items():
-                hashes[name] = sha(decoded(codec, [data], shape))
-        print(source.name, flush=True)
+            [data] = codec.compress(x, quality)
+            name = f"{path.stem}-{quality}.bin"
+            (out / name).write_bytes(data)
+            hashes[name] = sha(decoded(codec, [data]))
+        print(path.name, flush=True)
     (out / "hashes.json").write_text(json.dumps(hashes))
 
 
 def check(out: Path, codec) -> dict[str, dict[str, int]]:
     """Decode under every variant; count the streams and the differences."""
     expected = json.loads((out / "hashes.json").read_text())
-    names = sorted({name[: name.rindex(".plc") + 4] for name in expected})
-    files = {k: v for name in names for k, v in payloads(out / name).items()}
+    files = {name: (out / name).read_bytes() for name in expected}
     device = next(codec.parameters()).device.type
     no_mkldnn = without_onednn()
     variants = {
@@ -106,18 +91,16 @@ def check(out: Path, codec) -> dict[str, dict[str, int]]:
     return table
 
 
-def decode(codec, files: dict, batch: int):
-    """Yield (stream, hash of what it decodes to); those of one shape go together."""
+def decode(codec, files: dict[str, bytes], batch: int):
+    """Yield (name, hash of what it decodes to); those of one head go together."""
     alike = defaultdict(list)
-    for name, (_, size) in files.items():
-        alike[size].append(name)
-    for size, names in alike.items():
+    for name, data in files.items():
+        alike[data[: codec.signal.head_size]].append(name)
+    for names in alike.values():
         for start in range(0, len(names), batch):
             group = names[start : start + batch]
-            data = [files[name][0] for name in group]
-            yield from zip(
-                group, map(sha, decoded(codec, data, size).split(1)), strict=True
-            )
+            codes = decoded(codec, [files[name] for name in group])
+            yield from zip(group, map(sha, codes.split(1)), strict=True)
 
 
 def main() -> None:
