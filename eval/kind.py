@@ -8,16 +8,18 @@ once, for all of them.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pathlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polycodec.errors import UnknownNameError
+from polycodec.errors import UnknownNameError, UsageError
+from polycodec.eval.curves import published
 from polycodec.eval.datasets import Dataset, Datasets, Item
 from polycodec.eval.measure import Trip
 from polycodec.eval.options import EvalOptions
@@ -108,3 +110,32 @@ class Kind(ABC):
     @abstractmethod
     def published(self, run: Run) -> list[Curve]:
         """Read what others published; refuse options that contradict each other."""
+
+    @staticmethod
+    def curves_in(
+        options: EvalOptions, read: Callable[..., list[Curve]], expected: str
+    ) -> list[Curve]:
+        """Curves of ``--published`` by ``read(content, ids=...)``; none without a file.
+
+        UsageError for curves that are named of no file.
+        """
+        path, ids = options.published, options.published_ids
+        if path is not None:
+            return published(path, functools.partial(read, ids=ids), expected)
+        if ids is not None:
+            raise UsageError(
+                f"published curves {', '.join(ids)} of no file; name theirs "
+                "(--published)"
+            )
+        return []
+
+    @staticmethod
+    def check_reference(run: Run, dashed: Sequence[Curve]) -> None:
+        """UsageError for a reference that is no curve of this run."""
+        reference = run.options.reference
+        known = [s.name for s in run.subjects] + [c.name for c in dashed]
+        if reference is not None and reference not in known:
+            raise UsageError(
+                f"the reference '{reference}' is not part of this run; expected one "
+                f"of {', '.join(known)}; add it to the anchors or published curves"
+            )

@@ -17,13 +17,11 @@ that retrieves, are the codec's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from polycodec.codecs.quantizers.factorized import FactorizedStage
-from polycodec.codecs.quantizers.projected import ProjectedQuantizer
+from polycodec.codecs.quantizers.factorized import FactorizedQuantizer, FactorizedStage
 from polycodec.registry import register
 
 EPSILON = 0.05  # of the mean squared distance
@@ -59,22 +57,7 @@ def transport(logits: Tensor, iterations: int = ITERATIONS) -> Tensor:
 
 
 @register("quantizer/balanced")
-class BalancedQuantizer(ProjectedQuantizer):
-    """``levels`` of ``codes`` points in ``width`` dimensions each; ``codebook`` and
-    ``commitment`` weigh the two losses."""
+class BalancedQuantizer(FactorizedQuantizer):
+    """As `quantizer/factorized`, with codes assigned evenly while training."""
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        levels: int = 8,
-        codes: int | Sequence[int] = 256,
-        width: int = 8,
-        codebook: float = 1.0,
-        commitment: float = 0.25,
-    ) -> None:
-        sizes = (codes,) * levels if isinstance(codes, int) else tuple(codes)
-        weights = (codebook, commitment)
-        super().__init__(
-            channels, [BalancedStage(channels, width, k, weights) for k in sizes]
-        )
+    stage = BalancedStage

@@ -14,6 +14,7 @@ projections; here an encoder may be trained first, so a start from its latents e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,8 @@ class FactorizedQuantizer(ProjectedQuantizer):
     ``commitment`` weigh the two losses.
     """
 
+    stage: ClassVar[type[FactorizedStage]] = FactorizedStage
+
     def __init__(
         self,
         channels: int,
@@ -85,5 +88,5 @@ class FactorizedQuantizer(ProjectedQuantizer):
         sizes = (codes,) * levels if isinstance(codes, int) else tuple(codes)
         weights = (codebook, commitment)
         super().__init__(
-            channels, [FactorizedStage(channels, width, k, weights) for k in sizes]
+            channels, [self.stage(channels, width, k, weights) for k in sizes]
         )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from polycodec.codecs.measures.image import MEASURES
-from polycodec.errors import UnknownNameError, UsageError
-from polycodec.eval.curves import Curve, published, published_point
+from polycodec.errors import UnknownNameError
+from polycodec.eval.curves import Curve, published_point
 from polycodec.eval.datasets import find
 from polycodec.eval.image.anchors import ANCHORS, DEFAULT_ANCHORS
 from polycodec.eval.image.datasets import IMAGES
@@ -57,31 +57,17 @@ class ImageKind(Kind):
         options = run.options
         if options.show is not None:
             find(run.items, options.show)  # refused now, not after the long work
-        path, ids = options.published, options.published_ids
-        if path is None and ids is not None:
-            raise UsageError(
-                f"published curves {', '.join(ids)} of no file; name theirs "
-                "(--published)"
-            )
-        dashed = []
-        if path is not None:
-            read = functools.partial(read_curves, dataset=run.dataset, ids=ids)
-            expected = (
-                f"{{{run.dataset!r}: [...]}}, objects with id and bpp, psnr, "
-                "ms_ssim_db of equal length, null where unknown"
-            )
-            dashed = published(path, read, expected)
+        read = functools.partial(read_curves, dataset=run.dataset)
+        expected = (
+            f"{{{run.dataset!r}: [...]}}, objects with id and bpp, psnr, ms_ssim_db of "
+            "equal length, null where unknown"
+        )
+        dashed = self.curves_in(options, read, expected)
         if dashed and options.limit is not None:
             why = "they are of the whole data set, this run is not"
             run.skipped["published curves"] = why
             dashed = []
-        known = [s.name for s in run.subjects] + [c.name for c in dashed]
-        if options.reference is not None and options.reference not in known:
-            raise UsageError(
-                f"the reference '{options.reference}' is not part of this run; "
-                f"expected one of {', '.join(known)}; add it to the anchors or "
-                "published curves"
-            )
+        self.check_reference(run, dashed)
         return dashed
 
 

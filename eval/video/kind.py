@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
-from polycodec.errors import UsageError
-from polycodec.eval.curves import Curve, published
+from polycodec.eval.curves import Curve
 from polycodec.eval.kind import Kind, Run
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.video import clip
@@ -57,27 +54,13 @@ class VideoKind(Kind):
         UsageError for a reference that is no curve of this run.
         """
         options = run.options
-        path, ids = options.published, options.published_ids
-        if path is None and ids is not None:
-            raise UsageError(
-                f"published curves {', '.join(ids)} of no file; name theirs "
-                "(--published)"
-            )
-        dashed = []
-        if path is not None:
-            read = functools.partial(read_curves, ids=ids)
-            dashed = published(path, read, EXPECTED)
+        dashed = self.curves_in(options, read_curves, EXPECTED)
+        if options.published is not None:
             part = options.limit is not None or options.frames is not None
             if part or run.dataset != self.datasets.own:
                 why = "they are of all frames of UVG, this run is not"
                 run.skipped["published curves"], dashed = why, []
-        known = [s.name for s in run.subjects] + [c.name for c in dashed]
-        if options.reference is not None and options.reference not in known:
-            raise UsageError(
-                f"the reference '{options.reference}' is not part of this run; "
-                f"expected one of {', '.join(known)}; add it to the anchors or "
-                "published curves"
-            )
+        self.check_reference(run, dashed)
         return dashed
 
 

@@ -8,7 +8,7 @@ loader.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,11 @@ from torch import Tensor
 from polycodec.codecs.files.kinds import IMAGE_SUFFIXES
 from polycodec.errors import InputError
 from polycodec.train.cache import SignalCache
+from polycodec.train.config import TrainConfig
+from polycodec.train.log import RunLog
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 class ImageCache(SignalCache):
@@ -93,3 +98,17 @@ class CropSource:
             )
         x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return x.float() / 255
+
+
+def crops_of(config: TrainConfig, fabric: Fabric, log: RunLog) -> CropSource:
+    """Crops of a run's images; one process fills the cache, the others wait."""
+    data = config.data
+    with fabric.rank_zero_first(local=True):
+        images = ImageCache(data.train, data.cache, log.decoding)
+    return CropSource(
+        images,
+        crop=data.crop,
+        batch=data.batch,
+        seed=config.run.seed,
+        holdout=data.holdout,
+    )

@@ -13,7 +13,7 @@ from polycodec.codecs.families.latent import LatentCodec
 from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.registry import register
 from polycodec.train.config import TrainConfig
-from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.data import crops_of
 from polycodec.train.log import RunLog
 from polycodec.train.task import Task, made_for
 
@@ -34,16 +34,7 @@ class ImageTask(Task):
         self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         super().__init__(codec, config, fabric, log)
-        data = config.data
-        with fabric.rank_zero_first(local=True):  # one process fills the cache
-            images = ImageCache(data.train, data.cache, log.decoding)
-        self.source = CropSource(
-            images,
-            crop=data.crop,
-            batch=data.batch,
-            seed=config.run.seed,
-            holdout=data.holdout,
-        )
+        self.source = crops_of(config, fabric, log)
 
     @property
     def codec(self) -> LatentCodec:

@@ -26,7 +26,7 @@ from polycodec.codecs.quantizers.base import flatten
 from polycodec.registry import register
 from polycodec.train.check import Panel, self_check
 from polycodec.train.config import TrainConfig
-from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.data import ImageCache, crops_of
 from polycodec.train.image.export import CHECKED_IMAGES, YARD, ImageRecipe
 from polycodec.train.log import RunLog
 from polycodec.train.task import Task, made_for
@@ -51,16 +51,7 @@ class ImageTokenTask(Task):
         self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         super().__init__(codec, config, fabric, log)
-        data = config.data
-        with fabric.rank_zero_first(local=True):  # one process fills the cache
-            images = ImageCache(data.train, data.cache, log.decoding)
-        self.source = CropSource(
-            images,
-            crop=data.crop,
-            batch=data.batch,
-            seed=config.run.seed,
-            holdout=data.holdout,
-        )
+        self.source = crops_of(config, fabric, log)
 
     @property
     def codec(self) -> TokenCodec:
