@@ -15,6 +15,7 @@ from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.tokens import conditional
 from polycodec.train import export as exporting
 from polycodec.train.config import load_config, shipped
+from polycodec.train.image import export as image_export
 from polycodec.train.image import token as image_token
 from polycodec.train.loop import Trainer
 
@@ -28,12 +29,14 @@ def test_there_are_small_configs():
 
 
 @pytest.fixture
-def pictures(training_images, tmp_path):
-    """The training pictures, smaller than any crop that grids are fixed on: faster."""
+def pictures(training_images, tmp_path, monkeypatch):
+    """The training pictures, small, and grids fixed on two crops of them: faster."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for path in training_images.iterdir():
         Image.open(path).crop((0, 0, 96, 80)).save(folder / path.name)
+    monkeypatch.setattr(image_export, "CALIBRATION", ((64, 2),))
+    monkeypatch.setattr(image_export, "FITTING", (64, 1))
     return folder
 
 

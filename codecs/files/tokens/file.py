@@ -267,7 +267,8 @@ def _value(name: str, array: np.ndarray, kind: str) -> Any:
         _require(array.dtype.kind == "U", name, array.dtype)
         return str(array.flat[0])
     value = array.flat[0]
-    _require(array.dtype.kind in "iuf" and value == value // 1, name, value)
+    whole = array.dtype.kind in "iuf" and float(value).is_integer()
+    _require(whole, name, value)
     return int(value)
 
 
