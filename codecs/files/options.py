@@ -233,10 +233,9 @@ class SpeechDecode(DecodeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenOptions(FileOptions):
+class TokenOptions(CodingOptions):
     """What is asked of turning speech or images into tokens."""
 
-    model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     quality: float = option(
         100.0, "Levels; all: 100.", "0..100", short="-q", least=0, most=100
     )

@@ -74,10 +74,10 @@ def _is_tokens(name: str) -> bool:
 def _suffix(path: str) -> str:
     if not _is_tokens(path):
         return ".npz"
-    from polycodec.codecs.files.tokens.convert import USUAL
+    from polycodec.codecs.files.kinds import KINDS
     from polycodec.codecs.files.tokens.file import stored_tokens
 
-    return USUAL[(os.path.isfile(path) and stored_tokens(path)) or "speech"]
+    return KINDS[(os.path.isfile(path) and stored_tokens(path)) or "speech"].decoded
 
 
 def _kinds(options: dict[str, Any]) -> tuple[str, ...]:

@@ -97,13 +97,13 @@ def test_chunks_of_several_rates(talk, tmp_path, codec):
     tokens.codes = tokens.codes.copy()
     tokens.codes[:, 2:, 400:800] = -1
     first = io.BytesIO()
-    speech_tokens.write_plc(tokens, first, codec)
+    speech_tokens.write(tokens, first, codec)
     first.seek(0)
-    again, _ = speech_tokens.read_speech(Reader(first), TokenOptions(), codec)
+    again, _ = speech_tokens.read(Reader(first), TokenOptions(), codec)
     assert np.array_equal(again.codes, tokens.codes)
     tokens.codes[:, 2:, 100:200] = -1
     with pytest.raises(InputError, match="chunk at frame 0"):
-        speech_tokens.write_plc(tokens, io.BytesIO(), codec)
+        speech_tokens.write(tokens, io.BytesIO(), codec)
 
 
 def test_plain_codes_are_written_but_not_read(talk, tmp_path, codec):

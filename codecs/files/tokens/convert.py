@@ -12,13 +12,15 @@ tokens is what that file decodes to. What depends on the kind: `speech.py`, `ima
 from __future__ import annotations
 
 import os
+import tempfile
+from types import ModuleType
 from typing import Any
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.files.ends import Ends, Target, target_of
+from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
 from polycodec.codecs.files.keywords import TokenKeywords, documented
-from polycodec.codecs.files.kinds import kind_of, stored_kind
+from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
 from polycodec.codecs.files.options import TokenOptions, choose
 from polycodec.codecs.files.results import ImageTokenResult, TokenResult
 from polycodec.codecs.files.sources import Source, Twice, name_of, opened, seekable
@@ -28,12 +30,16 @@ from polycodec.codecs.files.tokens.file import (
     Tokens,
     read_tokens,
     stored_tokens,
+    with_codebooks,
     write_tokens,
 )
-from polycodec.errors import InputError, UsageError
+from polycodec.errors import InputError, ModelError, UsageError
 
 TOKEN_SUFFIXES = (".npz", ".npy")
-USUAL = {"speech": ".wav", "image": ".png"}  # what tokens are turned into unless told
+MODULES: dict[str, ModuleType] = {
+    "speech": speech,
+    "image": image,
+}  # kinds that have tokens
 
 
 @documented(TokenKeywords)
@@ -81,7 +87,7 @@ def convert(
     input = seekable(input)
     chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
     kind = stored_tokens(input)
-    usual = USUAL[kind] if kind else ".npz"
+    usual = KINDS[kind].decoded if kind else ".npz"
     target = target_of(input, output, usual, chosen.force)
     ends = Ends(input, target, chosen, codec)
     suffix = _suffix(target, usual)
@@ -132,17 +138,14 @@ def _tokens_of(
     kind = stored or kind_of(input)
     if kind == "video" and not stored:
         kind = "speech"  # its sound
-    if kind not in USUAL:
+    if kind not in MODULES:
         raise InputError(
             f"{name_of(input)} holds {kind}; tokens are made of speech and of images"
         )
     if stored:
         with opened(input) as file:
-            reader = Reader(file)
-            read = speech.read_speech if kind == "speech" else image.read_image_tokens
-            return read(reader, options, codec)
-    made = speech.tokens_of if kind == "speech" else image.tokens_of
-    return made(input, options, codec)
+            return MODULES[kind].read(Reader(file), options, codec)
+    return MODULES[kind].tokens_of(input, options, codec)
 
 
 def _write(tokens: Tokens | ImageTokens, ends: Ends[TokenOptions], suffix: str) -> None:
@@ -150,7 +153,22 @@ def _write(tokens: Tokens | ImageTokens, ends: Ends[TokenOptions], suffix: str) 
     if suffix in TOKEN_SUFFIXES:
         with ends.writing() as file:
             write_tokens(file, tokens, plain=suffix == ".npy")
-    elif isinstance(tokens, ImageTokens):
-        image.write_back(tokens, ends, suffix)
-    else:
-        speech.write_back(tokens, ends, suffix)
+        return
+    of, kind = MODULES[tokens.kind], KINDS[tokens.kind]
+    codec = with_codebooks(codec_of(of.header_of(tokens, 0), ends.options, ends.codec))
+    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.every != codec.stride:
+        raise ModelError(
+            f"the tokens are of codebooks {tokens.sizes.tolist()} every "
+            f"{tokens.every} samples, '{codec.name}' has {list(codec.sizes)} every "
+            f"{codec.stride}"
+        )
+    if suffix == ".plc":
+        with ends.writing() as file:
+            of.write(tokens, file, codec)
+        return
+    with tempfile.TemporaryFile() as plc:
+        of.write(tokens, plc, codec)
+        plc.seek(0)
+        asked = kind.decode(force=ends.options.force)
+        there = Ends(plc, ends.target, asked, codec, suffix=suffix)
+        kind.module("decode").decode(Reader(plc), there)

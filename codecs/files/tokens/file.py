@@ -37,7 +37,7 @@ from __future__ import annotations
 import math
 import zipfile
 from dataclasses import asdict, dataclass, fields
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,8 @@ _FEW = 1 << 16  # elements of any array but codes
 class Tokens:
     """The fields of a token file; see the table above."""
 
+    kind: ClassVar[str] = "speech"
+
     codes: np.ndarray
     sizes: np.ndarray
     model: str
@@ -69,6 +71,11 @@ class Tokens:
     sample: str = "int16"
     source_channels: int = 1
     condition: str = ""
+
+    @property
+    def every(self) -> int:
+        """Samples from one frame of codes to the next."""
+        return self.hop
 
     @property
     def frame_rate(self) -> float:
@@ -107,6 +114,8 @@ class Tokens:
 class ImageTokens:
     """The fields of a token file of an image; see the table above."""
 
+    kind: ClassVar[str] = "image"
+
     codes: np.ndarray
     sizes: np.ndarray
     model: str
@@ -117,6 +126,11 @@ class ImageTokens:
     tile: int = 0
     depth: int = 8
     colour: str = "rgb"
+
+    @property
+    def every(self) -> int:
+        """Pixels from one code of a plane to the next."""
+        return self.stride
 
     def check(self) -> None:
         """InputError for fields that do not fit one another."""
@@ -146,7 +160,7 @@ def write_tokens(
         return
     extra: dict[str, Any] = {"version": VERSION}
     if isinstance(tokens, ImageTokens):
-        extra["kind"] = "image"
+        extra["kind"] = tokens.kind
     else:
         extra["frame_rate"] = tokens.frame_rate
     np.savez_compressed(file, **asdict(tokens), **extra)

@@ -7,7 +7,6 @@ file of tokens keeps size, depth and colour; metadata and alpha it does not.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs import zoo
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.file import (
@@ -24,29 +22,22 @@ from polycodec.codecs.files.container.file import (
     Reader,
     write_plc,
 )
-from polycodec.codecs.files.ends import Ends, check_kind, codec_of
+from polycodec.codecs.files.ends import Ends, codec_for, codec_of
 from polycodec.codecs.files.image.alpha import seal_of
-from polycodec.codecs.files.image.decode import decode as decode_image
 from polycodec.codecs.files.image.read import read_image
-from polycodec.codecs.files.kinds import KINDS
-from polycodec.codecs.files.options import ImageDecode, TokenOptions
+from polycodec.codecs.files.options import TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.tokens.file import ImageTokens, digest_in, with_codebooks
 from polycodec.codecs.signals.tiles import Grid, TileDecoder, TileEncoder, choose_tile
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import InputError
 
 
 def tokens_of(
     input: Twice, options: TokenOptions, codec: Codec | None
 ) -> tuple[ImageTokens, list[str]]:
     """The tokens of a picture, and what a person should know of it."""
-    codec = codec or zoo.load(
-        options.model or KINDS["image"].model,
-        options.device,
-        checkpoint=options.checkpoint,
-    )
-    check_kind(codec, "image")
-    books, image = with_codebooks(codec), read_image(input)
+    books = with_codebooks(codec_for("image", Ends(input, "-", options, codec)))
+    image = read_image(input)
     tile = choose_tile(books.tiling, image.height, image.width, None)
     geometry = ImageGeometry(image.width, image.height, image.depth, image.colour, tile)
     encoder = TileEncoder(books, image.pixels, (1 << image.depth) - 1, tile)
@@ -57,7 +48,7 @@ def tokens_of(
     return found, [*image.notes, *(left if image.alpha is not None else [])]
 
 
-def read_image_tokens(
+def read(
     reader: Reader, options: TokenOptions, given: Codec | None
 ) -> tuple[ImageTokens, list[str]]:
     """Tokens of an opened .plc file, tile by tile, and notes."""
@@ -74,28 +65,7 @@ def read_image_tokens(
     return found, [*(left if reader.directory else []), *reader.warnings]
 
 
-def write_back(tokens: ImageTokens, ends: Ends[TokenOptions], suffix: str) -> None:
-    """Tokens to .plc, or on to a format of images."""
-    header = _header(tokens, 0.0)
-    codec = with_codebooks(codec_of(header, ends.options, ends.codec))
-    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.stride != codec.stride:
-        raise ModelError(
-            f"the tokens are of codebooks {tokens.sizes.tolist()} every "
-            f"{tokens.stride} pixels, '{codec.name}' has {list(codec.sizes)} every "
-            f"{codec.stride}"
-        )
-    if suffix == ".plc":
-        with ends.writing() as file:
-            write_image_plc(tokens, file, codec)
-        return
-    with tempfile.TemporaryFile() as plc:
-        write_image_plc(tokens, plc, codec)
-        plc.seek(0)
-        asked = ImageDecode(force=ends.options.force)
-        decode_image(Reader(plc), Ends(plc, ends.target, asked, codec, suffix=suffix))
-
-
-def write_image_plc(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> None:
+def write(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
     codes = torch.from_numpy(tokens.codes.astype(np.int64))[None]
     if codes.shape[1] not in (rates := codec.quantizer.rates):
@@ -106,7 +76,7 @@ def write_image_plc(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> N
     level = 1 + rates.index(codes.shape[1])
     steps = len(rates) - 1
     quality = round(100 * (level - 1) / steps, 2) if steps else 100.0
-    header = _header(tokens, quality)
+    header = header_of(tokens, quality)
     grid = Grid(tokens.height, tokens.width, tokens.tile)
     peak, channels = _samples(header.geometry)
 
@@ -120,7 +90,7 @@ def write_image_plc(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> N
     write_plc(file, header, chunks())
 
 
-def _header(tokens: ImageTokens, quality: float) -> Header:
+def header_of(tokens: ImageTokens, quality: float) -> Header:
     """The header of the .plc file that holds the tokens."""
     geometry = ImageGeometry(
         tokens.width, tokens.height, tokens.depth, tokens.colour, tokens.tile

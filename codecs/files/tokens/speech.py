@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
 import torch
 
-from polycodec.codecs import zoo
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.file import (
@@ -20,13 +18,11 @@ from polycodec.codecs.files.container.file import (
     SpeechGeometry,
     Writer,
 )
-from polycodec.codecs.files.ends import Ends, codec_of
-from polycodec.codecs.files.kinds import KINDS
-from polycodec.codecs.files.options import SpeechDecode, SpeechEncode, TokenOptions
+from polycodec.codecs.files.ends import Ends, codec_for, codec_of
+from polycodec.codecs.files.options import SpeechEncode, TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.speech.chunks import seal_of, write_chunk
 from polycodec.codecs.files.speech.decode import chunk_decoder
-from polycodec.codecs.files.speech.decode import decode as decode_speech
 from polycodec.codecs.files.speech.encode import Job, surveyed
 from polycodec.codecs.files.speech.rate import mean_quality
 from polycodec.codecs.files.speech.read import open_speech
@@ -36,21 +32,14 @@ from polycodec.codecs.files.tokens.file import (
     digest_in,
     with_codebooks,
 )
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import InputError
 
 
 def tokens_of(
     input: Twice, options: TokenOptions, codec: Codec | None
 ) -> tuple[Tokens, list[str]]:
     """The tokens of a recording, and what a person should know of it."""
-    codec = with_codebooks(
-        codec
-        or zoo.load(
-            options.model or KINDS["speech"].model,
-            options.device,
-            checkpoint=options.checkpoint,
-        )
-    )
+    codec = with_codebooks(codec_for("speech", Ends(input, "-", options, codec)))
     asked = SpeechEncode(quality=options.quality, channels=options.channels)
     survey = surveyed(input)
     with open_speech(input) as speech:
@@ -64,7 +53,7 @@ def tokens_of(
         return _of(job.header(0.0), codec, parts, condition), notes
 
 
-def read_speech(
+def read(
     reader: Reader, options: TokenOptions, given: Codec | None
 ) -> tuple[Tokens, list[str]]:
     """Tokens of an opened .plc file, chunk by chunk, and notes."""
@@ -77,7 +66,7 @@ def read_speech(
     return _of(reader.header, codec, parts, condition), [*notes, *reader.warnings]
 
 
-def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
+def write(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
     levels = (tokens.codes >= 0).sum(axis=1).min(axis=0)  # of each frame
     chosen, span = [], tokens.span // tokens.hop
@@ -95,10 +84,10 @@ def write_plc(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
             codes = torch.from_numpy(tokens.codes[:, :count, part].astype(np.int64))
             writer.add(write_chunk(codec, codes, count, len(chosen) - 1, beside)[0])
         quality = mean_quality(chosen, codec.levels)
-        writer.finish(file, _header(tokens, quality))
+        writer.finish(file, header_of(tokens, quality))
 
 
-def _header(tokens: Tokens, quality: float) -> Header:
+def header_of(tokens: Tokens, quality: float) -> Header:
     """The header of the .plc file that holds the tokens."""
     condition = bytes_of(tokens.condition, "condition")
     return Header(
@@ -122,25 +111,6 @@ def _geometry(tokens: Tokens) -> SpeechGeometry:
         coded_rate=0 if tokens.coded_rate == tokens.rate else tokens.coded_rate,
         source_channels=0 if source == channels else source,
     )
-
-
-def write_back(tokens: Tokens, ends: Ends[TokenOptions], suffix: str) -> None:
-    """Tokens to .plc, or on to an audio format."""
-    codec = with_codebooks(codec_of(_header(tokens, 0.0), ends.options, ends.codec))
-    if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.hop != codec.stride:
-        raise ModelError(
-            f"the tokens are of codebooks {tokens.sizes.tolist()} every {tokens.hop} "
-            f"samples, '{codec.name}' has {list(codec.sizes)} every {codec.stride}"
-        )
-    if suffix == ".plc":
-        with ends.writing() as file:
-            write_plc(tokens, file, codec)
-        return
-    with tempfile.TemporaryFile() as plc:
-        write_plc(tokens, plc, codec)
-        plc.seek(0)
-        asked = SpeechDecode(force=ends.options.force)
-        decode_speech(Reader(plc), Ends(plc, ends.target, asked, codec, suffix=suffix))
 
 
 def _of(
