@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from polycodec.codecs.numbers import check_finite, check_quality, made_by
 from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.refined import Refined, Watch
-from polycodec.codecs.signals.base import Signal
+from polycodec.codecs.signals.base import Signal, strings_of
 from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
 from polycodec.codecs.signals.tiles import (
     Grid,
@@ -43,7 +43,7 @@ from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.layer import Certificate, freeze, observe
-from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
+from polycodec.errors import BitstreamError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.fitting.plan import Plan
@@ -276,17 +276,7 @@ class Codec(nn.Module, abc.ABC):
 
         Of signals of several sizes: a list of tensors (1, C, *S), in the same order.
         """
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            data = [bytes(data)]
-        if not data:
-            raise BitstreamError("there is no signal to decompress; expected some")
-        for item in data:
-            if not isinstance(item, (bytes, bytearray, memoryview)):
-                raise InputError(
-                    f"cannot decompress a {type(item).__name__}; expected bytes, as "
-                    "compress gives them; polycodec.decode takes files"
-                )
-        items, size = [bytes(item) for item in data], self.signal.head_size
+        items, size = strings_of(data), self.signal.head_size
         signals: dict[int, Tensor] = {}
         for head in dict.fromkeys(item[:size] for item in items):
             places = [k for k, item in enumerate(items) if item[:size] == head]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from polycodec.errors import InputError
+from polycodec.errors import BitstreamError, InputError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -117,3 +117,18 @@ class Signal(abc.ABC):
     @abc.abstractmethod
     def level_in(self, codec: Codec, stored: int) -> float:
         """The level that a stored rate stands for; BitstreamError if there is none."""
+
+
+def strings_of(data: bytes | Sequence[bytes]) -> list[bytes]:
+    """Compressed signals as a list; errors for none, and for what are no bytes."""
+    kinds = (bytes, bytearray, memoryview)
+    items = [data] if isinstance(data, kinds) else data
+    if not items:
+        raise BitstreamError("there is no signal to decompress; expected some")
+    for item in items:
+        if not isinstance(item, kinds):
+            raise InputError(
+                f"cannot decompress a {type(item).__name__}; expected bytes, as "
+                "compress gives them; polycodec.decode takes files"
+            )
+    return [bytes(item) for item in items]

@@ -13,13 +13,16 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polycodec.cli.options import AsJson, Force
 from polycodec.cli.shrink import Base, Bits, MaxLoss, Size, goal_of, said
 from polycodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from polycodec.train.shrink.shrinker import Goal
 
 
 def export(
@@ -70,25 +73,8 @@ def export(
     name = name or install or None
     if name and install is not None:
         zoo.check_name(name)  # now, not after the long work
-    if compressai is not None:
-        if goal is not None:
-            raise UsageError(
-                "a checkpoint of CompressAI's is packed in a second step; leave out "
-                "--bits, --size, --max-loss and --base, and shrink what it made"
-            )
-        from polycodec.codecs.families.compressai import adopt
-
-        source = Path(run)
-        folder = Path(out or source.with_name(source.name.partition(".")[0]))
-        card = adopt(compressai, source, folder, name=name)
-    else:
-        from polycodec.train.export import export as run_export
-        from polycodec.train.shrink.run import packing
-
-        say = partial(print, file=sys.stderr, flush=True)
-        folder = Path(out or run)
-        after = None if goal is None else packing(goal)
-        card = run_export(run, out, name=name, after=after, progress=say)
+    made = _exported if compressai is None else partial(_adopted, compressai)
+    folder, card = made(run, out, name, goal)
     weights = folder / zoo.EXPORTED
     if install is not None:
         weights = zoo.install(weights, force=force)
@@ -97,6 +83,34 @@ def export(
     else:
         about = said(card) if "shrunk" in card else f"digest {card['digest'][:8]}"
         print(f"{run} -> {weights}  {about}")
+
+
+def _exported(
+    run: str, out: str | None, name: str | None, goal: Goal | None
+) -> tuple[Path, dict[str, Any]]:
+    """A training run's codec, packed if there is a goal: its folder and card."""
+    from polycodec.train.export import export as run_export
+    from polycodec.train.shrink.run import packing
+
+    say = partial(print, file=sys.stderr, flush=True)
+    after = None if goal is None else packing(goal)
+    return Path(out or run), run_export(run, out, name=name, after=after, progress=say)
+
+
+def _adopted(
+    architecture: str, run: str, out: str | None, name: str | None, goal: Goal | None
+) -> tuple[Path, dict[str, Any]]:
+    """The codec of a checkpoint of CompressAI's: its folder and card."""
+    from polycodec.codecs.families.compressai import adopt
+
+    if goal is not None:
+        raise UsageError(
+            "a checkpoint of CompressAI's is packed in a second step; leave out "
+            "--bits, --size, --max-loss and --base, and shrink what it made"
+        )
+    source = Path(run)
+    folder = Path(out or source.with_name(source.name.partition(".")[0]))
+    return folder, adopt(architecture, source, folder, name=name)
 
 
 def optional_name(args: list[str]) -> list[str]:
