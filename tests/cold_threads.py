@@ -40,8 +40,8 @@ def free_too_early() -> None:
     reader.join()
 
 
-def main() -> int:
-    """Return 1 where a thread wrote other bytes, or failed."""
+def chosen() -> argparse.Namespace:
+    """The command line; another library is in its place afterwards."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("backend")
     parser.add_argument("rounds", type=int)
@@ -53,6 +53,12 @@ def main() -> int:
         library.PATH = options.library
         assert library.loaded()
         threads.for_symbols = lambda n: 3  # also for so few symbols
+    return options
+
+
+def main() -> int:
+    """Return 1 where a thread wrote other bytes, or failed."""
+    options = chosen()
     rng, count = np.random.default_rng(7), options.symbols
     pmfs = [rng.gamma(0.4, size=250) + 1e-3 for _ in range(40)]
     arrays = TableSet.from_pmfs(pmfs, [-100] * 40, 12, [1e-2] * 40).to_arrays()

@@ -31,6 +31,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -161,18 +162,13 @@ def others(model: torch.nn.Module, y: Tensor, z: Tensor, base: Passes) -> int:
     return sum(sum(differing(base, one)) for one in found)
 
 
-@contextlib.contextmanager
-def shuffled(generator: torch.Generator) -> Iterator[None]:
-    """Sum in other orders while this lasts, another one for each sum."""
+Order = Callable[..., Tensor]  # of so many numbers; ``of``: always the same for this
+Replaced = tuple[type[torch.nn.Module], str, Callable[..., Any]]
 
-    def order(count: int, of: object = None) -> Tensor:
-        seed = int(generator.initial_seed()) + (0 if of is None else id(of) % 2**20)
-        own = torch.Generator().manual_seed(seed)
-        return torch.randperm(count, generator=generator if of is None else own)
 
+def of_convolutions(order: Order) -> list[Replaced]:
+    """Convolutions that sum their input channels in other orders."""
     snapped, laid_out = ExactConv2d._snapped, ExactConv2d.laid_out
-    linear, window = LinearAttention.forward, WindowAttention.forward
-    norm, mean = ChannelNorm.forward, PlaneMean.forward
 
     def inputs(self: ExactConv2d, x: Tensor) -> Tensor:
         x = snapped(self, x)
@@ -187,6 +183,13 @@ def shuffled(generator: torch.Generator) -> Iterator[None]:
             return weight[:, at].contiguous(), bias
         taps = weight.unflatten(1, (-1, self.in_channels))
         return taps[:, :, at].flatten(1, 2), bias
+
+    return [(ExactConv2d, "_snapped", inputs), (ExactConv2d, "laid_out", weights)]
+
+
+def of_attention(order: Order) -> list[Replaced]:
+    """Attention that sums over channels and keys in other orders."""
+    linear, window = LinearAttention.forward, WindowAttention.forward
 
     def global_(self, q, k, v, hidden=None, turns=None):
         at = order(k.shape[-1])
@@ -206,6 +209,13 @@ def shuffled(generator: torch.Generator) -> Iterator[None]:
             self, q[..., of], k[..., at, :][..., of], v[..., at, :], bias, hidden
         )
 
+    return [(LinearAttention, "forward", global_), (WindowAttention, "forward", near)]
+
+
+def of_means(order: Order) -> list[Replaced]:
+    """Norms and means that sum channels and positions in other orders."""
+    norm, mean = ChannelNorm.forward, PlaneMean.forward
+
     def levelled(self: ChannelNorm, x: Tensor) -> Tensor:
         at, weight, bias = order(x.shape[1]), self.weight, self.bias
         try:
@@ -219,16 +229,22 @@ def shuffled(generator: torch.Generator) -> Iterator[None]:
         at = order(x.shape[2] * x.shape[3])
         return mean(self, x.flatten(2)[..., at].view(x.shape))
 
+    return [(ChannelNorm, "forward", levelled), (PlaneMean, "forward", averaged)]
+
+
+@contextlib.contextmanager
+def shuffled(generator: torch.Generator) -> Iterator[None]:
+    """Sum in other orders while this lasts, another one for each sum."""
+
+    def order(count: int, of: object = None) -> Tensor:
+        seed = int(generator.initial_seed()) + (0 if of is None else id(of) % 2**20)
+        own = torch.Generator().manual_seed(seed)
+        return torch.randperm(count, generator=generator if of is None else own)
+
     with contextlib.ExitStack() as stack:
-        for kind, name, ours in (
-            (ExactConv2d, "_snapped", inputs),
-            (ExactConv2d, "laid_out", weights),
-            (LinearAttention, "forward", global_),
-            (WindowAttention, "forward", near),
-            (ChannelNorm, "forward", levelled),
-            (PlaneMean, "forward", averaged),
-        ):
-            stack.enter_context(patch.object(kind, name, ours))
+        for replaced in (of_convolutions, of_attention, of_means):
+            for kind, name, ours in replaced(order):
+                stack.enter_context(patch.object(kind, name, ours))
         yield
 
 
