@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 TABLES, CODED = "tables", "coded"
 PACKED_VERSION = 1
 _MOST_OF_TABLES = 1 << 24  # numbers of all tables together
+# What parts raise for options that nobody would give them, besides errors of ours.
+_NOT_BUILT = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError),
+)
 TABLE_KINDS: dict[str, type[TableSet] | type[ScaleSet]] = {
     "tables": TableSet,
     "scales": ScaleSet,
@@ -160,7 +165,7 @@ def _built(config: dict[str, Any], path: Path) -> Codec:
             f"{error}; the weights {path} name it; if its file is not of the package "
             f"and you trust it, name it: {VARIABLE}=FILE"
         ) from error
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except _NOT_BUILT as error:
         raise ModelError(f"the config in {path} builds no codec; {error}") from error
     return codec
 

@@ -126,6 +126,11 @@ def weights_of_run(run: str | Path) -> Path:
     return path
 
 
+def weights_at(place: str | Path) -> Path:
+    """The weights of a run, a weights file, or those of a model by name."""
+    return weights_of_run(place) if Path(place).exists() else weights_of(str(place))
+
+
 def load(
     name: str = "image/default",
     device: str = "cpu",

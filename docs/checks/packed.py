@@ -2,7 +2,7 @@
 """Packed weights: what allocation gains, and what damaged files do.
 
     python docs/checks/packed.py allocation image/default PHOTOS --bits 3 4 5
-    python docs/checks/packed.py damage WEIGHTS --count 300
+    python docs/checks/packed.py damage image/default --count 300 --ways payload
 
 `allocation`: at each number of bits a file whose tensors' steps are the same part of
 their root mean square (E8), as near to the size as quarter octaves allow, and one of no
@@ -30,6 +30,7 @@ import random
 import resource
 import tempfile
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -83,11 +84,7 @@ def alike(shrinker: Shrinker, menu: Menu, size: float) -> Menu:
 
 def allocation(weights: str, data: str, bits: list[float]) -> None:
     """Print both ways at each number of bits a parameter."""
-    path = (
-        zoo.weights_of_run(weights)
-        if Path(weights).exists()
-        else zoo.weights_of(weights)
-    )
+    path = zoo.weights_at(weights)
     with tempfile.TemporaryDirectory() as folder:
         panel = panel_in(data, path, folder, lambda text: None).at_two()
         shrinker = Shrinker(path, panel, lambda text: None)
@@ -205,16 +202,17 @@ def judge(path: Path, expected: dict[str, torch.Tensor]) -> str:
     except CodecError:
         return "named"
     except Exception as error:  # what this check exists to find
-        return f"crash: {type(error).__name__}: {str(error)[:80]}"
+        *_, last = traceback.extract_tb(error.__traceback__)
+        return f"crash: {type(error).__name__}: {str(error)[:80]}, {last.name}"
     same = found.keys() == expected.keys() and all(
         torch.equal(found[k], v) for k, v in expected.items()
     )
     return "harmless" if same else "another"
 
 
-def damage(weights: Path, count: int, seed: int) -> None:
+def damage(weights: Path, count: int, seed: int, ways: list[str]) -> None:
     """Print verdicts by the way of changing, the slowest, and memory."""
-    expected, rng = read_weights(weights)[2], random.Random(seed)
+    expected = read_weights(weights)[2]
     whole = weights.read_bytes()
     with safe_open(str(weights), framework="pt") as file:
         text = file.metadata()["config"]
@@ -226,8 +224,9 @@ def damage(weights: Path, count: int, seed: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
-        for way in ("bytes", *INSIDE):
+        for way in ways:
             verdicts: Counter[str] = Counter()
+            rng = random.Random(seed)
             slowest = 0.0
             for _ in range(count):
                 if way == "bytes":
@@ -253,11 +252,13 @@ def main() -> None:
     parser.add_argument("data", nargs="?")
     parser.add_argument("--bits", type=float, nargs="+", default=[3.0, 4.0, 5.0])
     parser.add_argument("--count", type=int, default=300)
+    ways = ["bytes", *INSIDE]
+    parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.action == "damage":
-        damage(Path(args.weights), args.count, args.seed)
+        damage(zoo.weights_at(args.weights), args.count, args.seed, args.ways)
     elif args.data is None:
         parser.error("allocation needs a folder of pictures or recordings")
     else:

@@ -70,7 +70,7 @@ def shrink(
     from polycodec.codecs import zoo
     from polycodec.train.shrink.run import shrink as run_shrink
 
-    source = weights if Path(weights).exists() else zoo.weights_of(weights)
+    source = zoo.weights_at(weights)
     say = partial(print, file=sys.stderr, flush=True)
     card = run_shrink(source, out, goal, data=data, name=name, progress=say)
     if as_json:

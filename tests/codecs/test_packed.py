@@ -182,6 +182,16 @@ def test_headers_of_packed_files_are_checked(packed, tmp_path, about, word):
         stored.load_codec(path)
 
 
+def test_a_config_that_builds_nothing_is_named(packed, tmp_path):
+    path = tmp_path / "a.safetensors"
+    with safe_open(str(packed), framework="pt") as file:
+        config = {**json.loads(file.metadata()["config"]), "channels": 0}
+        data = file.get_tensor("coded")
+    save_file({"coded": data}, str(path), {"config": json.dumps(config)})
+    with pytest.raises(ModelError, match="builds no codec"):
+        stored.load_codec(path)
+
+
 def test_flipped_bits_are_named_or_load(packed, tmp_path):
     rng, path = np.random.default_rng(5), tmp_path / "a.safetensors"
     refused = 0

@@ -57,8 +57,13 @@ class Recordings:
         levels = validation_levels(config.eval.levels, codec.levels)
         self.points = {float(n): float(n) for n in levels}
         self.yard = Yardstick(
-            *("levels", "kbps", self.rate / 1000, self._score, SIZES),
-            *(self._quality, None, "PESQ" if self._judged() else "dB"),
+            point="levels",
+            unit="kbps",
+            scale=self.rate / 1000,
+            score=self._score,
+            sizes=SIZES,
+            quality=self._quality,
+            unit_of_quality="PESQ" if self._judged() else "dB",
         )
         self.about = {
             "rate": self.rate,

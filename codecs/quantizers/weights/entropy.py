@@ -92,7 +92,7 @@ def prior(
     first = np.zeros(size, np.int32)
     if means is not None:
         first[:] = means
-    return Mixture(scales(), first, indexes, weights)
+    return Mixture.trusted(scales(), first, indexes, weights)
 
 
 def put_bins(encoder: StreamEncoder, bins: np.ndarray) -> None:
@@ -105,6 +105,7 @@ def get_bins(decoder: StreamDecoder, rows: int) -> np.ndarray:
     return np.cumsum(decoder.get_prior(_walk(rows)).astype(np.int64))
 
 
+@functools.lru_cache(16)
 def _walk(rows: int) -> Mixture:
     bins = np.full(rows, 12)  # BITSTREAM: σ = 1 for most steps, 8 for the first
     bins[:1] = 24

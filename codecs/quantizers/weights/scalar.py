@@ -84,7 +84,9 @@ class LatticeQuantizer(WeightQuantizer):
             decoder.finish()
         except (BitstreamError, InputError) as error:
             raise damaged(str(error)) from error
-        return self.values(points, shape) * step(setting)
+        found = self.values(points, shape)
+        found *= step(setting)
+        return found
 
     @abc.abstractmethod
     def points(self, x: np.ndarray) -> np.ndarray:
