@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.quantizers.weights.base import WeightQuantizer
+from polycodec.codecs.quantizers.weights.base import Choice, WeightQuantizer
 from polycodec.cuda.host import threads
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.registry import build
@@ -45,18 +45,10 @@ _AXES = 8
 Predicted = Callable[[str, Mapping[str, Tensor]], Tensor | None]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A quantizer of weights by its name, and the setting to use it at."""
-
-    how: str
-    setting: int
-
-
 def matrix(values: Tensor) -> np.ndarray:
     """Return a tensor as the (R, C) float64 that quantizers take; rows are outputs."""
     wide = values.detach().cpu().double()
-    return wide.reshape(_rows(values.shape), -1).numpy()
+    return wide.reshape(rows_of(values.shape), -1).numpy()
 
 
 def pack(
@@ -177,7 +169,7 @@ def _numbers(entry: _Entry, data: bytes) -> Tensor | None:
             )[: entry.count].reshape(entry.shape)
         if not entry.count:
             raise _wrong(f"a coded tensor of shape {entry.shape}")
-        rows = _rows(entry.shape)
+        rows = rows_of(entry.shape)
         w = _quantizer(entry.how).decode(data, (rows, entry.count // rows))
         return torch.from_numpy(w).reshape(entry.shape)
 
@@ -219,7 +211,8 @@ def _inflated(data: bytes, size: int) -> bytes:
     return found
 
 
-def _rows(shape: tuple[int, ...]) -> int:
+def rows_of(shape: Sequence[int]) -> int:
+    """How many outputs a tensor has."""
     return int(shape[0]) if len(shape) > 1 else 1
 
 

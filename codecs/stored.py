@@ -25,7 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polycodec.codecs.packed import Choice, Predicted, pack, unpack
+from polycodec.codecs.packed import Predicted, pack, unpack
+from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.exact.layer import exact_layers
 from polycodec.errors import InputError, ModelError, UnknownNameError, UsageError

@@ -5,9 +5,9 @@
     x̂ ◄─ network ── weights, embeddings ◄── · step ── codes ◄─────────────────┘
 
     codes, in one row (1, 1, n)     sizes of the signal    not coded: a header says them
-                                    width of the network
-                                    k of each step (`fitting/quantized.py`)
-                                    weights, embeddings
+                                    width of the network, below 0 where tensors are
+                                    packed by quantizers of weights
+                                    steps, weights, embeddings (`fitting/message.py`)
 
 The weights of such a codec are tables alone: all that is learned is in the stream. It
 knows no signal: items of a clip are its frames, an image and a sound are one item. Chen
@@ -25,11 +25,12 @@ from torch import Tensor
 
 from polycodec.codecs.base import Codec, Coded, ordinary
 from polycodec.codecs.families.parts import Options, part_of, signal_of
+from polycodec.codecs.fitting import message
+from polycodec.codecs.fitting.allocated import allocated
 from polycodec.codecs.fitting.clip import ClipDecoder, ClipEncoder
 from polycodec.codecs.fitting.fit import Fit
 from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan, Recipe
-from polycodec.codecs.fitting.quantized import groups, steps_of, weights_of
 from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.transforms.base import Tiling
@@ -168,7 +169,7 @@ class ImplicitCodec(Codec):
         """Codes (B, 1, n) of prepared signals x: each is fitted."""
         with torch.inference_mode(False), torch.enable_grad():
             signals = self.signal.restored(x.clone())
-            return torch.cat([self._fitted(one[None], level) for one in signals])
+            return message.together(self._fitted(one[None], level) for one in signals)
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         return torch.round(z)
@@ -186,15 +187,18 @@ class ImplicitCodec(Codec):
         axes = self.axes
         if codes is None:
             assert size is not None, "decoding needs the size of the signal"
-            sizes, width, rest = tuple(size[1:]), None, None
+            sizes, width = tuple(size[1:]), None
         else:
             sizes = tuple(map(int, codes[0, 0, :axes]))
-            width, rest = codes[0, :, axes : axes + 1], codes[:, :, axes + 1 :]
+            width = codes[0, :, axes : axes + 1]
         width = self.entropy.number(coder, width)
-        lengths = self._lengths(sizes, int(width))
-        coded = self.entropy.code(coder, rest, (1, *lengths), z=side)
+        network, packed = self._network(sizes, abs(int(width))), bool(width < 0)
+        rest = None if codes is None else codes[0, :, axes + 1 :]
+        coded = message.code(
+            self.entropy, coder, rest, network, packed=packed, side=side
+        )
         head = torch.tensor([*sizes, int(width)], device=coded.device)
-        return torch.cat([head.to(coded.dtype)[None, None], coded], dim=2)
+        return torch.cat([head.to(coded.dtype), coded[0]])[None, None]
 
     def dequantize(self, codes: Tensor, level: float) -> Tensor:
         return codes
@@ -215,17 +219,13 @@ class ImplicitCodec(Codec):
         """The network of codes (1, 1, n), and embeddings (N, d, *s) if it has any."""
         axes = self.axes
         *sizes, width = map(int, codes[0, 0, : axes + 1])
-        network = on_meta(self.network_of, sizes, width).without_encoder()
-        at = axes + 1 + groups(network)
-        k, values = codes[0, 0, axes + 1 : at], codes[0, 0, at:]
-        weights = weights_of(network, values, k)
-        network.load_state_dict(weights, strict=False, assign=True)
-        network.to(codes.device).eval()
-        if network.embedding_size is None:
-            return network, None
-        embeddings = values[sum(p.numel() for p in network.sent().values()) :]
-        embeddings = embeddings * steps_of(k)[-1]
-        return network, embeddings.view(network.size[0], *network.embedding_size)
+        network = self._network(sizes, abs(width))
+        rest = codes[0, 0, axes + 1 :]
+        tensors = message.opened(network, rest, packed=width < 0)
+        embeddings = tensors.pop(message.EMBEDDINGS, None)
+        network = network.without_encoder()
+        network.load_state_dict(tensors, strict=False, assign=True)
+        return network.to(codes.device).eval(), embeddings
 
     @torch.inference_mode()
     def rendered(
@@ -253,7 +253,7 @@ class ImplicitCodec(Codec):
         done = [write(row[None], level, context=own, **given) for row, own in pairs]
         return Coded(
             [item for one in done for item in one.data],
-            torch.cat([one.codes for one in done]),
+            message.together(one.codes for one in done),
             [bits for one in done for bits in one.estimated_bits],
         )
 
@@ -264,7 +264,9 @@ class ImplicitCodec(Codec):
         """See :meth:`Codec.read`."""
         context = streams.contexts_of(given.pop("context", b""), len(data))
         read, pairs = super().read, zip(data, context, strict=True)
-        return torch.cat([read([one], level, size, context=own) for one, own in pairs])
+        return message.together(
+            read([one], level, size, context=own) for one, own in pairs
+        )
 
     def _encode(self, x: Tensor, level: float) -> Tensor:
         self._check_precision()
@@ -308,22 +310,24 @@ class ImplicitCodec(Codec):
     def _fitted(self, x: Tensor, level: float) -> Tensor:
         """Codes (1, 1, n) of one signal (1, C, *S)."""
         fit, most = self.fit(x, level), self.plan.bytes
-        own = fit.quantized or fit.start_quantizing()
-        sizes = [*x.shape[2:], fit.network.width]
-        head = torch.tensor(sizes, device=self.device).float()
+        sizes = x.shape[2:]
 
-        def row(k: Tensor, codes: Tensor) -> Tensor:
-            return torch.cat([head, k, codes[0, 0]])[None, None]
+        def row(k: Tensor, parts: Sequence[message.Part]) -> Tensor:
+            rest = message.row_of(k, parts)
+            packed = any(isinstance(part, tuple) for part in parts)
+            width = -fit.network.width if packed else fit.network.width
+            head = torch.tensor([*sizes, width], device=rest.device).to(rest)
+            return torch.cat([head, rest])[None, None]
 
-        def small(k: Tensor, codes: Tensor) -> bool:
-            return most is None or len(self.write(row(k, codes), level).data[0]) <= most
+        def bytes_of(k: Tensor, parts: Sequence[message.Part]) -> int:
+            return len(self.write(row(k, parts), level).data[0])
 
-        return row(*own.coarsened(fit.network, fit.embeddings(), small)).detach()
+        return row(*allocated(fit, bytes_of, most)).detach()
 
-    def _lengths(self, size: Sequence[int], width: int) -> list[int]:
-        """Numbers of steps and of values of every tensor; BitstreamError for too many.
+    def _network(self, size: Sequence[int], width: int) -> Network:
+        """A network without memory for its weights; BitstreamError for too large ones.
 
-        A network without memory says them: a hostile width costs none.
+        A hostile width costs nothing.
         """
         limit = max(LEAST_LIMIT, torch.Size(size).numel())
         items = size[0] if self.signal.kind == "video" else 1
@@ -338,4 +342,4 @@ class ImplicitCodec(Codec):
                 f"the stream asks for {network.values} weights; expected at most "
                 f"{limit}; it is damaged"
             )
-        return [groups(network), *network.lengths()]
+        return network

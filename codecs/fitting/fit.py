@@ -30,7 +30,7 @@ from polycodec.codecs.fitting.quantized import (
     weights_of,
 )
 from polycodec.codecs.transforms.network import Network
-from polycodec.entropy_models.base import EntropyModel
+from polycodec.entropy_models.models.weights import WeightsModel
 from polycodec.errors import ModelError
 
 # Of the mean of the last errors against the lowest so far, and more; of one fit.
@@ -52,7 +52,7 @@ class Fit:
         self,
         network: Network,
         x: Tensor,
-        entropy: EntropyModel,
+        entropy: WeightsModel,
         recipe: Recipe,
         plan: Plan,
         target: float,
@@ -117,8 +117,9 @@ class Fit:
         if self.recipe.coding == "cem":
             lengths = self.network.lengths()
 
-            def small(k: Tensor, codes: Tensor) -> bool:
-                _, bits = estimated(self.entropy, codes, lengths, noise=False)
+            def small(k: Tensor, codes: list[Tensor]) -> bool:
+                values = torch.cat(codes)[None, None]
+                _, bits = estimated(self.entropy, values, lengths, noise=False)
                 return float(bits) <= ABOVE * self.target
 
             self.quantized.coarsened(self.network, embeddings, small)
@@ -145,7 +146,7 @@ class Fit:
 
     def _advance(self) -> None:
         """One step; what diverges is set back."""
-        share = 1 - self.recipe.quantizing
+        share = 1 - self.recipe.late
         if self.quantized is None and self.progress() >= share:
             self.start_quantizing()
         late = self.quantized is not None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from polycodec.errors import ModelError
 
-CODINGS = ("cem", "eight")
+CODINGS = ("cem", "eight", "trellis")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class Recipe:
     ``coding``: cem, steps and weights learn with their rate (consistent entropy
     minimization) while it is above the target, ``lmbda`` a bit of rate per pixel of one
     frame; eight, 256 steps over each tensor's range, as NeRV and HNeRV quantize, and
-    the second stage, if weights are pruned, learns what is left. ``keep``: share of the
-    weights that are not pruned, by size, over all tensors but biases.
+    the second stage, if weights are pruned, learns what is left; trellis, there is no
+    second stage. ``packed``: after the fit each tensor is coded in the cheaper of ways,
+    trellis and lattice among them (`allocated.py`). ``keep``: share of the weights that
+    are not pruned, by size, over all tensors but biases.
     """
 
     epochs: int = 300
@@ -48,18 +50,24 @@ class Recipe:
     coding: str = "cem"
     lmbda: float = 0.05
     keep: float = 1.0
+    packed: bool = True
 
     def __post_init__(self) -> None:
         if self.coding not in CODINGS or self.optimizer not in ("adam", "adan"):
             raise ModelError(
                 f"a fit has coding '{self.coding}' and optimizer '{self.optimizer}'; "
-                f"expected {' or '.join(CODINGS)}, and adam or adan"
+                f"expected one of {', '.join(CODINGS)}, and adam or adan"
             )
         if not (0 < self.keep <= 1 and 0 <= self.quantizing < 1 and self.batch > 0):
             raise ModelError(
                 f"a fit keeps {self.keep}, quantizes for {self.quantizing} and has "
                 f"batches of {self.batch}; expected shares of 0 … 1, and 1 at least"
             )
+
+    @property
+    def late(self) -> float:
+        """The share of a fit that its second stage has."""
+        return 0.0 if self.coding == "trellis" else self.quantizing
 
 
 @dataclass(frozen=True)

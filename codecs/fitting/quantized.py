@@ -71,45 +71,50 @@ class Quantized(nn.Module):
 
     def codes(self, network: Network) -> Tensor:
         """Codes of all weights, (1, 1, P) float, not rounded, pruned ones 0."""
-        sent, steps = network.sent(), steps_of(self.whole)
-        parts = [
-            (sent[name] * mask / steps[k]).flatten()
-            for k, (name, mask) in enumerate(zip(self.names, self.masks, strict=True))
-        ]
-        return torch.cat(parts)[None, None]
+        steps = steps_of(self.whole)
+        tensors = zip(self.pruned(network), steps, strict=False)
+        return torch.cat([(t / step).flatten() for t, step in tensors])[None, None]
+
+    def pruned(self, network: Network) -> list[Tensor]:
+        """The weights that are sent, pruned ones 0."""
+        sent = network.sent()
+        return [sent[n] * m for n, m in zip(self.names, self.masks, strict=True)]
 
     def coarsened(
         self,
         network: Network,
         embeddings: Tensor | None,
-        small: Callable[[Tensor, Tensor], bool],
-    ) -> tuple[Tensor, Tensor]:
-        """k (G,) and codes of all, whole, (1, 1, P), the finest that are ``small``.
+        small: Callable[[Tensor, list[Tensor]], bool],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """k (G,) and codes of each tensor, whole, (n,), the finest that are ``small``.
 
         All steps grow alike, by quarters of an octave, twelve octaves at most.
         """
         fine = self.k.detach().clone()
         low, high = 0, 48
-        if small(*(found := self._at(network, embeddings, fine, 0))):
+        if small(*(found := self.coded(network, embeddings, fine))):
             return found
         while high - low > 1:
             middle = (low + high) // 2
-            fits = small(*self._at(network, embeddings, fine, middle))
+            wider = fine + middle * OCTAVE / 4
+            fits = small(*self.coded(network, embeddings, wider))
             low, high = (low, middle) if fits else (middle, high)
-        return self._at(network, embeddings, fine, high)
+        return self.coded(network, embeddings, fine + high * OCTAVE / 4)
 
     @torch.no_grad()
-    def _at(
-        self, network: Network, embeddings: Tensor | None, fine: Tensor, up: int
-    ) -> tuple[Tensor, Tensor]:
-        sent: list[Tensor] = list(network.sent().values())
-        sent += [] if embeddings is None else [embeddings]
-        largest = torch.stack([t.abs().max() for t in sent]).clamp_min(1e-6)
+    def coded(
+        self, network: Network, embeddings: Tensor | None, k: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """k (G,) as they are taken and codes of each tensor, whole, (n,)."""
+        tensors = self.pruned(network) + ([] if embeddings is None else [embeddings])
+        largest = torch.stack([t.abs().max() for t in tensors]).clamp_min(1e-6)
         least = torch.ceil(OCTAVE * torch.log2(largest / MOST))  # codes have 16 bits
-        self.k.copy_(torch.maximum(fine + up * OCTAVE / 4, least))
-        parts = [self.codes(network)]
-        parts += [] if embeddings is None else [self.embedded(embeddings)]
-        return self.whole.detach().clone(), torch.round(torch.cat(parts, dim=2))
+        self.k.copy_(torch.maximum(k, least))
+        steps = steps_of(self.whole)
+        each = zip(tensors, steps, strict=True)
+        return self.whole.detach().clone(), [
+            torch.round(t / step).flatten() for t, step in each
+        ]
 
     @property
     def step_of_embeddings(self) -> Tensor:

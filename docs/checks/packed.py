@@ -41,11 +41,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from polycodec.codecs import zoo
-from polycodec.codecs.packed import Choice, matrix
+from polycodec.codecs.packed import matrix
+from polycodec.codecs.quantizers.weights.allocation import Menu, Priced
+from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.codecs.stored import CODED, fill, read_weights
 from polycodec.errors import CodecError
 from polycodec.registry import build
-from polycodec.train.shrink.allocation import Menu, Priced
 from polycodec.train.shrink.run import panel_in
 from polycodec.train.shrink.shrinker import MEASURED, Goal, Shrinker
 

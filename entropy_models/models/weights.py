@@ -21,17 +21,20 @@ mean would say all, the values say themselves.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.cuda import ScaleSet
+from polycodec.cuda import ScaleSet, TableSet
 from polycodec.cuda.priors.categorical import LOGIT_UNIT
 from polycodec.cuda.priors.mixture import MEAN_UNIT
 from polycodec.entropy_models.base import Coder, EntropyModel, Shape
+from polycodec.entropy_models.priors.categorical import Indexed
 from polycodec.entropy_models.priors.mixture import Mixture, scale_set
 from polycodec.entropy_models.priors.scales import (
     LOG_STEP,
@@ -53,6 +56,13 @@ LOG_SHARES = [
     round(LOGIT_UNIT * math.log2(max(k, 1) / SHARES)) / LOGIT_UNIT
     for k in range(SHARES + 1)
 ]
+
+
+@functools.cache
+def _bytes() -> TableSet:
+    """One table of 256 equal parts."""  # BITSTREAM
+    return TableSet.from_pmfs([np.ones(256)], minimum=[0], precision=8)
+
 
 # Codes the T numbers of a row, or reads them: (value (1, T) or None, T) -> (1, T).
 Numbers = Callable[[Tensor | None, int], Tensor]
@@ -108,10 +118,10 @@ class WeightsModel(EntropyModel):
         row: Tensor | None = None
         if values is not None:
             row = (self.spikes(values, lengths) if z is None else z[0]).float()
-        row = self._row(coder, row, len(lengths)).clamp(0, SHARES - 1)
+        row = self.row(coder, row, len(lengths)).clamp(0, SHARES - 1)
 
         def numbers(value: Tensor | None, count: int) -> Tensor:
-            return self._row(coder, value, count)
+            return self.row(coder, value, count)
 
         means, bins = self._described(values, row, lengths, numbers)
         owner = self._owners(lengths)
@@ -129,12 +139,28 @@ class WeightsModel(EntropyModel):
         """Code a whole number above 0, (1, 1), that is below 200 as a rule."""
         return self._fixed(coder, value, WIDTHS)
 
+    def octets(self, coder: Coder, row: Tensor | None, count: int) -> Tensor:
+        """Code bytes, (1, count) of 0 … 255, at 8 bits each."""
+        index = torch.zeros(1, 1, dtype=torch.int64, device=self.units.device)
+        return coder.code(row, Indexed(_bytes(), index), (1, count))
+
     @torch.no_grad()
     def spikes(self, values: Tensor, lengths: Shape) -> Tensor:
         """Zeros beyond the normal density, (1, T) in 1/16 of a tensor, of codes (1, P).
 
         Where a density with a spike costs fewer bits than the normal one; 0 elsewhere.
         """
+        share, normal, spiked = self._costs(values, lengths)
+        return torch.where(spiked + WORTH < normal, share, 0.0)
+
+    @torch.no_grad()
+    def bits(self, values: Tensor, lengths: Shape) -> Tensor:
+        """What codes (1, P) of each tensor cost, (T,), under the cheaper density."""
+        _, normal, spiked = self._costs(values, lengths)
+        return torch.minimum(normal, spiked + WORTH)[0]
+
+    def _costs(self, values: Tensor, lengths: Shape) -> tuple[Tensor, Tensor, Tensor]:
+        """Spikes that tensors could have, and bits without and with them; (1, T)."""
         codes, owner = torch.round(values), self._owners(lengths)
         zeros = self._sums((codes == 0).float(), lengths)
         share = torch.round(SHARES * zeros / self._counts(lengths))
@@ -149,9 +175,9 @@ class WeightsModel(EntropyModel):
             means, bins = self._described(codes, row, lengths, rounded)
             own = means[:, owner], bins[:, owner], row[:, owner]
             costs.append(self._sums(self._prior(*own, spiked).bits(codes), lengths))
-        return torch.where(costs[1] + WORTH < costs[0], share, 0.0)
+        return share, costs[0], costs[1]
 
-    def _row(self, coder: Coder, row: Tensor | None, count: int) -> Tensor:
+    def row(self, coder: Coder, row: Tensor | None, count: int) -> Tensor:
         """Code T numbers (1, T) under a normal density that is sent before them."""
         heads = iter((HEAD_BINS, HEAD_MEANS))
 

@@ -181,8 +181,8 @@ def test_hostile_sizes_are_refused_before_memory():
     made = codec()
     for size, width in (((6, 22, 40), 4000), ((1 << 20, 22, 40), 4)):
         with pytest.raises(BitstreamError, match="asks for"):
-            made._lengths(size, width)
-    assert made._lengths((6, 22, 40), 8)
+            made._network(size, width)
+    assert made._network((6, 22, 40), 8).values > 0
 
 
 def test_damage_is_named(fitted):
@@ -252,7 +252,7 @@ def test_similarity_is_that_of_torchmetrics():
 def test_options_that_cannot_be_are_named():
     with pytest.raises(ModelError, match="video"):
         ImplicitCodec(signal="image", network=NERV)
-    with pytest.raises(ModelError, match="cem or eight"):
+    with pytest.raises(ModelError, match="cem, eight, trellis"):
         ImplicitCodec(network=NERV, fit={"coding": "seven"})
     with pytest.raises(ModelError, match="expected shares"):
         ImplicitCodec(network=NERV, fit={"keep": 0})

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from polycodec.codecs import stored, zoo
-from polycodec.codecs.packed import Choice
+from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.errors import ModelError
 
 HOWS = ("scalar", "lattice", "trellis")

@@ -11,8 +11,13 @@ import pytest
 
 from polycodec.cli.main import main
 from polycodec.codecs import stored
+from polycodec.codecs.quantizers.weights.allocation import (
+    Priced,
+    priced,
+    to_loss,
+    to_size,
+)
 from polycodec.errors import ModelError, UsageError
-from polycodec.train.shrink.allocation import Priced, priced, to_loss, to_size
 from polycodec.train.shrink.run import panel_in, shrink
 from polycodec.train.shrink.score import Score, score
 from polycodec.train.shrink.shrinker import Goal, Shrinker

@@ -18,7 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polycodec.codecs.packed import Choice, matrix
+from polycodec.codecs.packed import matrix
+from polycodec.codecs.quantizers.weights.allocation import (
+    Menu,
+    Priced,
+    priced,
+    to_loss,
+    to_size,
+)
+from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.codecs.stored import (
     about_base,
     approximable,
@@ -32,7 +40,6 @@ from polycodec.codecs.stored import (
 from polycodec.entropy_models.exact.layer import exact_layers
 from polycodec.errors import ModelError, UsageError
 from polycodec.train.check import Panel
-from polycodec.train.shrink.allocation import Menu, Priced, priced, to_loss, to_size
 from polycodec.train.shrink.score import score
 
 MEASURED = 4096  # a tensor of more numbers is disturbed to see what it does

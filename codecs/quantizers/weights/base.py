@@ -31,6 +31,14 @@ class Offer:
     error: float
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A quantizer of weights by its name, and the setting to use it at."""
+
+    how: str
+    setting: int
+
+
 class WeightQuantizer(abc.ABC):
     """Base of `weights/*`. Matrices are (R, C) float64, rows are outputs."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from polycodec.codecs.packed import Choice
+from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.registry import build, names
 
 
