@@ -16,6 +16,7 @@ and roundings of float64 are the same everywhere.
 from __future__ import annotations
 
 import contextlib
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,18 @@ def _checked(entries: Any, most: int) -> list[_Entry]:
             raise _wrong(f"'{name[:80]}' has {entry.count} numbers, too many")
         found.append(entry)
     return found
+
+
+def said_count(about: Any) -> int:
+    """Return how many numbers a packed file says that it has, right or wrong."""
+    entries = about.get("tensors") if isinstance(about, dict) else None
+    rows = entries.values() if isinstance(entries, dict) else ()
+    shapes = [row[2] for row in rows if isinstance(row, list) and len(row) > 2]
+    return sum(
+        math.prod(shape)
+        for shape in shapes
+        if isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    )
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polycodec.codecs.packed import Predicted, pack, unpack
+from polycodec.codecs.packed import Predicted, pack, said_count, unpack
 from polycodec.codecs.quantizers.weights.base import Choice
+from polycodec.codecs.rebuilt import rebuilt
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.exact.layer import exact_layers
-from polycodec.errors import InputError, ModelError, UnknownNameError, UsageError
-from polycodec.registry import VARIABLE, build, parts_of_weights
+from polycodec.errors import InputError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
 TABLES, CODED = "tables", "coded"
 PACKED_VERSION = 1
 _MOST_OF_TABLES = 1 << 24  # numbers of all tables together
-# What parts raise for options that nobody would give them, besides errors of ours.
-_NOT_BUILT = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
-    *(RuntimeError, TypeError, ValueError),
-)
 TABLE_KINDS: dict[str, type[TableSet] | type[ScaleSet]] = {
     "tables": TableSet,
     "scales": ScaleSet,
@@ -150,25 +145,12 @@ def read_weights(path: Path) -> tuple[Codec, dict[str, Any], dict[str, Tensor]]:
             f"{path} holds no codec config; expected weights written by an export"
         )
     about = config.pop(CODED, None)
-    codec = _built(config, path)
+    found = sum(v.numel() for v in tensors.values()) + said_count(about)
+    options = {k: v for k, v in config.items() if k not in ("name", TABLES)}
+    codec = rebuilt(config["name"], options, path, digest_of(path).hex(), found)
     if about is not None:
         tensors = _unpacked(codec, tensors, about, path)
     return codec, config, tensors
-
-
-def _built(config: dict[str, Any], path: Path) -> Codec:
-    options = {k: v for k, v in config.items() if k not in ("name", TABLES)}
-    try:
-        with parts_of_weights(digest_of(path).hex()):
-            codec: Codec = build(f"codec/{config['name']}", **options)
-    except UnknownNameError as error:
-        raise UnknownNameError(
-            f"{error}; the weights {path} name it; if its file is not of the package "
-            f"and you trust it, name it: {VARIABLE}=FILE"
-        ) from error
-    except _NOT_BUILT as error:
-        raise ModelError(f"the config in {path} builds no codec; {error}") from error
-    return codec
 
 
 def _unpacked(

@@ -182,13 +182,22 @@ def test_headers_of_packed_files_are_checked(packed, tmp_path, about, word):
         stored.load_codec(path)
 
 
-def test_a_config_that_builds_nothing_is_named(packed, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"channels": 0}, "builds no codec"),
+        ({"transform": {"name": "residual", "widths": [2048, 12]}}, "more than"),
+    ],
+)
+def test_configs_that_build_nothing_or_too_much_are_named(
+    packed, tmp_path, change, word
+):
     path = tmp_path / "a.safetensors"
     with safe_open(str(packed), framework="pt") as file:
-        config = {**json.loads(file.metadata()["config"]), "channels": 0}
+        config = {**json.loads(file.metadata()["config"]), **change}
         data = file.get_tensor("coded")
     save_file({"coded": data}, str(path), {"config": json.dumps(config)})
-    with pytest.raises(ModelError, match="builds no codec"):
+    with pytest.raises(ModelError, match=word):
         stored.load_codec(path)
 
 
