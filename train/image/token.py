@@ -116,8 +116,8 @@ class ImageTokenTask(Task):
             if quantize:
                 usage = quantizer.usage(out.codes[:, :planes])
                 width = map(math.log2, quantizer.sizes[:planes])
-                bits = (math.log2(usage["perplexity"][k]) for k in quantizer.alike)
-                order0 = sum(b for b, _ in zip(bits, range(planes), strict=False))
+                books = quantizer.alike[:planes]
+                order0 = sum(math.log2(usage["perplexity"][k]) for k in books)
                 row["fixed_bpp"] = sum(width) / codec.stride**2
                 row["order0_bpp"] = order0 / codec.stride**2
                 row |= {k: [round(n, 1) for n in v] for k, v in usage.items()}
