@@ -73,16 +73,12 @@ def pack(
         if name in plan:
             how, key = plan[name].how, (name, plan[name])
             if key not in memo:
-                rest = matrix(value) - (0.0 if guess is None else matrix(guess))
+                rest = beyond(value, guess)
                 memo[key] = _quantizer(how).encode(rest, plan[name].setting)
             data = memo[key]
             if not value.is_floating_point():
                 more = [int(value.abs().max())]
-        elif (
-            guess is not None
-            and guess.shape == value.shape
-            and bool((guess.to(value.dtype) == value).all())
-        ):
+        elif is_same(value, guess):
             how, data = SAME, b""
         else:
             how, data = PLAIN, zlib.compress(value.numpy().tobytes(), 9)
@@ -149,6 +145,34 @@ def _checked(entries: Any, most: int) -> list[_Entry]:
     return found
 
 
+def beyond(value: Tensor, guess: Tensor | None) -> np.ndarray:
+    """Return what of a tensor a base does not foretell, as `matrix`."""
+    if guess is None:
+        return matrix(value)
+    exact = not value.is_floating_point()
+    return matrix(value) - matrix(_likely(guess, int(value.abs().max()), exact))
+
+
+def is_same(value: Tensor, guess: Tensor | None) -> bool:
+    """Whether a tensor is what a base foretells, in its own type."""
+    if guess is None or guess.shape != value.shape:
+        return False
+    return bool((guess.to(value.dtype) == value).all())
+
+
+def _likely(guess: Tensor, top: int, exact: bool) -> Tensor:
+    """What a base foretells, without rows of integers that cannot be meant.
+
+    top: the largest magnitude. The grid of a row that has become small is a fine one,
+    in which the base's row is far too large: such rows are foretold as zeros.
+    """
+    if not exact or not guess.numel():
+        return guess
+    rows = guess.double().reshape(rows_of(guess.shape), -1)
+    far = rows.abs().amax(1, keepdim=True) > 2 * top
+    return rows.masked_fill(far, 0.0).reshape(guess.shape)
+
+
 def said_count(about: Any) -> int:
     """Return how many numbers a packed file says that it has, right or wrong."""
     entries = about.get("tensors") if isinstance(about, dict) else None
@@ -204,7 +228,8 @@ def _predicted(
             raise _wrong("there is no base to take it from")
         return guess.to(entry.type)
     if guess is not None:
-        w = w + guess.double()
+        exact = not entry.type.is_floating_point
+        w = w + _likely(guess, entry.top, exact).double()
     if entry.type.is_floating_point:
         return w.float()
     limits = torch.iinfo(entry.type)

@@ -13,8 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from polycodec.codecs import stored, zoo
+from polycodec.codecs.packed import beyond, pack, unpack
+from polycodec.codecs.quantizers.weights.allocation import gone
 from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.errors import ModelError
+from polycodec.registry import build
 
 HOWS = ("scalar", "lattice", "trellis")
 
@@ -113,6 +116,26 @@ def test_a_difference_needs_its_base(weights, tiny_checkpoint, tmp_path, monkeyp
     base.write_bytes(base.read_bytes()[:-1] + b"\1")
     with pytest.raises(ModelError, match="difference from other weights"):
         stored.load_codec(path)
+
+
+def test_rows_of_another_grid_are_not_foretold():
+    value = torch.tensor([[9, -7, 3, 1], [5, 5, -5, 2]], dtype=torch.int16)
+    guess = value.double() + 0.25
+    guess[1] *= 2.0**13  # a row that became small: its grid is finer than the base's
+    rest = beyond(value, guess)
+    assert (rest == [[-0.25] * 4, [5, 5, -5, 2]]).all()
+    plan = {"a": Choice("scalar", 0)}
+    coded, entries = pack({"a": value}, plan, lambda *about: guess, {})
+    back = unpack(coded, entries, lambda *about: guess, 8)
+    assert torch.equal(back["a"], value)
+
+
+def test_a_difference_may_go_altogether():
+    w = np.random.default_rng(3).laplace(size=(40, 30))
+    every = gone(w, 2.0)
+    data = build(f"weights/{every.choice.how}").encode(w, every.choice.setting)
+    assert not build("weights/scalar").decode(data, w.shape).any()
+    assert len(data) <= every.bytes and every.loss == 2 * float((w**2).sum())
 
 
 def test_integers_of_exact_layers_are_regridded(weights):

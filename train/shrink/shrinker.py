@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polycodec.codecs.packed import matrix
+from polycodec.codecs.packed import beyond, is_same, matrix
 from polycodec.codecs.quantizers.weights.allocation import (
     Menu,
     Priced,
+    gone,
     priced,
     to_loss,
     to_size,
@@ -99,8 +100,10 @@ class Shrinker:
     def menu(self) -> Menu:
         """Measure every tensor and ask every quantizer."""
         found, measured = {}, 0
-        large = [k for k in self.names if self.tensors[k].numel() > MEASURED]
-        for name in sorted(self.names):
+        # What is the base's is kept exactly, in no bytes.
+        names = [k for k in sorted(self.names) if not self._is_given(k)]
+        large = [k for k in names if self.tensors[k].numel() > MEASURED]
+        for name in names:
             w = matrix(self.tensors[name])
             energy, weight = float((w**2).sum()), None
             if name in large:
@@ -114,21 +117,21 @@ class Shrinker:
             guess = self.guessed(name, self.tensors)
             most = (FINE if weight is None else COARSEST) * energy
             if guess is not None:
-                w = w - matrix(guess)
-                if not w.any():
-                    continue  # kept exactly, that is the same as the base's: no bytes
+                w = beyond(self.tensors[name], guess)
                 # What a base foretells may go altogether; a tensor itself may not.
                 most = most if weight is None else math.inf
             found[name] = priced(w, weight, most)
+            if guess is not None and weight is not None:
+                found[name].append(gone(w, weight))
         return found
 
     @torch.inference_mode()
     def harm(self, name: str) -> float:
         """Return the loss where noise, 20 dB below it, is added to a tensor.
 
-        Of what is seen on a few signals, the standard error is added: a tensor that
-        seemed to do no harm is not given up. Without a panel every tensor harms alike,
-        by its share of the parameters.
+        Of what is seen on a few signals, the standard error is added, and a gain is
+        luck: a tensor that seemed to do no harm is not given up. Without a panel every
+        tensor harms alike, by its share of the parameters.
         """
         value = self.tensors[name]
         if self.few is None or self.calm is None:
@@ -141,7 +144,11 @@ class Shrinker:
             found = score(self.codec, self.few, self.levels)
         finally:
             self._put(name, value)
-        return max(self.calm.loss(found) + self.calm.doubt(found), 1e-4)
+        loss, doubt = self.calm.loss(found), self.calm.doubt(found)
+        return max(max(loss, 0.0) + doubt, 1e-4)
+
+    def _is_given(self, name: str) -> bool:
+        return is_same(self.tensors[name], self.guessed(name, self.tensors))
 
     def _put(self, name: str, value: Tensor) -> None:
         owner, _, leaf = name.rpartition(".")

@@ -54,6 +54,12 @@ def priced(w: np.ndarray, weight: float | None, most: float) -> list[Priced]:
     return least
 
 
+def gone(w: np.ndarray, weight: float) -> Priced:
+    """Return the choice that rounds all of w (R, C) to zero."""
+    step = math.ceil(4 * math.log2(4 * max(float(np.abs(w).max()), 1e-20)))
+    return Priced(Choice("scalar", step), 16, weight * float(np.square(w).sum()))
+
+
 Menu = Mapping[str, list[Priced]]
 
 
