@@ -30,6 +30,7 @@ from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.codecs.rebuilt import rebuilt
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.exact.layer import exact_layers
+from polycodec.entropy_models.relative.blocks import NormalPrior
 from polycodec.errors import InputError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
 TABLES, CODED = "tables", "coded"
 PACKED_VERSION = 1
 _MOST_OF_TABLES = 1 << 24  # numbers of all tables together
-TABLE_KINDS: dict[str, type[TableSet] | type[ScaleSet]] = {
+TABLE_KINDS: dict[str, Any] = {
     "tables": TableSet,
     "scales": ScaleSet,
+    "normal": NormalPrior,
 }
 
 
@@ -225,7 +227,7 @@ def _base_path(name: str) -> Path:
     return weights_of(name)
 
 
-def _tables(codec: Codec) -> dict[str, TableSet | ScaleSet]:
+def _tables(codec: Codec) -> Mapping[str, TableSet | ScaleSet | NormalPrior]:
     assert codec.entropy is not None, "a codec without tables is not stored"
     return codec.entropy.tables
 

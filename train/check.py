@@ -117,7 +117,8 @@ def _measure(
         for data, estimate in zip(coded.data, coded.estimated_bits, strict=True):
             _check_bytes(len(data), estimate, where)
             bits, estimated = bits + 8 * len(data), estimated + estimate
-        codes = _decoded(codec, coded.data, level, coded.codes, where)
+        size = codec.grid(x.shape[2:])
+        codes = _decoded(codec, coded.data, level, size, coded.codes, where)
         pairs += zip(x, codec.decode_codes(codes, level, x.shape[2:]), strict=True)
         samples += x[:, 0].numel()
     return {
@@ -138,11 +139,16 @@ def _check_bytes(size: int, bits: float, where: str) -> None:
 
 
 def _decoded(
-    codec: Codec, data: Sequence[bytes], level: float, expected: Tensor, where: str
+    codec: Codec,
+    data: Sequence[bytes],
+    level: float,
+    size: Sequence[int],
+    expected: Tensor,
+    where: str,
 ) -> Tensor:
     """Codes of real bytes, which must be those the encoder had."""
     try:
-        found = codec.read(data, level, expected.shape[2:])
+        found = codec.read(data, level, size)
     except CodecError as error:
         raise _failed("codes", f"{where}: {error}") from error
     if not torch.equal(found, expected):
@@ -157,18 +163,18 @@ def _check_exact(codec: Codec, x: Tensor, level: float) -> None:
     The bytes of two writers may differ: the side information of a latent codec comes
     out of a float network, and where that lies on a tie both roundings are right.
     """
-    codes = codec.encode_codes(x, level)
+    codes, size = codec.encode_codes(x, level), codec.grid(x.shape[2:])
     coded = codec.write(codes, level)
     for name, setting in MACHINES.items():
         with setting():
-            _decoded(codec, coded.data, level, coded.codes, name)
+            _decoded(codec, coded.data, level, size, coded.codes, name)
             there = codec.write(codes, level)
-        _decoded(codec, there.data, level, there.codes, f"written with {name}")
+        _decoded(codec, there.data, level, size, there.codes, f"written with {name}")
     if codes.ndim == 4:
         last = codec.write(codes.contiguous(memory_format=torch.channels_last), level)
-        _decoded(codec, last.data, level, last.codes, "written in channels_last")
+        _decoded(codec, last.data, level, size, last.codes, "written in channels_last")
     for data, one in zip(coded.data, coded.codes.split(1), strict=True):
-        _decoded(codec, [data], level, one, "one signal at a time")
+        _decoded(codec, [data], level, size, one, "one signal at a time")
 
 
 def _check_size(codec: Codec, x: Tensor) -> None:

@@ -4,12 +4,12 @@
     polycodec train image/default data.train=DIR       a config of the package
     polycodec train mine.yaml codec.transform.name=conv
 
-Sections of one level each: `codec, data, optim, run, eval`, and for speech `loss,
-stages, rates, adversary` (`train.sections`). Values only; names look up the registry.
-`include: other` takes one parent, `imports: [parts.py, a.module]` brings parts that
-are not the package's, files as seen from the config. Overrides from the command line
-are `section.key=value` and pass through the same checks. An unknown key is an error
-that names the nearest one.
+Sections of one level each: `codec, data, optim, run, eval`, for speech `loss, stages,
+rates, adversary`, for the Bayesian family `priors` (`train.sections`). Values only;
+names look up the registry. `include: other` takes one parent, `imports: [parts.py,
+a.module]` brings parts that are not the package's, files as seen from the config.
+Overrides from the command line are `section.key=value` and pass through the same
+checks. An unknown key is an error that names the nearest one.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from polycodec.train.sections import (
     EvalSection,
     LossSection,
     OptimSection,
+    PriorsSection,
     RatesSection,
     RunSection,
     Section,
@@ -60,6 +61,7 @@ class TrainConfig(Section):
     stages: StagesSection = StagesSection()
     rates: RatesSection = RatesSection()
     adversary: AdversarySection = AdversarySection()
+    priors: PriorsSection = PriorsSection()
 
 
 SECTIONS: dict[str, type[Section]] = {

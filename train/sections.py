@@ -3,6 +3,7 @@
 
     codec  data  optim  run  eval        every run
     loss  stages  rates  adversary       speech; stages: tokens of images too
+    priors                               the Bayesian family
 
 A section that a kind of signal does not use stays at its defaults.
 """
@@ -193,3 +194,14 @@ class AdversarySection(Section):
     lr: float = Field(3e-4, gt=0)
     weight: float = Field(4.0, ge=0, description="of the adversarial loss")
     feature: float = Field(4.0, ge=0, description="of feature matching")
+
+
+class PriorsSection(Section):
+    """Signals whose posteriors priors are learned from (`bayesian`)."""
+
+    signals: int = Field(1024, ge=2, description="how many have a posterior, at most")
+    pieces: int = Field(1, ge=1, description="of the codec, along each axis of a crop")
+    every: int = Field(50, ge=1, description="steps of a rate between its priors")
+    lr: float = Field(0.05, gt=0, description="of posteriors, in units of the prior")
+    factor: float = Field(1.25, gt=1, description="of β, where bits are not as wanted")
+    band: float = Field(0.05, ge=0, lt=1, description="share of them that may lack")

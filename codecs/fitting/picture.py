@@ -23,13 +23,13 @@ from polycodec.codecs.signals.tiles import (
 )
 
 if TYPE_CHECKING:
-    from polycodec.codecs.families.implicit import ImplicitCodec
+    from polycodec.codecs.base import Codec
 
 
 class PictureEncoder(ImageEncoder):
     """Fits a network to (H, W, 1 or 3) integers; every coding is a fit of its own."""
 
-    def __init__(self, codec: ImplicitCodec, pixels: np.ndarray, peak: int) -> None:
+    def __init__(self, codec: Codec, pixels: np.ndarray, peak: int) -> None:
         self.codec, self.peak, self.channels = codec, peak, pixels.shape[2]
         self.x = to_tensor(pixels, peak, codec.device)
         height, width = pixels.shape[:2]
@@ -49,7 +49,7 @@ class PictureDecoder(ImageDecoder):
 
     def __init__(
         self,
-        codec: ImplicitCodec,
+        codec: Codec,
         grid: Grid,
         quality: float,
         read_chunk: Callable[[int], bytes],

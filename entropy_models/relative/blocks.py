@@ -14,6 +14,8 @@ and scales are integers: they are part of a model, and never computed again.
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,8 +84,29 @@ class Blocks:
         return cls(order, np.array([*limits, costs.size], np.int32), bits)
 
 
+class Normal(abc.ABC):
+    """Independent Gaussians; ``floats``: means and scales, (N,)."""
+
+    @property
+    @abc.abstractmethod
+    def floats(self) -> tuple[Tensor, Tensor]:
+        """Means and scales."""
+
+
 @dataclass(frozen=True, eq=False)
-class NormalPrior:
+class FreePrior(Normal):
+    """A prior that is still learned: means and scales (N,), floats."""
+
+    means: Tensor
+    scales: Tensor
+
+    @property
+    def floats(self) -> tuple[Tensor, Tensor]:
+        return self.means, self.scales
+
+
+@dataclass(frozen=True, eq=False)
+class NormalPrior(Normal):
     """Independent Gaussians under which samples are numbered.
 
     ``means``, ``scales`` (N,) int32 in 2^-20, scales above 0; ``seed`` and ``stream``
@@ -128,6 +151,21 @@ class NormalPrior:
             )
         on_grid = [np.rint(v * 2**GRID).astype(np.int32) for v in (m, s)]
         return cls(on_grid[0], np.maximum(on_grid[1], 1), blocks, seed, stream)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What weights keep, int32; `from_arrays` makes it of them."""
+        about = np.array([self.blocks.bits, self.seed, self.stream], np.int32)
+        own = {"order": self.blocks.order, "limits": self.blocks.limits}
+        return {"means": self.means, "scales": self.scales, **own, "about": about}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> NormalPrior:
+        """A prior of the arrays of a file; ModelError for invalid ones."""
+        about = np.asarray(arrays["about"])
+        _require(about.shape == (3,) and about.dtype.kind == "i", "about: no 3 numbers")
+        bits, seed, stream = map(int, about)
+        blocks = Blocks(arrays["order"], arrays["limits"], bits)
+        return cls(arrays["means"], arrays["scales"], blocks, seed, stream)
 
     def draw(self, k: int, candidates: Tensor) -> Tensor:
         """Standard normal samples (n, d) int64, 1/4096 sigma, of block ``k``."""

@@ -26,6 +26,7 @@ sample, bit for bit (`generator`). What an encoder weighs is float, and its busi
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,26 +37,46 @@ from torch import Tensor
 
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.relative import generator
-from polycodec.entropy_models.relative.blocks import NormalPrior
+from polycodec.entropy_models.relative.blocks import Normal, NormalPrior
 from polycodec.errors import BitstreamError, InputError
 
 _CHUNK = 1 << 18  # candidates times dimensions that are weighed together
+_SCORES = 1 << 22  # items times candidates
 
 
 @dataclass
 class Posterior:
-    """Independent Gaussians fitted to signals: means and scales, (B, N)."""
+    """Independent Gaussians fitted to signals: means and scales, (B, ..., N)."""
 
     means: Tensor
     scales: Tensor
+
+    def numbers(self, prior: NormalPrior) -> Tensor:
+        """Of each block the candidate that is chosen, (..., K)."""
+        rows = Posterior(self.means.flatten(0, -2), self.scales.flatten(0, -2))
+        columns = [choose(rows, prior, k) for k in range(len(prior.blocks))]
+        return torch.stack(columns, dim=1).view(*self.means.shape[:-1], -1)
+
+    def check(self, prior: NormalPrior, shape: tuple[int, ...]) -> None:
+        """InputError unless this is of ``shape`` and can be coded under the prior."""
+        found = tuple(self.means.shape)
+        if found != shape or found[-1:] != prior.means.shape:
+            raise InputError(
+                f"a posterior of {found} for samples of {shape} under a prior of "
+                f"{prior.means.shape}; expected (batch, ..., dimensions) everywhere"
+            )
+        if not (self.scales > 0).all() or not self.means.isfinite().all():
+            raise InputError(
+                "a posterior has scales that are not above 0, or no numbers"
+            )
 
     def part(self, dimensions: np.ndarray) -> Posterior:
         """Some dimensions of it."""
         at = torch.from_numpy(dimensions.astype(np.int64)).to(self.means.device)
         return Posterior(self.means[:, at], self.scales[:, at])
 
-    def bits(self, prior: NormalPrior) -> Tensor:
-        """KL(posterior ‖ prior) of each dimension, (B, N) in bits, differentiable."""
+    def bits(self, prior: Normal) -> Tensor:
+        """KL(posterior ‖ prior) of each dimension, in bits, differentiable."""
         means, scales = (v.to(self.means) for v in prior.floats)
         ratio = self.scales / scales
         shift = (self.means - means) / scales
@@ -63,31 +84,63 @@ class Posterior:
         return nats / math.log(2)
 
 
-class SampleCoder:
-    """What the three coders share: shapes are (B, N), N as the prior has dimensions."""
+@dataclass
+class Chosen:
+    """Samples that were chosen before: numbers (B, ..., K) of their blocks."""
+
+    chosen: Tensor
+
+    def numbers(self, prior: NormalPrior) -> Tensor:
+        """The numbers."""
+        return self.chosen
+
+    def check(self, prior: NormalPrior, shape: tuple[int, ...]) -> None:
+        """InputError for numbers that blocks of the prior have not."""
+        found, wanted = tuple(self.chosen.shape), (*shape[:-1], len(prior.blocks))
+        low, high = (int(v) for v in self.chosen.aminmax())
+        if found != wanted or low < 0 or high >> prior.blocks.bits:
+            raise InputError(
+                f"numbers {low} to {high} of {found}; expected {wanted}, of "
+                f"{prior.blocks.bits} bits"
+            )
+
+
+class SampleCoder(abc.ABC):
+    """What the three coders share: shapes are (B, ..., N), N as the prior's."""
+
+    @abc.abstractmethod
+    def numbers(
+        self,
+        posterior: Posterior | Chosen | None,
+        prior: NormalPrior,
+        shape: Sequence[int],
+    ) -> Tensor:
+        """The numbers (B, ..., K) of samples of ``shape``; None when decoding."""
 
     def code(
         self, posterior: Posterior | None, prior: NormalPrior, shape: Sequence[int]
     ) -> Tensor:
-        """Handle the samples of ``shape`` (B, N); None when decoding.
+        """Handle the samples of ``shape``; None when decoding.
 
         Returns what a decoder will have, float32.
         """
-        raise NotImplementedError
+        return drawn(self.numbers(posterior, prior, shape), prior)
 
 
-class SampleEstimator(SampleCoder):
+class SampleEstimator:
     """Counts bits; `bits` is (B,), differentiable, as is the sample."""
 
     def __init__(self, batch: int) -> None:
         self.bits = torch.zeros(batch)
 
     def code(
-        self, posterior: Posterior | None, prior: NormalPrior, shape: Sequence[int]
+        self, posterior: Posterior | None, prior: Normal, shape: Sequence[int]
     ) -> Tensor:
         """Add the KL; return means + scales * noise, as `SampleCoder.code` says."""
         assert posterior is not None, "there is nothing to estimate"
-        self.bits = self.bits.to(posterior.means) + posterior.bits(prior).sum(dim=1)
+        self.bits = self.bits.to(posterior.means) + posterior.bits(prior).flatten(
+            1
+        ).sum(1)
         noise = torch.randn_like(posterior.means)
         return posterior.means + posterior.scales * noise
 
@@ -96,21 +149,28 @@ class SampleEncoder(SampleCoder):
     """Chooses candidates and keeps their numbers; `finish` gives the bytes of each."""
 
     def __init__(self, batch: int) -> None:
-        self._numbers: list[tuple[Tensor, int]] = []  # (B, K) and bits of a number
+        self._numbers: list[tuple[Tensor, int]] = []  # (B, n) and bits of a number
         self._hash = 0
         self.batch = batch
 
-    def code(
-        self, posterior: Posterior | None, prior: NormalPrior, shape: Sequence[int]
+    def numbers(
+        self,
+        posterior: Posterior | Chosen | None,
+        prior: NormalPrior,
+        shape: Sequence[int],
     ) -> Tensor:
-        """Choose a candidate for every block; see `SampleCoder.code`."""
+        """Choose a candidate for every block; see `SampleCoder.numbers`."""
         assert posterior is not None, "there is nothing to encode"
-        _check(posterior, prior, shape)
-        columns = [choose(posterior, prior, k) for k in range(len(prior.blocks))]
-        numbers = torch.stack(columns, dim=1)
-        self._numbers.append((numbers, prior.blocks.bits))
+        posterior.check(prior, tuple(shape))
+        numbers = posterior.numbers(prior)
+        self._numbers.append((numbers.flatten(1), prior.blocks.bits))
         self._hash = prior.checksum(self._hash)
-        return drawn(numbers, prior)
+        return numbers
+
+    @property
+    def bits(self) -> int:
+        """Of the numbers of an item."""
+        return sum(numbers.shape[1] * bits for numbers, bits in self._numbers)
 
     def finish(self, context: streams.Contexts = b"") -> list[bytes]:
         """The hash of the priors, sealed, and the numbers, for each item."""
@@ -142,11 +202,15 @@ class SampleDecoder(SampleCoder):
         self._data = [item[streams.HASH_BYTES :] for item in data]
         self._at = self._hash = 0
 
-    def code(
-        self, posterior: Posterior | None, prior: NormalPrior, shape: Sequence[int]
+    def numbers(
+        self,
+        posterior: Posterior | Chosen | None,
+        prior: NormalPrior,
+        shape: Sequence[int],
     ) -> Tensor:
-        """Read the numbers of every block; see `SampleCoder.code`."""
-        count, bits = len(prior.blocks), prior.blocks.bits
+        """Read the numbers of every block; see `SampleCoder.numbers`."""
+        rows, each = math.prod(shape[1:-1]), len(prior.blocks)
+        count, bits = rows * each, prior.blocks.bits
         size = -(-count * bits // 8)
         parts = [item[self._at : self._at + size] for item in self._data]
         self._at += size
@@ -156,8 +220,8 @@ class SampleDecoder(SampleCoder):
                 f"a stream of samples ends too early; expected {size} bytes of "
                 f"{count} blocks, found {min(map(len, parts))}"
             )
-        rows = [_unpack(part, count, bits) for part in parts]
-        return drawn(torch.from_numpy(np.stack(rows)), prior)
+        found = np.stack([_unpack(part, count, bits) for part in parts])
+        return torch.from_numpy(found).view(len(parts), *shape[1:-1], each)
 
     def finish(self) -> None:
         """Check ends and hashes; BitstreamError."""
@@ -192,7 +256,7 @@ def choose(posterior: Posterior, prior: NormalPrior, k: int) -> Tensor:
     count = 1 << prior.blocks.bits
     rest = {"block": k, "stream": prior.stream, "seed": prior.seed}
     arrivals = (-torch.log(generator.uniforms(count, **rest))).cumsum(0).log()
-    step = max(1, _CHUNK // len(at))
+    step = max(1, min(_CHUNK // len(at), _SCORES // len(means)))
     best = torch.full((len(means),), -math.inf, dtype=torch.float64)
     number = torch.zeros(len(means), dtype=torch.int64)
     for start in range(0, count, step):
@@ -208,23 +272,13 @@ def choose(posterior: Posterior, prior: NormalPrior, k: int) -> Tensor:
 
 
 def drawn(numbers: Tensor, prior: NormalPrior) -> Tensor:
-    """The samples (B, N) float32 of numbers (B, K)."""
-    out = torch.empty((len(numbers), len(prior.means)), dtype=torch.float32)
+    """The samples (..., N) float32 of numbers (..., K)."""
+    rows = numbers.flatten(0, -2)
+    out = torch.empty((len(rows), len(prior.means)), dtype=torch.float32)
     for k in range(len(prior.blocks)):
         at = torch.from_numpy(prior.blocks.dimensions(k).astype(np.int64))
-        out[:, at] = prior.placed(k, prior.draw(k, numbers[:, k]))
-    return out
-
-
-def _check(posterior: Posterior, prior: NormalPrior, shape: Sequence[int]) -> None:
-    wanted, found = tuple(shape), tuple(posterior.means.shape)
-    if found != wanted or found[1:] != prior.means.shape:
-        raise InputError(
-            f"a posterior of {found} for samples of {wanted} under a prior of "
-            f"{prior.means.shape}; expected (batch, dimensions) everywhere"
-        )
-    if not (posterior.scales > 0).all() or not posterior.means.isfinite().all():
-        raise InputError("a posterior has scales that are not above 0, or no numbers")
+        out[:, at] = prior.placed(k, prior.draw(k, rows[:, k]))
+    return out.view(*numbers.shape[:-1], -1)
 
 
 def _pack(numbers: Tensor, bits: int) -> bytes:

@@ -143,7 +143,8 @@ def test_the_schema_knows_every_part_and_its_options():
 def test_the_schema_knows_every_section_and_refuses_others():
     schema = json_schema()
     every = {"codec", "data", "optim", "run", "eval", "imports", "task", "recipe"}
-    assert set(schema["properties"]) == every | {"loss", "stages", "rates", "adversary"}
+    own = {"loss", "stages", "rates", "adversary", "priors"}
+    assert set(schema["properties"]) == every | own
     assert schema["additionalProperties"] is False
     assert "crop" in schema["$defs"]["DataSection"]["properties"]
 

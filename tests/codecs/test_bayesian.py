@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Bayesian family: priors are learned, signals become samples, and come back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from polycodec.codecs.families.bayesian import BayesianCodec
+from polycodec.codecs.fitting.plan import Plan
+from polycodec.codecs.stored import load_codec
+from polycodec.codecs.transforms.reparametrized import joined, parted
+from polycodec.entropy_models.models.samples import tiers_of
+from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
+from polycodec.registry import build
+from polycodec.train.bayesian import Ascent
+from polycodec.train.sections import PriorsSection
+
+NETWORK = {
+    **{"hidden": 8, "depth": 2, "fourier": 8, "top": 4, "encoding": 4},
+    **{"latents": 4, "features": [4, 4], "up": [2, 2, 2]},
+}
+IMAGE = {
+    **{"name": "bayesian", "piece": [8, 8], "bpp": [2.0, 6.0], "bits": 12},
+    **{"network": NETWORK, "fit": {"steps": 40, "late": 60, "least": 1}},
+}
+
+
+def pictures(count: int, size: tuple[int, ...] = (8, 8), seed: int = 0) -> torch.Tensor:
+    """Smooth gradients and edges, (n, 3, H, W), alike but each its own."""
+    draw = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in size), indexing="ij")
+    a, b, c = (torch.rand(count, 3, 1, 1, generator=draw) for _ in range(3))
+    edge = (torch.sin(3 * (a - 0.5) * x + 3 * (b - 0.5) * y + 6 * c) > 0).float()
+    return (0.2 + 0.3 * a + 0.2 * b * x + 0.2 * c * y + 0.15 * edge).clamp(0, 1)
+
+
+def trained(config, x: torch.Tensor, steps: int = 120, every: int = 10):
+    """A codec whose priors are of posteriors of x, frozen."""
+    torch.manual_seed(0)
+    codec = build(f"codec/{config['name']}", **without_name(config))
+    ascent = Ascent(codec, x, PriorsSection(lr=0.1, every=every, factor=1.5))
+    codec.betas.fill_(1e-4)  # few steps: from near where it ends
+    optimizer = torch.optim.Adam(codec.parameters(), 3e-3)
+    losses = []
+    for step in range(steps * len(codec.bpp)):
+        visit, rate = divmod(step, len(codec.bpp))
+        if visit and visit % every == 0:
+            ascent.update(rate)
+        loss, values = ascent.loss(rate, torch.arange(len(x)))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(values["psnr"]))
+    codec.freeze(lambda codec: None)
+    return codec, losses
+
+
+def without_name(config):
+    return {k: v for k, v in config.items() if k != "name"}
+
+
+def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
+    return float(-10 * (x - y).square().mean().log10())
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return trained(IMAGE, pictures(16))
+
+
+def test_the_published_sizes():
+    """Counts of the paper's appendix, and of its released code."""
+    published = {"hidden": 32, "depth": 3, "top": 1024, "latents": 128}
+    published |= {"features": [64, 64], "encoding": 16}
+    sizes = {
+        ("image", (64, 64), 3): (16, (4, 2, 2), 3267, 2048),
+        ("image", (32, 32), 3): (16, (4, 2, 2), 3267, 512),
+        ("speech", (800,), 1): (16, (4, 2, 2), 3201, 6400),
+        ("video", (24, 16, 16), 3): (18, ((6, 4, 4), 2, 2), 3331, 128),
+    }
+    for (signal, piece, _), (fourier, up, weights, values) in sizes.items():
+        network = {**published, "fourier": fourier, "up": up}
+        codec = BayesianCodec(signal=signal, piece=piece, bpp=[1], network=network)
+        own = codec.network(0)
+        assert (own.weights, own.values) == (weights, values)
+        assert own.bands.shape[1] == fourier
+        if signal == "image":
+            assert sum(p.numel() for p in own.phi.parameters()) == 251_024
+            assert sum(m.numel() for m in own.maps) == 3 * 1056**2 + 99**2
+
+
+def test_the_published_tiers():
+    kodak = tiers_of((8, 12), (4, 4), 3267, 2048)
+    assert [(t.rows, t.numbers) for t in kodak] == [(96, 5315), (6, 3267), (1, 3267)]
+    audio, video = tiers_of((60,), (4,), 1, 0), tiers_of((1, 8, 8), (1, 4, 4), 1, 0)
+    assert [t.rows for t in audio] == [60, 15, 1]
+    assert [t.rows for t in video] == [64, 4, 1]
+    assert kodak[1].of.view(8, 12)[3:5, 3:5].tolist() == [[0, 1], [3, 4]]
+    assert tiers_of((5, 3), (4, 4), 1, 0)[1].rows == 2  # the last ones are smaller
+
+
+def test_numbers_are_moved_among_pieces_and_back():
+    tier = tiers_of((4, 5), None, 30, 0)[0]
+    table = torch.rand(2, 20, 30)
+    moved = tier.moved(table)
+    assert torch.equal(tier.back(moved), table)
+    assert torch.equal(moved.sort(dim=1).values, table.sort(dim=1).values)
+    places = {tuple(tier.places[:, d].tolist()) for d in range(30)}
+    assert len(places) == 30
+    # Files depend on every place: computed when they were new.
+    assert tier.places[:3, :4].tolist() == PLACES
+
+
+PLACES = [[1, 2, 9, 0], [8, 8, 11, 14], [10, 6, 8, 12]]
+
+
+@pytest.mark.parametrize("piece", [(4,), (4, 6), (2, 3, 4)])
+def test_pieces_are_joined_as_they_lie(piece):
+    counts = (2, 3, 1)[: len(piece)]
+    sizes = [n * p for n, p in zip(counts, piece, strict=True)]
+    x = torch.rand(2, 3, *sizes)
+    pieces = parted(x, counts)
+    assert pieces.shape == (2, math.prod(counts), 3, *piece)
+    assert torch.equal(joined(pieces, counts), x)
+    first = x[(..., *(slice(n) for n in piece))]
+    assert torch.equal(pieces[:, 0], first)
+
+
+def test_priors_learn_and_keep_to_the_rate(prior):
+    codec, losses = prior
+    assert losses[-1] > losses[-2] + 1 > losses[0] + 10
+    for rate, wanted in enumerate(codec.bpp):
+        costs = float(codec.entropy.free(rate)["piece"].costs.sum()) / 64
+        assert 0.4 * wanted < costs < 1.6 * wanted
+
+
+def test_pictures_come_back_and_bits_are_known_before(prior, tmp_path):
+    codec, _ = prior
+    x = pictures(3, seed=7)
+    mean = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
+    found = {}
+    for quality, level in ((0, 1), (100, 2)):
+        data = codec.compress(x, quality)
+        blocks = len(codec.entropy.tables[f"{level - 1}-piece"].blocks)
+        head = codec.signal.head_size + 4
+        assert {len(item) for item in data} == {head + -(-12 * blocks // 8)}
+        back = codec.decompress(data)
+        found[level] = psnr(x, back)
+        alone = codec.decompress(data[1:2])
+        assert (alone - back[1:2]).abs().max() < 1e-5
+    assert found[2] > found[1] > psnr(x, mean) + 1
+    codec.save(tmp_path / "a.safetensors", IMAGE)
+    whole = load_codec(tmp_path / "a.safetensors")
+    assert torch.allclose(whole.decompress(data), back, atol=1e-3)
+    codes = whole.encode_codes(x[:1], 2)
+    again = load_codec(tmp_path / "a.safetensors").write(codes, 2)
+    assert whole.read(again.data, 2, (8, 8)).equal(codes)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (13, 20)])
+def test_other_sizes_are_patched(prior, size):
+    codec, _ = prior
+    codec.plan = Plan(steps=60)
+    x = pictures(2, size, seed=3).expand(2, 3, *size)
+    data = codec.compress(x, 100)
+    blocks = len(codec.entropy.tables["1-piece"].blocks)
+    pieces = math.prod(codec.counts(size))
+    assert len(data[0]) == codec.signal.head_size + 4 + -(-12 * blocks * pieces // 8)
+    back = codec.decompress(data)
+    assert back.shape == x.shape
+    assert psnr(x, back) > psnr(x, torch.full_like(x, 0.5))
+
+
+def test_what_is_refused(prior):
+    codec, _ = prior
+    codec.plan = Plan(steps=4)
+    with pytest.raises(InputError, match="it is for small ones"):
+        codec.counts((4096, 4096))
+    data = codec.compress(pictures(1), 0)[0]
+    for wrong in (data[:-1], data + b"\0", data[:20]):
+        with pytest.raises(BitstreamError):
+            codec.decompress(wrong)
+    for at in range(10, len(data)):  # behind the sizes and the quality
+        bad = bytearray(data)
+        bad[at] ^= 1
+        with pytest.raises(BitstreamError):
+            codec.decompress(bytes(bad))
+    with pytest.raises(InputError, match="numbers; expected"):
+        codec.write(torch.zeros(1, 1, 9), 1)
+    with pytest.raises(UsageError, match="level"):
+        codec.encode_codes(pictures(1), 7)
+    with pytest.raises(ModelError, match="never fitted"):
+        build("codec/bayesian", **without_name(IMAGE)).freeze(lambda codec: None)
+    with pytest.raises(ModelError, match="upsampled"):
+        build("codec/bayesian", piece=[10, 8], network=NETWORK)
+    with pytest.raises(ModelError, match="expected 2 sizes"):
+        build("codec/bayesian", piece=[8], network=NETWORK)
