@@ -15,7 +15,7 @@ numbers are; neither knows the other. How weights are stored says `stored`.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polycodec.codecs.numbers import check_finite, check_quality, made_by
+from polycodec.codecs import numbers
 from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.refined import Refined, Watch
 from polycodec.codecs.signals.base import Signal, strings_of
+from polycodec.codecs.signals.chunks import chunks_of
 from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
 from polycodec.codecs.signals.tiles import (
     Grid,
@@ -92,7 +93,7 @@ class Codec(nn.Module, abc.ABC):
 
     def level_of(self, quality: float) -> float:
         """The level of a quality in 0 … 100; UsageError outside."""
-        return self.rates.level_of(check_quality(quality))
+        return self.rates.level_of(numbers.check_quality(quality))
 
     def check_level(self, level: float) -> float:
         """The level; UsageError for one that this codec has not."""
@@ -136,11 +137,13 @@ class Codec(nn.Module, abc.ABC):
 
     def latents(self, x: Tensor, level: float) -> Tensor:
         """Latents z (B, D, *S) of padded signals x; ModelError for NaN among them."""
-        return made_by(self.name, self.analyse(self.signal.prepared(x), level))
+        return numbers.made_by(self.name, self.analyse(self.signal.prepared(x), level))
 
     def signals(self, z_hat: Tensor, level: float) -> Tensor:
         """Signals (B, C, *S) of latents, not cut; ModelError for NaN among them."""
-        return made_by(self.name, self.signal.restored(self.synthesise(z_hat, level)))
+        return numbers.made_by(
+            self.name, self.signal.restored(self.synthesise(z_hat, level))
+        )
 
     def finest(self, z: Tensor) -> Tensor:
         """What codes of any level follow from (`coarsened`): for trial codings."""
@@ -194,7 +197,7 @@ class Codec(nn.Module, abc.ABC):
         """
         entropy = self._require_entropy()
         level = self.check_level(level)
-        check_finite(codes)
+        numbers.check_finite(codes)
         self.check_codes(codes)
         serial = entropy.serial
         device = "cpu" if serial else codes.device
@@ -246,7 +249,7 @@ class Codec(nn.Module, abc.ABC):
     ) -> Tensor:
         """Signals of codes (B, C, *S), cut to ``size`` and clamped if it is given."""
         self._check_precision()
-        check_finite(codes)
+        numbers.check_finite(codes)
         self.check_codes(codes)
         x_hat = self.signal.decode(self, codes, self.check_level(level))
         return x_hat if size is None else self.signal.cut(x_hat, size)
@@ -263,7 +266,7 @@ class Codec(nn.Module, abc.ABC):
         """
         if isinstance(x, (list, tuple)):
             return [item for one in x for item in self.compress(one, quality)]
-        quality = round(100 * check_quality(quality)) / 100  # as headers say it
+        quality = round(100 * numbers.check_quality(quality)) / 100  # as headers say it
         level = self.level_of(quality)
         x = self.signal.checked(x)
         codes = self._encode(x, level)
@@ -306,6 +309,12 @@ class Codec(nn.Module, abc.ABC):
     ) -> ImageDecoder:
         """What makes pixels of the chunks of a file; see `image_encoder`."""
         return TileDecoder(self, grid, quality, read_chunk)
+
+    def sound_codes(
+        self, blocks: Iterable[np.ndarray], frames: int, level: float | None = None
+    ) -> Iterator[Tensor]:
+        """Codes (channels, C, n) of a file's chunks of sound; see `signals.chunks`."""
+        return chunks_of(self, blocks, frames, level)
 
     def group_encoder(
         self, size: Sequence[int], gop: int | None = None
@@ -378,15 +387,7 @@ class Codec(nn.Module, abc.ABC):
 
     def _check_precision(self) -> None:
         """Refuse what would end in a wrong decoding or an error deep inside torch."""
-        for what, dtype in (
-            ("torch's default type", torch.get_default_dtype()),
-            ("the type of the codec's weights", self._own_type()),
-        ):
-            if dtype != torch.float32:
-                raise UsageError(
-                    f"{what} is {dtype}; expected torch.float32; a codec codes in its "
-                    "own precisions (load it again), autocast may be on"
-                )
+        numbers.check_precision(self._own_type())
 
     def _require_entropy(self) -> EntropyModel:
         self._check_precision()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numbers
 
+import torch
 from torch import Tensor
 
 from polycodec.errors import InputError, ModelError, UsageError
@@ -38,3 +39,16 @@ def made_by(name: str, made: Tensor) -> Tensor:
             "model"
         )
     return made
+
+
+def check_precision(own: torch.dtype) -> None:
+    """Refuse what would end in a wrong decoding; ``own``: type of a codec's weights."""
+    for what, dtype in (
+        ("torch's default type", torch.get_default_dtype()),
+        ("the type of the codec's weights", own),
+    ):
+        if dtype != torch.float32:
+            raise UsageError(
+                f"{what} is {dtype}; expected torch.float32; a codec codes in its "
+                "own precisions (load it again), autocast may be on"
+            )

@@ -16,7 +16,7 @@ et al. 2021, NeRV (arXiv 2110.13903); Dupont et al. 2021, COIN (arXiv 2103.03123
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from polycodec.codecs.fitting.clip import ClipDecoder, ClipEncoder
 from polycodec.codecs.fitting.fit import Fit
 from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan, Recipe
+from polycodec.codecs.fitting.sound import Itself, fitted_sounds
 from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.transforms.base import Tiling
@@ -62,7 +63,7 @@ class ImplicitCodec(Codec):
     family = "implicit"
     entropy: WeightsModel
     plan: Plan
-    transform: Any = None  # what asks for one says that there is none
+    transform: Any  # None but for sounds: what asks for one says that there is none
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class ImplicitCodec(Codec):
                 "more than 0"
             )
         self.bpp, self.depth, self.channels = tuple(bpp), depth, 1
+        self.transform = Itself() if self.signal.kind == "speech" else None
 
     @property
     def stride(self) -> int:
@@ -136,6 +138,12 @@ class ImplicitCodec(Codec):
         self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
     ) -> ImageDecoder:
         return PictureDecoder(self, grid, quality, read_chunk)
+
+    def sound_codes(
+        self, blocks: Iterable[np.ndarray], frames: int, level: float | None = None
+    ) -> Iterator[Tensor]:
+        level = self.levels if level is None else level
+        return fitted_sounds(self, blocks, frames, level)
 
     def group_encoder(
         self, size: Sequence[int], gop: int | None = None
@@ -201,12 +209,9 @@ class ImplicitCodec(Codec):
         return torch.cat([head.to(coded.dtype), coded[0]])[None, None]
 
     def dequantize(self, codes: Tensor, level: float) -> Tensor:
-        return codes
-
-    def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
         """Prepared signals (B, C, *S) of codes (B, 1, n), all items of each."""
         whole = []
-        for row in z_hat:
+        for row in codes:
             network, embeddings = self.opened(row[None])
             count = network.size[0]
             parts = [self.rendered(network, embeddings, [k]) for k in range(count)]
@@ -214,6 +219,9 @@ class ImplicitCodec(Codec):
             video = self.signal.kind == "video"
             whole.append(x.movedim(0, 1)[None] if video else x)
         return self.signal.prepared(torch.cat(whole))
+
+    def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
+        return z_hat
 
     def opened(self, codes: Tensor) -> tuple[Network, Tensor | None]:
         """The network of codes (1, 1, n), and embeddings (N, d, *s) if it has any."""
@@ -280,7 +288,7 @@ class ImplicitCodec(Codec):
         """See :meth:`Codec.decode_codes`; signals are made whole, never in windows."""
         self._check_precision()
         self.check_codes(codes)
-        x_hat = self.signal.restored(self.synthesise(codes, level))
+        x_hat = self.signal.restored(self.dequantize(codes, level))
         return self.signal.cut(x_hat, x_hat.shape[2:] if size is None else size)
 
     def _own_type(self) -> torch.dtype:

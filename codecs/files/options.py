@@ -156,7 +156,20 @@ _KBPS = None, "Speech, video: at most F kilobits a second.", "F"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoEncode(EncodeOptions):
+class FitOptions(EncodeOptions):
+    """What is asked of encoding what a model may be fitted to, step by step."""
+
+    effort: int = option(0, EFFORT, "N", least=0)
+    time_budget: float | None = option(
+        None, "Models that are fitted: how long at most.", "5m", least=0.1
+    )
+    resume: bool = option(
+        False, "Models that are fitted: go on where a fit was stopped."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoEncode(FitOptions):
     """What is asked of encoding a video; ``fps``: in place of what the file says."""
 
     target_kbps: float | None = option(*_KBPS, rate=True, least=0)
@@ -166,20 +179,13 @@ class VideoEncode(EncodeOptions):
         one_of=("copy", "speech", "none"),
     )
     gop: int | None = option(None, "Video: frames in a group.", "N", least=1, most=4096)
-    effort: int = option(0, EFFORT, "N", least=0)
-    time_budget: float | None = option(
-        None, "Video, models that are fitted: how long at most.", "5m", least=0.1
-    )
-    resume: bool = option(
-        False, "Video, models that are fitted: go on where a fit was stopped."
-    )
     fps: float | None = option(
         None, "Video: frames a second, of a folder 25.", "F", least=0.001, most=1e6
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechEncode(EncodeOptions):
+class SpeechEncode(FitOptions):
     """What is asked of encoding speech."""
 
     target_kbps: float | None = option(*_KBPS, rate=True, least=0)

@@ -27,6 +27,7 @@ from polycodec.codecs.fitting.quantized import OCTAVE, Quantized, steps_of
 from polycodec.codecs.packed import matrix
 from polycodec.codecs.quantizers.weights.allocation import Priced, to_size
 from polycodec.codecs.quantizers.weights.base import Choice
+from polycodec.errors import UsageError
 from polycodec.registry import build
 
 STEPS = "steps"
@@ -44,7 +45,8 @@ Size = Callable[[Tensor, Sequence[message.Part]], int]
 def allocated(fit: Fit, bytes_of: Size, most: int | None) -> Coded:
     """k (G,) and how each tensor is coded, of at most so many bytes.
 
-    bytes_of: of a stream. Without ``most``, as many as the fit's own steps take.
+    bytes_of: of a stream. Without ``most``, as many as the fit's own steps take;
+    UsageError where not even the coarsest steps keep to it.
     """
     own = fit.quantized or fit.start_quantizing()
     embeddings, recipe = fit.embeddings(), fit.recipe
@@ -55,14 +57,20 @@ def allocated(fit: Fit, bytes_of: Size, most: int | None) -> Coded:
         return most is None or bytes_of(k, codes) <= most
 
     k, codes = own.coarsened(fit.network, embeddings, small)
-    plain: Coded = k, list(codes)
-    if not recipe.packed or fit.plan.stopped.is_set():
-        return plain
-    limit = bytes_of(*plain) if most is None else most
-    other = Search(fit, own, embeddings, k, bytes_of).within(limit)
-    if other is None:
-        return plain
-    return min(plain, other, key=lambda one: _error_of(fit, one))
+    ways: list[Coded] = [(k, list(codes))]
+    if recipe.packed and not fit.plan.stopped.is_set():
+        limit = bytes_of(*ways[0]) if most is None else most
+        found = Search(fit, own, embeddings, k, bytes_of).within(limit)
+        ways += [] if found is None else [found]
+    sizes = [bytes_of(*way) for way in ways]
+    if most is not None:
+        ways = [way for way, n in zip(ways, sizes, strict=True) if n <= most]
+    if not ways:
+        raise UsageError(
+            f"the network of this signal takes {min(sizes)} bytes at least; expected "
+            f"{most} at most; ask for a larger file"
+        )
+    return min(ways, key=lambda one: _error_of(fit, one))
 
 
 class Search:

@@ -14,7 +14,6 @@ from signals import hum
 
 from polycodec.codecs.files import api
 from polycodec.codecs.files.container import inspect
-from polycodec.codecs.files.speech import encode as api_speech
 from polycodec.codecs.files.speech.rate import mean_quality, mix_levels, spread
 from polycodec.errors import (
     InputError,
@@ -104,7 +103,7 @@ def test_codes_do_not_depend_on_the_pieces_that_are_read(sound_codec):
     chunks = []
     for size in (320, 16000, len(x)):
         pieces = (x[a : a + size] for a in range(0, len(x), size))
-        codes = list(api_speech.code_chunks(sound_codec, pieces, 400, 4))
+        codes = list(sound_codec.sound_codes(pieces, 400, 4))
         assert [c.shape[2] for c in codes] == [400, 400, 400, 120]
         chunks.append([c.numpy().tobytes() for c in codes])
     assert chunks[0] == chunks[1] == chunks[2]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.fields import Cursor, Varint, put_rows
 from polycodec.codecs.files.container.layout import MAX_CHUNK, SPEECH, SpeechGeometry
 from polycodec.codecs.signals.speech import speech_signal
-from polycodec.codecs.signals.windows import BlockStream
 from polycodec.cuda import crc32c
 from polycodec.errors import BitstreamError, DeterminismError, InputError
 
@@ -47,13 +46,13 @@ def pack_chunk(levels: int, streams: Sequence[bytes]) -> bytes:
 
 
 def write_chunk(
-    codec: Codec, codes: Tensor, levels: int, k: int, beside: bytes
+    codec: Codec, codes: Tensor, levels: int, k: int, frames: int, beside: bytes
 ) -> tuple[bytes, float]:
-    """Chunk k of codes (channels, C, frames), and its estimated bits.
+    """Chunk k of codes (channels, C, n) of so many frames, and its estimated bits.
 
     ``beside``: what its streams are sealed with too, of `seal_of`.
     """
-    context = _context(k, levels, codes.shape[2], len(codes)) + beside
+    context = _context(k, levels, frames, len(codes)) + beside
     coded = codec.write(codes, levels, context=context)
     return pack_chunk(levels, coded.data), sum(coded.estimated_bits)
 
@@ -84,47 +83,6 @@ def unpack_chunk(data: bytes, channels: int) -> tuple[int, list[bytes]]:
             f"{cursor.left}"
         )
     return levels, [cursor.take(size) for size in (*sizes, cursor.left - sum(sizes))]
-
-
-def code_chunks(
-    codec: Codec, blocks: Iterable[np.ndarray], frames: int, levels: int | None = None
-) -> Iterator[Tensor]:
-    """Codes (channels, C, frames) of each chunk; blocks (n, channels) float32.
-
-    Without ``levels``, what codes of any rate follow from (`Codec.finest`).
-    """
-    signal, device = speech_signal(codec), codec.device
-    streams: list[BlockStream] = []
-    held: list[Tensor] = []
-    samples = 0
-    for block in blocks:
-        if not streams:
-            count = block.shape[1]
-            streams = [signal.analysis(codec, levels) for _ in range(count)]
-        samples += len(block)
-        held += _pushed(streams, block, device)
-        while sum(codes.shape[2] for codes in held) >= frames:
-            codes = torch.cat(held, dim=2)
-            held = [codes[..., frames:]]
-            yield codes[..., :frames]
-    silence = np.zeros((-samples % codec.stride, len(streams)), np.float32)
-    held += _pushed(streams, silence, device)
-    held += _stacked([stream.flush() for stream in streams])
-    codes = torch.cat(held, dim=2)
-    for first in range(0, codes.shape[2], frames):
-        yield codes[..., first : first + frames]
-
-
-def _pushed(
-    streams: list[BlockStream], block: np.ndarray, device: torch.device
-) -> list[Tensor]:
-    x = torch.from_numpy(np.ascontiguousarray(block.T)).to(device)
-    return _stacked([s.push(x[c : c + 1]) for c, s in enumerate(streams)])
-
-
-def _stacked(results: list[list[Tensor]]) -> list[Tensor]:
-    """Blocks of codes (l, f) of each channel -> blocks (channels, l, f) on the CPU."""
-    return [torch.stack(blocks).cpu() for blocks in zip(*results, strict=True)]
 
 
 class CodeSpool:

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
+from polycodec.codecs.files import fit
 from polycodec.codecs.files.container.file import (
     Header,
     Record,
@@ -31,7 +32,6 @@ from polycodec.codecs.files.results import SpeechEncoded
 from polycodec.codecs.files.sources import Source, grown
 from polycodec.codecs.files.speech.chunks import (
     CodeSpool,
-    code_chunks,
     pack_chunk,
     seal_of,
     write_chunk,
@@ -41,8 +41,9 @@ from polycodec.codecs.files.speech.rate import mean_quality, mix_levels
 from polycodec.codecs.files.speech.read import OpenedSpeech, SpeechInfo, open_speech
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.tags import tags_record
+from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.signals.speech import speech_signal
-from polycodec.errors import InputError
+from polycodec.errors import InputError, UsageError
 
 logger = logging.getLogger(__name__)
 CHUNK_SECONDS = 10
@@ -52,10 +53,13 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     """Encode a speech file; see `api.encode`."""
     survey = surveyed(ends.source)
     with open_speech(ends.source) as speech, Writer() as writer:
-        job = Job(codec_for("speech", ends), speech, survey, ends)
+        codec = codec_for("speech", ends)
+        fit.check(codec, ends.options)
+        job = Job(codec, speech, survey, ends)
         quality = job.write(writer)
         with ends.writing() as file:
             size = writer.finish(file, job.header(quality))
+    fit.forget(codec.plan)
     return SpeechEncoded(
         **ends.about(job.codec.name),
         bytes=size,
@@ -88,7 +92,7 @@ class Job:
         survey: Survey,
         ends: Ends[SpeechEncode],
     ) -> None:
-        self.codec, self.speech, self.progress = codec, speech, ends.progress
+        self.codec, self.speech, self.ends = codec, speech, ends
         self.samples = survey.samples
         self.rate = speech_signal(codec).rate
         self.options = options = ends.options
@@ -117,15 +121,22 @@ class Job:
         )
 
     @property
+    def _total(self) -> int:
+        """Frames of all chunks."""
+        return -(-self.geometry.coded_samples // self.codec.stride)
+
+    @property
     def duration(self) -> float:
         """Seconds."""
         return self.samples / self.speech.info.rate
 
     def write(self, writer: Writer) -> float:
         """Add every chunk as the options ask; return the quality that was used."""
-        if limit := limit_of(self.options):
+        limit, quality = limit_of(self.options), quality_asked(self.options)
+        if self.codec.plan is not None:
+            self.codec.plan = self._plan(limit)
+        elif limit:
             return self._within(writer, limit)
-        quality = quality_asked(self.options)
         levels = int(self.codec.level_of(quality))
         for codes in self.codes(levels):
             self._add(writer, codes, levels)
@@ -133,14 +144,13 @@ class Job:
 
     def codes(self, levels: int | None = None) -> Iterator[Tensor]:
         """Codes (channels, C, frames) of each chunk; without levels, see `finest`."""
-        return code_chunks(self.codec, self._blocks(), self.frames, levels)
+        return self.codec.sound_codes(self._blocks(), self.frames, levels)
 
     def _within(self, writer: Writer, limit: Limit) -> float:
         """Code with the most levels that fit the size, chunk by chunk."""
         spool, levels = CodeSpool(), self.codec.levels
         for kept in self.codes():
             spool.add(kept)
-        amounts = {"target_bpp": self.duration, "target_kbps": 1000 * self.duration}
 
         def size_of(k: int, count: int) -> int:
             codes = self.codec.coarsened(spool.get(k), count)
@@ -152,13 +162,32 @@ class Job:
             lambda sizes: file_size(header, sizes),
             chunks=len(spool),
             levels=levels,
-            limit=limit.bytes(amounts),
+            limit=self._most(limit),
             what=str(limit),
         )
         self._done = 0
         for k, count in enumerate(chosen):
             self._add(writer, self.codec.coarsened(spool.get(k), count), count)
         return mean_quality(chosen, levels)
+
+    def _most(self, limit: Limit) -> int:
+        """Bytes of the file at most."""
+        bits = {"target_bpp": self.duration, "target_kbps": 1000 * self.duration}
+        return limit.bytes(bits)
+
+    def _plan(self, limit: Limit | None) -> Plan:
+        """How a model is fitted that is fitted, within the bytes of its chunks."""
+        size, count = None, -(-self._total // self.frames)
+        if limit:
+            # Of a chunk: its level and the sizes of its streams.
+            beside = file_size(self._header(0.0), [4 * self.channels] * count)
+            size = self._most(limit) - beside
+            if size <= 0:
+                raise UsageError(
+                    f"{limit} leaves nothing beside the {beside} bytes of header and "
+                    "index; give more"
+                )
+        return fit.plan_of(self.ends, self._total * self.channels, size)
 
     def header(self, quality: float) -> Header:
         """The file's header, once all samples have been read."""
@@ -167,6 +196,9 @@ class Job:
                 f"the input changed: {self.samples} samples when it was first read, "
                 f"then {self.speech.samples}; encode it again"
             )
+        return self._header(quality)
+
+    def _header(self, quality: float) -> Header:
         records = []
         if tags := tags_record(self.speech.info.tags):
             records.append(tags)
@@ -195,6 +227,7 @@ class Job:
     def notes(self) -> list[str]:
         """What a person should know about what was not kept."""
         info, notes = self.speech.info, [*self.speech.notes, *self._notes]
+        notes += self.codec.plan.notes if self.codec.plan else []
         if self.channels > 2 and "channels" not in info.layout:
             notes.append(f"where its channels play ({info.layout}) is not kept")
         rate = self.rate
@@ -228,12 +261,15 @@ class Job:
 
     def _add(self, writer: Writer, codes: Tensor, levels: int) -> None:
         started = time.perf_counter()
-        chunk, bits = write_chunk(self.codec, codes, levels, self._done, self._beside)
+        frames = min(self.frames, self._total - self._done * self.frames)
+        chunk, bits = write_chunk(
+            self.codec, codes, levels, self._done, frames, self._beside
+        )
         about = self._done, levels, len(chunk), time.perf_counter() - started
         logger.debug("chunk %d: %d levels, %d bytes, coded in %.3f s", *about)
         writer.add(chunk)
         self.estimated_bits += bits
         self._done += 1
-        if self.progress:
+        if self.ends.progress:
             total = max(self._done, -(-self.duration // CHUNK_SECONDS))
-            self.progress(self._done, int(total))
+            self.ends.progress(self._done, int(total))

@@ -82,7 +82,11 @@ def write(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
                 )
             chosen.append(count)
             codes = torch.from_numpy(tokens.codes[:, :count, part].astype(np.int64))
-            writer.add(write_chunk(codec, codes, count, len(chosen) - 1, beside)[0])
+            writer.add(
+                write_chunk(
+                    codec, codes, count, len(chosen) - 1, codes.shape[2], beside
+                )[0]
+            )
         quality = mean_quality(chosen, codec.levels)
         writer.finish(file, header_of(tokens, quality))
 

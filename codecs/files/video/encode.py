@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from polycodec.codecs.base import Codec
+from polycodec.codecs.files import fit
 from polycodec.codecs.files.container.file import Header, Record, Writer
 from polycodec.codecs.files.ends import Ends, codec_for
 from polycodec.codecs.files.options import VideoEncode
 from polycodec.codecs.files.rate import Limit, limit_of, quality_asked
 from polycodec.codecs.files.results import VideoEncoded
 from polycodec.codecs.files.tags import tags_record
-from polycodec.codecs.files.video import fit, rate, sound
+from polycodec.codecs.files.video import rate, sound
 from polycodec.codecs.files.video.chunks import geometry_of, groups, seal_of
 from polycodec.codecs.files.video.colour import to_rgb
 from polycodec.codecs.files.video.data import Planes, VideoInfo

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips by models that are fitted: what options ask of it, and what is kept.
+"""Clips and sounds by models that are fitted: what is asked of it, and what is kept.
 
-    clip.plc.fit0, clip.plc.fit1 …   a checkpoint of each group, till the file is whole
+    clip.plc.fit0, clip.plc.fit1 …   checkpoints of the networks, till the file is whole
 
 The first Ctrl-C ends the fit, and the file is written with what it has; the checkpoints
 stay then, and ``--resume`` goes on from them.
@@ -13,10 +13,11 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.ends import Ends, Progress
-from polycodec.codecs.files.options import VideoEncode
+from polycodec.codecs.files.options import FitOptions
 from polycodec.codecs.fitting.plan import Plan, Report
 from polycodec.errors import UsageError
 from polycodec.progress import Tick
@@ -25,19 +26,20 @@ logger = logging.getLogger(__name__)
 ONLY_FITTED = ("effort", "time_budget", "resume")
 
 
-def check(codec: Codec, options: VideoEncode) -> None:
+def check(codec: Codec, options: FitOptions) -> None:
     """UsageError for options of fits where the codec has none."""
     given = [name for name in ONLY_FITTED if getattr(options, name)]
     if codec.plan is None and given:
         raise UsageError(
-            f"{given[0].replace('_', '-')} is for models that are fitted to a clip, "
-            f"such as video/nerv-small; '{codec.name}' is not; leave it out"
+            f"{given[0].replace('_', '-')} is for models that are fitted to a "
+            f"signal, such as video/nerv-small; '{codec.name}' is not; leave it out"
         )
 
 
-def plan_of(ends: Ends[VideoEncode], frames: int, size: int | None) -> Plan:
-    """How a clip of ``frames`` is fitted; ``size``: bytes of all chunks at most."""
-    options, kept = ends.options, None
+def plan_of(ends: Ends[Any], items: int, size: int | None) -> Plan:
+    """How a signal of ``items`` is fitted; ``size``: bytes of all chunks at most."""
+    options: FitOptions = ends.options
+    kept = None
     if isinstance(ends.target, (str, os.PathLike)):
         kept = Path(f"{os.fspath(ends.target)}.fit")
     if options.resume and kept is None:
@@ -46,7 +48,7 @@ def plan_of(ends: Ends[VideoEncode], frames: int, size: int | None) -> Plan:
         seconds=options.time_budget,
         steps=options.effort or None,
         bytes=size,
-        items=frames,
+        items=items,
         kept=kept,
         resume=options.resume,
         tell=_telling(ends.progress),
