@@ -145,7 +145,7 @@ def test_levels_are_spread_evenly():
 
 
 def test_options_of_the_other_kind_are_refused(coded, photo, tmp_path, sound_codec):
-    for option in ({"min_psnr": 30}, {"effort": 3}, {"tile": 64}, {"psnr": True}):
+    for option in ({"min_psnr": 30}, {"tile": 64}, {"psnr": True}):
         with pytest.raises(UsageError, match="is for images"):
             coded(hum(0.1), 16000, **option)
     for option in ({"target_kbps": 3}, {"channels": "keep"}):

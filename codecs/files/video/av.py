@@ -20,6 +20,7 @@ from polycodec.codecs.files.video.data import (
     COLOURS,
     Planes,
     VideoInfo,
+    changed_by_planes,
     form_of,
     has_alpha,
     pixel_format,
@@ -34,6 +35,19 @@ _TECHNICAL = re.compile(
     r"|vendor_id|rotate|_statistics.*|bps.*|number_of_.*",
     re.IGNORECASE,
 )
+_HDR = "what its HDR metadata says of light is left out"
+_BESIDE = {
+    "A53_CC": "captions inside its frames are left out",
+    "STEREO3D": "how the two views of its frames stand is left out",
+    "SPHERICAL": "how its frames lie on a sphere is left out",
+    **dict.fromkeys(
+        (
+            *("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DOVI_METADATA"),
+            *("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_RPU_BUFFER"),
+        ),
+        _HDR,
+    ),
+}
 
 
 class AvVideo:
@@ -95,6 +109,7 @@ class AvVideo:
                     f"{number}; the {number} before it are good; cut it there, and "
                     "encode the parts"
                 )
+            self._note_what_is_beside(frame)
             yield self._planes(frame)
             frame, number = next(self._frames, None), number + 1
         if info.container == "yuv4mpegpipe" and self._rest(first):
@@ -114,13 +129,16 @@ class AvVideo:
         number = 0
         try:
             for packet in self._container.demux(self._track):
-                if packet.is_corrupt and packet.size:
-                    raise InputError(_damaged(number, "a packet is cut or damaged"))
-                for frame in packet.decode():
+                bad = packet.is_corrupt and packet.size
+                # Decoders hold frames back: those before a bad packet are good.
+                context = self._track.codec_context
+                for frame in context.decode(None) if bad else packet.decode():
                     if frame.is_corrupt:
                         raise InputError(_damaged(number, "a frame is damaged"))
                     number += 1
                     yield frame
+                if bad:
+                    raise InputError(_damaged(number, "a packet is cut or damaged"))
         except self._av.FFmpegError as error:
             reason = error.strerror or str(error)
             raise InputError(_damaged(number, reason)) from error
@@ -148,8 +166,7 @@ class AvVideo:
         colour, depth = form_of(frame.format)
         if has_alpha(frame.format):
             self.notes.append("transparency is left out")
-        if frame.interlaced_frame:
-            self.notes.append("it is interlaced; frames are coded with both fields")
+        self.notes += changed_by_planes(frame.format)
         said = {**self._container.metadata, **track.metadata}
         rotation, mirrored = _turn(frame)
         full = context.color_range == 2 or frame.format.name.startswith("yuvj")
@@ -178,6 +195,13 @@ class AvVideo:
             ),
             container=self._container.format.name,
         )
+
+    def _note_what_is_beside(self, frame: Any) -> None:
+        """Note, once, what is left out of what stands beside a frame's samples."""
+        found = {_BESIDE.get(data.type.name) for data in frame.side_data}
+        if frame.interlaced_frame:
+            found.add("it is interlaced; frames are coded with both fields")
+        self.notes += sorted(one for one in found - set(self.notes) if one)
 
     def _told(self, streams: Any, tracks: int) -> None:
         """Note what is left out."""

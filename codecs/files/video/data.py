@@ -7,6 +7,7 @@ form_of(format)                 ("yuv420", 10) of a format that FFmpeg decodes t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -73,13 +74,28 @@ def form_of(format: Any) -> tuple[str, int]:
     """Colour and depth that hold the samples of FFmpeg's ``format``, the fewest."""
     bits = max(component.bits for component in format.components)
     depth = next((d for d in DEPTHS if d >= bits), 16)
-    if format.is_rgb or format.has_palette or format.name.startswith("pal8"):
+    if format.is_rgb or format.has_palette or format.name.startswith(("pal8", "xyz")):
         return "rgb", depth
     if len(format.components) < 3:
         return "gray", depth
     across, down = format.chroma_width(16), format.chroma_height(16)
     names = {(8, 8): "yuv420", (8, 16): "yuv422"}
     return names.get((across, down), "yuv444"), depth
+
+
+def changed_by_planes(format: Any) -> list[str]:
+    """What bringing samples of FFmpeg's ``format`` to planes changes, in words."""
+    found, name = [], format.name
+    if re.search(r"f(16|32)(le|be)?$", name):
+        found.append("its samples are floats: they are cut to 0 … 1 and rounded")
+    if name.startswith("xyz"):
+        found.append("its colours are brought from XYZ to RGB")
+    if format.is_bayer:
+        found.append("its colours are interpolated from a Bayer pattern")
+    yuv = form_of(format)[0] == "yuv444"
+    if yuv and (format.chroma_width(16), format.chroma_height(16)) != (16, 16):
+        found.append("its chroma is interpolated to 4:4:4")
+    return found
 
 
 def has_alpha(format: Any) -> bool:
