@@ -108,7 +108,10 @@ KINDS = {
             ),
             encode=VideoEncode,
             decode=VideoDecode,
-            also=(".flv",),
+            also=(
+                *(".flv", ".mxf", ".dv", ".vob", ".mts", ".m2ts", ".ivf", ".obu"),
+                *(".264", ".h264", ".265", ".h265", ".hevc", ".m2v"),
+            ),
             default="image/default",
         ),
         Kind(

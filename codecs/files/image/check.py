@@ -125,7 +125,7 @@ def check(image: ImageFile.ImageFile, max_pixels: int) -> None:
     if frames > 1 and image.format != "MPO":
         raise InputError(
             f"an animation or multi-page file of {frames} images; expected one image; "
-            "extract the one you want"
+            "extract the one you want, or of an animation say --as video"
         )
     if image.mode in _REFUSED:
         raise InputError(

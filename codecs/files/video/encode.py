@@ -59,6 +59,11 @@ def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
     notes = [*job.notes, *([note] if note else [])]
     if fps and not times.even:
         notes.append("when frames are shown follows from --fps")
+    if times.lost:
+        notes.append(
+            "its times do not increase from frame to frame, or some are missing; "
+            f"frames are shown at {float(times.rate):.6g} a second"
+        )
     return VideoEncoded(
         **ends.about(job.codec.name),
         bytes=size,

@@ -11,7 +11,7 @@ rate are those of the rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ class Times:
     """Presentation times ``pts`` in units of ``time_base`` seconds; ``rate`` a second.
 
     ``last``: how long the last frame is shown, 0: not known. ``even``: the rate says
-    it all.
+    it all. ``lost``: a file told times that no frames can have, so the rate says them.
     """
 
     pts: Sequence[int]
@@ -35,6 +35,7 @@ class Times:
     time_base: Fraction
     rate: Fraction
     even: bool
+    lost: bool = False
 
     @classmethod
     def of(
@@ -48,7 +49,7 @@ class Times:
         count = len(pts)
         known = [t for t in pts if t is not None]
         if len(known) < count or any(a >= b for a, b in pairwise(known)):
-            return cls.even_of(count, rate)
+            return replace(cls.even_of(count, rate), lost=bool(known))
         if count > 1:
             step = Fraction(known[-1] - known[0], count - 1) * time_base
             rate = _nearest(rate, 1 / step, known, time_base)

@@ -125,6 +125,16 @@ def test_sound_alone_is_no_video(codec, tmp_path):
         api.encode(tmp_path / "a.mkv", tmp_path / "a.plc", codec=codec, as_="video")
 
 
+def test_frames_before_a_bad_packet_are_counted(codec, tmp_path):
+    """Its decoder holds frames back, for those that it shows later."""
+    for name in ("a.ts", "b.ts"):
+        write_clip(tmp_path / name, codec="libx264", frames=6, container="mpegts")
+    whole = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "c.ts").write_bytes(whole + whole)  # counters that do not go on
+    with pytest.raises(InputError, match=r"damaged after [3-6] good frames \(a packet"):
+        api.encode(tmp_path / "c.ts", codec=codec)
+
+
 def test_times_that_cannot_be():
     from polycodec.codecs.files.video.times import Times
 
@@ -136,6 +146,10 @@ def test_times_that_cannot_be():
     assert list(Times.read(negative.record, 2, Fraction(25)).pts) == [-5, 7]
     ms = [int(k * 1000 * 1001 / 24000 + 0.5) for k in range(50)]
     assert Times.of(ms, 41, Fraction(1, 1000), Fraction(24000, 1001)).even
+    for lost in ([0, 40, 40, 90], [0, 40, None, 120]):
+        found = Times.of(lost, 0, Fraction(1, 1000), Fraction(25))
+        assert found.lost and found.even and len(found.pts) == 4
+    assert not times.lost and not Times.of([None, None], 0, *2 * [Fraction(25)]).lost
     for bad in (b"", times.record[:-1], times.record + b"\0", bytes(5)):
         with pytest.raises(BitstreamError):
             Times.read(bad, 3, Fraction(25))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from polycodec.codecs.files.kinds import kind_of
+from polycodec.codecs.files.kinds import KINDS, kind_of
 from tests.clips import write_clip
 
 av = pytest.importorskip("av")
@@ -59,4 +59,7 @@ def test_a_name_decides_where_bytes_do_not(tmp_path):
     for name, kind in (("b.mp4", "video"), ("b.m4a", "speech"), ("b", "speech")):
         (tmp_path / name).write_bytes(cut)
         assert kind_of(tmp_path / name) == kind
+    for suffix in KINDS["video"].also:
+        (tmp_path / f"raw{suffix}").write_bytes(b"\0\0\0\1\x67")
+        assert kind_of(tmp_path / f"raw{suffix}") == "video"
     assert kind_of(tmp_path) == "video"  # a folder of frames

@@ -16,6 +16,7 @@ from polycodec.codecs.files import api
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.container.inspect import info, verify
 from polycodec.codecs.files.kinds import kind_of
+from polycodec.codecs.files.video.read import open_video
 from polycodec.errors import (
     InputError,
     UsageError,
@@ -86,6 +87,42 @@ def test_what_is_beside_the_pictures_comes_back(codec, tmp_path, case):
         assert packets(source) == packets(target)
     assert [p.shape for p in decoded[0].planes] == [p.shape for p in frames[0].planes]
     assert verify(tmp_path / "a.plc")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("form", "note"),
+    [
+        ("gbrpf32le", "floats"),
+        ("xyz12le", "XYZ"),
+        ("yuv411p", "interpolated to 4:4:4"),
+        ("yuv420p10le", None),
+        ("yuyv422", None),
+        ("rgb24", None),
+    ],
+)
+def test_what_planes_cannot_hold_is_noted(tmp_path, form, note):
+    path = tmp_path / "a.nut"
+    write_clip(path, frames=1, pixels=form, codec="rawvideo")
+    with open_video(path) as video:
+        assert len(list(video.frames())) == 1
+        assert [note in said for said in video.notes] == ([True] if note else [])
+
+
+def test_what_stands_beside_frames_is_noted(tmp_path):
+    import av
+
+    light = "master-display=G(1,1)B(1,1)R(1,1)WP(1,1)L(10000,1):max-cll=1000,400"
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        track = out.add_stream("libx265", rate=25)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p10le"
+        track.options = {"x265-params": f"log-level=none:hdr10=1:{light}"}
+        shade = av.VideoFrame(64, 48, "yuv420p10le")
+        shade.pts = 0
+        out.mux(track.encode(shade))
+        out.mux(track.encode())
+    with open_video(tmp_path / "a.mp4") as video:
+        list(video.frames())
+        assert video.notes == ["what its HDR metadata says of light is left out"]
 
 
 def test_planes_that_were_not_coded_come_back():
