@@ -62,12 +62,14 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--base", default="image/default")
+    parser.add_argument("--count", type=int, help="of the pictures, evenly taken")
     args = parser.parse_args()
     codecs = polycodec.load(args.base), polycodec.load(args.base, checkpoint=args.run)
     price = zoo.weights_at(args.run).stat().st_size
     rates, sizes, gains = [], [], []
     with tempfile.TemporaryDirectory() as name:
-        for path in IMAGES.files_in(args.pictures):
+        paths = list(IMAGES.files_in(args.pictures))
+        for path in paths[:: max(1, len(paths) // (args.count or len(paths)))]:
             source = Path(name) / "a.png"
             with Image.open(path) as image:
                 image.convert("RGB").save(source)

@@ -212,8 +212,8 @@ class Shrinker:
             aim *= min(max(0.95 * most / max(loss, 1e-3 * most), 0.3), 3.0)
         if best is None:
             raise ModelError(
-                f"no file loses {most:g} at most; the last of {TRIES} tries loses "
-                f"{loss:.3f}; allow more, or measure on more signals"
+                f"no file loses {most:g} at most; the last that was tried loses "
+                f"{loss:.4f}; allow more, or measure on more signals"
             )
         self._pack(part, best)
 

@@ -94,9 +94,12 @@ def to_size(menu: Menu, size: float) -> dict[str, Priced]:
 
 def to_loss(menu: Menu, loss: float) -> dict[str, Priced]:
     """Return the fewest bytes for such a loss."""
-    slopes = [2.0 ** (k / 4) for k in range(-280, 281)]
-    for slope in reversed(slopes):
-        found = chosen(menu, slope)
+    low, high = -70.0, 70.0  # exponents of 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        found = chosen(menu, 2.0**middle)
         if sum(one.loss for one in found.values()) <= loss:
-            return found
-    return chosen(menu, slopes[0])
+            low = middle
+        else:
+            high = middle
+    return chosen(menu, 2.0**low)
