@@ -246,6 +246,9 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
                 Image.fromarray(pixels).save(f"{folder}/{k}.png")
             about = {"quality": 20, "gop": 4, "effort": 3 if codec.plan else 0}
             made["3 groups"] = coded(codec, Path(folder), **about)
+            if codec.plan:  # at this rate quantizers of weights pack its tensors
+                about |= {"quality": 70, "gop": 10}
+                made["packed"] = coded(codec, Path(folder), **about)
         return made
     if codec.kind == "image":
         photo = Image.open(source).convert("RGB").crop((0, 0, 200, 136))
@@ -267,7 +270,8 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
     with open_speech(source) as speech:
         rate = speech.info.rate
         samples = np.concatenate(list(speech.blocks()))[:, 0]
-    for name, seconds, channels in (("one chunk", 3, 1), ("two chunks", 12, 2)):
+    forms = ("one chunk", 3, 1), ("two chunks", 12, 2)
+    for name, seconds, channels in forms[:1] if codec.plan else forms:
         sound = np.resize(samples, (seconds * rate, 1)).repeat(channels, axis=1)
         wav = io.BytesIO()
         with wave.open(wav, "wb") as file:
@@ -275,7 +279,10 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
             file.setsampwidth(2)
             file.setframerate(rate)
             file.writeframes((sound * 32767).astype("<i2").tobytes())
-        made[name] = coded(codec, wav, quality=20, channels="keep")
+        about = {"quality": 20, "channels": "keep"} | (
+            {"effort": 2} if codec.plan else {}
+        )
+        made[name] = coded(codec, wav, **about)
     return made
 
 
@@ -343,6 +350,7 @@ def main() -> None:
     sums: Counter[str] = Counter()
     sources = {kind: (KINDS[kind].model, getattr(args, name)) for kind, name in NAMES}
     sources |= {name: (name, args.clip) for name in NETWORKS}
+    sources["speech/siren"] = "speech/siren", args.speech
     for kind, (model, source) in sources.items():
         if source is None or not kind.startswith(args.only.partition(":")[0]):
             continue
