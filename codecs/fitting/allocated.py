@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.fitting import message
-from polycodec.codecs.fitting.fit import Fit
+from polycodec.codecs.fitting.fit import ITEMS, Fit
 from polycodec.codecs.fitting.quantized import OCTAVE, Quantized, steps_of
 from polycodec.codecs.packed import matrix
 from polycodec.codecs.quantizers.weights.allocation import Priced, to_size
@@ -35,7 +35,6 @@ TRIED = range(-8, 25, 2)  # quarters of an octave from the fit's own steps
 LEAST = 256  # values of a tensor that is worth packing: the trellis' pieces
 BESIDE = 2  # bytes of any tensor beside its values, about
 NOISE = 1e-3  # of a tensor's energy
-ITEMS = 4  # on which harm is measured
 ROUNDS = 12
 
 Coded = tuple[Tensor, list[message.Part]]

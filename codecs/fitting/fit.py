@@ -36,7 +36,8 @@ from polycodec.errors import ModelError
 # Of the mean of the last errors against the lowest so far, and more; of one fit.
 WORSE, SLACK, RESTARTS = 2.0, 1e-3, 8
 TOLD, KEPT = 0.5, 60.0  # seconds between reports, between checkpoints
-CLOSING = 0.03  # of the time, for what comes after the last step
+CLOSING = 0.03  # of the time, for what comes after the last step; and so many steps:
+FINAL, ITEMS = 30, 4  # items on which `allocated` measures errors, twice a tensor
 K_RATE = 0.2  # learning rate of k, sixteenths of an octave
 ABOVE = 1.1  # of the target: bits that the second stage begins with
 
@@ -70,6 +71,9 @@ class Fit:
         every = -(-len(x) // recipe.batch)
         self.total = plan.steps or every * recipe.epochs
         self.every = every
+        # A step is a look at an item and the way back, which takes twice as long.
+        looks = 2 * len(network.sent()) * min(ITEMS, len(x)) if recipe.packed else 0
+        self.closing = FINAL + looks / (3 * recipe.batch)
 
     def run(self) -> None:
         """Fit until the plan's end; resumes where a checkpoint left off."""
@@ -100,7 +104,11 @@ class Fit:
         """How much of the time or the steps is over, 0 … 1."""
         if self.plan.seconds is None:
             return min(1.0, self.step / self.total)
-        done = self.spent / (self.plan.seconds * (1 - CLOSING))
+        most = self.plan.seconds * (1 - CLOSING)
+        if self.step:
+            closing = self.closing * self.spent / self.step
+            most = max(most / 2, most - closing)
+        done = self.spent / most
         return min(1.0, max(done, self.step / self.total if self.plan.steps else 0))
 
     def report(self) -> Report:

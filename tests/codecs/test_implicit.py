@@ -29,7 +29,7 @@ BOOST = {
     **{"name": "hnerv-boost", "strides": [4, 2], "depths": [1, 1], "times": 4},
     **{"levels": 4, "least": 4, "features": 8, "embedding": 2},
 }
-FIT = {"optimizer": "adam", "lr": 0.01, "late_lr": 0.002, "lmbda": 0.001}
+FIT = {"lr": 0.01, "late_lr": 0.002, "lmbda": 0.001, "packed": False}
 
 
 def clip(frames: int = 6, height: int = 22, width: int = 40) -> torch.Tensor:

@@ -21,7 +21,7 @@ codec:
   signal: { name: speech, rate: 1000, block: 700, condition: false }
   bpp: [0.5, 8.0]
   network: { name: coordinates, depth: 2, first: 30.0 }
-  fit: { lr: 0.005 }
+  fit: { lr: 0.005, packed: false }
 """
 
 
