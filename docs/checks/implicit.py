@@ -3,7 +3,7 @@
 
     python docs/checks/implicit.py OUT CLIP... [--seconds 600] [--frames 32]
         [--size 360x240] [--bpp 0.1 0.3] [--networks nerv nerv++ hnerv hnerv-boost]
-        [--codings cem packed eight pruned trellis]
+        [--codings cem packed eight pruned trellis] [--steps N]
 
 Every network of `configs/video/small` is fitted to the first frames of every clip for
 the same seconds, at every rate, under every way of quantizing:
@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def fitted(
     network: str,
     coding: str,
     bpp: float,
-    seconds: float,
+    long: Plan,
     kept: Path,
 ) -> dict[str, Any]:
     """One row: a network fitted to a clip, coded, and decoded again."""
@@ -78,7 +79,7 @@ def fitted(
     depth = 6.5 if coding in ("eight", "pruned") else 4.0
     options |= {"bpp": [bpp, 2 * bpp], "depth": depth}
     codec = build("codec/implicit", **options)
-    codec.plan = Plan(seconds=seconds, kept=kept, resume=True)
+    codec.plan = replace(long, kept=kept, resume=True, notes=[])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     began, area = time.perf_counter(), x[:, 0].numel()
     # With a limit bytes are what a rate is, whatever codes them.
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--steps", type=int, help="in place of seconds")
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--size", default="360x240")
     parser.add_argument("--bpp", type=float, nargs="+", default=[0.1, 0.3])
@@ -135,18 +137,20 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     width, height = map(int, given.size.split("x"))
+    long = Plan(steps=given.steps) if given.steps else Plan(seconds=given.seconds)
+    span = f"{given.steps}n" if given.steps else f"{given.seconds:g}"
     rows = []
     for clip in given.clips:
         pixels = frames_of(clip, given.frames, (width, height))
         for bpp in given.bpp:
             for network in given.networks:
                 for coding in given.codings:
-                    setting = f"{given.size}-{given.frames}-{given.seconds:g}"
+                    setting = f"{given.size}-{given.frames}-{span}"
                     name = f"{clip.stem}-{network}-{coding}-{bpp:g}-{setting}"
                     done = given.out / f"{name}.json"
                     if not done.is_file():
                         kept = given.out / f"{name}.fit"
-                        asked = network, coding, bpp, given.seconds, kept
+                        asked = network, coding, bpp, long, kept
                         row = {"clip": clip.stem, **fitted(pixels, *asked)}
                         if any("stopped" in note for note in row["notes"]):
                             raise SystemExit("stopped; the same command goes on")

@@ -20,8 +20,8 @@ codec:
   name: implicit
   signal: { name: speech, rate: 1000, block: 700, condition: false }
   bpp: [0.5, 8.0]
-  network: { name: coordinates, depth: 2, first: 30.0 }
-  fit: { lr: 0.005, packed: false }
+  network: { name: coordinates, depth: 2, first: 15.0 }
+  fit: { lr: 0.003, packed: false }
 """
 
 
@@ -36,7 +36,7 @@ def given(tmp_path):
 def sound(tmp_path):
     """12 s of two hums: two chunks, of two channels."""
     t = np.arange(12000) / 1000
-    x = np.stack([0.5 * np.sin(6 * t), 0.4 * np.sin(9 * t)], axis=1)
+    x = np.stack([0.5 * np.sin(2 * t), 0.4 * np.sin(3 * t)], axis=1)
     soundfile.write(tmp_path / "hum.wav", x, 1000)
     return tmp_path / "hum.wav"
 
