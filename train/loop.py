@@ -23,8 +23,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from polycodec.codecs.base import Codec
-from polycodec.codecs.stored import load_codec, with_new_names
-from polycodec.entropy_models.base import EntropyModel
+from polycodec.codecs.stored import with_new_names
 from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.memory import remember_parts
 from polycodec.registry import build, import_parts
@@ -33,21 +32,8 @@ from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate, matrices_of
 from polycodec.train.precision import Precision, fewest_seconds, precision_in
+from polycodec.train.start import init_from
 from polycodec.train.task import Task, part_of
-
-
-def _adopted(codec: Codec, known: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of another codec as the entropy models of this one can use them."""
-    for name, module in codec.named_modules():
-        if isinstance(module, EntropyModel):
-            start = f"{name}."
-            own = {
-                k.removeprefix(start): v
-                for k, v in known.items()
-                if k.startswith(start)
-            }
-            known |= {start + k: v for k, v in module.adopted(own).items()}
-    return known
 
 
 def _fabric(config: TrainConfig) -> Fabric:
@@ -111,7 +97,7 @@ class Trainer:
         self.task: Task = task_class(codec, config, self.fabric, self.log)
         self.initialised = 0
         if run.init is not None:
-            self.initialised = self._init_from(codec, run.init)
+            self.initialised = init_from(codec, run.init)
         elif not resume:
             self.task.prepare(codec)
         _hold(codec, config.optim.only)
@@ -302,31 +288,3 @@ class Trainer:
             ) from error
         ema = with_new_names(self._module, state["ema"])
         self.ema = {k: self.fabric.to_device(v) for k, v in ema.items()}
-
-    @staticmethod
-    def _init_from(codec: Codec, path: str) -> int:
-        """Start from exported weights, or a run's, wherever names and sizes agree.
-
-        A part may be another one now: a new entropy model on a trained transform.
-        Of a run's folder its averaged weights. Returns how many tensors fitted.
-        """
-        if Path(path).is_dir():
-            known = with_new_names(codec, read_checkpoint(Path(path))["ema"])
-        else:
-            known = load_codec(path).state_dict()
-        known = _adopted(codec, known)
-        wanted = codec.state_dict()
-        fits = {
-            k: v
-            for k, v in known.items()
-            if k in wanted
-            and v.shape == wanted[k].shape
-            and not k.endswith(".input_step")  # the grid of a frozen layer
-        }
-        if not fits:
-            raise ModelError(
-                f"no weight of {path} fits this codec; expected weights of the same "
-                "parts; correct run.init or the codec section"
-            )
-        codec.load_state_dict(fits, strict=False)
-        return len(fits)

@@ -25,7 +25,7 @@ class PackOptions(CodingOptions):
         "keep", "What stands beside the pixels of members.", one_of=("keep", "drop")
     )
     keep_going: bool = option(
-        False, "Pack the others where a image cannot be read; else nothing is made."
+        False, "Pack the others where an image cannot be read; else nothing is made."
     )
 
     if TYPE_CHECKING:

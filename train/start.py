@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run starts: at the weights of another one, as far as they fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from polycodec.codecs.base import Codec
+from polycodec.codecs.stored import load_codec, with_new_names
+from polycodec.entropy_models.base import EntropyModel
+from polycodec.errors import ModelError
+from polycodec.train.checkpoint import read_checkpoint
+
+
+def init_from(codec: Codec, path: str) -> int:
+    """Start from exported weights, or a run's, wherever names and sizes agree.
+
+    A part may be another one now: a new entropy model on a trained transform.
+    Of a run's folder its averaged weights. Returns how many tensors fitted.
+    """
+    if Path(path).is_dir():
+        known = with_new_names(codec, read_checkpoint(Path(path))["ema"])
+    else:
+        known = load_codec(path).state_dict()
+    known = _adopted(codec, known)
+    wanted = codec.state_dict()
+    fits = {
+        k: v
+        for k, v in known.items()
+        if k in wanted
+        and v.shape == wanted[k].shape
+        and not k.endswith(".input_step")  # the grid of a frozen layer
+    }
+    if not fits:
+        raise ModelError(
+            f"no weight of {path} fits this codec; expected weights of the same "
+            "parts; correct run.init or the codec section"
+        )
+    codec.load_state_dict(fits, strict=False)
+    return len(fits)
+
+
+def _adopted(codec: Codec, known: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of another codec as the entropy models of this one can use them."""
+    for name, module in codec.named_modules():
+        if isinstance(module, EntropyModel):
+            start = f"{name}."
+            own = {
+                k.removeprefix(start): v
+                for k, v in known.items()
+                if k.startswith(start)
+            }
+            known |= {start + k: v for k, v in module.adopted(own).items()}
+    return known
