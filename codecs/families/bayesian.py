@@ -161,12 +161,12 @@ class BayesianCodec(Codec):
         self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
         self.plan = Plan(steps=effort or None)
-        return PictureEncoder(self, pixels, peak)
+        return PictureEncoder(self, pixels, peak, together=True)
 
     def image_decoder(
         self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
     ) -> ImageDecoder:
-        return PictureDecoder(self, grid, quality, read_chunk)
+        return PictureDecoder(self, grid, quality, read_chunk, together=True)
 
     def forward(
         self, posteriors: Sequence[Posterior], counts: Sequence[int], rate: int

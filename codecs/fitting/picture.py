@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image as a network: the one chunk of its file.
+"""An image as one or several networks: the one chunk of its file.
 
-A part of it costs the whole network's bytes, and is cut from the whole image.
+A part of it costs the whole chunk's bytes, and is cut from the whole image.
 """
 
 from __future__ import annotations
@@ -27,18 +27,30 @@ if TYPE_CHECKING:
 
 
 class PictureEncoder(ImageEncoder):
-    """Fits a network to (H, W, 1 or 3) integers; every coding is a fit of its own."""
+    """Fits a network to (H, W, 1 or 3) integers; every coding is a fit of its own.
 
-    def __init__(self, codec: Codec, pixels: np.ndarray, peak: int) -> None:
+    ``together``: whether images of one size may be fitted, and made, as one batch.
+    """
+
+    def __init__(
+        self, codec: Codec, pixels: np.ndarray, peak: int, *, together: bool = False
+    ) -> None:
+        self.together = together
         self.codec, self.peak, self.channels = codec, peak, pixels.shape[2]
         self.x = to_tensor(pixels, peak, codec.device)
         height, width = pixels.shape[:2]
         self.grid, self.estimated_bits = Grid(height, width, 0), 0.0
 
+    def item(self, quality: float) -> tuple[Tensor, bytes] | None:
+        return (self.x, self._context(quality)) if self.together else None
+
+    def _context(self, quality: float) -> bytes:
+        return self.grid.context(0, quality, self.peak, self.channels)
+
     def chunks(self, quality: float) -> Iterator[bytes]:
         level = self.codec.level_of(quality)
         codes = self.codec.encode_codes(self.x, level)
-        context = self.grid.context(0, quality, self.peak, self.channels)
+        context = self._context(quality)
         coded = self.codec.write(codes, level, context=context)
         self.estimated_bits = coded.estimated_bits[0]
         yield coded.data[0]
@@ -53,7 +65,10 @@ class PictureDecoder(ImageDecoder):
         grid: Grid,
         quality: float,
         read_chunk: Callable[[int], bytes],
+        *,
+        together: bool = False,
     ) -> None:
+        self.whole = together
         self.codec, self.grid, self.quality = codec, grid, quality
         self.read_chunk = read_chunk
         self.known: Tensor | None = None

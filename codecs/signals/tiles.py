@@ -190,6 +190,7 @@ class ImageEncoder(abc.ABC):
 
     estimated_bits: float
     grid: Grid
+    codec: Codec
     searched: tuple[Cost, Cost, int] | None = None
     watch: Callable[[int, Found], None] | None = None
 
@@ -197,9 +198,24 @@ class ImageEncoder(abc.ABC):
     def chunks(self, quality: float) -> Iterator[bytes]:
         """Yield the bytes of each chunk."""
 
+    def item(self, quality: float) -> tuple[Tensor, bytes] | None:
+        """The image (1, 3, H, W) as its codec takes it, and what its one chunk is
+        sealed with; None: it is no item of a batch."""
+        return None
+
 
 class ImageDecoder(abc.ABC):
-    """Turns the chunks of a file into pixels."""
+    """Turns the chunks of a file into pixels.
+
+    ``grid``: what its chunks are of, at ``quality``; ``whole``: whether the one chunk
+    may be an item of a batch.
+    """
+
+    codec: Codec
+    grid: Grid
+    quality: float
+    read_chunk: Callable[[int], bytes]
+    whole: bool
 
     @abc.abstractmethod
     def render(
@@ -239,6 +255,12 @@ class TileEncoder(ImageEncoder):
             coded = self.codec.write(codes, level, context=context, **given)
             self.estimated_bits += coded.estimated_bits[0]
             yield coded.data[0]
+
+    def item(self, quality: float) -> tuple[Tensor, bytes] | None:
+        if self.effort or len(self.grid) > 1:
+            return None
+        context = self.grid.context(0, quality, self.peak, self.pixels.shape[2])
+        return self._tensor(self.grid.span(0)), context
 
     def _refined(self, k: int, codes: Tensor, level: float) -> Refined:
         """Search for better codes of tile k, and add up what that gained."""
@@ -292,6 +314,7 @@ class TileDecoder(ImageDecoder):
         self.codec, self.tiling, self.grid = codec, codec.tiling, grid
         self.quality, self.level = quality, codec.level_of(quality)
         self.samples = 0, 0  # peak and channels
+        self.whole = len(grid) == 1
         self.read_chunk = read_chunk
         self.known: dict[int, Tensor] = {}
 

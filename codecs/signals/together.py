@@ -15,15 +15,13 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polycodec.codecs.signals.tiles import (
     ImageDecoder,
     ImageEncoder,
     Span,
-    TileDecoder,
-    TileEncoder,
     to_pixels,
-    to_tensor,
 )
 
 Size = tuple[int, int]  # height and width
@@ -34,26 +32,22 @@ Samples = tuple[int, int]  # the largest one, and how many a pixel has
 def encode(encoders: Sequence[ImageEncoder], quality: float) -> list[list[bytes]]:
     """The chunks of each image, and its encoder's ``estimated_bits``."""
     done: dict[int, list[bytes]] = {}
-    batches: dict[Hashable, list[tuple[int, TileEncoder]]] = defaultdict(list)
+    batches: dict[Hashable, list[tuple[int, Tensor, bytes]]] = defaultdict(list)
     for k, one in enumerate(encoders):
-        if not isinstance(one, TileEncoder) or one.effort or len(one.grid) > 1:
+        item = one.item(quality)
+        if item is None:
             done[k] = list(one.chunks(quality))
         else:
-            shape = one.codec.grid((one.grid.height, one.grid.width))
-            batches[one.codec, shape].append((k, one))
+            batches[one.codec, item[0].shape].append((k, *item))
     for batch in batches.values():
-        codec = batch[0][1].codec
+        numbers, inputs, contexts = zip(*batch, strict=True)
+        codec = encoders[numbers[0]].codec
         level = codec.level_of(quality)
-        inputs = [to_tensor(one.pixels, one.peak, codec.device) for _, one in batch]
-        x = torch.cat([codec.padded(item) for item in inputs])
-        contexts = [
-            one.grid.context(0, quality, one.peak, one.pixels.shape[2])
-            for _, one in batch
-        ]
-        coded = codec.write(codec.encode_codes(x, level), level, context=contexts)
-        every = zip(batch, coded.data, coded.estimated_bits, strict=True)
-        for (k, one), data, bits in every:
-            done[k], one.estimated_bits = [data], bits
+        codes = codec.encode_codes(torch.cat(inputs), level)
+        coded = codec.write(codes, level, context=contexts)
+        every = zip(numbers, coded.data, coded.estimated_bits, strict=True)
+        for k, data, bits in every:
+            done[k], encoders[k].estimated_bits = [data], bits
     return [done[k] for k in range(len(encoders))]
 
 
@@ -63,16 +57,16 @@ def decode(
 ) -> list[np.ndarray]:
     """The pixels of each whole image; CodecError when one stream is invalid."""
     done: dict[int, np.ndarray] = {}
-    batches: dict[Hashable, list[tuple[int, TileDecoder]]] = defaultdict(list)
+    batches: dict[Hashable, list[tuple[int, ImageDecoder]]] = defaultdict(list)
     for k, one in enumerate(decoders):
-        if not isinstance(one, TileDecoder) or len(one.grid) > 1:
+        if not one.whole:
             done[k] = one.render(Span(0, 0, *sizes[k]), *samples[k])
         else:
             shape = one.codec.grid(sizes[k])
             batches[one.codec, shape, one.quality].append((k, one))
     for batch in batches.values():
         first = batch[0][1]
-        codec, level = first.codec, first.level
+        codec, level = first.codec, first.codec.level_of(first.quality)
         shape = codec.grid(sizes[batch[0][0]])
         contexts = [one.grid.context(0, one.quality, *samples[k]) for k, one in batch]
         data = [one.read_chunk(0) for _, one in batch]

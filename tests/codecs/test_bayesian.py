@@ -24,7 +24,7 @@ NETWORK = {
 }
 IMAGE = {
     **{"name": "bayesian", "piece": [8, 8], "bpp": [2.0, 6.0], "bits": 12},
-    **{"network": NETWORK, "fit": {"steps": 40, "late": 60, "least": 1}},
+    **{"network": NETWORK, "fit": {"steps": 20, "late": 1, "least": 1}},
 }
 
 
@@ -172,6 +172,44 @@ def test_other_sizes_are_patched(prior, size):
     back = codec.decompress(data)
     assert back.shape == x.shape
     assert psnr(x, back) > psnr(x, torch.full_like(x, 0.5))
+
+
+TIERS = {
+    "image": {"piece": [4, 4], "group": [2, 2]},
+    "speech": {"piece": [16], "group": [4]},
+    "video": {"piece": [2, 4, 4], "group": [1, 2, 2]},
+}
+SIZES = {"image": (12, 12), "speech": (96,), "video": (4, 8, 8)}
+
+
+@pytest.mark.parametrize("kind", TIERS)
+def test_tiers_of_images_sounds_and_clips(kind):
+    axes = len(SIZES[kind])
+    network = {**NETWORK, "fourier": 4 * axes, "up": [2, [1] * axes, [1] * axes]}
+    config = {**IMAGE, **TIERS[kind], "signal": kind, "bpp": [6.0], "network": network}
+    lines = [torch.linspace(-2, 2, n) for n in SIZES[kind]]
+    place = torch.stack(torch.meshgrid(*lines, indexing="ij")).sum(0)
+    turn = torch.linspace(0, 6, 8).view(8, *[1] * axes)
+    channels = 1 if kind == "speech" else 3
+    x = (0.5 + 0.4 * torch.sin(place + turn))[:, None].repeat(1, channels, *[1] * axes)
+    codec, losses = trained(config, x, steps=100 if kind == "video" else 40)
+    assert losses[-1] > losses[0] + 5
+    tiers = codec.tiers(codec.counts(SIZES[kind]))
+    assert [tier.rows for tier in tiers] == ROWS[kind]
+    size = [n - 1 for n in SIZES[kind]]
+    part = x[(slice(3), slice(None), *map(slice, size))]
+    data = codec.compress(part, 50)
+    rows = [t.rows * len(codec.entropy.prior(0, t).blocks) for t in tiers]
+    stream = sum(-(-12 * count // 8) for count in rows) + 4
+    assert {len(item) - codec.signal.head_size for item in data} == {stream}
+    back = codec.decompress(data)
+    assert back.shape == part.shape
+    assert psnr(part, back) > psnr(part, part.mean().expand_as(part)) + 3
+    with pytest.raises(BitstreamError):
+        codec.decompress(data[0][:-1])
+
+
+ROWS = {"image": [9, 4, 1], "speech": [6, 2, 1], "video": [8, 2, 1]}
 
 
 def test_what_is_refused(prior):
