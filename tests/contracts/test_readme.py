@@ -7,6 +7,7 @@ a folder with a photograph, or `<!-- not run: reason -->`.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import shlex
@@ -31,6 +32,16 @@ needs_weights = pytest.mark.skipif(
 def commands(text: str) -> list[list[str]]:
     lines = (shlex.split(line, comments=True) for line in text.splitlines())
     return [words for words in lines if words]
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=MODELS)
+@needs_weights
+def test_terms_of_what_weights_learned_from_are_said_where_their_licence_is(path):
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    said = " ".join(README.split("## License", 1)[1].split())
+    assert card["license"] in said and len(card["training_data"]) > 50
+    for terms in ("research", "non-commercial"):
+        assert terms not in card["training_data"] or terms in said
 
 
 def test_every_block_says_whether_it_runs():

@@ -213,6 +213,25 @@ def test_libtiff_does_not_write_to_standard_error_itself(capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_damage_that_libtiff_meets_in_a_fax_is_refused() -> None:
+    out, refused = io.BytesIO(), 0
+    page = Image.fromarray(PIXELS).convert("1")
+    page.save(out, "TIFF", compression="group4")
+    start = Image.open(out).tag_v2[273][0]
+    read_image(io.BytesIO(out.getvalue()))
+    for place in range(start + 4, start + 24):
+        data = bytearray(out.getvalue())
+        data[place] ^= 0x10
+        try:
+            decoded = read_image(io.BytesIO(bytes(data))).pixels
+        except InputError as error:
+            assert "pixels are damaged" in str(error)
+            refused += 1
+        else:  # the changed bits are padding, or a page that another fax could be
+            assert decoded.shape[:2] == PIXELS.shape[:2]
+    assert refused >= 15
+
+
 def test_text_of_a_tiff_that_is_not_ascii() -> None:
     stored = saved("TIFF", tiffinfo={315: "Ärger".encode(), 270: "日本".encode()})
     image = read_image(io.BytesIO(stored))

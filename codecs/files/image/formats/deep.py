@@ -25,6 +25,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ImageFile
 
+from polycodec.codecs.files.image.formats import libtiff
 from polycodec.codecs.files.image.formats.png import SIGNATURE, Chunk, written
 from polycodec.errors import InputError
 
@@ -81,7 +82,8 @@ def load_as_stored(image: ImageFile.ImageFile) -> None:
     """Decode ``image`` without Pillow turning a TIFF by its orientation tag."""
     if image.format == "TIFF":
         image.getexif().pop(0x0112, None)
-    image.load()
+    with libtiff.heard():
+        image.load()
     image._size = image.im.size
 
 

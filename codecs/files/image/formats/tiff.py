@@ -13,19 +13,16 @@ Reference: TIFF 6.0, sections 7, 8, 14; Adobe TIFF technical note on deflate.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import warnings
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import PIL
 from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 
 from polycodec.codecs.files.image.data import UNITS, Beside, Density, few, spoken
 from polycodec.codecs.files.image.formats import iptc as resources
+from polycodec.codecs.files.image.formats.libtiff import quiet
 from polycodec.codecs.files.image.formats.strips import all_of, check_parts
 from polycodec.errors import InputError
 
@@ -53,17 +50,6 @@ _CODERS |= {22610: "JPEG XR", 34934: "JPEG XR", 34933: "PNG", 33004: "JPEG 2000"
 _READ = {*range(1, 9), 32771, 32773, 32946, 34925, 50000}
 _DEPTH, _LEVELS = 32997, 532
 _USUAL = {2: (0.0, 255.0) * 3, 6: (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)}
-
-
-@functools.cache
-def quiet() -> None:
-    """Keep the libtiff of Pillow's wheels from writing to standard error by itself."""
-    folder = Path(PIL.__file__).parent
-    found = [*folder.parent.glob("pillow.libs/libtiff*"), *folder.glob(".dylibs/libt*")]
-    for path in found:
-        library = ctypes.CDLL(str(path))
-        library.TIFFSetErrorHandler(None)
-        library.TIFFSetWarningHandler(None)
 
 
 def check_tags(stream: BinaryIO, found: Beside) -> None:
