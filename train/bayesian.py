@@ -6,7 +6,8 @@
 
     μ_p = mean of the μ_n,   σ_p² = mean of the σ_n² + variance of the μ_n
 
-β follows the bits that a rate is to have. Each signal keeps a posterior of its own at
+β follows the bits that a rate is to have, once posteriors have learned: before, they
+have too few whatever it is. Each signal keeps a posterior of its own at
 each rate, in units of the prior. He, Flamich, Guo, Hernández-Lobato 2024, RECOMBINER
 (arXiv 2309.17182), section 4 and appendix. As here and not there: batches of signals
 and not all of them a step, the optimizers go on after the prior has changed, and the
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from polycodec.codecs.families.bayesian import BayesianCodec
 from polycodec.entropy_models.models.samples import NARROW, TierPrior
 from polycodec.entropy_models.relative.coders import Posterior
-from polycodec.errors import InputError
+from polycodec.errors import InputError, UsageError
 from polycodec.train.sections import PriorsSection
 
 LEAST, MOST = 1e-12, 1.0  # of β
@@ -48,6 +49,13 @@ class Ascent:
         self.tiers = codec.tiers(self.counts)
         numbers = sum(tier.rows * tier.numbers for tier in self.tiers)
         self.rows, self.optimizers = [], []
+        rates = len(codec.bpp)
+        if len(section.beta) not in (1, rates):
+            raise UsageError(
+                f"priors.beta has {len(section.beta)} values; expected 1, or {rates}"
+            )
+        each = section.beta * rates if len(section.beta) == 1 else section.beta
+        codec.betas.copy_(torch.tensor(each))
         for _ in codec.bpp:
             table = nn.Embedding(len(x), 2 * numbers, sparse=True)
             with torch.no_grad():
@@ -97,11 +105,17 @@ class Ascent:
             for tier, shift, log in zip(self.tiers, *halves, strict=True)
         ]
 
-    @torch.no_grad()
-    def update(self, rate: int) -> float:
-        """Set the prior of a rate to what its posteriors are, and β; returns bits.
+    def slow(self, share: float) -> None:
+        """Let posteriors learn at a share of their rate."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * self.section.lr
 
-        Posteriors stay what they are: their units change.
+    @torch.no_grad()
+    def update(self, rate: int, *, settled: bool = True) -> float:
+        """Set the prior of a rate to what its posteriors are; returns bits.
+
+        Posteriors stay what they are: their units change. ``settled``: β follows.
         """
         total = 0.0
         free = self.codec.entropy.free(rate)
@@ -120,6 +134,8 @@ class Ascent:
             prior.costs.copy_(each.mean((0, 1)) / math.log(2))
             prior.starts.copy_(log.mean((0, 1)))
             total += float(prior.costs.sum()) * tier.rows
+        if not settled:
+            return total
         wanted = self.codec.bpp[rate] * math.prod(self.x.shape[2:])
         section, beta = self.section, self.codec.betas
         if total > wanted:

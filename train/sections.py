@@ -203,5 +203,9 @@ class PriorsSection(Section):
     pieces: int = Field(1, ge=1, description="of the codec, along each axis of a crop")
     every: int = Field(50, ge=1, description="steps of a rate between its priors")
     lr: float = Field(0.05, gt=0, description="of posteriors, in units of the prior")
-    factor: float = Field(1.25, gt=1, description="of β, where bits are not as wanted")
+    beta: tuple[float, ...] = Field(
+        (2e-6,), description="error that a nat is worth, of each rate, or of all"
+    )
+    settle: int = Field(2000, ge=0, description="steps of a rate before β moves")
+    factor: float = Field(1.1, gt=1, description="of β, where bits are not as wanted")
     band: float = Field(0.05, ge=0, lt=1, description="share of them that may lack")

@@ -53,6 +53,8 @@ def config_of(icons, run, *more):
             "run.save_every=20",
             "eval.every=60",
             "priors.every=5",
+            "priors.beta=[1e-4]",
+            "priors.settle=0",
             "priors.lr=0.1",
             "optim.lr=0.003",
             "optim.warmup=1",

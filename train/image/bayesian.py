@@ -26,6 +26,7 @@ from polycodec.train.export import Recipe
 from polycodec.train.image.data import ImageCache
 from polycodec.train.image.export import mean_psnr, psnr
 from polycodec.train.log import RunLog
+from polycodec.train.optim import learning_rate
 from polycodec.train.task import Task, made_for
 
 if TYPE_CHECKING:
@@ -103,9 +104,14 @@ class BayesianTask(Task):
 
     def begin(self, step: int) -> tuple[str, ...]:
         """Set the prior of this step's rate anew, if it is time."""
-        visit, rate = divmod(step, self.codec.levels)
-        if visit and visit % self.config.priors.every == 0:
-            self.ascent.update(rate)
+        (visit, rate), own = divmod(step, self.codec.levels), self.config.priors
+        if visit and visit % own.every == 0:
+            self.ascent.update(rate, settled=visit > own.settle)
+        optim = self.config.optim
+        now = learning_rate(
+            step, peak=1, warmup=0, steps=self.config.run.steps, decay=optim.decay
+        )
+        self.ascent.slow(now)
         return ()
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
