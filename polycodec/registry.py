@@ -31,6 +31,7 @@ import inspect
 import os
 import pkgutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 KINDS = tuple(_HOMES)
 GROUP, VARIABLE = "polycodec.parts", "POLYCODEC_PARTS"
 _LOADED: set[str] = set()
+_LOADING = threading.RLock()
 
 
 def register(name: str) -> Callable[[T], T]:
@@ -290,6 +292,18 @@ def _quietly() -> Iterator[None]:
         _quiet = before
 
 
+def _alone(function: Callable[..., None]) -> Callable[..., None]:
+    """Let one thread load, and others wait until all is there."""
+
+    @functools.wraps(function)
+    def run(*args: Any) -> None:
+        with _LOADING:
+            function(*args)
+
+    return run
+
+
+@_alone
 def _load(kind: str) -> None:
     """Import every module of the package that may hold parts of ``kind``."""
     if kind not in _HOMES:
@@ -304,6 +318,7 @@ def _load(kind: str) -> None:
             importlib.import_module(module.name)
 
 
+@_alone
 def _load_named() -> None:
     """Import what installed packages and the environment bring."""
     if GROUP in _LOADED:
@@ -320,6 +335,7 @@ def _load_named() -> None:
     import_parts(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
 
 
+@_alone
 def _load_outside() -> None:
     """Import also what this user remembers, without a word's weight of its own."""
     _load_named()

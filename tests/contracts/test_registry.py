@@ -8,11 +8,15 @@ quantizers `test_quantizers.py`, models of tokens `test_tokens.py`.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from polycodec import registry
 from polycodec.codecs.base import Codec
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.quantizers.weights.base import WeightQuantizer
@@ -92,3 +96,22 @@ def test_a_part_is_documented_and_its_options_have_defaults(name):
         open_ended = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         has_default = parameter.default is not parameter.empty
         assert has_default or open_ended or option in given, option
+
+
+def test_threads_that_come_while_parts_are_loaded_wait(monkeypatch):
+    """Shipped weights are unpacked by several threads, the first to name quantizers."""
+    known = {name: find(name) for name in names("weights/*")}
+    there = {n: part for n, part in registry._ENTRIES.items() if n not in known}
+    load = importlib.import_module
+
+    def late(name: str) -> object:
+        time.sleep(0.02)
+        there.update(known)
+        return load(name)
+
+    monkeypatch.setattr(registry, "_ENTRIES", there)
+    monkeypatch.setattr(registry, "_LOADED", registry._LOADED - {"weights"})
+    monkeypatch.setattr(importlib, "import_module", late)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(find, 4 * ["weights/lattice"]))
+    assert found == 4 * [known["weights/lattice"]]
