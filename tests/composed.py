@@ -175,13 +175,17 @@ def two_steps(codec: Any, x: torch.Tensor) -> tuple[list[float], set[str], bool]
     return losses, moved, finite
 
 
-def check_moved(moved: set[str]) -> None:
-    """AssertionError unless something moved in every part of a latent codec."""
+LATENT_PARTS = ("entropy.", "rates.gain", "rates.inverse_gain")
+
+
+def check_moved(moved: set[str], parts: tuple[str, ...] = LATENT_PARTS) -> None:
+    """AssertionError unless something moved in both ways of the transform, and in
+    every other part."""
     encoder, decoder = ("g_a", "analysis"), ("g_s", "synthesis")  # as parts name them
     for half in (encoder, decoder):
         starts = tuple(f"transform.{name}." for name in half)
         assert any(name.startswith(starts) for name in moved), half
-    for part in ("entropy.", "rates.gain", "rates.inverse_gain"):
+    for part in parts:
         assert any(name.startswith(part) for name in moved), part
 
 
@@ -198,10 +202,16 @@ def check_cell(transform: str, entropy: dict[str, Any], side: int = 64) -> None:
     assert finite and all(0 < loss < 1e6 for loss in losses), losses
     check_moved(moved)
     codec.freeze(lambda codec: codec(x, torch.tensor([0.0, KNOTS - 1.0])))
-    level, odd = codec.level_of(70), picture(37, 53)
+    check_coded(codec, 70)
+
+
+def check_coded(codec: Any, quality: float) -> None:
+    """AssertionError unless what is read is what was written, and about as long as
+    estimated, at an odd size."""
+    level, odd = codec.level_of(quality), picture(37, 53)
     coded = codec.write(codec.encode_codes(odd, level), level)
-    y_hat = codec.read(coded.data, level, codec.grid((37, 53)))
-    assert torch.equal(y_hat, coded.codes)
+    found = codec.read(coded.data, level, codec.grid((37, 53)))
+    assert torch.equal(found, coded.codes)
     assert 8 * len(coded.data[0]) <= 1.01 * coded.estimated_bits[0] + 8 * 64
-    x_hat = codec.decompress(codec.compress(odd, 70))
+    x_hat = codec.decompress(codec.compress(odd, quality))
     assert x_hat.shape == odd.shape and bool(x_hat.isfinite().all())

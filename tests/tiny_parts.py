@@ -22,6 +22,7 @@ TINY: dict[str, dict] = {
     "transform/conv": {"width": 8},
     "transform/mixing": {"width": 8},
     "transform/attention": {"depth": 1},
+    "transform/vqgan": {"width": 4, "multiples": [1, 1, 2, 2, 2], "depth": 1},
     "transform/swin": {
         "width": 8,
         "heads": [2, 2, 4],
@@ -68,6 +69,7 @@ TINY: dict[str, dict] = {
     "quantizer/balanced": {"levels": 3, "codes": [16, 5, 16], "width": 4},
     "quantizer/finite": {"levels": 3, "radix": [5, 3, 4]},
     "quantizer/latent": {"dimensions": 6, "values": 5},
+    "quantizer/granular": {"codes": 16, "steps": 9},
     "quantizer/cascade": {"codes": [16, 8, 5], "depth": 1},
 }
 # Further options under which a part must keep its contract.
@@ -101,6 +103,18 @@ def tiny(name: str, **options):
 def section(kind: str, name: str) -> dict:
     """The section of a config that names a part and makes it tiny."""
     return {"name": name, **TINY.get(f"{kind}/{name}", {})}
+
+
+def cascade() -> dict:
+    """The section ``codec`` of a config: a cascade of codebooks, tiny."""
+    return {
+        "name": "token",
+        "signal": "image",
+        "channels": 12,
+        "transform": section("transform", "attention"),
+        "quantizer": section("quantizer", "cascade"),
+        "entropy": {"name": "tokens-static"},
+    }
 
 
 def cases(pattern: str) -> list[tuple[str, dict]]:

@@ -2,7 +2,7 @@
 """The sections of a training run: every key, its type, its range, its default.
 
     codec  data  optim  run  eval        every run
-    loss  stages  rates  adversary       speech; stages: tokens of images too
+    loss  stages  rates  adversary       speech; all but rates: tokens of images too
     priors                               the Bayesian family
 
 A section that a kind of signal does not use stays at its defaults.
@@ -127,8 +127,12 @@ class EvalSection(Section):
 
 
 class LossSection(Section):
-    """What a speech codec minimises: weights and resolutions (`loss`)."""
+    """What a speech codec minimises: weights and resolutions (`loss`).
 
+    And of tokens of images how much counts beside the squared error.
+    """
+
+    perceptual: float = Field(0.0, ge=0, description="image: `image.perceptual`")
     mel: float = Field(15.0, ge=0, description="L1 of log10 mel magnitudes")
     mel_linear: float = Field(0.0, ge=0, description="L1 of mel magnitudes")
     windows: tuple[int, ...] = Field(
@@ -182,14 +186,16 @@ class RatesSection(Section):
 class AdversarySection(Section):
     """Discriminators (`discriminators`); none unless named."""
 
-    names: tuple[Literal["stft", "period"], ...] = ()
-    filters: int = Field(32, ge=1, description="width of the stft discriminator")
+    names: tuple[Literal["stft", "period", "patch"], ...] = ()
+    filters: int = Field(
+        32, ge=1, description="width of the stft and the patch discriminator"
+    )
     windows: tuple[int, ...] = (2048, 1024, 512)
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     widths: tuple[int, ...] = Field(
         (32, 128, 512, 1024), min_length=1, description="of the period discriminator"
     )
-    kind: Literal["hinge", "least-squares"] = "hinge"
+    kind: Literal["hinge", "linear", "least-squares"] = "hinge"
     start: int = Field(0, ge=0, description="first step with them")
     lr: float = Field(3e-4, gt=0)
     weight: float = Field(4.0, ge=0, description="of the adversarial loss")

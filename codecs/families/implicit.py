@@ -129,8 +129,15 @@ class ImplicitCodec(Codec):
         return Tiling(1, 1, None)
 
     def image_encoder(
-        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
+        self,
+        pixels: np.ndarray,
+        peak: int,
+        tile: int,
+        effort: int = 0,
+        detail: np.ndarray | None = None,
     ) -> ImageEncoder:
+        if detail is not None:
+            return super().image_encoder(pixels, peak, tile, effort, detail)
         self.plan = Plan(steps=effort or None)
         return PictureEncoder(self, pixels, peak)
 

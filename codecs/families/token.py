@@ -16,12 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
+from polycodec.codecs.families.mapped import MappedEncoder
 from polycodec.codecs.families.parts import Options, grid_of, part_of, signal_of
-from polycodec.codecs.quantizers.base import Quantizer
+from polycodec.codecs.quantizers.base import MappedQuantizer, Quantizer
+from polycodec.codecs.signals.tiles import ImageEncoder
 from polycodec.codecs.transforms.base import Tiling, Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models.base import Coder, EntropyModel
@@ -85,6 +88,7 @@ class TokenCodec(Codec):
                 sizes=self.quantizer.sizes,
                 alike=self.quantizer.alike,
                 given=self.quantizer.given,
+                when=self.quantizer.when,
             )
 
     @property
@@ -110,16 +114,24 @@ class TokenCodec(Codec):
         return self.quantizer.rates[int(self.check_level(level)) - 1]
 
     def forward(
-        self, x: Tensor, active: Tensor | None = None, *, quantize: bool = True
+        self,
+        x: Tensor,
+        active: Tensor | None = None,
+        *,
+        rate: Tensor | None = None,
+        quantize: bool = True,
     ) -> TokenOutput:
-        """Train: x (B, C, *S), S multiples of the stride, ``active`` planes (B,)."""
+        """Train: x (B, C, *S), S multiples of the stride, ``active`` planes (B,).
+
+        rate: (B,), of quantizers whose planes do not say it (`Quantizer.forward`).
+        """
         z = self.analyse(self.signal.prepared(x), self.levels)
         if not quantize:
             empty = torch.empty(len(x), 0, *z.shape[2:], dtype=torch.int64)
             loss = z.new_zeros(len(x)).float()
             x_hat = self.signal.restored(self.synthesise(z, self.levels))
             return TokenOutput(x_hat, z, z, empty, loss)
-        q = self.quantizer(z, active)
+        q = self.quantizer(z, active, rate)
         x_hat = self.signal.restored(self.synthesise(q.z_hat, self.levels))
         return TokenOutput(x_hat, z, q.z_hat, q.codes, q.loss)
 
@@ -128,7 +140,7 @@ class TokenCodec(Codec):
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.quantize`: codes (B, levels, *S)."""
-        return self.quantizer.encode(z.float(), self.planes(level))
+        return self.quantizer.encode_at(z.float(), int(self.check_level(level)))
 
     def code(
         self,
@@ -150,21 +162,42 @@ class TokenCodec(Codec):
     def synthesise(self, z_hat: Tensor, level: float) -> Tensor:
         return self.transform.synthesise(z_hat, self._one_rate(z_hat))
 
+    def image_encoder(
+        self,
+        pixels: np.ndarray,
+        peak: int,
+        tile: int,
+        effort: int = 0,
+        detail: np.ndarray | None = None,
+    ) -> ImageEncoder:
+        quantizer, sides = self.quantizer, (tile, effort)
+        if isinstance(quantizer, MappedQuantizer):
+            return MappedEncoder(self, quantizer, pixels, peak, *sides, detail)
+        return super().image_encoder(pixels, peak, *sides, detail)
+
     def check_codes(self, codes: Tensor) -> None:
         """InputError that names a code outside its codebook, or a level too many."""
         self.quantizer.check_codes(codes)
 
     def finest(self, z: Tensor) -> Tensor:
-        """Codes of all levels: the first ones are those of fewer."""
+        """Codes of all levels, whose first ones are those of fewer; or latents."""
+        if isinstance(self.quantizer, MappedQuantizer):
+            return z
         return self.quantize(z, self.levels)
 
     def coarsened(self, kept: Tensor, level: float) -> Tensor:
         """The first ``level`` of codes (B, L, *S)."""
+        if isinstance(self.quantizer, MappedQuantizer):
+            return self.quantize(kept, level)
         return kept[:, : self.planes(level)]
 
     def least_bits(self, level: float, size: Sequence[int]) -> float:
-        """Each of K codes has a share of 2^-15 at least, so that none has all of it."""
-        kinds = self.sizes[: self.planes(level)]
+        """Each of K codes has a share of 2^-15 at least, so that none has all of it.
+
+        Planes that a map may leave out can take none.
+        """
+        rules = zip(self.sizes, self.quantizer.when, strict=True)
+        kinds = [k for k, rule in list(rules)[: self.planes(level)] if rule is None]
         return math.prod(size) * sum(-math.log2(1 - (k - 1) / 2**15) for k in kinds)
 
     @staticmethod

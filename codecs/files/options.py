@@ -149,6 +149,9 @@ class ImageEncode(EncodeOptions):
     alpha: str = option(
         "lossless", "How transparency is coded.", one_of=("lossless", "codec")
     )
+    roi: str | Path | None = option(  # noqa: RUF009
+        None, "A picture of that size, white where detail is wished for.", "MASK"
+    )
     psnr: bool = option(False, "Decode too, and report the PSNR.")
 
 

@@ -73,10 +73,47 @@ class Quantizer(nn.Module, abc.ABC):
         """
         return tuple((k - 1,) if k else () for k in range(self.levels))
 
-    def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
+    @property
+    def when(self) -> tuple[tuple[int, frozenset[int]] | None, ...]:
+        """Of each plane: the plane before it that says where it is sent, and by which
+        values; None: everywhere. Codes that are not sent are 0.
+        """
+        return (None,) * self.levels
+
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """The rates, 1 … len(rates), that a validation looks at."""
+        return tuple(range(1, len(self.rates) + 1))
+
+    def sent(self, codes: Tensor) -> Tensor:
+        """Where codes (B, l, *S) are sent (`when`), bool of their shape."""
+        found = torch.ones_like(codes, dtype=torch.bool)
+        for plane, rule in enumerate(self.when[: codes.shape[1]]):
+            if rule is not None:
+                values = torch.tensor(sorted(rule[1]), device=codes.device)
+                found[:, plane] = torch.isin(codes[:, rule[0]], values)
+        return found
+
+    def encode_at(self, z: Tensor, rate: int) -> Tensor:
+        """Return the codes of z (B, D, *S) at a rate of 1 … len(rates)."""
+        return self.encode(z, self.rates[rate - 1])
+
+    def rate_of(self, codes: Tensor) -> int:
+        """Return the rate that codes (B, l, *S) are of; InputError for none."""
+        if codes.shape[1] not in self.rates:
+            raise InputError(
+                f"the codes have {codes.shape[1]} planes; this codebook has rates of "
+                f"{', '.join(map(str, self.rates))}"
+            )
+        return 1 + self.rates.index(codes.shape[1])
+
+    def forward(
+        self, z: Tensor, active: Tensor | None = None, rate: Tensor | None = None
+    ) -> Quantized:
         """Quantize z (B, D, *S) while training, in float32 under any autocast.
 
         active: (B,) integers in 1 … L, how many levels each item takes; None: all.
+        rate: (B,), of 1 … len(rates), where levels do not say it.
         """
         if active is None:
             active = torch.full((z.shape[0],), self.levels, device=z.device)
@@ -177,6 +214,44 @@ class Quantizer(nn.Module, abc.ABC):
             perplexity.append(float(torch.exp2(-(p * p.log2()).sum())))
             used.append(int((counts > 0).sum()))
         return {"perplexity": perplexity, "used": used}
+
+
+class MappedQuantizer(Quantizer):
+    """Base of quantizers that spend codes where a map of the whole signal says.
+
+    The map follows from activities, and they from the latents; who codes a signal piece
+    by piece, or has wishes of his own, makes it of all of it and hands pieces over.
+    """
+
+    @abc.abstractmethod
+    def activity(self, z: Tensor) -> Tensor:
+        """Activities (B, A, *s) of z (B, D, *S), of cells of the codes' grid."""
+
+    @abc.abstractmethod
+    def allocate(self, activity: Tensor, rate: int) -> Tensor:
+        """The map (B, 1, *s) of a rate, each item's of its own: plane 0 of codes."""
+
+    @abc.abstractmethod
+    def encode_mapped(self, z: Tensor, kind: Tensor) -> Tensor:
+        """Codes (B, L, *s) of z (B, D, *S) under a map (B, 1, *s)."""
+
+    @abc.abstractmethod
+    def fineness(self, kind: Tensor) -> Tensor:
+        """How fine parts of cells are, of a map (B, 1, *s): 0 … 1, (B, 1, *k s)."""
+
+    def encode_at(self, z: Tensor, rate: int) -> Tensor:
+        return self.encode_mapped(z, self.allocate(self.activity(z), rate))
+
+    def check_codes(self, codes: Tensor) -> None:
+        """See :meth:`Quantizer.check_codes`; nor codes where the map has none."""
+        super().check_codes(codes)
+        extra = (codes != 0) & ~self.sent(codes)
+        if bool(extra.any()):
+            plane = int(extra.flatten(2).any(2).any(0).nonzero()[0])
+            raise InputError(
+                f"plane {plane} has codes where the map of plane 0 sends none; "
+                "expected 0 there; they belong to other weights, or are damaged"
+            )
 
 
 class Level(nn.Module, abc.ABC):

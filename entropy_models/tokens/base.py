@@ -107,10 +107,13 @@ class TokenModel(EntropyModel):
         ]
 
     def sequences(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Training sequences as checked (L, F) int64 arrays; InputError otherwise."""
+        """Training sequences as checked (L, F) int64 arrays; InputError otherwise.
+
+        Those of images may have (L, h, w): positions are taken row by row.
+        """
         arrays = [np.asarray(one) for one in codes]
         for one in arrays:
-            if one.ndim != 2 or one.shape[0] != len(self.sizes):
+            if one.ndim < 2 or one.shape[0] != len(self.sizes):
                 raise InputError(
                     f"a training sequence has shape {one.shape}; expected "
                     f"({len(self.sizes)}, positions)"
@@ -118,7 +121,7 @@ class TokenModel(EntropyModel):
             self.check(torch.from_numpy(one.astype(np.int64))[None])
         if not any(one.size for one in arrays):
             raise InputError("no training tokens; expected (L, F) arrays with some")
-        return [one.astype(np.int64) for one in arrays]
+        return [one.astype(np.int64).reshape(len(one), -1) for one in arrays]
 
     def check(self, codes: Tensor) -> None:
         """InputError that names a token outside its codebook or a level too many."""
@@ -147,14 +150,18 @@ class TokenModel(EntropyModel):
         size: (B, l, *S), since the number of levels l is the rate.
         """
         codes, shape = y, size
+        self._checked(codes, shape)
+        flat = (shape[0], shape[1], int(np.prod(shape[2:])))
+        given = None if codes is None else codes.detach().cpu().reshape(flat)
+        return self.code_sequence(coder, given, flat).to(torch.int64).reshape(shape)
+
+    def _checked(self, codes: Tensor | None, shape: Shape) -> None:
+        """InputError for what cannot be coded, ModelError before there are tables."""
         self.check_shape(shape)
         if codes is not None:
             self.check(codes)
         if not self.tables:
             raise ModelError(UNFITTED)
-        flat = (shape[0], shape[1], int(np.prod(shape[2:])))
-        given = None if codes is None else codes.detach().cpu().reshape(flat)
-        return self.code_sequence(coder, given, flat).to(torch.int64).reshape(shape)
 
     @abc.abstractmethod
     def code_sequence(

@@ -1,29 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands info and verify: what a .plc file says and whether it is whole.
 
-Neither loads torch.
+Neither loads torch, but for the map of a picture's codes, which has to be decoded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
+
+import typer
 
 from polycodec.cli import batch
 from polycodec.cli.failure import printable
-from polycodec.cli.options import AsJson, Files
+from polycodec.cli.options import AsJson, Files, Force
 from polycodec.cli.paths import expand
 from polycodec.codecs.files.kinds import is_plc
 from polycodec.codecs.files.results import readable
+from polycodec.errors import UsageError
+
+WithMap = Annotated[
+    bool, typer.Option("--map", help="Codes of each cell, of pictures of tokens.")
+]
+Plot = Annotated[
+    str | None, typer.Option("--plot", metavar="PNG", help="The same as a picture.")
+]
+Checkpoint = Annotated[
+    str | None, typer.Option("--checkpoint", metavar="RUN", help="Weights for --map.")
+]
 
 
-def info(files: Files, as_json: AsJson = False) -> None:
-    """Show header, metadata, chunks, quality and rates; reads the header only."""
+def info(
+    files: Files,
+    as_json: AsJson = False,
+    with_map: WithMap = False,
+    plot: Plot = None,
+    checkpoint: Checkpoint = None,
+    force: Force = False,
+) -> None:
+    """Show header, metadata, chunks, quality and rates; reads the header only.
+
+    --map and --plot decode where a picture of tokens spends its codes.
+    """
     from polycodec.codecs.files.container import inspect
+
+    if plot and len(files) > 1:
+        raise UsageError(f"--plot writes one picture, of one file; found {len(files)}")
 
     def work(name: str) -> tuple[str, dict[str, Any]]:
         values = {**inspect.info(batch.source_of(name)), "input": name}
-        return card(values), values
+        if not (with_map or plot):
+            return card(values), values
+        values["map"] = _map(name, plot, checkpoint, force)
+        rows = (" ".join(f"{n:2}" for n in row) for row in values["map"]["codes"])
+        return "\n".join([card(values), *(f"    {row}" for row in rows)]), values
 
     _run(files, work, as_json, "reading")
 
@@ -73,11 +103,31 @@ def card(values: Mapping[str, Any]) -> str:
         or "none",
         "chunks": f"{values['chunks']}, {readable(sum(sizes))} in all",
     }
+    if "map" in values:
+        shares = {k: values["map"][k] for k in ("coarse", "medium", "fine")}
+        said = ", ".join(f"{k} {100 * v:.1f} %" for k, v in shares.items())
+        rows["map"] = f"{values['map']['codes_a_cell']:.2f} codes a cell; {said}"
     if len(sizes) > 1:
         small, large = readable(min(sizes)), readable(max(sizes))
         rows["chunks"] += f", {small} to {large} each"
     title = f"{values['input']}: .plc version {values['version']}"
     return "\n".join([aligned(title, rows), *_members(values.get("members", []))])
+
+
+def _map(
+    name: str, plot: str | None, checkpoint: str | None, force: bool
+) -> dict[str, Any]:
+    """Numbers of a picture's map, and the map as a picture where one is asked for."""
+    from PIL import Image
+
+    from polycodec.atomic import atomic_write
+    from polycodec.codecs.files.tokens.map import map_of
+
+    found = map_of(batch.source_of(name), checkpoint=checkpoint)
+    if plot:
+        with atomic_write(plot, force=force) as file:
+            Image.fromarray(found.picture()).save(file, format="PNG")
+    return found.numbers()
 
 
 def _members(members: Sequence[Mapping[str, Any]]) -> Iterator[str]:

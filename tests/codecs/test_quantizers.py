@@ -16,11 +16,11 @@ from polycodec.errors import InputError, ModelError, UnknownNameError
 from polycodec.registry import build, find, names
 
 CHANNELS = 12
-# Those that look around have their tests in `test_cascade.py`.
+# Those of cells of images have their tests in `test_cascade.py`.
 QUANTIZERS = [
     n
     for n in names("quantizer/*")
-    if not n.partition("/")[2].startswith("test-") and find(n).local
+    if not n.partition("/")[2].startswith("test-") and find(n).kind is None
 ]
 OPTIONS = {n.partition("/")[2]: TINY.get(n, {}) for n in QUANTIZERS}
 

@@ -28,7 +28,7 @@ SMALL = [
 
 
 def test_there_are_small_configs():
-    wanted = {"mlicv2", "s2lic", "mixture", "mcquic"}
+    wanted = {"mlicv2", "s2lic", "mixture", "mcquic", "granular"}
     wanted = {f"image/{name}-small" for name in wanted}
     assert wanted <= set(SMALL)
 
@@ -62,10 +62,12 @@ def test_two_steps_an_export_and_a_file_of_odd_size(
             f"run.out={tmp_path / 'run'}",
             "run.steps=2",
             "run.accelerator=cpu",
+            "run.precision=32-true",
             "eval.every=2",
             "eval.images=1",
             "eval.size=64",
             "eval.qualities=[50]",
+            "stages.frames=64",
         ],
     )
     Trainer(config).train()

@@ -181,7 +181,8 @@ def test_discriminators_learn_and_give_the_codec_a_gradient(kind):
     lightning = pytest.importorskip("lightning.fabric", reason="extra 'train'")
     import contextlib
 
-    from polycodec.train.speech.adversary import Adversary
+    from polycodec.train.adversary import Adversary
+    from polycodec.train.speech.discriminators import Discriminators
 
     torch.manual_seed(0)
     section = AdversarySection(
@@ -194,7 +195,8 @@ def test_discriminators_learn_and_give_the_codec_a_gradient(kind):
         lr=2e-3,
     )
     fabric = lightning.Fabric(accelerator="cpu", devices=1)
-    adversary = Adversary(section, fabric, contextlib.nullcontext)
+    judges = Discriminators(section)
+    adversary = Adversary(section, fabric, contextlib.nullcontext, judges)
     t = torch.arange(2000) / 8000
     x = torch.sin(2 * math.pi * 200 * t).repeat(4, 1, 1) * 0.3
     x_hat = (x + 0.2 * torch.randn_like(x)).requires_grad_()

@@ -21,10 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from polycodec.train.adversary import Judged
 from polycodec.train.sections import AdversarySection
 from polycodec.train.speech.spectra import spectrum
-
-Judged = tuple[Tensor, list[Tensor]]  # logits, features
 
 
 def _layers(first: nn.Module, *others: nn.Module) -> nn.ModuleList:

@@ -30,10 +30,11 @@ from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.errors import InputError, UsageError
 from polycodec.registry import register
+from polycodec.train.adversary import Adversary
 from polycodec.train.config import TrainConfig
 from polycodec.train.log import RunLog
-from polycodec.train.speech.adversary import Adversary
 from polycodec.train.speech.data import SpeechCache, SpeechSource
+from polycodec.train.speech.discriminators import Discriminators
 from polycodec.train.speech.loss import Balancer, SpeechLoss
 from polycodec.train.task import Task, made_for
 from polycodec.train.token import active_levels, builds_at
@@ -83,7 +84,8 @@ class SpeechTask(Task):
         """Build discriminators, where the config names some."""
         section = self.config.adversary
         if section.names:
-            self.adversary = Adversary(section, self.fabric, self.precision)
+            run = self.fabric, self.precision, Discriminators(section)
+            self.adversary = Adversary(section, *run)
 
     def begin(self, step: int) -> tuple[str, ...]:
         """Build the codebooks where a stage ends."""

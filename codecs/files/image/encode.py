@@ -40,6 +40,7 @@ from polycodec.codecs.files.sources import grown
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.refined import Found, gained
 from polycodec.codecs.signals import tiles
+from polycodec.errors import InputError
 from polycodec.progress import Tick
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ class Job:
         self.tile = tiles.choose_tile(codec.tiling, *size, options.tile, effort)
         self.peak = (1 << image.depth) - 1
         self.records = records_of(image)  # the same at any quality
-        self.encoder = codec.image_encoder(image.pixels, self.peak, self.tile, effort)
+        wanted = self.peak, self.tile, effort, self._detail()
+        self.encoder = codec.image_encoder(image.pixels, *wanted)
         self._last: tuple[float, bytes] | None = None
         self._lossless: bytes | None = None  # the alpha plane, the same at any quality
         logger.info(
@@ -101,6 +103,20 @@ class Job:
             "no" if image.alpha is None else options.alpha,
             *(len(self.encoder.grid), self.tile, effort),
         )
+
+    def _detail(self) -> np.ndarray | None:
+        """What --roi asks for, (H, W) in [0, 1]."""
+        if self.options.roi is None:
+            return None
+        drawn, image = read_image(self.options.roi), self.image
+        if (drawn.width, drawn.height) != (image.width, image.height):
+            raise InputError(
+                f"roi '{self.options.roi}' is {drawn.width}x{drawn.height}; expected "
+                f"{image.width}x{image.height}, the size of the picture, white where "
+                "detail is wished for"
+            )
+        whole: np.ndarray = drawn.pixels.mean(2) / ((1 << drawn.depth) - 1)
+        return whole
 
     def file(self, quality: float, progress: Progress | None = None) -> bytes:
         """The whole file at ``quality``."""

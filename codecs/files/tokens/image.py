@@ -29,7 +29,6 @@ from polycodec.codecs.files.options import TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.tokens.file import ImageTokens, digest_in, with_codebooks
 from polycodec.codecs.signals.tiles import Grid, TileDecoder, TileEncoder, choose_tile
-from polycodec.errors import InputError
 
 
 def tokens_of(
@@ -40,12 +39,18 @@ def tokens_of(
     image = read_image(input)
     tile = choose_tile(books.tiling, image.height, image.width, None)
     geometry = ImageGeometry(image.width, image.height, image.depth, image.colour, tile)
-    encoder = TileEncoder(books, image.pixels, (1 << image.depth) - 1, tile)
+    encoder = books.image_encoder(image.pixels, (1 << image.depth) - 1, tile)
+    assert isinstance(encoder, TileEncoder)
     level = books.level_of(options.quality)
     parts = (encoder.codes(k, level) for k in range(len(encoder.grid)))
     found = _gathered(books, geometry, parts)
     left = ["metadata and alpha are not kept in files of tokens"]
     return found, [*image.notes, *(left if image.alpha is not None else [])]
+
+
+def codec_in(reader: Reader, options: TokenOptions, given: Codec | None) -> TokenCodec:
+    """The codec that made a .plc file; ModelError for one without codebooks."""
+    return with_codebooks(codec_of(reader.header, options, given))
 
 
 def read(
@@ -54,7 +59,7 @@ def read(
     """Tokens of an opened .plc file, tile by tile, and notes."""
     header, geometry = reader.header, reader.header.geometry
     assert isinstance(geometry, ImageGeometry)
-    codec = with_codebooks(codec_of(header, options, given))
+    codec = codec_in(reader, options, given)
     grid = Grid(geometry.height, geometry.width, geometry.tile)
     if (alpha := header.record("alpha")) is not None:
         grid.beside = seal_of(alpha)
@@ -68,12 +73,7 @@ def read(
 def write(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
     codes = torch.from_numpy(tokens.codes.astype(np.int64))[None]
-    if codes.shape[1] not in (rates := codec.quantizer.rates):
-        raise InputError(
-            f"the tokens have {codes.shape[1]} planes; '{codec.name}' codes "
-            f"{', '.join(map(str, rates))} of them"
-        )
-    level = 1 + rates.index(codes.shape[1])
+    rates, level = codec.quantizer.rates, codec.quantizer.rate_of(codes)
     steps = len(rates) - 1
     quality = round(100 * (level - 1) / steps, 2) if steps else 100.0
     header = header_of(tokens, quality)

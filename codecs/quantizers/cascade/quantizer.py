@@ -151,7 +151,9 @@ class CascadeQuantizer(Quantizer):
                 found += [tuple(planes)] * self.groups
         return tuple(found)
 
-    def forward(self, z: Tensor, active: Tensor | None = None) -> Quantized:
+    def forward(
+        self, z: Tensor, active: Tensor | None = None, rate: Tensor | None = None
+    ) -> Quantized:
         """See :meth:`Quantizer.forward`; networks in autocast's type, codes never."""
         return self.quantized(z, torch.full((len(z),), self.levels))
 

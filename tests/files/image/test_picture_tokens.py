@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_parts import section
+from tiny_parts import cascade, section
 
 import polycodec
 from polycodec.codecs.files.tokens.convert import convert
@@ -26,11 +26,7 @@ TILED = {
     "quantizer": {"name": "residual", "levels": 3, "codes": 16},
     "entropy": {"name": "tokens-static"},
 }
-CASCADE = {
-    **TILED,
-    "transform": section("transform", "attention"),
-    "quantizer": section("quantizer", "cascade"),
-}
+CASCADE = {k: v for k, v in cascade().items() if k != "name"}
 BOTH = pytest.mark.parametrize("config", [TILED, CASCADE], ids=["tiled", "cascade"])
 
 
@@ -108,7 +104,7 @@ def test_other_books_are_named(picture, tmp_path):
         polycodec.tokens(tokens, tmp_path / "a.png", codec=made(TILED))
     fewer = made(CASCADE)
     tokens.codes = tokens.codes[:3]
-    with pytest.raises(InputError, match="3 planes; 'image/test' codes 42"):
+    with pytest.raises(InputError, match="3 planes; this codebook has rates of 42"):
         polycodec.tokens(tokens, tmp_path / "a.plc", codec=fewer)
 
 

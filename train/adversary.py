@@ -3,6 +3,7 @@
 
              discriminators go down                  the codec goes down
     hinge    relu(1 - D(x)) + relu(1 + D(x̂))         relu(1 - D(x̂))
+    linear   the same                                -D(x̂)
     squares  (1 - D(x))² + D(x̂)²                     (1 - D(x̂))²
     feature                                          |f(x) - f(x̂)| / mean |f(x)|
 
@@ -16,28 +17,31 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polycodec.train.sections import AdversarySection
-from polycodec.train.speech.discriminators import Discriminators, Judged
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 CLIP = 10.0
+Judged = tuple[Tensor, list[Tensor]]  # logits, features
 
 
 class Adversary:
-    """Discriminators with an optimizer of their own, on the devices of ``fabric``."""
+    """Discriminators with an optimizer of their own, on the devices of ``fabric``.
+
+    ``model``: signals x (B, C, *S) -> what each judged.
+    """
 
     def __init__(
         self,
         section: AdversarySection,
         fabric: Fabric,
         precision: Callable[[], AbstractContextManager[Any]],
+        model: nn.Module,
     ) -> None:
         self.section, self.fabric, self.precision = section, fabric, precision
-        model = Discriminators(section)
         optimizer = torch.optim.AdamW(
             model.parameters(), section.lr, betas=(0.5, 0.9), weight_decay=0.01
         )
@@ -50,10 +54,10 @@ class Adversary:
         loss = torch.zeros((), device=x.device)
         for logits, _ in judged:
             real, false = logits.float().chunk(2)
-            if self.section.kind == "hinge":
-                part = (1 - real).relu().mean() + (1 + false).relu().mean()
-            else:
+            if self.section.kind == "least-squares":
                 part = (1 - real).square().mean() + false.square().mean()
+            else:
+                part = (1 - real).relu().mean() + (1 + false).relu().mean()
             loss = loss + part / len(judged)
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=CLIP)
@@ -79,8 +83,8 @@ class Adversary:
         total = torch.zeros((), device=judged[0][0].device)
         for logits, _ in judged:
             gap = 1 - logits.float()
-            part = gap.relu() if self.section.kind == "hinge" else gap.square()
-            total = total + part.mean()
+            lowered = {"hinge": gap.relu(), "linear": gap - 1}
+            total = total + lowered.get(self.section.kind, gap.square()).mean()
         return total / len(judged)
 
     def state(self) -> dict[str, Any]:
