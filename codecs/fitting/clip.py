@@ -38,7 +38,8 @@ class ClipEncoder(GroupEncoder):
             codes = codec.encode_codes(frames.movedim(0, 1)[None], level)
         finally:
             codec.plan = plan
-        coded = codec.write(codes, level, context=sealed_with(k, self.size) + self.seal)
+        context = sealed_with(k, len(frames), self.size) + self.seal
+        coded = codec.write(codes, level, context=context)
         self.estimated_bits += coded.estimated_bits[0]
         return coded.data[0]
 
@@ -54,15 +55,17 @@ class ClipDecoder(GroupDecoder):
     def frames(self, k: int, data: bytes, wanted: range) -> Iterator[Tensor]:
         codec, count = self.codec, min(self.gop, self.total - k * self.gop)
         size = (count, *self.size)
-        codes = codec.read(
-            [data], 1, size, context=sealed_with(k, self.size) + self.seal
-        )
+        context = sealed_with(k, count, self.size) + self.seal
+        codes = codec.read([data], 1, size, context=context)
         network, embeddings = codec.opened(codes)
         for frame in wanted:
             x = codec.rendered(network, embeddings, [frame])
             yield x.clamp(codec.signal.low, codec.signal.high).float().cpu()
 
 
-def sealed_with(k: int, size: Sequence[int]) -> bytes:
-    """What the stream of group k is sealed with.  # BITSTREAM"""
-    return struct.pack("<Q2I", k, *size)
+def sealed_with(k: int, count: int, size: Sequence[int]) -> bytes:
+    """What the stream of group k, of ``count`` frames, is sealed with.  # BITSTREAM
+
+    A network makes as many frames as it is asked for: a header must not say others.
+    """
+    return struct.pack("<Q3I", k, count, *size)

@@ -84,6 +84,10 @@ def test_any_frame_decodes_alone(fitted):
     assert len(list(decoder.frames(1, chunks[1], range(2)))) == 2
     with pytest.raises(BitstreamError):
         list(decoder.frames(1, chunks[0], range(2)))  # of another group
+    for frames in (5, 7):  # as a header that was changed would say
+        other = made.group_decoder(x.shape[3:], 4, frames, 40)
+        with pytest.raises(BitstreamError):
+            list(other.frames(1, chunks[1], range(1)))
 
 
 def test_sizes_are_kept_to_the_byte():
