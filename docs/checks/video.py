@@ -2,6 +2,7 @@
 """Videos: memory that does not grow with length, bytes that do not depend on threads.
 
     python docs/checks/video.py OUT [--frames 200 2000] [--size 160x96] [--clip CLIP]
+        [--checkpoint WEIGHTS]
 
 A synthetic clip of each length is encoded to a file and decoded to Y4M in child
 processes, whose peak resident memory is reported. Then a clip is coded and decoded with
@@ -41,7 +42,7 @@ def child(*command: object, threads: int = 1) -> dict[str, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     before = os.times()
     process = subprocess.Popen(
-        [sys.executable, "-m", "polycodec", *map(str, command), "--force"],
+        [sys.executable, "-m", "polycodec", *map(str, (*command, *MORE)), "--force"],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -82,9 +83,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--size", default="160x96")
     parser.add_argument("--clip", type=Path)
+    parser.add_argument("--checkpoint", help="in place of image/default")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     width, height = map(int, args.size.split("x"))
+    if args.checkpoint:
+        MORE[:] = "--checkpoint", args.checkpoint
     print("threads", json.dumps(threads(args.out)), flush=True)
     for frames in args.frames:
         synthetic(args.out / "m.y4m", frames, width, height)
@@ -95,6 +99,7 @@ def main() -> None:
         print("frame 20 alone", json.dumps(one), flush=True)
 
 
+MORE: list[object] = []
 PART = ("--frames", "20:21")
 
 
