@@ -9,7 +9,7 @@ from PIL import Image
 
 from polycodec.codecs.files import api
 from polycodec.codecs.measures.image import psnr
-from polycodec.errors import BitstreamError, ModelError, UsageError
+from polycodec.errors import BitstreamError, UsageError
 from tests.signals import photo
 
 CONFIG = """
@@ -59,10 +59,3 @@ def test_what_it_does_not_do_is_said(coded, tmp_path):
     given = {"checkpoint": coded / "own.yaml", "force": True}
     with pytest.raises(UsageError, match="no tiles"):
         api.encode(coded / "a.png", tmp_path / "b.plc", tile=128, **given)
-    sound = tmp_path / "sound.yaml"
-    sound.write_text(CONFIG.format(signal="speech"))
-    import soundfile
-
-    soundfile.write(tmp_path / "a.wav", np.zeros(4000), 16000)
-    with pytest.raises(ModelError, match="has no transform of speech"):
-        api.encode(tmp_path / "a.wav", tmp_path / "b.plc", checkpoint=sound)
