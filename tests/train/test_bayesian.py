@@ -13,6 +13,7 @@ pytest.importorskip("lightning", reason="the extra 'train' is not installed")
 from polycodec import decode, encode, pack, unpack
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError
+from polycodec.registry import build
 from polycodec.train import export as exporting
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import load_config
@@ -114,3 +115,16 @@ def test_too_few_steps_and_too_small_pictures_are_named(icons, run, tmp_path):
     with pytest.raises(ModelError, match="posteriors of 10 signals"):
         more = ["priors.signals=4", "run.steps=80"]
         Trainer(config_of(icons, run, *more), resume=True)
+
+
+def test_the_configs_have_the_published_sizes():
+    """3,267 weights, 512 values a picture, φ of 251,024: the paper's appendix."""
+    options = load_config("image/recombiner").codec.options()
+    codec = build("codec/bayesian", **{**options, "bpp": [0.3]})
+    own = codec.network(0)
+    assert (own.weights, own.values) == (3267, 512)
+    assert sum(p.numel() for p in own.phi.parameters()) == 251_024
+    assert codec.entropy.bits == 16
+    patches = load_config("image/recombiner-patches").codec.options()
+    tiers = build("codec/bayesian", **patches).tiers((8, 8))
+    assert [tier.rows for tier in tiers] == [64, 4, 1]
