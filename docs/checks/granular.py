@@ -57,7 +57,7 @@ def scores(x: np.ndarray, x_hat: np.ndarray) -> dict[str, float]:
     a, b = (torch.from_numpy(v.copy()).movedim(2, 0)[None] / 255 for v in (x, x_hat))
     return {
         "psnr": measures.psnr(x, x_hat),
-        "ms_ssim": measures.ms_ssim(x, x_hat),
+        "ms_ssim": measures.ms_ssim(x, x_hat)[0],
         "perceptual_substitute": float(perceptual(a, b)),
     }
 

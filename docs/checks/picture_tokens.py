@@ -55,7 +55,7 @@ def file_of(codec: Codec, path: Path, quality: float) -> dict[str, float]:
     return {
         "bpp": 8 * len(file.getvalue()) / x[..., 0].size,
         "psnr": measures.psnr(x, x_hat),
-        "ms_ssim": measures.ms_ssim(x, x_hat),
+        "ms_ssim": measures.ms_ssim(x, x_hat)[0],
         "encode_seconds": between - started,
         "decode_seconds": ended - between,
     }
