@@ -18,7 +18,8 @@ def init_from(codec: Codec, path: str) -> int:
     """Start from exported weights, or a run's, wherever names and sizes agree.
 
     A part may be another one now: a new entropy model on a trained transform.
-    Of a run's folder its averaged weights. Returns how many tensors fitted.
+    Of a run's folder its averaged weights. Units that have died in it start anew.
+    Returns how many tensors fitted.
     """
     if Path(path).is_dir():
         known = with_new_names(codec, read_checkpoint(Path(path))["ema"])
@@ -26,6 +27,7 @@ def init_from(codec: Codec, path: str) -> int:
         known = load_codec(path).state_dict()
     known = _adopted(codec, known)
     wanted = codec.state_dict()
+    _revive(known, wanted)
     fits = {
         k: v
         for k, v in known.items()
@@ -54,3 +56,25 @@ def _adopted(codec: Codec, known: dict[str, Tensor]) -> dict[str, Tensor]:
             }
             known |= {start + k: v for k, v in module.adopted(own).items()}
     return known
+
+
+def _revive(known: dict[str, Tensor], fresh: dict[str, Tensor]) -> None:
+    """Give units (rows) that have no weight left in ``known`` those of a new codec.
+
+    Such a unit, dead because its activation is, learns nothing: its weights have no
+    gradient, and decay. What begins at zero by design stays there.
+    """
+    for name, start in fresh.items():
+        weight = known.get(name)
+        if (
+            not name.endswith(".weight")
+            or weight is None
+            or weight.shape != start.shape
+            or weight.dim() < 2
+        ):
+            continue
+        dead = (weight.flatten(1) == 0).all(1) & (start.flatten(1) != 0).any(1)
+        for each in (name, name.removesuffix("weight") + "bias"):
+            if dead.any() and each in known:
+                known[each] = known[each].clone()
+                known[each][dead] = fresh[each][dead].to(known[each].dtype)

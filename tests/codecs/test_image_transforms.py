@@ -108,6 +108,17 @@ def test_shortcuts_start_as_the_transform_of_what_they_are_given():
     assert (part.g_s(part.g_a(x, level), level) - x).square().mean() < 0.1
 
 
+def test_a_slope_keeps_units_that_are_never_positive_learning():
+    for slope, learns in ((0.0, False), (0.1, True)):
+        part = build(
+            "transform/residual", channels=8, widths=[8, 8], slope=slope, knots=1
+        )
+        block = part.g_a.stage2[0]
+        torch.nn.init.constant_(block.reduce.bias, -100.0)
+        block(torch.rand(1, 8, 4, 4)).square().sum().backward()
+        assert bool(block.reduce.weight.grad.abs().sum() > 0) is learns
+
+
 def test_training_is_told_of_the_penalty():
     assert tiny("transform/residual", channels=6).penalty() is None
     assert tiny("transform/residual", channels=6, shortcut=True).penalty() is not None

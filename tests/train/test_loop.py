@@ -203,6 +203,19 @@ def test_a_run_can_start_from_another_run(run_config, tmp_path):
     )
 
 
+def test_units_that_have_died_start_anew(run_config, tmp_path):
+    run_config["run"].update(steps=1, out=str(tmp_path / "first"))
+    first = Trainer(parse_config(run_config))
+    first.train()
+    name = next(k for k, v in first.ema.items() if k.endswith("weight") and v.dim() > 3)
+    first.ema[name][1:] = 0
+    first.save()
+    run_config["run"].update(out=str(tmp_path / "second"), init=str(tmp_path / "first"))
+    started = Trainer(parse_config(run_config))._weights()[name]
+    assert torch.equal(started[0], first.ema[name][0])
+    assert (started.flatten(1) != 0).any(1).all()
+
+
 def test_all_of_a_gaussian_run_starts_a_mixture(run_config, tiny_checkpoint, tmp_path):
     run_config["run"].update(out=str(tmp_path / "run"), init=str(tiny_checkpoint))
     as_it_was = Trainer(parse_config(run_config)).initialised

@@ -41,10 +41,14 @@ from polycodec.registry import register
 
 
 class ResidualBottleneck(nn.Module):
-    """x + 1x1(relu(conv3(relu(1x1 x)))) on (B, C, h, w), C/2 channels inside."""
+    """x + 1x1(relu(conv3(relu(1x1 x)))) on (B, C, h, w), C/2 channels inside.
 
-    def __init__(self, channels: int) -> None:
+    ``slope``: of what is negative.
+    """
+
+    def __init__(self, channels: int, slope: float) -> None:
         super().__init__()
+        self.slope = slope
         inner = channels // 2
         self.reduce = nn.Conv2d(channels, inner, 1)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1)
@@ -55,14 +59,14 @@ class ResidualBottleneck(nn.Module):
         nn.init.zeros_(self.expand.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        t = F.relu(self.reduce(x), inplace=True)
-        t = F.relu(self.conv(t), inplace=True)
+        t = F.leaky_relu(self.reduce(x), self.slope, inplace=True)
+        t = F.leaky_relu(self.conv(t), self.slope, inplace=True)
         return x + self.expand(t)
 
 
-def blocks(channels: int, count: int) -> nn.Sequential:
+def blocks(channels: int, count: int, slope: float) -> nn.Sequential:
     """Stack residual bottlenecks of one width."""
-    return nn.Sequential(*(ResidualBottleneck(channels) for _ in range(count)))
+    return nn.Sequential(*(ResidualBottleneck(channels, slope) for _ in range(count)))
 
 
 class Analysis(nn.Module):
@@ -75,15 +79,16 @@ class Analysis(nn.Module):
         depths: Sequence[int],
         knots: int,
         shortcut: bool,
+        slope: float,
     ) -> None:
         super().__init__()
         a, b = widths
         self.stem = nn.Conv2d(48, a, 3, padding=1)
-        self.stage1, self.scale1 = blocks(a, depths[0]), RateScale(a, knots)
+        self.stage1, self.scale1 = blocks(a, depths[0], slope), RateScale(a, knots)
         self.down1 = nn.Conv2d(a, b, 3, 2, 1)
-        self.stage2, self.scale2 = blocks(b, depths[1]), RateScale(b, knots)
+        self.stage2, self.scale2 = blocks(b, depths[1], slope), RateScale(b, knots)
         self.down2 = nn.Conv2d(b, M, 3, 2, 1)
-        self.stage3 = blocks(M, depths[2])
+        self.stage3 = blocks(M, depths[2], slope)
         self.shortcuts = beside(shortcut, [3, a, b, M], [4, 2, 2])
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
@@ -113,14 +118,15 @@ class Synthesis(nn.Module):
         depths: Sequence[int],
         knots: int,
         shortcut: bool,
+        slope: float,
     ) -> None:
         super().__init__()
         a, b = widths
-        self.stage3 = blocks(M, depths[2])
+        self.stage3 = blocks(M, depths[2], slope)
         self.up2 = nn.Conv2d(M, 4 * b, 1)
-        self.scale2, self.stage2 = RateScale(b, knots), blocks(b, depths[1])
+        self.scale2, self.stage2 = RateScale(b, knots), blocks(b, depths[1], slope)
         self.up1 = nn.Conv2d(b, 4 * a, 1)
-        self.scale1, self.stage1 = RateScale(a, knots), blocks(a, depths[0])
+        self.scale1, self.stage1 = RateScale(a, knots), blocks(a, depths[0], slope)
         self.head = nn.Conv2d(a, 48, 3, padding=1)
         self.shortcuts = beside(shortcut, [M, b, a, 3], [2, 2, 4], up=True)
 
@@ -146,7 +152,9 @@ class Synthesis(nn.Module):
 class ResidualTransform(ImageTransform):
     """The pair g_a, g_s. ``depths``: blocks at H/4, H/8, H/16, g_a then g_s.
 
-    ``shortcut``: linear wavelet shortcuts.
+    ``shortcut``: linear wavelet shortcuts. ``slope``: of the activation below 0. With
+    0, a ReLU, units that are never positive learn nothing and decay, for good: after
+    50,000 steps all blocks of g_a below H/4 had vanished so. A slope keeps them.
     """
 
     g_a: Analysis
@@ -160,12 +168,13 @@ class ResidualTransform(ImageTransform):
         analysis_depths: Sequence[int] = (2, 3, 1),
         synthesis_depths: Sequence[int] = (2, 4, 2),
         shortcut: bool = False,
+        slope: float = 0.0,
         knots: int = 8,
     ) -> None:
         super().__init__(channels, 16)
         self.depths = tuple(analysis_depths), tuple(synthesis_depths)
-        self.g_a = Analysis(channels, widths, analysis_depths, knots, shortcut)
-        self.g_s = Synthesis(channels, widths, synthesis_depths, knots, shortcut)
+        self.g_a = Analysis(channels, widths, analysis_depths, knots, shortcut, slope)
+        self.g_s = Synthesis(channels, widths, synthesis_depths, knots, shortcut, slope)
 
     def reach(self) -> tuple[int, int]:
         """See :meth:`ImageTransform.reach`.
