@@ -12,6 +12,11 @@ import pathlib
 import subprocess
 import sys
 
+# Before NumPy and torch: idle threads of theirs otherwise spin and take the cores from
+# tests that ask for more threads than there are.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from PIL import Image

@@ -169,11 +169,12 @@ class Slice(nn.Module):
         net = cast("Layers", self.residuals[half])
         side = state.phi[:, -self.side :]
         x = net.at(torch.cat([side, *state.decoded, state.current], 1), where)
-        smooth = RESIDUAL * torch.tanh(x)
-        if cast("ExactConv2d", net[0]).frozen:
-            on_grid = torch.floor(exact_tanh(x.detach()) * 31 + 0.5) / 64
-            smooth = straight_through(on_grid, smooth)
-        return values + smooth
+        if not cast("ExactConv2d", net[0]).frozen:
+            return values + RESIDUAL * torch.tanh(x)
+        on_grid = torch.floor(exact_tanh(x.detach()) * 31 + 0.5) / 64
+        if not x.requires_grad:
+            return values + on_grid
+        return values + straight_through(on_grid, RESIDUAL * torch.tanh(x))
 
 
 @register("entropy/sliced")

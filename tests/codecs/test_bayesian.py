@@ -37,12 +37,12 @@ def pictures(count: int, size: tuple[int, ...] = (8, 8), seed: int = 0) -> torch
     return (0.2 + 0.3 * a + 0.2 * b * x + 0.2 * c * y + 0.15 * edge).clamp(0, 1)
 
 
-def trained(config, x: torch.Tensor, steps: int = 120, every: int = 10):
+def trained(config, x: torch.Tensor, steps: int = 120, every: int = 10, lr=0.1):
     """A codec whose priors are of posteriors of x, frozen."""
     torch.manual_seed(0)
     codec = build(f"codec/{config['name']}", **without_name(config))
     ascent = Ascent(
-        codec, x, PriorsSection(lr=0.1, every=every, factor=1.5, beta=(1e-4,))
+        codec, x, PriorsSection(lr=lr, every=every, factor=1.5, beta=(1e-4,))
     )
     optimizer = torch.optim.Adam(codec.parameters(), 3e-3)
     losses = []
@@ -193,7 +193,9 @@ def test_tiers_of_images_sounds_and_clips(kind):
     turn = torch.linspace(0, 6, 8).view(8, *[1] * axes)
     channels = 1 if kind == "speech" else 3
     x = (0.5 + 0.4 * torch.sin(place + turn))[:, None].repeat(1, channels, *[1] * axes)
-    codec, losses = trained(config, x, steps=120 if kind == "video" else 40)
+    # At 0.1 whether a clip is learned depends on the order of sums.
+    much = {"steps": 120, "lr": 0.03} if kind == "video" else {"steps": 40}
+    codec, losses = trained(config, x, **much)
     assert losses[-1] > losses[0] + 5
     tiers = codec.tiers(codec.counts(SIZES[kind]))
     assert [tier.rows for tier in tiers] == ROWS[kind]

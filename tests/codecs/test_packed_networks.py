@@ -79,7 +79,7 @@ def test_every_quantizer_is_a_way_into_the_stream():
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
         worst = (found[name] - value).square().mean() / value.square().mean()
-        assert found[name].shape == value.shape and worst < 0.05, name
+        assert found[name].shape == value.shape and worst < 0.08, name
 
 
 @pytest.mark.parametrize(
