@@ -38,6 +38,7 @@ def decoded(codec, x: np.ndarray, level: int, taken_out: bool) -> np.ndarray:
     condition, _ = survey.condition(np.ones((1, 1)))
     use = taken_out and bool(condition)
     y = np.concatenate(list(condition.removed([x], rate))) if use else x
+    y = np.clip(y, -1, 1)
     codes = codec.encode_codes(torch.from_numpy(y.T.copy())[None], level)
     back = codec.decode_codes(codes, level, (len(y),))[0].numpy().T
     if use:
