@@ -28,9 +28,9 @@ from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.refined import Refined, Watch
 from polycodec.codecs.signals.base import Signal, strings_of
 from polycodec.codecs.signals.chunks import chunks_of
+from polycodec.codecs.signals.grid import Grid
 from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
 from polycodec.codecs.signals.tiles import (
-    Grid,
     ImageDecoder,
     ImageEncoder,
     TileDecoder,
@@ -295,24 +295,13 @@ class Codec(nn.Module, abc.ABC):
         return in_order
 
     def image_encoder(
-        self,
-        pixels: np.ndarray,
-        peak: int,
-        tile: int,
-        effort: int = 0,
-        detail: np.ndarray | None = None,
+        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
         """What makes a file's chunks of one image, (H, W, 1 or 3) integers.
 
         ``peak``: largest sample; ``tile``: side of tiles, 0 for none; ``effort``: steps
-        of `refine`; ``detail``: (H, W) in [0, 1], where bits are wished for, UsageError
-        for a codec that has no say in it. One with a way of its own overrides this.
+        of `refine`. A family with a way of its own overrides this.
         """
-        if detail is not None:
-            raise UsageError(
-                f"'{self.name}' spends bits as its latents need them; expected a codec "
-                "with a map of detail, such as image/granular; leave --roi out"
-            )
         return TileEncoder(self, pixels, peak, tile, effort)
 
     def image_decoder(

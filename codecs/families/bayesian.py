@@ -32,7 +32,8 @@ from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.fitting.progressive import Posteriors, Progressive
 from polycodec.codecs.numbers import check_finite
-from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
+from polycodec.codecs.signals.grid import Grid
+from polycodec.codecs.signals.tiles import ImageDecoder, ImageEncoder
 from polycodec.codecs.transforms.base import Tiling
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.codecs.transforms.reparametrized import Reparametrized, joined, parted
@@ -158,15 +159,8 @@ class BayesianCodec(Codec):
         return tiers_of(counts, self.group, own.weights, own.values)
 
     def image_encoder(
-        self,
-        pixels: np.ndarray,
-        peak: int,
-        tile: int,
-        effort: int = 0,
-        detail: np.ndarray | None = None,
+        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
-        if detail is not None:
-            return super().image_encoder(pixels, peak, tile, effort, detail)
         self.plan = Plan(steps=effort or None)
         return PictureEncoder(self, pixels, peak, together=True)
 

@@ -32,7 +32,8 @@ from polycodec.codecs.fitting.fit import Fit
 from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan, Recipe
 from polycodec.codecs.fitting.sound import Itself, fitted_sounds
-from polycodec.codecs.signals.tiles import Grid, ImageDecoder, ImageEncoder
+from polycodec.codecs.signals.grid import Grid
+from polycodec.codecs.signals.tiles import ImageDecoder, ImageEncoder
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.transforms.base import Tiling
 from polycodec.codecs.transforms.network import Network, on_meta, width_within
@@ -129,15 +130,8 @@ class ImplicitCodec(Codec):
         return Tiling(1, 1, None)
 
     def image_encoder(
-        self,
-        pixels: np.ndarray,
-        peak: int,
-        tile: int,
-        effort: int = 0,
-        detail: np.ndarray | None = None,
+        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
-        if detail is not None:
-            return super().image_encoder(pixels, peak, tile, effort, detail)
         self.plan = Plan(steps=effort or None)
         return PictureEncoder(self, pixels, peak)
 

@@ -22,7 +22,7 @@ from polycodec.codecs.signals.tiles import TileEncoder
 
 
 class MappedEncoder(TileEncoder):
-    """As `TileEncoder`. ``detail``: (H, W) in [0, 1], None: as the activities say."""
+    """As `TileEncoder`, with a map as the activities of the picture say."""
 
     def __init__(
         self,
@@ -32,12 +32,16 @@ class MappedEncoder(TileEncoder):
         peak: int,
         tile: int,
         effort: int = 0,
-        detail: np.ndarray | None = None,
     ) -> None:
         super().__init__(codec, pixels, peak, tile, effort)
-        self.quantizer, self.detail = quantizer, detail
+        self.quantizer = quantizer
+        self.detail: np.ndarray | None = None
         self._activity: Tensor | None = None
         self._only: Tensor | None = None  # latents of a picture in one piece
+
+    def wish(self, detail: np.ndarray) -> None:
+        """See `ImageEncoder.wish`."""
+        self.detail, self._activity = detail, None
 
     def latents(self, k: int, level: float) -> Tensor:
         """See `TileEncoder.latents`: no rate changes them."""

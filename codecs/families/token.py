@@ -163,17 +163,11 @@ class TokenCodec(Codec):
         return self.transform.synthesise(z_hat, self._one_rate(z_hat))
 
     def image_encoder(
-        self,
-        pixels: np.ndarray,
-        peak: int,
-        tile: int,
-        effort: int = 0,
-        detail: np.ndarray | None = None,
+        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
-        quantizer, sides = self.quantizer, (tile, effort)
-        if isinstance(quantizer, MappedQuantizer):
-            return MappedEncoder(self, quantizer, pixels, peak, *sides, detail)
-        return super().image_encoder(pixels, peak, *sides, detail)
+        if isinstance(self.quantizer, MappedQuantizer):
+            return MappedEncoder(self, self.quantizer, pixels, peak, tile, effort)
+        return super().image_encoder(pixels, peak, tile, effort)
 
     def check_codes(self, codes: Tensor) -> None:
         """InputError that names a code outside its codebook, or a level too many."""

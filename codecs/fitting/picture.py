@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from polycodec.codecs.signals.grid import Grid, Span
 from polycodec.codecs.signals.tiles import (
-    Grid,
     ImageDecoder,
     ImageEncoder,
     Progress,
-    Span,
     to_pixels,
     to_tensor,
 )

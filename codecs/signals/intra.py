@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from polycodec.codecs.signals.tiles import (
-    Grid,
-    choose_tile,
-    to_pixels,
-    to_tensor,
-)
+from polycodec.codecs.signals.grid import Grid, choose_tile
+from polycodec.codecs.signals.tiles import to_pixels, to_tensor
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.errors import BitstreamError
 

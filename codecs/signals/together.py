@@ -17,12 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.signals.tiles import (
-    ImageDecoder,
-    ImageEncoder,
-    Span,
-    to_pixels,
-)
+from polycodec.codecs.signals.grid import Span
+from polycodec.codecs.signals.tiles import ImageDecoder, ImageEncoder, to_pixels
 
 Size = tuple[int, int]  # height and width
 Samples = tuple[int, int]  # the largest one, and how many a pixel has

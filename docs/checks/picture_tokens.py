@@ -32,7 +32,8 @@ import polycodec
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.measures import image as measures
-from polycodec.codecs.signals.tiles import Span, TileEncoder
+from polycodec.codecs.signals.grid import Span
+from polycodec.codecs.signals.tiles import TileEncoder
 from polycodec.codecs.stored import load_codec
 from polycodec.entropy_models.coders import RangeEncoder
 from polycodec.registry import build

@@ -194,7 +194,9 @@ def test_detail_goes_where_it_is_wished_for_at_equal_cost(codec, tmp_path):
         made = encode(tmp_path / "a.png", tmp_path / "a.plc", **options)
         decode(tmp_path / "a.plc", tmp_path / "b.png", codec=codec, force=True)
         drawn = None if roi is None else mask / 255
-        encoder = codec.image_encoder(pixels, 255, 0, 0, drawn)
+        encoder = codec.image_encoder(pixels, 255, 0)
+        if drawn is not None:
+            encoder.wish(drawn)
         found[roi] = made.bytes, fine_of(encoder.codes(0, codec.level_of(40)))[0]
     (before, plain), (after, wished) = found.values()
     assert abs(after / before - 1) < 0.03
@@ -208,10 +210,9 @@ def test_detail_goes_where_it_is_wished_for_at_equal_cost(codec, tmp_path):
 
 def test_other_codecs_have_no_map_to_draw(tiny_checkpoint):
     codec = load_codec(tiny_checkpoint)
+    encoder = codec.image_encoder(np.zeros((64, 64, 3), np.uint8), 255, 0)
     with pytest.raises(UsageError, match="leave --roi out"):
-        codec.image_encoder(
-            np.zeros((64, 64, 3), np.uint8), 255, 0, 0, np.ones((64, 64))
-        )
+        encoder.wish(np.ones((64, 64)))
 
 
 def test_info_shows_the_map_as_numbers_and_as_a_picture(codec, path, tmp_path, cli):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_parts import shaken, tiny
 
-from polycodec.codecs.signals.tiles import Span
+from polycodec.codecs.signals.grid import Span
 from polycodec.codecs.transforms.image.mixing import Mixing
 from polycodec.codecs.transforms.image.reach import (
     conv,

@@ -86,8 +86,8 @@ def test_a_frame_in_another_place_is_no_frame(codec):
 
 
 def test_large_frames_are_tiled(codec, monkeypatch):
-    monkeypatch.setattr("polycodec.codecs.signals.tiles.AUTO_PIXELS", 64 * 64)
-    monkeypatch.setattr("polycodec.codecs.signals.tiles.AUTO_TILE", 64)
+    monkeypatch.setattr("polycodec.codecs.signals.grid.AUTO_PIXELS", 64 * 64)
+    monkeypatch.setattr("polycodec.codecs.signals.grid.AUTO_TILE", 64)
     x = clip(2, 90, 150)
     chunks, encoder = coded(codec, x, 2)
     assert len(encoder.grid) == 6

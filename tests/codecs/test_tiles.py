@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from polycodec.codecs.signals.tiles import AUTO_PIXELS, AUTO_TILE, choose_tile
+from polycodec.codecs.signals.grid import AUTO_PIXELS, AUTO_TILE, choose_tile
 from polycodec.registry import build
 
 

@@ -24,7 +24,7 @@ from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.speech.chunks import unpack_chunk
 from polycodec.codecs.files.tokens import convert
 from polycodec.codecs.files.tokens.file import read_tokens
-from polycodec.codecs.signals.tiles import Grid
+from polycodec.codecs.signals.grid import Grid
 from polycodec.codecs.stored import load_codec
 
 V1 = pathlib.Path(__file__).parents[1] / "golden" / "v1"

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
-from polycodec.codecs.signals.tiles import Grid, Span, TileDecoder, TileEncoder
+from polycodec.codecs.signals.grid import Grid, Span
+from polycodec.codecs.signals.tiles import TileDecoder, TileEncoder
 from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.errors import ModelError
 

@@ -25,6 +25,7 @@ from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.results import ImageDecoded
 from polycodec.codecs.signals import tiles
+from polycodec.codecs.signals.grid import Grid, Span
 from polycodec.errors import BitstreamError, InputError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Opened:
     def __init__(self, reader: Stored, codec: Codec) -> None:
         header, self.geometry = reader.header, _geometry_of(reader)
         geometry = self.geometry
-        self.grid = tiles.Grid(geometry.height, geometry.width, geometry.tile)
+        self.grid = Grid(geometry.height, geometry.width, geometry.tile)
         self.decoder = codec.image_decoder(self.grid, header.quality, reader.chunk)
         peak = (1 << geometry.depth) - 1
         self.samples = peak, 1 if geometry.colour == "gray" else 3
@@ -138,11 +139,9 @@ def _alpha(data: bytes, geometry: ImageGeometry, codec: Codec) -> np.ndarray:
     return tiles.to_pixels(codec.decompress([data[2:]]), peak, 1)[..., 0]
 
 
-def _region(
-    region: tuple[int, int, int, int] | None, geometry: ImageGeometry
-) -> tiles.Span:
+def _region(region: tuple[int, int, int, int] | None, geometry: ImageGeometry) -> Span:
     if region is None:
-        return tiles.Span(0, 0, geometry.height, geometry.width)
+        return Span(0, 0, geometry.height, geometry.width)
     x, y, w, h = region
     fits = x >= 0 and y >= 0 and w > 0 and h > 0
     if not fits or x + w > geometry.width or y + h > geometry.height:
@@ -150,4 +149,4 @@ def _region(
             f"region {x},{y},{w},{h} does not lie in the image; expected X,Y,W,H "
             f"inside {geometry.width}x{geometry.height}"
         )
-    return tiles.Span(y, x, y + h, x + w)
+    return Span(y, x, y + h, x + w)

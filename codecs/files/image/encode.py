@@ -40,6 +40,7 @@ from polycodec.codecs.files.sources import grown
 from polycodec.codecs.measures import image as measures
 from polycodec.codecs.refined import Found, gained
 from polycodec.codecs.signals import tiles
+from polycodec.codecs.signals.grid import choose_tile
 from polycodec.errors import InputError
 from polycodec.progress import Tick
 
@@ -90,11 +91,13 @@ class Job:
     def __init__(self, codec: Codec, image: ImageData, options: ImageEncode) -> None:
         self.codec, self.image, self.options = codec, image, options
         size, effort = (image.height, image.width), options.effort
-        self.tile = tiles.choose_tile(codec.tiling, *size, options.tile, effort)
+        self.tile = choose_tile(codec.tiling, *size, options.tile, effort)
         self.peak = (1 << image.depth) - 1
         self.records = records_of(image)  # the same at any quality
-        wanted = self.peak, self.tile, effort, self._detail()
+        wanted = self.peak, self.tile, effort
         self.encoder = codec.image_encoder(image.pixels, *wanted)
+        if (detail := self._detail()) is not None:
+            self.encoder.wish(detail)
         self._last: tuple[float, bytes] | None = None
         self._lossless: bytes | None = None  # the alpha plane, the same at any quality
         logger.info(

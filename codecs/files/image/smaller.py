@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from polycodec.codecs.files.ends import Progress, counted
-from polycodec.codecs.signals.tiles import Span
+from polycodec.codecs.signals.grid import Span
 
 _SHARP = 2  # pixels that Lanczos gets for one, at least
 

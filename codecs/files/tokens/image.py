@@ -28,7 +28,8 @@ from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.options import TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.tokens.file import ImageTokens, digest_in, with_codebooks
-from polycodec.codecs.signals.tiles import Grid, TileDecoder, TileEncoder, choose_tile
+from polycodec.codecs.signals.grid import Grid, choose_tile
+from polycodec.codecs.signals.tiles import TileDecoder, TileEncoder
 
 
 def tokens_of(

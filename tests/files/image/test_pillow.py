@@ -13,7 +13,7 @@ import polycodec
 import polycodec.pillow
 from polycodec.codecs import zoo
 from polycodec.codecs.files.image.smaller import render_smaller
-from polycodec.codecs.signals.tiles import Span
+from polycodec.codecs.signals.grid import Span
 from polycodec.errors import UsageError
 
 
