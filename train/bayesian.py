@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.families.bayesian import BayesianCodec
-from polycodec.entropy_models.models.samples import NARROW, TierPrior
-from polycodec.entropy_models.relative.coders import Posterior
+from polycodec.entropy_models.models.samples import NARROW
+from polycodec.entropy_models.relative.coders import Posterior, divergence
 from polycodec.errors import InputError, UsageError
 from polycodec.train.sections import PriorsSection
 
@@ -79,7 +79,7 @@ class Ascent:
         x = (self.x[at].to(device).float() - low) / (high - low)
         free = codec.entropy.free(rate)
         own = [
-            _posterior(free[tier.name], *pair)
+            Posterior.of(free[tier.name].free, *pair)
             for tier, pair in zip(
                 self.tiers, self._split(self.rows[rate](at.to(device))), strict=True
             )
@@ -122,7 +122,8 @@ class Ascent:
         rows = self.rows[rate].weight
         for tier, (shift, log) in zip(self.tiers, self._split(rows), strict=True):
             prior = free[tier.name]
-            means, scales = prior.means + prior.scales * shift, prior.scales * log.exp()
+            own = Posterior.of(prior.free, shift, log)
+            means, scales = own.means, own.scales
             new = means.mean((0, 1))
             spread = (means - new).square().sum((0, 1)) / (means[..., 0].numel() - 1)
             wide = (scales.square().mean((0, 1)) + spread).sqrt()
@@ -130,8 +131,7 @@ class Ascent:
             log.copy_((scales / wide).log())
             prior.means.copy_(new)
             prior.scales.copy_(wide)
-            each = 0.5 * (shift.square() + (2 * log).exp() - 1) - log
-            prior.costs.copy_(each.mean((0, 1)) / math.log(2))
+            prior.costs.copy_(divergence(shift, log).mean((0, 1)))
             prior.starts.copy_(log.mean((0, 1)))
             total += float(prior.costs.sum()) * tier.rows
         if not settled:
@@ -172,8 +172,3 @@ def _stepping(optimizer: torch.optim.Optimizer) -> Any:
         optimizer.zero_grad()
 
     return step
-
-
-def _posterior(prior: TierPrior, shift: Tensor, log: Tensor) -> Posterior:
-    """A posterior (B, R, N) of what it is in units of the prior."""
-    return Posterior(prior.means + prior.scales * shift, prior.scales * log.exp())

@@ -218,14 +218,12 @@ class BayesianCodec(Codec):
             x = F.pad(x, pads, mode="replicate")
             head = torch.tensor(size, device=x.device).float()
             done = []
-            with torch.random.fork_rng():
-                torch.manual_seed(self.plan.seed)
-                for part in x.split(max(1, TOGETHER // pieces)):
-                    fit = Progressive(self, part, real, int(level) - 1, self.plan)
-                    numbers = [one.flatten(1).float() for one in fit.run()]
-                    heads = head.expand(len(part), -1)
-                    row = torch.cat([heads.cpu(), *numbers], dim=1)
-                    done.append(row[:, None].to(x.device))
+            for part in x.split(max(1, TOGETHER // pieces)):
+                fit = Progressive(self, part, real, int(level) - 1, self.plan)
+                numbers = [one.flatten(1).float() for one in fit.run()]
+                heads = head.expand(len(part), -1)
+                row = torch.cat([heads.cpu(), *numbers], dim=1)
+                done.append(row[:, None].to(x.device))
             return torch.cat(done)
 
     def quantize(self, z: Tensor, level: float) -> Tensor:

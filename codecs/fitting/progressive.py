@@ -13,6 +13,7 @@ the largest first, and the optimizer goes on from block to block.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,8 +24,8 @@ from torch import Tensor
 from polycodec.codecs.fitting.plan import Plan, Report
 from polycodec.codecs.fitting.quantized import decibel
 from polycodec.entropy_models.models.samples import Tier
-from polycodec.entropy_models.relative.blocks import NormalPrior
-from polycodec.entropy_models.relative.coders import Posterior, choose
+from polycodec.entropy_models.relative.blocks import FreePrior, NormalPrior
+from polycodec.entropy_models.relative.coders import Posterior, choose, divergence
 from polycodec.errors import ModelError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class _Rows:
         self.tier, self.prior = tier, prior
         self.shift = torch.zeros(shape, device=device, requires_grad=True)
         self.log = starts.expand(shape).clone().requires_grad_()
-        self.own_means, self.own_scales = (v.float().to(device) for v in prior.floats)
+        self.floats = FreePrior(*(v.float().to(device) for v in prior.floats))
         self.block = torch.empty(tier.numbers, dtype=torch.int64, device=device)
         for k in range(len(prior.blocks)):
             self.block[torch.from_numpy(prior.blocks.dimensions(k)).long()] = k
@@ -81,19 +82,18 @@ class _Rows:
 
     @property
     def posterior(self) -> Posterior:
-        means = self.own_means + self.own_scales * self.shift
-        return Posterior(means, self.own_scales * self.log.exp())
+        return Posterior.of(self.floats, self.shift, self.log)
 
-    def drawn(self) -> Tensor:
+    def drawn(self, noise: torch.Generator) -> Tensor:
         """A sample (B, R, N) as rows of pieces; what is sent is what it is."""
         own = self.posterior
-        sample = own.means + own.scales * torch.randn_like(own.means)
+        drawn = torch.randn(own.means.shape, generator=noise).to(own.means)
+        sample = own.means + own.scales * drawn
         return torch.where(self.sent[self.block], self.known, sample)
 
     def bits(self) -> Tensor:
         """Of each block, (B, R, K)."""
-        square = self.shift.square() + (2 * self.log).exp()
-        each = (0.5 * (square - 1) - self.log) / 0.6931471805599453
+        each = divergence(self.shift, self.log)
         return torch.zeros_like(self.weight).index_add(2, self.block, each)
 
     def follow(self, bits: Tensor, recipe: Posteriors) -> None:
@@ -135,6 +135,7 @@ class Progressive:
         params = [v for rows in self.rows for v in (rows.shift, rows.log)]
         self.optimizer = torch.optim.Adam(params, self.recipe.lr)
         self.step, self.mse = 0, 0.0
+        self.noise = torch.Generator().manual_seed(plan.seed)
         self.beta = float(codec.betas[rate])
 
     def run(self) -> list[Tensor]:
@@ -172,7 +173,7 @@ class Progressive:
 
     def advance(self) -> None:
         """One step of all posteriors."""
-        samples = [rows.tier.back(rows.drawn()) for rows in self.rows]
+        samples = [rows.tier.back(rows.drawn(self.noise)) for rows in self.rows]
         tiers = [rows.tier for rows in self.rows]
         x_hat = self.codec.rendered(samples, tiers, self.counts, self.rate)
         error = ((x_hat - self.x).square() * self.real).flatten(1).sum(1)
@@ -181,7 +182,7 @@ class Progressive:
         for rows in self.rows:
             bits = rows.bits()
             kept = torch.where(rows.sent, torch.zeros_like(bits), rows.weight * bits)
-            loss = loss + 0.6931471805599453 * kept.sum()
+            loss = loss + math.log(2) * kept.sum()
             rows.follow(bits.detach(), self.recipe)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

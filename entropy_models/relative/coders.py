@@ -44,12 +44,26 @@ _CHUNK = 1 << 18  # candidates times dimensions that are weighed together
 _SCORES = 1 << 22  # items times candidates
 
 
+def divergence(shift: Tensor, log: Tensor) -> Tensor:
+    """KL from a standard Gaussian, in bits, differentiable.
+
+    Of means ``shift`` and logarithms ``log`` of deviations, of one shape.
+    """
+    return (0.5 * (shift.square() + (2 * log).exp() - 1) - log) / math.log(2)
+
+
 @dataclass
 class Posterior:
     """Independent Gaussians fitted to signals: means and scales, (B, ..., N)."""
 
     means: Tensor
     scales: Tensor
+
+    @classmethod
+    def of(cls, prior: Normal, shift: Tensor, log: Tensor) -> Posterior:
+        """Of means and logarithms of deviations in units of the prior."""
+        means, scales = prior.floats
+        return cls(means + scales * shift, scales * log.exp())
 
     def numbers(self, prior: NormalPrior) -> Tensor:
         """Of each block the candidate that is chosen, (..., K)."""
@@ -78,10 +92,7 @@ class Posterior:
     def bits(self, prior: Normal) -> Tensor:
         """KL(posterior ‖ prior) of each dimension, in bits, differentiable."""
         means, scales = (v.to(self.means) for v in prior.floats)
-        ratio = self.scales / scales
-        shift = (self.means - means) / scales
-        nats = 0.5 * (ratio.square() + shift.square() - 1) - torch.log(ratio)
-        return nats / math.log(2)
+        return divergence((self.means - means) / scales, (self.scales / scales).log())
 
 
 @dataclass

@@ -23,7 +23,7 @@ from polycodec.train.bayesian import Ascent
 from polycodec.train.check import Panel, Yardstick, self_check
 from polycodec.train.config import TrainConfig
 from polycodec.train.export import Recipe
-from polycodec.train.image.data import ImageCache
+from polycodec.train.image.data import ImageCache, split
 from polycodec.train.image.export import mean_psnr, psnr
 from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate
@@ -63,13 +63,6 @@ def crops(
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
-def split(images: ImageCache, holdout: int) -> tuple[list[int], list[int]]:
-    """Numbers of the images to train with, and of those held out."""
-    every = range(len(images))
-    kept = [i for i in every if i % holdout == 0]
-    return [i for i in every if i % holdout], kept
-
-
 @register("task/image/bayesian")
 class BayesianTask(Task):
     """Priors for images."""
@@ -87,7 +80,7 @@ class BayesianTask(Task):
             )
         own, data = made_for(BayesianCodec, codec), config.data
         images = ImageCache(data.train, data.cache, log.decoding)
-        chosen, _ = split(images, data.holdout)
+        chosen, _ = split(range(len(images)), data.holdout)
         height, width = (n * config.priors.pieces for n in own.piece)
         limit = config.priors.signals
         self.x = crops(images, chosen, (height, width), limit, config.run.seed)
@@ -169,7 +162,7 @@ class BayesianRecipe(Recipe):
     def panel(self, codec: Codec) -> Panel:
         data, own = self.config.data, made_for(BayesianCodec, codec)
         images = ImageCache(data.train, data.cache)
-        _, kept = split(images, data.holdout)
+        _, kept = split(range(len(images)), data.holdout)
         height, width = (n * self.config.priors.pieces for n in own.piece)
         x = crops(images, kept, (height, width), CHECKED, self.config.run.seed) / 255
         steps = max(codec.levels - 1, 1)

@@ -7,6 +7,7 @@ loader.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,12 @@ class ImageCache(SignalCache):
             ) from e
 
 
+def split(numbers: Iterable[int], holdout: int) -> tuple[list[int], list[int]]:
+    """Numbers of images to train with, and every ``holdout``-th, which is kept."""
+    found = list(numbers)
+    return [i for i in found if i % holdout], [i for i in found if i % holdout == 0]
+
+
 class CropSource:
     """Random square crops; every ``holdout``-th image is kept for validation."""
 
@@ -52,8 +59,8 @@ class CropSource:
         self.images, self.crop, self.batch, self.seed = images, crop, batch, seed
         every = range(len(images))
         fits = [i for i in every if min(images.shapes[i][:2]) >= crop]
-        self.train = [i for i in fits if i % holdout]
-        self.held_out = [i for i in every if i % holdout == 0]
+        self.train, _ = split(fits, holdout)
+        _, self.held_out = split(every, holdout)
         if not self.train:
             raise InputError(f"no training image is as large as the crop, {crop} px")
         area = np.array([float(np.prod(images.shapes[i][:2])) for i in self.train])
