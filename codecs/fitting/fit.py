@@ -13,7 +13,6 @@ half the rate. Chen et al. 2021 (arXiv 2110.13903); Zhang et al. 2024 (arXiv
 from __future__ import annotations
 
 import copy
-import time
 from typing import Any
 
 import torch
@@ -81,11 +80,11 @@ class Fit:
         if plan.kept and plan.resume and plan.kept.is_file():
             read_kept(self, plan.kept)
             plan.notes.append(f"resumed at step {self.step}, {self.progress():.0%}")
-        began, told, kept = time.perf_counter() - self.spent, 0.0, self.spent
+        began, told, kept = plan.clock() - self.spent, 0.0, self.spent
         with plan.stoppable():
             while self.progress() < 1 and not plan.stopped.is_set():
                 self._advance()
-                self.spent = time.perf_counter() - began
+                self.spent = plan.clock() - began
                 if plan.tell and self.spent - told >= TOLD:
                     told = self.spent
                     plan.tell(self.report())

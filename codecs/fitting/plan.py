@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,6 +98,8 @@ class Plan:
     largest stream; with ``items`` they are of a signal of so many, and a part of it has
     its share. ``kept``: file of the checkpoint; ``resume``: go on from it.
     ``tell`` gets a Report now and then; ``notes`` what a user has to know in the end.
+    ``clock``: what seconds are counted by; a comparison beside other work counts those
+    of its own process.
     """
 
     seconds: float | None = None
@@ -107,6 +110,7 @@ class Plan:
     resume: bool = False
     seed: int = 0
     tell: Callable[[Report], None] | None = None
+    clock: Callable[[], float] = time.perf_counter
     notes: list[str] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
