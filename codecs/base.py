@@ -44,7 +44,7 @@ from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.layer import Certificate, freeze, observe
-from polycodec.errors import BitstreamError, ModelError, UsageError
+from polycodec.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.fitting.plan import Plan
@@ -62,7 +62,6 @@ class Codec(nn.Module, abc.ABC):
     digest = b"\0\0\0\0"
     # Names of tensors in weights that exist, and what they are called now.
     renamed: ClassVar[Mapping[str, str]] = {}
-
     # How signals are fitted, of a family that fits; None: it does not.
     plan: Plan | None = None
 
@@ -195,15 +194,11 @@ class Codec(nn.Module, abc.ABC):
         context: what stands around all, or each, and must be the same for `read`.
         thrifty: whether codes may be rounded to cheaper ones (`coders.quantize`).
         """
-        entropy = self._require_entropy()
+        self._require_entropy()
         level = self.check_level(level)
         numbers.check_finite(codes)
         self.check_codes(codes)
-        serial = entropy.serial
-        device = "cpu" if serial else codes.device
-        coder = RangeEncoder(
-            len(codes), device=device, estimate=True, serial=serial, thrifty=thrifty
-        )
+        coder = self.encoder(codes, thrifty)
         decoded = self.code(coder, codes, level, side=side)
         each = streams.contexts_of(context, len(codes))
         data = list(map(streams.sealed, coder.finish(), each))
@@ -219,19 +214,25 @@ class Codec(nn.Module, abc.ABC):
         context: streams.Contexts = b"",
     ) -> Tensor:
         """Codes (B, C, *S) from the bytes of items whose grid has ``size`` S."""
-        entropy = self._require_entropy()
-        device = "cpu" if entropy.serial else self.device
-        least = self.least_bits(level, size)
-        for item in data:
-            if 8 * len(item) < least:
-                raise BitstreamError(
-                    f"a stream of {len(item)} bytes cannot hold {tuple(size)} places "
-                    f"at level {level:g}; expected at least {least / 8:.0f} bytes"
-                )
-        coder = RangeDecoder(data, device=device, context=context)
+        self._require_entropy()
+        streams.check_holds(data, self.least_bits(level, size))
+        coder = self.decoder(data, context)
         codes = self.code(coder, None, level, (len(data), *size))
         coder.finish()
         return codes
+
+    def encoder(self, codes: Tensor, thrifty: bool) -> Any:
+        """What `write` hands to `code`: with `finish` and `estimated_bits`."""
+        serial = self._require_entropy().serial
+        device = "cpu" if serial else codes.device
+        return RangeEncoder(
+            len(codes), device=device, estimate=True, serial=serial, thrifty=thrifty
+        )
+
+    def decoder(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
+        """What `read` hands to `code`: with `finish`, which checks the end."""
+        device = "cpu" if self._require_entropy().serial else self.device
+        return RangeDecoder(data, device=device, context=context)
 
     @ordinary
     def encode_codes(self, x: Tensor, level: float) -> Tensor:

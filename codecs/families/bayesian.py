@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.base import Codec, Coded, ordinary
+from polycodec.codecs.base import Codec, ordinary
 from polycodec.codecs.families.parts import Options, signal_of
 from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan
@@ -299,40 +299,11 @@ class BayesianCodec(Codec):
         if bool((codes[:, 0, :axes] != codes[:1, 0, :axes]).any()):
             raise InputError("codes are of signals of several sizes; expected one size")
 
-    @ordinary
-    def write(
-        self,
-        codes: Tensor,
-        level: float,
-        *,
-        side: Tensor | None = None,
-        context: streams.Contexts = b"",
-        thrifty: bool = True,
-    ) -> Coded:
-        """See :meth:`Codec.write`; the bits are known before."""
-        self._require_entropy()
-        level = self.check_level(level)
-        check_finite(codes)
-        self.check_codes(codes)
-        coder = SampleEncoder(len(codes))
-        found = self.code(coder, codes, level)
-        return Coded(coder.finish(context), found, [float(coder.bits)] * len(codes))
+    def encoder(self, codes: Tensor, thrifty: bool) -> Any:
+        return SampleEncoder(len(codes))
 
-    @ordinary
-    def read(
-        self,
-        data: Sequence[bytes],
-        level: float,
-        size: Sequence[int],
-        *,
-        context: streams.Contexts = b"",
-    ) -> Tensor:
-        """See :meth:`Codec.read`."""
-        self._require_entropy()
-        coder = SampleDecoder(data, context=context)
-        codes = self.code(coder, None, level, (len(data), *size))
-        coder.finish()
-        return codes
+    def decoder(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
+        return SampleDecoder(data, context=context)
 
     def _encode(self, x: Tensor, level: float) -> Tensor:
         self._require_entropy()

@@ -179,20 +179,17 @@ class SampleEncoder(SampleCoder):
         return numbers
 
     @property
-    def bits(self) -> int:
-        """Of the numbers of an item."""
-        return sum(numbers.shape[1] * bits for numbers, bits in self._numbers)
+    def estimated_bits(self) -> list[float]:
+        """Bits of the numbers of each item: they are known before."""
+        one = sum(numbers.shape[1] * bits for numbers, bits in self._numbers)
+        return [float(one)] * self.batch
 
-    def finish(self, context: streams.Contexts = b"") -> list[bytes]:
-        """The hash of the priors, sealed, and the numbers, for each item."""
-        each = streams.contexts_of(context, self.batch)
+    def finish(self) -> list[bytes]:
+        """The hash of the priors and the numbers, of each item; not sealed yet."""
         head = self._hash.to_bytes(streams.HASH_BYTES, "little")
-        rows = [
-            b"".join(_pack(numbers[b], bits) for numbers, bits in self._numbers)
-            for b in range(self.batch)
-        ]
         return [
-            streams.sealed(head + r, own) for r, own in zip(rows, each, strict=True)
+            head + b"".join(_pack(numbers[b], bits) for numbers, bits in self._numbers)
+            for b in range(self.batch)
         ]
 
 

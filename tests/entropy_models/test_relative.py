@@ -20,6 +20,7 @@ from polycodec.entropy_models.relative.coders import (
     choose,
     drawn,
 )
+from polycodec.entropy_models.streams import sealed
 from polycodec.errors import BitstreamError, InputError, ModelError
 
 
@@ -142,7 +143,7 @@ def test_a_decoder_has_the_samples_of_the_encoder(weights):
     z = encoder.code(posterior, prior, (3, 60))
     again = encoder.code(posterior, prior, (3, 60))
     assert torch.equal(z, again) and not torch.equal(z[0], z[1])
-    data = encoder.finish(b"context")
+    data = [sealed(item, b"context") for item in encoder.finish()]
     assert {len(item) for item in data} == {4 + 2 * -(-len(prior.blocks) * 10 // 8)}
     decoder = SampleDecoder(data, context=b"context")
     assert torch.equal(decoder.code(None, prior, (3, 60)), z)
@@ -154,7 +155,7 @@ def test_damage_and_another_prior_are_named(weights):
     posterior, prior, _ = weights
     encoder = SampleEncoder(3)
     encoder.code(posterior, prior, (3, 60))
-    data = encoder.finish()
+    data = [sealed(item, b"") for item in encoder.finish()]
 
     def decode(items, prior=prior, context=b""):
         decoder = SampleDecoder(items, context=context)
