@@ -176,6 +176,13 @@ class Coder(abc.ABC):
         Returns what a decoder will have, float: rounded around the prior's means.
         """
 
+    def check_holds(self, bits: float) -> None:
+        """A decoder raises BitstreamError if its streams are shorter than ``bits``.
+
+        Asked before there is memory for what is read of them.
+        """
+        return
+
 
 class EntropyModel(nn.Module, abc.ABC):
     """How likely latents or codes are, and in which order they are coded.

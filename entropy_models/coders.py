@@ -154,9 +154,13 @@ class RangeDecoder(Coder):
         max_symbols: int | None = None,
         context: streams.Contexts = b"",
     ) -> None:
+        self.data = data
         self.streams = streams.reader(
             data, device, max_symbols=max_symbols, context=context
         )
+
+    def check_holds(self, bits: float) -> None:
+        streams.check_holds(self.data, bits)
 
     def code(self, value: Tensor | None, prior: Prior, shape: Shape) -> Tensor:
         """Read the next values, (B, C, h, w) float32."""

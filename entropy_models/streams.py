@@ -80,6 +80,19 @@ def reader(
     return HostReader(data, max_symbols, context)
 
 
+def check_holds(data: Sequence[bytes], bits: float) -> None:
+    """BitstreamError for a stream that is too short for what is to be read of it.
+
+    bits: that it cannot do without. Asked before there is memory for what is read.
+    """
+    for item in data:
+        if 8 * len(item) < bits:
+            raise BitstreamError(
+                f"a stream of {len(item)} bytes cannot hold what its header says; "
+                f"expected at least {bits / 8:.0f} bytes; one of them is damaged"
+            )
+
+
 def contexts_of(context: Contexts, count: int) -> Sequence[bytes]:
     """The context of each of ``count`` streams."""
     return [context] * count if isinstance(context, bytes) else context

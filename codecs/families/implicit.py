@@ -41,12 +41,13 @@ from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.models.weights import WeightsModel
-from polycodec.errors import BitstreamError, InputError, ModelError
+from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 from polycodec.registry import find, register
 
 LEVELS = 101
 MOST_WIDTH, MOST_ITEMS = 4096, 1 << 14
 LEAST_LIMIT = 1 << 20  # values that any signal may have; else as many as samples
+LEAST_BITS = 0.5  # of a value beyond those, on average  # BITSTREAM
 
 
 @register("codec/implicit")
@@ -202,6 +203,7 @@ class ImplicitCodec(Codec):
             width = codes[0, :, axes : axes + 1]
         width = self.entropy.number(coder, width)
         network, packed = self._network(sizes, abs(int(width))), bool(width < 0)
+        coder.check_holds(least_bits(network))
         rest = None if codes is None else codes[0, :, axes + 1 :]
         coded = message.code(
             self.entropy, coder, rest, network, packed=packed, side=side
@@ -260,6 +262,8 @@ class ImplicitCodec(Codec):
         context = streams.contexts_of(given.pop("context", b""), len(codes))
         write, pairs = super().write, zip(codes, context, strict=True)
         done = [write(row[None], level, context=own, **given) for row, own in pairs]
+        for row, one in zip(codes, done, strict=True):
+            self._check_read(row[None], len(one.data[0]))
         return Coded(
             [item for one in done for item in one.data],
             message.together(one.codes for one in done),
@@ -333,6 +337,16 @@ class ImplicitCodec(Codec):
 
         return row(*allocated(fit, bytes_of, most)).detach()
 
+    def _check_read(self, codes: Tensor, size: int) -> None:
+        """UsageError for a network that no decoder takes for a stream of ``size``."""
+        *sizes, width = map(int, codes[0, 0, : self.axes + 1])
+        least = least_bits(self._network(sizes, abs(width)))
+        if 8 * size < least:
+            raise UsageError(
+                f"the network of this signal takes {size} bytes, too few for its "
+                f"weights; expected {least / 8:.0f} at least; ask for a smaller file"
+            )
+
     def _network(self, size: Sequence[int], width: int) -> Network:
         """A network without memory for its weights; BitstreamError for too large ones.
 
@@ -352,3 +366,8 @@ class ImplicitCodec(Codec):
                 f"{limit}; it is damaged"
             )
         return network
+
+
+def least_bits(network: Network) -> float:
+    """Bits that a stream with this network has at least: a header may say anything."""
+    return LEAST_BITS * max(0, network.values - LEAST_LIMIT)

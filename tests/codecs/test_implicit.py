@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from polycodec.codecs import untrained, zoo
+from polycodec.codecs.families import implicit
 from polycodec.codecs.families.implicit import ImplicitCodec
 from polycodec.codecs.fitting import fit as fitting
 from polycodec.codecs.fitting.loss import ms_ssim, ssim
@@ -19,6 +20,7 @@ from polycodec.errors import (
     DigestMismatchError,
     InputError,
     ModelError,
+    UsageError,
 )
 
 NERV = {
@@ -187,6 +189,23 @@ def test_hostile_sizes_are_refused_before_memory():
         with pytest.raises(BitstreamError, match="asks for"):
             made._network(size, width)
     assert made._network((6, 22, 40), 8).values > 0
+
+
+def test_few_bytes_hold_few_weights(fitted, monkeypatch):
+    """A header of 2^20 columns took 1.4 GB: weights that no such stream holds."""
+    made, x, data = fitted
+    head, stream = data[: made.signal.head_size], data[made.signal.head_size :]
+    width = int(made.read([stream], 1, x.shape[2:], context=head)[0, 0, 3])
+    size = 6, 22, 1 << 20
+    network = made._network(size, abs(width))
+    assert network.values > implicit.LEAST_LIMIT + 16 * len(stream)
+    with pytest.raises(BitstreamError, match="cannot hold what its header says"):
+        made.read([stream], 1, size, context=head)
+    monkeypatch.setattr(implicit, "LEAST_LIMIT", 0)
+    monkeypatch.setattr(implicit, "LEAST_BITS", 100.0)
+    made.plan = Plan(steps=2)
+    with pytest.raises(UsageError, match="ask for a smaller file"):
+        made.compress(x, 60)
 
 
 def test_damage_is_named(fitted):

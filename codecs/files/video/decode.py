@@ -107,7 +107,8 @@ class Frames:
     def of(self, wanted: range) -> Iterator[tuple[int, Tensor]]:
         """Yield (frames done, batch (n, 3, H, W)) of the ``wanted`` ones."""
         gop, done = self.geometry.gop, 0
-        last = torch.full((1, 3, self.geometry.height, self.geometry.width), _GRAY)
+        sizes = self.geometry.height, self.geometry.width
+        last: Tensor | None = None
         for k in range(wanted.start // gop, -(-wanted.stop // gop)):
             own = frames_of(self.geometry, k)
             first, stop = max(own[0], wanted.start), min(own.stop, wanted.stop)
@@ -122,6 +123,7 @@ class Frames:
                 if not self.salvage:
                     raise
                 self.lost[k] = error
+                last = torch.full((1, 3, *sizes), _GRAY) if last is None else last
                 for number in range(came, len(part)):
                     yield done + number + 1, last
             done += len(part)
