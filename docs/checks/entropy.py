@@ -268,7 +268,7 @@ def held_out(config: TrainConfig, count: int) -> Tensor:
     source = CropSource(
         images, crop=64, batch=1, seed=SEED, holdout=config.data.holdout
     )
-    return source.validation(config.eval.size)[:count]
+    return source.validation(config.eval.size, count)
 
 
 def table(found: dict[str, dict[str, Any]]) -> list[str]:

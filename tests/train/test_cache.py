@@ -90,3 +90,21 @@ def test_a_full_disk_leaves_nothing_and_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         values(tmp_path / "a", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_images_of_more_than_8_bits_are_scaled_not_cut_off(tmp_path):
+    """Pillow makes 255 of every 16-bit sample above it."""
+    ramp = np.linspace(0, 65535, 4 * 64).astype(np.uint16).reshape(4, 64)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(ramp).save(tmp_path / "a/0.png")
+    (tmp_path / "a/1.pgm").write_bytes(
+        b"P5 64 4 1023\n" + (ramp >> 6).astype(">u2").tobytes()
+    )
+    held = ImageCache(tmp_path / "a", tmp_path / "cache")
+    for i in range(2):
+        assert held[i].shape == (4, 64, 3)
+        assert np.abs(held[i] - ramp[..., None] / 257).max() <= 1
+    (tmp_path / "b").mkdir()
+    Image.fromarray(np.ones((4, 6), np.float32)).save(tmp_path / "b/0.tif")
+    with pytest.raises(InputError, match=r"0\.tif"):
+        ImageCache(tmp_path / "b", tmp_path / "cache")

@@ -190,7 +190,9 @@ def test_a_batch_depends_on_seed_rank_and_step_only(training_images, tmp_path):
 def test_held_out_images_are_not_trained_on(training_images, tmp_path):
     source = crops(training_images, tmp_path)
     assert source.held_out == [0, 3] and not set(source.train) & {0, 3}
-    assert source.validation(64).shape == (2, 3, 64, 64)
+    assert source.validation(64, 9).shape == (2, 3, 64, 64)
+    # No more is made than is asked for: a folder may hold out a million.
+    assert torch.equal(source.validation(64, 1), source.validation(64, 9)[:1])
 
 
 def test_data_that_does_not_serve_is_named(training_images, tmp_path):
@@ -199,7 +201,7 @@ def test_data_that_does_not_serve_is_named(training_images, tmp_path):
     with pytest.raises(InputError, match="as large as the crop"):
         crops(training_images, tmp_path, crop=256)
     with pytest.raises(InputError, match="256 px"):
-        crops(training_images, tmp_path).validation(256)
+        crops(training_images, tmp_path).validation(256, 1)
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "b.png").write_bytes(b"no image")

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.kinds import IMAGE_SUFFIXES
 from polycodec.errors import InputError
 from polycodec.train.cache import SignalCache
@@ -34,10 +35,15 @@ class ImageCache(SignalCache):
     dtype = np.uint8
 
     def decode(self, path: Path) -> np.ndarray[Any, Any]:
-        """See `SignalCache.decode`."""
+        """See `SignalCache.decode`; InputError also for samples of floats."""
         try:
             with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
+                if not image.mode.startswith(("I", "F")):
+                    return np.asarray(image.convert("RGB"))
+            # Of more than 8 bits, which Pillow would not scale but cut off.
+            found = read_image(path)
+            eighth = found.pixels * (255 / (2**found.depth - 1))
+            return np.tile(np.rint(eighth).astype(np.uint8), 3)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
             raise InputError(
                 f"cannot decode the training image {path}; {e}; remove it"
@@ -86,16 +92,16 @@ class CropSource:
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
         return crop.transpose(1, 0, 2) if rng.random() < 0.5 else crop
 
-    def validation(self, size: int = 256) -> Tensor:
-        """Return centre crops of the held-out images, (n, 3, size, size) float.
+    def validation(self, size: int, count: int) -> Tensor:
+        """Return centre crops of held-out images, (n, 3, size, size) float.
 
-        Raises InputError when none of them is as large.
+        Of the first ``count`` that are as large; InputError when none is.
         """
-        crops = []
+        crops: list[np.ndarray[Any, Any]] = []
         for i in self.held_out:
             image = self.images[i]
             h, w = image.shape[:2]
-            if min(h, w) >= size:
+            if min(h, w) >= size and len(crops) < count:
                 top, left = (h - size) // 2, (w - size) // 2
                 crops.append(image[top : top + size, left : left + size])
         if not crops:

@@ -42,7 +42,7 @@ class Pictures:
     def held_out(self) -> Tensor:
         """Centres (n, 3, H, W) of pictures never trained on."""
         source = self._source(self.data.crop, 1)
-        return source.validation(self.section.size)[: self.section.images]
+        return source.validation(self.section.size, self.section.images)
 
     def calibration(self) -> list[Tensor]:
         """Crops (n, 3, side, side) of every side that some image is as large as."""

@@ -66,7 +66,7 @@ class ImageTask(Task):
     def validate(self, step: int) -> list[dict[str, Any]]:
         """Return estimated bpp and PSNR at every quality."""
         section = self.config.eval
-        x = self.source.validation(section.size)[: section.images]
+        x = self.source.validation(section.size, section.images)
         x = self.fabric.to_device(x)
         rows = []
         for quality in section.qualities:

@@ -144,7 +144,7 @@ class ImageTokenTask(Task):
     def validate(self, step: int) -> list[dict[str, Any]]:
         """Return PSNR, bpp of fixed width and of order 0, and codes in use."""
         section, codec = self.config.eval, self.codec
-        x = self.source.validation(section.size)[: section.images]
+        x = self.source.validation(section.size, section.images)
         x, quantizer = self.fabric.to_device(x), codec.quantizer
         quantize, rows = step > self.config.stages.unquantized, []
         for level in quantizer.measured if quantize else (1,):
