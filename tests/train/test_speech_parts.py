@@ -18,7 +18,7 @@ from polycodec.errors import InputError
 from polycodec.registry import build
 from polycodec.train.optim import Muon, matrices_of
 from polycodec.train.sections import AdversarySection, LossSection
-from polycodec.train.speech.data import SpeechCache, SpeechSource
+from polycodec.train.speech.data import SpeechCache, SpeechSource, speakers_of
 from polycodec.train.speech.loss import Balancer, SpeechLoss
 from polycodec.train.speech.spectra import _Planes, magnitude, mel_filters, spectrum
 from polycodec.train.token import active_levels, builds_at
@@ -67,6 +67,20 @@ def test_whole_speakers_are_held_out_and_unknown_ones_are_not(tmp_path):
     assert x[1, 0, 299] == 5 / 32 and x[1, 0, 300] == 0
     trained = {round(abs(float(v)) * 32) for v in chosen.batch_at(0)[0][:, 0, 50]}
     assert trained == {2, 3, 4, 6}
+
+
+def test_files_of_one_name_have_the_speakers_of_their_folders(tmp_path):
+    """Another speaker of the same file name would be trained on and held out."""
+    files = [tmp_path / "in" / who / "0.wav" for who in "ab"]
+    table = "file\tspeaker\n{}a/0.wav\ta\n{}b/0.wav\tb\n"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/index.tsv").write_text(table.format("", ""))
+    assert speakers_of(tmp_path / "in", files) == ["a", "b"]
+    (tmp_path / "in/index.tsv").rename(tmp_path / "index.tsv")
+    with pytest.raises(InputError, match=r"several speakers of 0\.wav"):
+        speakers_of(tmp_path / "in", files)
+    (tmp_path / "index.tsv").write_text(table.format("in/", "in/"))
+    assert speakers_of(tmp_path / "in", files) == ["a", "b"]
 
 
 def test_crops_count_by_length_and_short_recordings_lie_in_silence(tmp_path):

@@ -69,15 +69,33 @@ class SpeechCache(SignalCache):
 
 
 def speakers_of(folder: Path, files: Sequence[Path]) -> list[str] | None:
-    """Return who speaks in each file, by an index.tsv in the folder or beside it."""
+    """Return who speaks in each file, by an index.tsv in the folder or beside it.
+
+    The table names a file as seen from where it lies, or by its name alone; InputError
+    where it gives one name to several speakers, and files are called so.
+    """
     for table in (folder / "index.tsv", folder.parent / "index.tsv"):
         if not table.is_file():
             continue
         with open(table, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-        if rows and {"file", "speaker"} <= rows[0].keys():
-            known = {Path(row["file"]).name: row["speaker"] or "" for row in rows}
-            return [known.get(path.name, "") for path in files]
+        if not rows or not {"file", "speaker"} <= rows[0].keys():
+            continue
+        pairs = [(Path(row["file"] or ""), row["speaker"] or "") for row in rows]
+        paths = {table.parent / path: who for path, who in pairs}
+        names: dict[str, set[str]] = {}
+        for path, who in pairs:
+            names.setdefault(path.name, set()).add(who)
+        found: list[str] = []
+        for path in files:
+            known = {paths[path]} if path in paths else names.get(path.name, {""})
+            if len(known) > 1:
+                raise InputError(
+                    f"{table} has several speakers of {path.name}, and none of "
+                    f"{path}; name files as seen from the table's folder"
+                )
+            found += known
+        return found
     return None
 
 
