@@ -96,10 +96,11 @@ class Trainer:
         task_class = part_of("task", config.task, codec, config.codec.name)
         self.task: Task = task_class(codec, config, self.fabric, self.log)
         self.initialised = 0
-        if run.init is not None:
-            self.initialised = init_from(codec, run.init)
-        elif not resume:
-            self.task.prepare(codec)
+        if not resume:  # else the checkpoint has all weights
+            if run.init is not None:
+                self.initialised = init_from(codec, run.init)
+            else:
+                self.task.prepare(codec)
         _hold(codec, config.optim.only)
         codec = codec.to(memory_format=torch.channels_last)
         optimizer = build(
@@ -127,7 +128,20 @@ class Trainer:
         run = self.config.run
         if self.fabric.is_global_zero:
             remember_parts(self.config.imports, Path.cwd())
-        self.log.start(self.config, self.step, self.initialised)
+        if self.step >= run.steps:
+            self.log.say(
+                f"note: {self.out} has {self.step} steps already, and run.steps is "
+                f"{run.steps}: nothing is left to do; raise run.steps to go on"
+            )
+            return
+        try:
+            self.log.start(self.config, self.step, self.initialised)
+            self._train()
+        finally:  # a terminal's cursor comes back, whatever ended the run
+            self.log.close()
+
+    def _train(self) -> None:
+        run = self.config.run
         if self.precision is None:
             self._choose_precision()
         if run.steps <= (warmup := self.config.optim.warmup):
@@ -151,7 +165,6 @@ class Trainer:
                 self.log.validation(self.step, rows, self.task.rows(rows))
             if self.step % run.save_every == 0 or self.step == run.steps:
                 self.save()
-        self.log.close()
 
     def _choose_precision(self) -> None:
         """Take the precision whose steps are faster; timing them leaves no trace."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -152,6 +153,26 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(run_config, monkeypa
         trainer._step()
 
 
+def test_a_run_that_breaks_gives_the_terminal_back(run_config, monkeypatch):
+    """A bar that nobody stops hides the cursor of the shell after it."""
+    trainer = Trainer(parse_config(run_config))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(trainer, "_step", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert trainer.log.bar is not None and not trainer.log.bar.live.is_started
+
+
+def test_resuming_what_is_done_says_so(run_config, capsys, tmp_path):
+    run_config["run"]["steps"] = 1
+    Trainer(parse_config(run_config)).train()
+    before = (tmp_path / "run" / "log.jsonl").read_text()
+    capsys.readouterr()
+    Trainer(parse_config(run_config), resume=True).train()
+    assert "has 1 steps already" in capsys.readouterr().err
+    assert (tmp_path / "run" / "log.jsonl").read_text() == before
+
+
 def test_resuming_what_is_not_there_or_does_not_fit(run_config, tmp_path):
     with pytest.raises(InputError, match="no checkpoint"):
         Trainer(parse_config(run_config), resume=True)
@@ -201,6 +222,9 @@ def test_a_run_can_start_from_another_run(run_config, tmp_path):
         for k in averaged
         if not k.endswith(".input_step")
     )
+    trainer.save()
+    shutil.rmtree(tmp_path / "first")  # what a run began with, it does not need again
+    assert same(Trainer(parse_config(run_config), resume=True)._weights(), weights)
 
 
 def test_units_that_have_died_start_anew(run_config, tmp_path):
