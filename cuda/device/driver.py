@@ -217,9 +217,17 @@ def on(device: torch.device | str | int) -> Device:
     device = torch.device(device)
     if device.type != "cuda":
         raise UsageError(f"'{device}' is no CUDA device")
-    index = torch.cuda.current_device() if device.index is None else device.index
     with _LOCK:
-        return _device(index)
+        return _device(_index(device))
+
+
+def _index(device: torch.device) -> int:
+    """The number of a device; "cuda" alone is the one of now, another one later."""
+    import torch
+
+    if device.index is None and torch.cuda.is_available():
+        return torch.cuda.current_device()
+    return device.index or 0
 
 
 def runtime_of(device: torch.device) -> Device | None:
@@ -229,13 +237,15 @@ def runtime_of(device: torch.device) -> Device | None:
     back ends, and, with one warning, where driver or NVRTC are missing.
     """
     forced = os.environ.get("POLYCODEC_CODER", "auto") or "auto"
-    return _usable(device) if device.type == "cuda" and forced == "auto" else None
+    if device.type != "cuda" or forced != "auto":
+        return None
+    return _usable(_index(device))
 
 
 @functools.cache
-def _usable(device: torch.device) -> Device | None:
+def _usable(index: int) -> Device | None:
     try:
-        return on(device)
+        return on(index)
     except UsageError as error:
         warnings.warn(
             f"the entropy coder runs on the CPU, its bytes are the same: {error}",

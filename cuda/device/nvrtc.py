@@ -13,6 +13,7 @@ and no driver are needed here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
@@ -37,12 +38,16 @@ HEADERS = (
     *("../priors/priors.h", "../core.h"),
 )
 OPTIONS = ("--std=c++17",)
+_NO_CACHE = (OSError, RuntimeError)  # not there, not ours to read; a user without home
 _LIBRARY = re.compile(r"libnvrtc\.so\.(\d+)|nvrtc64_(\d+)_0\.dll")
 _BUILTINS = ("libnvrtc-builtins.so.*", "nvrtc-builtins64_*.dll")
 
 
 def cache_folder() -> pathlib.Path:
-    """Return where compiled code is kept; it may not exist yet."""
+    """Return where compiled code is kept; it may not exist yet.
+
+    RuntimeError for a user without a home.
+    """
     own = os.environ.get("POLYCODEC_CACHE")
     if own:
         return pathlib.Path(own)
@@ -186,28 +191,30 @@ def kernels(capability: tuple[int, int]) -> bytes:
     nvrtc = compiler()
     target = target_for(capability, nvrtc.capabilities())
     version = "{}.{}".format(*nvrtc.version)
-    final = cache_folder() / f"rans-{target}-{digest(target, version)[:24]}.bin"
-    if final.is_file():
-        logger.debug("kernels for %s are those of %s", target, final)
-        return final.read_bytes()
+    name = f"rans-{target}-{digest(target, version)[:24]}.bin"
+    with contextlib.suppress(*_NO_CACHE):
+        image = (cache_folder() / name).read_bytes()
+        logger.debug("kernels for %s are those of %s", target, name)
+        return image
     started = time.perf_counter()
     image, _ = nvrtc.compile(target)
     seconds = time.perf_counter() - started
-    logger.info("kernels for %s compiled in %.1f s, for %s", target, seconds, final)
-    _keep(final, image)
+    logger.info("kernels for %s compiled in %.1f s, for %s", target, seconds, name)
+    _keep(name, image)
     return image
 
 
-def _keep(final: pathlib.Path, image: bytes) -> None:
+def _keep(name: str, image: bytes) -> None:
     """Write the cache's file in one go; a cache that cannot be written is no error."""
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        handle, fresh = tempfile.mkstemp(dir=final.parent)
-    except OSError:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, fresh = tempfile.mkstemp(dir=folder)
+    except _NO_CACHE:
         return  # a read-only home: compile again next time
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(image)
-        os.replace(fresh, final)
+        os.replace(fresh, folder / name)
     except OSError:
         pathlib.Path(fresh).unlink(missing_ok=True)

@@ -154,6 +154,17 @@ def test_positions_are_what_a_search_finds(size):
     assert torch.equal(whole.index, whole.mask.flatten().nonzero().squeeze(1))
 
 
+def test_cuda_alone_is_the_device_of_now_not_the_one_of_the_first_call(monkeypatch):
+    monkeypatch.setattr(driver, "on", lambda index: f"device {index}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("POLYCODEC_CODER", raising=False)
+    driver._usable.cache_clear()
+    for now in (1, 0):
+        monkeypatch.setattr(torch.cuda, "current_device", lambda now=now: now)
+        assert driver.runtime_of(torch.device("cuda")) == f"device {now}"
+    driver._usable.cache_clear()
+
+
 def test_without_nvrtc_the_host_codes_and_says_so_once(monkeypatch):
     def missing(_):
         raise UsageError("NVRTC is not installed")

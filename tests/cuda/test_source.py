@@ -105,10 +105,23 @@ def test_cache_is_keyed_by_source_target_and_version(monkeypatch, tmp_path):
     assert len(list((tmp_path / "deep" / "cache").iterdir())) == 5  # nothing half done
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_used_is_no_error(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(nvrtc, "compiler", FakeCompiler)
     monkeypatch.setenv("POLYCODEC_CACHE", str(tmp_path / "file"))
+    assert nvrtc.kernels((9, 0)) == b"sm_90"
+    monkeypatch.setenv("POLYCODEC_CACHE", str(tmp_path / "cache"))
+    nvrtc.kernels((9, 0))
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.unlink()
+    kept.mkdir()  # as little to be read as another user's file
+    assert nvrtc.kernels((9, 0)) == b"sm_90"
+    # A user without a home: no HOME, and none in the system's list.
+    for name in ("POLYCODEC_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(
+        pathlib.Path, "home", lambda: pathlib.Path("~nobody~").expanduser()
+    )
     assert nvrtc.kernels((9, 0)) == b"sm_90"
 
 
