@@ -81,7 +81,7 @@ class GridLayer(ExactLayer):
             )
         self.bits = tuple(widths)
         self.input_step.copy_(power_of_two(kept["input_exp"]))
-        self._integers = kept
+        self._integers, self._carrier = kept, None
         self.carrier(self.input_step.device)  # refuses what float64 cannot hold
 
     @abc.abstractmethod

@@ -265,6 +265,16 @@ def test_stored_integers_give_the_same_layer(name):
             fresh(name).load_integers(damaged)
 
 
+def test_a_layer_that_takes_over_other_integers_is_certified_again():
+    norm = ChannelNorm(4096)
+    norm.observing = True
+    norm(torch.randn(1, 4096, 2))
+    norm.freeze()
+    wider = {**norm.integers(), "widths": torch.tensor([24])}
+    with pytest.raises(ModelError, match="may sum to"):
+        norm.load_integers(wider)
+
+
 @every_block
 def test_it_can_be_trained_and_searched(name):
     for block in (fresh(name), frozen(name)):
