@@ -15,6 +15,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.signals.speech import SpeechSignal
 from polycodec.cuda import StreamDecoder, StreamEncoder
 from polycodec.entropy_models.priors.tables import gaussian_tables
+from polycodec.errors import UsageError
 from polycodec.eval.bench import clock as bench_clock
 from polycodec.eval.bench import codec as bench_codec
 from polycodec.eval.bench import signals as bench_signals
@@ -49,6 +50,14 @@ def test_bench_of_a_run_from_the_command_line(cli, photo, tiny_checkpoint, alone
         assert row[way]["megapixels_per_second"] == pytest.approx(rate)
     assert result["machine"]["threads"] == 1 and result["skipped"] == {}
     assert name in codec_table(result) and "80x72" in codec_table(result)
+
+
+def test_bench_of_a_clip_is_refused(tmp_path):
+    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F25:1 C420mpeg2\n")
+    with pytest.raises(UsageError, match=r"video are not timed.*image or speech"):
+        bench_codec.bench(source=str(tmp_path / "a.y4m"))
+    with pytest.raises(UsageError, match="video are not timed"):
+        bench_codec.bench(["video/nerv-small"])
 
 
 class Toy:
