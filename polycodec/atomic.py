@@ -7,7 +7,8 @@
 The bytes go to a temporary name in the same folder, which is renamed when the
 block ends well and removed on any exception, an interrupt from the keyboard
 included. Without ``force`` an existing file is refused, before the work and again
-at the end (by a hard link, which cannot replace anything).
+at the end (by a hard link, which cannot replace anything). A distant place
+(`places.py`) is sent the file when it is complete.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ import secrets
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from polycodec import places
 from polycodec.errors import CodecError, InputError
 
 
 def check_target(path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Raise InputError when ``path`` cannot be written: to be asked before work."""
     path = os.fspath(path)
+    if places.is_far(path):
+        places.check_far(path, force=force)
+        return
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise InputError(
@@ -46,6 +51,10 @@ def atomic_write(
     directly, a symbolic link keeps pointing to its (replaced) file. ``durable``: the
     bytes are on the disk before the name is, also when power is lost.
     """
+    if places.is_far(path):
+        with places.far_write(os.fspath(path), force=force) as target:
+            yield target
+        return
     check_target(path, force=force)
     try:
         if os.path.exists(path) and not os.path.isfile(path):

@@ -30,6 +30,7 @@ from polycodec.codecs.files.keywords import (
     documented,
 )
 from polycodec.codecs.files.kinds import KINDS, kind_called, kind_named, kind_of
+from polycodec.codecs.files.loader import Loader
 from polycodec.codecs.files.options import choose
 from polycodec.codecs.files.results import Decoded, Encoded
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
 logger = logging.getLogger(__name__)
-_ENCODE = {kind.words: kind.encode for kind in KINDS.values()}
-_DECODE = {kind.words: kind.decode for kind in KINDS.values()}
+ENCODE = {kind.words: kind.encode for kind in KINDS.values()}
+DECODE = {kind.words: kind.decode for kind in KINDS.values()}
 
 
 @documented(EncodeKeywords)
@@ -50,7 +51,7 @@ def encode(
     input: Source,
     output: Target | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Codec | Loader | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Encoded:
@@ -73,7 +74,7 @@ def encode(
     input = seekable(input)
     called = options.get("as_")
     kind = kind_named(kind_called(called) if called else kind_of(input))
-    chosen = choose(_ENCODE, kind.words, options)
+    chosen = choose(ENCODE, kind.words, options)
     target = target_of(input, output, ".plc", chosen.force)
     encoded_as(target)
     ends = Ends(input, target, chosen, codec, progress)
@@ -88,7 +89,7 @@ def decode(
     input: Source,
     output: Target | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Codec | Loader | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Decoded:
@@ -114,7 +115,7 @@ def decode(
         except TruncatedError as error:
             raise with_frames(with_seconds(error, source), source) from error
         kind = kind_named(reader.header.kind)
-        chosen = choose(_DECODE, kind.words, options)
+        chosen = choose(DECODE, kind.words, options)
         ending = f".{chosen.format}" if chosen.format else kind.decoded
         target = target_of(input, output, ending, chosen.force)
         suffix = decoded_as(target, chosen.format, kind)

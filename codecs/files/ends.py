@@ -13,13 +13,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeAlias, TypeVar
 
+from polycodec import places
 from polycodec.atomic import atomic_write, check_target
-from polycodec.codecs import zoo
 from polycodec.codecs.files.container.file import Header
 from polycodec.codecs.files.kinds import KINDS, Kind, kind_writing, words_of
+from polycodec.codecs.files.loader import Loader
 from polycodec.codecs.files.options import CodingOptions, FileOptions
 from polycodec.codecs.files.sources import Source, Twice, name_of
 from polycodec.errors import ModelError, UsageError
@@ -27,6 +27,7 @@ from polycodec.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
+Given: TypeAlias = "Codec | Loader | None"
 Target = str | os.PathLike[str] | BinaryIO
 Progress = Callable[[int, int], None]  # (parts done, parts in all)
 Asked = TypeVar("Asked", bound=FileOptions, covariant=True)
@@ -37,14 +38,14 @@ T = TypeVar("T")
 class Ends(Generic[Asked]):
     """One file on its way: read from ``source``, written to ``target``, as asked.
 
-    ``codec``: a loaded one to use, else None; ``progress`` is told what is done;
-    ``suffix``: the format to write.
+    ``codec``: a loaded one to use, what loads it, or None; ``progress`` is told what is
+    done; ``suffix``: the format to write.
     """
 
     source: Twice
     target: Target
     options: Asked
-    codec: Codec | None = None
+    codec: Given = None
     progress: Progress | None = None
     suffix: str = ".plc"
     started: float = field(default_factory=time.perf_counter)
@@ -66,23 +67,18 @@ class Ends(Generic[Asked]):
 
 def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
     """The codec to encode with: a loaded one, the model asked for, or the default."""
-    codec, options = ends.codec, ends.options
-    if codec is None:
-        name = options.model or KINDS[kind].model
-        codec = zoo.load(name, options.device, checkpoint=options.checkpoint)
+    codec, options = ends.codec or Loader(), ends.options
+    if isinstance(codec, Loader):
+        codec = codec.load(options.model or KINDS[kind].model, options)
     check_kind(codec, kind)
     return codec
 
 
-def codec_of(header: Header, options: FileOptions, codec: Codec | None) -> Codec:
+def codec_of(header: Header, options: FileOptions, codec: Given) -> Codec:
     """The codec that made a file: ``codec`` if it has the digest, else by its name."""
-    if codec is None or codec.digest != header.digest:
-        codec = zoo.load(
-            header.model,
-            options.device,
-            checkpoint=options.checkpoint,
-            digest=header.digest,
-        )
+    if codec is None or isinstance(codec, Loader) or codec.digest != header.digest:
+        loader = codec if isinstance(codec, Loader) else Loader()
+        codec = loader.load(header.model, options, header.digest)
     check_kind(codec, header.kind)
     return codec
 
@@ -101,7 +97,7 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
     if output is None:
         if not isinstance(input, (str, os.PathLike)):
             raise UsageError("an input stream needs an output; give one")
-        output = Path(input).with_suffix(suffix)
+        output = os.path.splitext(input)[0] + suffix
     if isinstance(output, (str, os.PathLike)):
         if isinstance(input, (str, os.PathLike)) and _same(input, output):
             raise UsageError(
@@ -127,6 +123,8 @@ def _is_writable(target: Any) -> bool:
 
 
 def _same(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    if places.is_far(a) or places.is_far(b):
+        return a == b
     try:
         return os.path.isfile(a) and os.path.samefile(a, b)
     except OSError:

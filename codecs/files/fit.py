@@ -20,6 +20,7 @@ from polycodec.codecs.files.ends import Ends, Progress
 from polycodec.codecs.files.options import FitOptions
 from polycodec.codecs.fitting.plan import Plan, Report
 from polycodec.errors import UsageError
+from polycodec.places import is_far
 from polycodec.progress import Tick
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ def plan_of(ends: Ends[Any], items: int, size: int | None) -> Plan:
     """How a signal of ``items`` is fitted; ``size``: bytes of all chunks at most."""
     options: FitOptions = ends.options
     kept = None
-    if isinstance(ends.target, (str, os.PathLike)):
+    far = is_far(ends.target)
+    if isinstance(ends.target, (str, os.PathLike)) and not far:
         kept = Path(f"{os.fspath(ends.target)}.fit")
     if options.resume and kept is None:
-        raise UsageError("resume needs an output with a name; give one with -o")
+        raise UsageError("resume needs an output on this machine; name it with -o")
     return Plan(
         seconds=options.time_budget,
         steps=options.effort or None,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from polycodec import places
 from polycodec.errors import InputError, UsageError
 
 Taken = Callable[[str], str | None]
@@ -19,14 +20,15 @@ Taken = Callable[[str], str | None]
 
 def expand(
     inputs: Sequence[str], refuse: Taken, whole: bool = False
-) -> tuple[list[Path], dict[str, str]]:
+) -> tuple[list[str], dict[str, str]]:
     """Files that are named or lie in folders, each once, and what is not taken."""
-    files: dict[str, Path] = {}
+    files: dict[str, str] = {}
     left: dict[str, str] = {}
     for name in inputs:
-        path = Path(name)
-        inside = path.is_dir() and not whole
-        found = _found_in(path, refuse, left) if inside else [path]
+        path = name if places.is_far(name) else str(Path(name))
+        inside = not whole and places.is_folder(path)
+        look = _found_far if places.is_far(path) else _found_in
+        found = look(path, refuse, left) if inside else [path]
         if not found and len(inputs) > 1:
             found = [path]  # one failure among others, told when it is its turn
         if not found:
@@ -37,11 +39,24 @@ def expand(
                 "check the path"
             )
         for file in found:
-            files.setdefault(os.path.abspath(file), file)
+            key = file if places.is_far(file) else os.path.abspath(file)
+            files.setdefault(key, file)
     return list(files.values()), left
 
 
-def _found_in(folder: Path, refuse: Taken, left: dict[str, str]) -> list[Path]:
+def _found_far(folder: str, refuse: Taken, left: dict[str, str]) -> list[str]:
+    found = []
+    for file in places.files_below(folder):
+        below = file.removeprefix(folder.rstrip("/"))
+        reason = "hidden" if "/." in below else refuse(file)
+        if reason is None:
+            found.append(file)
+        else:
+            left[file] = reason
+    return found
+
+
+def _found_in(folder: str, refuse: Taken, left: dict[str, str]) -> list[str]:
     found = []
 
     def unreadable(error: OSError) -> None:
@@ -66,19 +81,33 @@ def _found_in(folder: Path, refuse: Taken, left: dict[str, str]) -> list[Path]:
                 found.append(path)
             else:
                 left[str(path)] = reason
-    return sorted(found)
+    return [str(path) for path in sorted(found)]
 
 
 def root_of(inputs: Sequence[str]) -> str:
     """The folder whose tree outputs and names show: what all inputs have in common."""
     if len(inputs) == 1:
-        return os.path.abspath(inputs[0])
+        return _whole(inputs[0])
     try:
-        return os.path.commonpath(
-            [os.path.dirname(os.path.abspath(name)) for name in inputs]
-        )
+        if len({places.is_far(name) for name in inputs}) > 1:
+            raise ValueError
+        shared = os.path.commonpath([os.path.dirname(_whole(name)) for name in inputs])
     except ValueError:
         raise UsageError(
             "the inputs lie on several drives and have no tree in common; "
             "take each drive by itself"
         ) from None
+    return shared
+
+
+def below(file: str, root: str) -> str:
+    """The name of a file as seen from a root that it lies under, slashes as here."""
+    return os.path.relpath(_whole(file), root)
+
+
+def _whole(name: str) -> str:
+    """A name from the root on; that of a distant place in the form of a path."""
+    if not places.is_far(name):
+        return os.path.abspath(name)
+    scheme, path = name.split("://", 1)
+    return os.path.normpath(os.path.join(os.sep, scheme, path.lstrip("/")))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from polycodec.codecs.base import Codec
     from polycodec.codecs.files.ends import Progress, Target
+    from polycodec.codecs.files.loader import Loader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class EncodeKeywords(SpeechEncode, VideoEncode, ImageEncode):
     """What `polycodec.encode` takes beside its ends."""
 
     if TYPE_CHECKING:
-        codec: Codec | None = None
+        codec: Codec | Loader | None = None
         progress: Progress | None = None
 
 
@@ -50,7 +51,7 @@ class DecodeKeywords(SpeechDecode, VideoDecode, ImageDecode):
     """What `polycodec.decode` takes beside its ends."""
 
     if TYPE_CHECKING:
-        codec: Codec | None = None
+        codec: Codec | Loader | None = None
         progress: Progress | None = None
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from polycodec import places
 from polycodec.codecs.files.options import (
     DecodeOptions,
     EncodeOptions,
@@ -200,17 +201,20 @@ def _holds(
         if not isinstance(source, (str, os.PathLike)):
             found = kind.holds(source)
         else:
-            with open(source, "rb") as file:
+            with places.opened(source) as file:
                 found = kind.holds(file)
-    except OSError:
+    except (InputError, OSError):
         return False
     return named if found is None else found
 
 
 def recognised(path: str) -> bool:
-    """Whether a file of a folder is a signal, by its content or one of our suffixes."""
-    start, suffix = _first(path), os.path.splitext(path)[1].lower()
-    kinds = KINDS.values()
+    """Whether a file of a folder is a signal, by its content or one of our suffixes.
+
+    In distant places the name alone says: nothing is read before it is wanted.
+    """
+    suffix, kinds = os.path.splitext(path)[1].lower(), KINDS.values()
+    start = b"" if places.is_far(path) else _first(path)
     starts = any(k.start.match(start) and _holds(k, path) for k in kinds)
     return starts or any(suffix in kind.suffixes for kind in kinds)
 
@@ -222,8 +226,9 @@ def kind_writing(name: str) -> str | None:
 
 
 def is_plc(path: str) -> bool:
-    """Whether a file is one of ours by its content, or says so by its name."""
-    return path.lower().endswith(".plc") or stored_kind(path) is not None
+    """Whether a file is one of ours by its content (if near), or by its name."""
+    named = path.lower().endswith(".plc")
+    return named or (not places.is_far(path) and stored_kind(path) is not None)
 
 
 def stored_kind(source: str | os.PathLike[str] | BinaryIO) -> str | None:
@@ -243,10 +248,10 @@ def _first(source: str | os.PathLike[str] | BinaryIO) -> bytes:
         data = source.read(_START)
         source.seek(at)
         return data
-    if not os.path.isfile(source):  # looking into a pipe would take from it
-        return b""
+    if not places.is_far(source) and not os.path.isfile(source):
+        return b""  # looking into a pipe would take from it
     try:
-        with open(source, "rb") as file:
+        with places.opened(source) as file:
             return file.read(_START)
-    except OSError:
+    except InputError:
         return b""

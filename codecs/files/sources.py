@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where bytes come from: a path, an open file, or a pipe that is copied.
 
-with opened("photo.plc") as file: ...     a path or what is open already
+with opened("photo.plc") as file: ...     a path, a place, or what is open already
 seekable(sys.stdin.buffer)                a pipe that can be read twice
 """
 
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from polycodec import places
 from polycodec.codecs.files.results import readable
 from polycodec.errors import InputError
 
@@ -32,13 +33,7 @@ def opened(source: Source) -> Iterator[BinaryIO]:
     if not isinstance(source, (str, os.PathLike)):
         yield source
         return
-    try:
-        file = open(source, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(
-            f"cannot read {os.fspath(source)}; {error.strerror}"
-        ) from error
-    with file:
+    with places.opened(source) as file:
         yield file
 
 
@@ -73,7 +68,7 @@ def name_of(source: Source) -> str:
 def grown(source: Twice, size: int) -> Iterator[str]:
     """Say when a file of ``size`` bytes is no smaller than what it was made of."""
     if isinstance(source, (str, os.PathLike)):
-        before = os.path.getsize(source)
+        before = places.size(source)
     else:
         before = source.seek(0, os.SEEK_END)
     if size >= before:

@@ -20,9 +20,10 @@ from typing import Any, BinaryIO, NoReturn
 
 import typer
 
+from polycodec import places
 from polycodec.cli import process
 from polycodec.cli.failure import explain, printable
-from polycodec.cli.paths import STREAM, Job, Plan
+from polycodec.codecs.files.jobs import STREAM, Job, Plan
 from polycodec.errors import CodecError, InputError, UsageError
 from polycodec.progress import Tick, bar
 
@@ -98,11 +99,8 @@ def convert(
     Notes, and all that is said when stdout carries the file, go to stderr. ``skip``:
     leave out jobs whose output is there.
     """
-    jobs, left = plan.jobs, dict(plan.left)
-    if skip:
-        there = [job for job in jobs if os.path.lexists(job.output)]
-        left |= {job.input: f"{job.output} exists already" for job in there}
-        jobs = [job for job in jobs if job not in there]
+    plan = plan.resumed() if skip else plan
+    jobs = plan.jobs
     streams = bool(jobs) and jobs[0].output == STREAM
     if streams and sys.stdout.isatty():
         raise UsageError("standard output is a terminal; name a file with -o or use >")
@@ -113,7 +111,9 @@ def convert(
         result = _converted(job, call, force, tick, plan.whole)
         for note in result.notes:
             print(printable(f"polycodec: {job.input}: {note}"), file=sys.stderr)
-        sums.update(files=1, before=_size(job.input), after=_size(job.output))
+        sums.update(
+            files=1, before=places.size(job.input), after=places.size(job.output)
+        )
         return printable(result.line()), result.as_dict()
 
     def total() -> str:
@@ -134,7 +134,7 @@ def convert(
         verb=verb,
         fatal=fatal,
         aside=streams,
-        left=left,
+        left=plan.left,
         total=total,
     )
 
@@ -148,6 +148,8 @@ def source_of(name: str, whole: bool = False) -> Ends:
     if name == STREAM:
         _check_open(0, "input")
         return sys.stdin.buffer
+    if places.is_far(name):
+        return name
     if not os.path.exists(name):
         raise InputError(f"no such file: {name}; check the path")
     if os.path.isfile(name):
@@ -184,6 +186,9 @@ def _target_of(job: Job, force: bool) -> Iterator[Ends]:
         _check_open(1, "output")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+    elif places.is_far(job.output):
+        check_target(job.output, force=force)
+        yield job.output
     elif os.path.exists(job.output) and not os.path.isfile(job.output):
         check_target(job.output)
         with open(job.output, "wb") as target:
@@ -201,10 +206,6 @@ def _target_of(job: Job, force: bool) -> Iterator[Ends]:
 def _check_open(number: int, what: str) -> None:
     if number in process.closed:
         raise InputError(f"standard {what} is closed; name a file")
-
-
-def _size(name: str) -> int:
-    return os.path.getsize(name) if os.path.isfile(name) else 0
 
 
 def tell_left(left: Mapping[str, str], as_json: bool, aside: bool) -> None:

@@ -14,19 +14,13 @@ wrong option is answered at once.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
-from polycodec.cli.paths import Job, plan
-from polycodec.codecs.files.kinds import (
-    KINDS,
-    kind_called,
-    kind_of,
-    recognised,
-    stored_kind,
-)
+from polycodec.codecs.files import jobs
+from polycodec.codecs.files.kinds import KINDS
+from polycodec.codecs.files.loader import Loader
 from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
 
@@ -43,31 +37,14 @@ def encode(
 ) -> None:
     """Code images, videos and speech into .plc files."""
     given = values_of(options, *_CLASSES)
-    called = options["as_"]
-    planned = plan(
-        inputs,
-        output,
-        suffix=".plc",
-        refuse=_refusal,
-        made=_is_plc,
-        whole=called == "video",
-    )
+    planned = jobs.encoding(inputs, output, whole=options["as_"] == "video")
 
-    @functools.cache
-    def codec(name: str) -> Any:
-        from polycodec.codecs import zoo
+    loader = Loader()  # one codec serves all files of a kind
 
-        checkpoint = options["checkpoint"]
-        return zoo.load(name, options["device"], checkpoint=checkpoint)
-
-    def call(job: Job, source: batch.Ends, target: batch.Ends, tick: Tick) -> Any:
+    def call(job: jobs.Job, source: batch.Ends, target: batch.Ends, tick: Tick) -> Any:
         from polycodec.codecs.files import api
 
-        loaded = None
-        if len(planned.jobs) > 1:  # one codec serves all files of a kind
-            kind = kind_called(called) if called else kind_of(source)
-            loaded = codec(options["model"] or KINDS[kind].model)
-        return api.encode(source, target, codec=loaded, progress=tick, **given)
+        return api.encode(source, target, codec=loader, progress=tick, **given)
 
     batch.convert(
         planned,
@@ -78,14 +55,3 @@ def encode(
         skip=skip_existing,
         fatal=(UsageError, ModelError),
     )
-
-
-def _refusal(path: str) -> str | None:
-    """Why a file of a folder is not encoded."""
-    if stored_kind(path) is not None:
-        return "a .plc file already"
-    return None if recognised(path) else "no image, no video and no speech"
-
-
-def _is_plc(name: str) -> bool:
-    return name.lower().endswith(".plc") or stored_kind(name) is not None

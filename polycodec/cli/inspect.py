@@ -14,7 +14,7 @@ import typer
 from polycodec.cli import batch
 from polycodec.cli.failure import printable
 from polycodec.cli.options import AsJson, Files, Force
-from polycodec.cli.paths import expand
+from polycodec.codecs.files.folders import expand
 from polycodec.codecs.files.kinds import is_plc
 from polycodec.codecs.files.results import readable
 from polycodec.errors import UsageError
@@ -78,8 +78,7 @@ def _run(
     verb: str,
 ) -> NoReturn:
     """Do the work on all files, and all .plc files of folders."""
-    found, left = expand(files, lambda p: None if is_plc(p) else "not a .plc file")
-    names = [str(path) for path in found]
+    names, left = expand(files, lambda p: None if is_plc(p) else "not a .plc file")
     batch.run(
         names, lambda k, tick: work(names[k]), as_json=as_json, verb=verb, left=left
     )

@@ -18,7 +18,7 @@ import typer
 from polycodec.cli import batch
 from polycodec.cli.failure import printable
 from polycodec.cli.options import AsJson, Inputs, flags, values_of
-from polycodec.cli.paths import STREAM
+from polycodec.codecs.files.jobs import STREAM
 from polycodec.codecs.files.sets.options import PackOptions, UnpackOptions
 from polycodec.errors import CodecError, InputError, UsageError
 from polycodec.progress import Tick

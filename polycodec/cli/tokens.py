@@ -19,7 +19,7 @@ from typing import Any
 
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
-from polycodec.cli.paths import Job, plan
+from polycodec.codecs.files.jobs import Job, plan
 from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
 from polycodec.codecs.files.options import TokenOptions
 from polycodec.errors import ModelError, UsageError

@@ -9,8 +9,8 @@ import pathlib
 import pytest
 
 from polycodec.cli.batch import source_of
-from polycodec.cli.paths import plan
 from polycodec.cli.values import parse_region, parse_size
+from polycodec.codecs.files.jobs import plan
 from polycodec.codecs.files.results import readable
 from polycodec.errors import InputError, UsageError
 

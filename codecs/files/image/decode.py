@@ -16,7 +16,7 @@ import numpy as np
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import ImageGeometry, Reader, Stored
-from polycodec.codecs.files.ends import Ends, Progress, codec_of
+from polycodec.codecs.files.ends import Ends, Given, Progress, codec_of
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, decode_alpha, seal_of
 from polycodec.codecs.files.image.data import Density, ImageData
 from polycodec.codecs.files.image.records import beside_of
@@ -52,7 +52,7 @@ def read_plc(
     reader: Stored,
     options: ImageDecode | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Given = None,
     progress: Progress | None = None,
 ) -> tuple[ImageData, list[str]]:
     """Decode an opened image file to a ImageData, and say what was left out."""

@@ -24,7 +24,7 @@ from polycodec.codecs.files.container.layout import Header
 from polycodec.codecs.files.container.members import Entry, index_records, member_chunk
 from polycodec.codecs.files.container.write import Writer
 from polycodec.codecs.files.ends import Ends, Progress, Target, codec_for, target_of
-from polycodec.codecs.files.folders import expand, root_of
+from polycodec.codecs.files.folders import below, expand, root_of
 from polycodec.codecs.files.image.encode import Job
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.image.write import losses_in_png
@@ -36,6 +36,7 @@ from polycodec.codecs.files.results import Packed
 from polycodec.codecs.files.sets.options import PackOptions
 from polycodec.codecs.signals import together
 from polycodec.errors import CodecError, InputError
+from polycodec.places import is_folder
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -84,14 +85,13 @@ def members_of(inputs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     InputError for an empty folder and for names that a set cannot hold.
     """
     files, left = expand(inputs, _refusal)
-    single = len(inputs) == 1 and not os.path.isdir(inputs[0])
+    single = len(inputs) == 1 and not is_folder(inputs[0])
     root = os.path.dirname(os.path.abspath(inputs[0])) if single else root_of(inputs)
     listed, paths = [], []
-    for file in map(os.fspath, files):
-        if os.path.isdir(file):
+    for file in files:
+        if is_folder(file):
             raise InputError(f"nothing to do in the folder {file}; check the path")
-        relative = os.path.relpath(os.path.abspath(file), root)
-        listed.append(names.normal(Path(relative).as_posix()))
+        listed.append(names.normal(Path(below(file, root)).as_posix()))
         paths.append(file)
     names.stored(listed)  # what cannot be is refused before the work
     return dict(zip(listed, paths, strict=True)), left

@@ -10,7 +10,8 @@
 
 Two inputs of one stem (1.png, 1.jpg) keep their whole name: 1.png.plc, 1.jpg.plc.
 No output is another job's output, and none is an input. What a folder holds and is not
-taken is told with its reason.
+taken is told with its reason. Distant places (s3://, `polycodec/places.py`) stand for
+folders and files like others; of what lies in their folders the names alone are read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polycodec.codecs.files.folders import Taken, expand, root_of
+from polycodec import places
+from polycodec.codecs.files.folders import Taken, below, expand, root_of
+from polycodec.codecs.files.kinds import (
+    is_plc,
+    kind_named,
+    kind_writing,
+    recognised,
+    stored_kind,
+)
 from polycodec.errors import InputError, UsageError
 
 STREAM = "-"
@@ -53,6 +62,58 @@ class Plan:
     left: dict[str, str] = field(default_factory=dict)
     whole: bool = False  # folders are inputs themselves
 
+    def resumed(self) -> Plan:
+        """The plan without jobs whose output is there."""
+        done = places.there(job.output for job in self.jobs)
+        left = {
+            job.input: f"{job.output} exists already"
+            for job in self.jobs
+            if job.output in done
+        }
+        jobs = [job for job in self.jobs if job.output not in done]
+        return Plan(jobs, self.left | left, self.whole)
+
+
+def encoding(inputs: Sequence[str], output: str | None, *, whole: bool = False) -> Plan:
+    """Plan what is encoded: signals that are named or lie in folders."""
+
+    def refuse(path: str) -> str | None:
+        far = places.is_far(path)
+        if is_plc(path) if far else stored_kind(path) is not None:
+            return "a .plc file already"
+        return None if recognised(path) else "no image, no video and no speech"
+
+    named = inputs, output
+    return plan(*named, suffix=".plc", refuse=refuse, made=is_plc, whole=whole)
+
+
+def decoding(
+    inputs: Sequence[str], output: str | None, *, format: str | None = None
+) -> Plan:
+    """Plan what is decoded: ``.plc`` files, by default to what their kind is kept as.
+
+    ``format``: in place of it; UsageError for one that nothing is written as.
+    """
+    writes = kind_writing(f".{format}") if format else None
+    if format and writes is None:
+        raise UsageError(
+            f"no image, video or speech is written as '{format}'; see the README"
+        )
+
+    def suffix(path: str) -> str:
+        kind = kind_named(stored_kind(path) or "image")
+        return f".{format}" if kind.name == writes else kind.decoded
+
+    def refuse(path: str) -> str | None:
+        if stored_kind(path) == "set":
+            return "a set: see polycodec unpack"
+        return None if is_plc(path) else "not a .plc file"
+
+    def made(name: str) -> bool:
+        return not is_plc(name) and kind_writing(name) is not None
+
+    return plan(inputs, output, suffix=suffix, refuse=refuse, made=made)
+
 
 def plan(
     inputs: Sequence[str],
@@ -76,29 +137,33 @@ def plan(
     if STREAM in inputs or output == STREAM:
         return Plan([_stream_job(inputs, output)])
     files, left = expand(inputs, refuse, whole)
-    suffixes = [suffix if isinstance(suffix, str) else suffix(str(f)) for f in files]
+    suffixes = [suffix if isinstance(suffix, str) else suffix(f) for f in files]
     jobs = _jobs(inputs, files, output, suffixes)
     _check_apart(jobs)
     return Plan(jobs, left, whole)
 
 
 def _jobs(
-    inputs: Sequence[str], files: list[Path], output: str | None, suffixes: list[str]
+    inputs: Sequence[str], files: list[str], output: str | None, suffixes: list[str]
 ) -> list[Job]:
     if output is None:
         targets = _targets(files, suffixes)
-        return [Job(str(i), str(t)) for i, t in zip(files, targets, strict=True)]
-    folder = Path(output)
-    if len(inputs) == 1 and files == [Path(inputs[0])]:
-        if not folder.is_dir() and not output.endswith(("/", os.sep)):
-            return [Job(str(files[0]), output, typed=True)]
-        return [Job(str(files[0]), str(folder / f"{files[0].stem}{suffixes[0]}"))]
-    return _mirror(files, root_of(inputs), folder, suffixes)
+        return [Job(i, t) for i, t in zip(files, targets, strict=True)]
+    if len(inputs) == 1 and [_place(f) for f in files] == [_place(inputs[0])]:
+        if not output.endswith(("/", os.sep)) and not places.is_folder(output):
+            return [Job(files[0], output, typed=True)]
+        stem = os.path.splitext(os.path.basename(files[0]))[0]
+        return [Job(files[0], places.join(output, stem + suffixes[0]))]
+    if not places.is_far(output):
+        _check_folder(Path(output), files)
+    root = root_of(inputs)
+    targets = _targets([below(file, root) for file in files], suffixes)
+    targets = [places.join(output, target) for target in targets]
+    made = [None if places.is_far(t) else os.path.dirname(t) for t in targets]
+    return [Job(*job) for job in zip(files, targets, made, strict=True)]
 
 
-def _mirror(
-    files: list[Path], root: str, folder: Path, suffixes: list[str]
-) -> list[Job]:
+def _check_folder(folder: Path, files: list[str]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(
             f"{folder} is a file; expected a folder for {len(files)} outputs; "
@@ -109,26 +174,23 @@ def _mirror(
             f"cannot write into {folder}; the folder {folder.parent} does not exist; "
             "create it first"
         )
-    relative = [Path(os.path.relpath(os.path.abspath(f), root)) for f in files]
-    targets = [folder / target for target in _targets(relative, suffixes)]
-    return [
-        Job(str(i), str(t), str(t.parent)) for i, t in zip(files, targets, strict=True)
-    ]
 
 
-def _targets(files: list[Path], suffixes: list[str]) -> list[Path]:
+def _targets(files: list[str], suffixes: list[str]) -> list[str]:
     """Replace suffixes; files that would meet keep their own and get one more."""
     pairs = list(zip(files, suffixes, strict=True))
-    targets = [file.with_name(file.stem + suffix) for file, suffix in pairs]
+    targets = [os.path.splitext(file)[0] + suffix for file, suffix in pairs]
     count = Counter(_place(target) for target in targets)
     return [
-        target if count[_place(target)] == 1 else file.with_name(file.name + suffix)
+        target if count[_place(target)] == 1 else file + suffix
         for (file, suffix), target in zip(pairs, targets, strict=True)
     ]
 
 
-def _place(path: str | Path) -> str:
+def _place(path: str) -> str:
     """Where a file lies, the same for all its names."""
+    if places.is_far(path):
+        return path
     place = os.path.realpath(path)
     # Their file systems take names of other capitals for the same.
     return place.casefold() if sys.platform in ("darwin", "win32") else place
@@ -155,9 +217,9 @@ def _check_apart(jobs: Sequence[Job]) -> None:
 
 def _check_last(inputs: Sequence[str], made: Callable[[str], bool]) -> None:
     """Refuse `encode photo.png out.plc`, which elsewhere means -o."""
-    if len(inputs) < 2 or os.path.isdir(last := inputs[-1]) or last == STREAM:
+    if len(inputs) < 2 or places.is_folder(last := inputs[-1]) or last == STREAM:
         return
-    missing = not os.path.exists(last)
+    missing = not places.exists(last)
     if made(last) or (missing and len(inputs) == 2):
         what = "no such file" if missing else "that is no input"
         raise UsageError(f"{last}: {what}; did you mean -o {last}?")
