@@ -33,6 +33,7 @@ _LAZY = {
     "polycodec.codecs.zoo": ("load", "models"),
     "polycodec.codecs.base": ("Codec",),
     "polycodec.codecs.files.api": ("encode", "decode"),
+    "polycodec.codecs.files.workers": ("Decoder", "Encoder"),
     "polycodec.codecs.files.sets.pack": ("pack",),
     "polycodec.codecs.files.sets.unpack": ("unpack",),
     "polycodec.codecs.files.container.inspect": ("info", "verify"),
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from polycodec.codecs.files.sets.unpack import unpack
     from polycodec.codecs.files.tokens.convert import tokens
     from polycodec.codecs.files.tokens.file import ImageTokens, Tokens
+    from polycodec.codecs.files.workers import Decoder, Encoder
     from polycodec.codecs.zoo import load, models
 else:
 
@@ -84,6 +86,8 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Codec",
+    "Decoder",
+    "Encoder",
     "ImageDecoded",
     "ImageEncoded",
     "ImageTokens",

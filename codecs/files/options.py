@@ -283,6 +283,14 @@ def check(known: Mapping[str, Field[Any]], given: Mapping[str, Any]) -> None:
         raise UsageError(f"{shown} exclude each other; each sets the rate; give one")
 
 
+def check_name(name: str, known: Iterable[str]) -> None:
+    """UsageError for what is no option, naming the nearest."""
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
+        raise UsageError(f"no option is called '{name}'; nearest: {near[0]}")
+
+
 def choose(
     classes: Mapping[str, type[Options]], kind: str, given: Mapping[str, Any]
 ) -> Any:
@@ -293,9 +301,7 @@ def choose(
     """
     own, known = merged([classes[kind]]), merged(classes.values())
     for name, value in given.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
-            raise UsageError(f"no option is called '{name}'; nearest: {near[0]}")
+        check_name(name, known)
         if name not in own and value != known[name].default:
             others = [k for k, cls in classes.items() if name in merged([cls])]
             raise UsageError(

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from polycodec.errors import InputError
+
 _MAX_NOTES = 20  # of one file
 
 
@@ -110,6 +112,25 @@ class ImageData(Beside):
     def colour(self) -> str:
         """``gray`` or ``rgb``, as in the container's geometry."""
         return "gray" if self.pixels.shape[2] == 1 else "rgb"
+
+
+def image_of(pixels: np.ndarray) -> ImageData:
+    """An image of pixels alone: (H, W) or (H, W, 1 | 2 | 3 | 4), uint8 or uint16.
+
+    The last of two or four channels is alpha. InputError for any other array.
+    """
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    fits = planes.ndim == 3 and 1 <= planes.shape[-1] <= 4 and planes.size
+    if not fits or planes.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"cannot take an array {tuple(pixels.shape)} of {pixels.dtype} for an "
+            "image; expected (H, W) or (H, W, 1 to 4) of uint8 or uint16; "
+            "codec.compress takes tensors"
+        )
+    colours = 1 if planes.shape[-1] < 3 else 3
+    alpha = planes[..., -1] if planes.shape[-1] > colours else None
+    depth = 8 * planes.dtype.itemsize
+    return ImageData(pixels=planes[..., :colours], depth=depth, alpha=alpha)
 
 
 def to_depth(samples: np.ndarray, depth: int, wanted: int) -> np.ndarray:
