@@ -2,13 +2,15 @@
 """PyAV (FFmpeg): the first video track of anything.
 
 Damage counts: decoders are asked for errors where they would guess, a frame that is
-marked as damaged is one, and so is a container that ends before it says.
+marked as damaged is one, and so is a container that ends before it says. Of checksums
+that differ FFmpeg's FFV1 only speaks, so it is listened to.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -29,6 +31,7 @@ from polycodec.codecs.files.video.read import RATE, check_size
 from polycodec.errors import InputError
 
 _STRICT = {"err_detect": "explode+crccheck+bitstream+buffer"}
+_LISTENING = threading.Lock()  # what is said, and how loudly, is of the whole process
 # Tags that describe the old file, not the clip.
 _TECHNICAL = re.compile(
     r"encoder|major_brand|minor_version|compatible_brands|duration|handler_name"
@@ -79,10 +82,11 @@ class AvVideo:
                 "its sound alone: --as sound"
             )
         self._track = track = tracks[0]
-        track.thread_type = "AUTO"
+        self._sealed = track.codec_context.name == "ffv1"
+        track.thread_type = "NONE" if self._sealed else "AUTO"
         track.codec_context.options = _STRICT
         self._told(streams, len(tracks))
-        self._frames = self._decoded()
+        self._differs, self._frames = False, self._decoded()
         first = next(self._frames, None)
         if first is None:
             self.close()
@@ -132,8 +136,8 @@ class AvVideo:
                 bad = packet.is_corrupt and packet.size
                 # Decoders hold frames back: those before a bad packet are good.
                 context = self._track.codec_context
-                for frame in context.decode(None) if bad else packet.decode():
-                    if frame.is_corrupt:
+                for frame in context.decode(None) if bad else self._frames_of(packet):
+                    if frame.is_corrupt or self._differs:
                         raise InputError(_damaged(number, "a frame is damaged"))
                     number += 1
                     yield frame
@@ -142,6 +146,21 @@ class AvVideo:
         except self._av.FFmpegError as error:
             reason = error.strerror or str(error)
             raise InputError(_damaged(number, reason)) from error
+
+    def _frames_of(self, packet: Any) -> Any:
+        """Frames of a packet; ``_differs`` then: a checksum in it does."""
+        if not self._sealed:
+            return packet.decode()
+        logging = self._av.logging
+        with _LISTENING, logging.Capture(local=True) as said:
+            logging.set_skip_repeated(False)
+            logging.set_level(logging.ERROR)
+            try:
+                frames = packet.decode()
+            finally:
+                logging.set_level(None)
+        self._differs = any("CRC mismatch" in text for *_, text in said)
+        return frames
 
     def _planes(self, frame: Any) -> Planes:
         colour, depth = self.info.colour, self.info.depth

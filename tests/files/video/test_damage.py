@@ -78,6 +78,10 @@ def test_inputs_that_are_no_whole_videos(codec, tmp_path):
         at, end = packets[6].pos, packets[6].pos + packets[6].size
         broken[(at + end) // 2 : end - 4] = b"\xff" * (end - 4 - (at + end) // 2)
         refused(bytes(broken), "after [56] good frames")
+    broken = bytearray(mkv)  # FFmpeg shows what stood there before, and no error
+    broken[mkv.rindex(b"\xa3") + 80] ^= 1
+    for _ in range(2):
+        refused(bytes(broken), "after 9 good frames .a frame is damaged")
 
 
 def test_frames_that_change_their_size(codec, tmp_path):
