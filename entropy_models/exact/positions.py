@@ -59,4 +59,5 @@ def gather(x: Tensor, where: Positions) -> Tensor:
 def scatter(x: Tensor, where: Positions, values: Tensor) -> Tensor:
     """A copy of x (B, C, h, w) with ``values`` (B, C, 1, n) at the positions."""
     flat = x.to(values.dtype).flatten(2)
-    return flat.index_copy(2, where.index, values.squeeze(2)).view(x.shape)
+    new = values.squeeze(2)
+    return flat.scatter(2, where.index.expand(new.shape), new).view(x.shape)

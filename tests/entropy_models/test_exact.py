@@ -16,7 +16,7 @@ from polycodec.entropy_models.exact import carrier as carrier_module
 from polycodec.entropy_models.exact.carrier import conv_by_matmul
 from polycodec.entropy_models.exact.convolution import ExactConv2d, exact_conv
 from polycodec.entropy_models.exact.layer import freeze, observe
-from polycodec.entropy_models.exact.positions import Positions
+from polycodec.entropy_models.exact.positions import Positions, scatter
 from polycodec.errors import ModelError
 
 
@@ -258,3 +258,19 @@ def test_freezing_costs_little():
         freeze(layer)
         error = (layer(x) - before).abs().max() / before.abs().max()
     assert 0 < error < 0.005
+
+def test_a_compiled_step_writes_at_positions():
+    """Training compiled by inductor: its decompositions, without its code."""
+    where = Positions.checkerboard(4, 6, 1)
+    x, new = torch.rand(2, 3, 4, 6), torch.rand(2, 3, 1, len(where))
+    kernel = torch.rand(5, 3, 3, 3).contiguous(memory_format=torch.channels_last)
+
+    def loss(x: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(scatter(x, where, new), kernel).square().sum()
+
+    compiled = torch.compile(loss, backend="aot_eager_decomp_partition")
+    pairs = [[t.clone().requires_grad_() for t in (x, new)] for _ in range(2)]
+    for f, pair in zip((loss, compiled), pairs, strict=True):
+        f(*pair).backward()
+    for eager, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(other.grad, eager.grad)
