@@ -2,6 +2,7 @@
 # make demo   a real photograph at several rates, beside JPEG, WebP and AVIF
 # make test   all tests
 # make lint   style and types
+# make docs   the site, in build/site: all pages, and a reference of all public names
 # make wheel  build, install and try wheel and sdist where no checkout is near
 #
 # All make their own virtual environment first: Python 3.10 to 3.13, a network for
@@ -14,7 +15,7 @@ READY = $(VENV)/.ready
 
 ROOMS = codecs configs cuda entropy_models eval train
 
-.PHONY: demo test lint types wheel clean
+.PHONY: demo test lint types docs layout wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -27,13 +28,22 @@ lint: $(READY) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not follow package-dir: links lay the package out as an install does.
-types: $(READY)
+# Readers of sources do not follow package-dir: links lay the package out as an install
+# does.
+layout:
 	rm -rf build/types
 	mkdir -p build/types/polycodec
 	ln -s $(addprefix $(CURDIR)/,$(wildcard polycodec/*) $(ROOMS)) build/types/polycodec
+
+types: $(READY) layout
 	cd build/types && $(abspath $(BIN))/python -m mypy \
 	  --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/build/mypy
+
+docs: $(READY) layout
+	rm -rf build/pages build/site
+	mkdir -p build/pages
+	ln -s $(addprefix $(CURDIR)/,$(wildcard *.md) LICENSE docs $(ROOMS)) build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 wheel: $(READY)
 	docs/checks/wheel.sh $(BIN)/python
@@ -47,5 +57,5 @@ $(READY): pyproject.toml setup.py $(wildcard cuda/*.h cuda/*/*.h cuda/*/*.cpp)
 	  "run make with PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -qq --upgrade pip
-	$(BIN)/pip install -qq -e '.[all,test]'
+	$(BIN)/pip install -qq -e '.[all,docs,test]'
 	touch $@

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "cuda" / "FORMAT.md"]
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "cuda" / "FORMAT.md"]
 )
 # `codecs/files/` or `train/optim.py`: a path of this repository in backticks.
 NAMED = re.compile(

@@ -10,28 +10,20 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import shlex
-import shutil
 
-import numpy as np
 import pytest
+from examples import RUN, blocks, check_marks, commands
 
 soundfile = pytest.importorskip("soundfile")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"(^<!--[^\n]*-->\n)?^```(bash|python)\n(.*?)^```$", re.M | re.S)
-BLOCKS = [(m[1] or "", m[2], m[3]) for m in BLOCK.finditer(README)]
+BLOCKS = blocks(ROOT / "README.md")
 MODELS = ("image-default", "speech-default")
 WEIGHTS = [ROOT / "codecs" / "weights" / f"{name}.safetensors" for name in MODELS]
 needs_weights = pytest.mark.skipif(
     not all(path.is_file() for path in WEIGHTS), reason="weights do not ship yet"
 )
-
-
-def commands(text: str) -> list[list[str]]:
-    lines = (shlex.split(line, comments=True) for line in text.splitlines())
-    return [words for words in lines if words]
 
 
 @pytest.mark.parametrize("path", WEIGHTS, ids=MODELS)
@@ -45,26 +37,14 @@ def test_terms_of_what_weights_learned_from_are_said_where_their_licence_is(path
 
 
 def test_every_block_says_whether_it_runs():
-    assert sum(mark == "<!-- run -->\n" for mark, _, _ in BLOCKS) >= 4
-    for mark, _, text in BLOCKS:
-        assert re.fullmatch(r"<!-- (run|not run: .+) -->\n", mark), text
-
-
-@pytest.fixture
-def album(photo, tmp_path) -> pathlib.Path:
-    (tmp_path / "photos" / "2019").mkdir(parents=True)
-    shutil.copy(photo, tmp_path / "photos" / "2019" / "a.png")
-    shutil.copy(photo, tmp_path / "photos" / "b.png")
-    time = np.arange(16000) / 16000
-    talk = 0.3 * np.sin(880 * np.pi * time) * np.sin(7 * np.pi * time)
-    soundfile.write(tmp_path / "talk.wav", talk, 16000)
-    return tmp_path
+    assert sum(mark == RUN for mark, _, _ in BLOCKS) >= 4
+    check_marks(ROOT / "README.md")
 
 
 @needs_weights
 def test_the_blocks_run_in_their_order(cli, album):
     for mark, language, text in BLOCKS:
-        if mark != "<!-- run -->\n":
+        if mark != RUN:
             continue
         if language == "python":
             exec(compile(text, "README.md", "exec"), {})
