@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether an image in tiles is the image: what a transform states of its reach, tried.
 
-┌────┬────┬────┐   the middle tile of an image that goes further on every side than
-│    ┏━━━━┓    │   a result may look: its latents, its pixels and those of a region
-├────┃tile┃────┤   within must be those of the whole image, within what floats allow
-│    ┗━━━━┛    │
-└────┴────┴────┘
+┌────┬────┬────┬────┬────┐   the middle tile of a strip, once across and once upright,
+│    ┏━━━━┓    │    │    │   that goes further on both sides than a result may look:
+└────┗tile┛────┴────┴────┘   its latents, its pixels and those of a region within must
+be those of the whole strip, within what floats allow. Reaches are boxes: a strip for
+each axis tells what the square around the tile would, of several times the pixels.
 """
 
 from __future__ import annotations
@@ -36,35 +36,45 @@ def check_tiles(codec: Codec, x: Tensor) -> str:
     transform = codec.transform
     if not isinstance(transform, ImageTransform) or codec.tiling.reach is None:
         return "no tiles: every pixel depends on all others"
-    stride, halo = codec.stride, codec.tiling.reach
+    halo, level = codec.tiling.reach, codec.level_of(QUALITY)
     tile = math.lcm(codec.tiling.grid, codec.tiling.period)
-    around = 1 + -(-max(halo[0], stride * halo[1]) // tile)
+    around = 1 + -(-max(halo[0], codec.stride * halo[1]) // tile)
     side = (2 * around + 1) * tile
-    pixels = _mirrored(x[0], side)
-    grid = Grid(side, side, tile)
-    k = len(grid) // 2
-    core = grid.span(k)
-    inner = Span(core.top + 5, core.left + 9, core.bottom - 2, core.right - 30)
-    level = codec.level_of(QUALITY)
-    whole = TileEncoder(codec, pixels, 255, 0).latents(0, level)
-    found = TileEncoder(codec, pixels, 255, tile).latents(k, level)
-    seen = [(found, _part(whole, core.scaled(transform.stride)))]
-    codes = codec.quantize(whole, level)
-    decoder = TileDecoder(codec, grid, QUALITY, lambda k: b"")
-    spans = (grid.span(k).scaled(stride) for k in range(len(grid)))
-    decoder.known = {k: _part(codes, span) for k, span in enumerate(spans)}
-    x_hat = codec.signals(codec.dequantize(codes, level), level)
-    seen += [(decoder.synthesised(s), _part(x_hat, s)) for s in (core, inner)]
-    off = [float((a - b).abs().max() / b.abs().max().clamp_min(1e-3)) for a, b in seen]
-    if max(off) > ROUNDING:
-        looks = measured(codec, pixels, core, level)
+    strips = [_mirrored(x[0], *size) for size in ((tile, side), (side, tile))]
+    off = max(_apart(codec, pixels, tile, level) for pixels in strips)
+    if off > ROUNDING:
+        core = Grid(tile, side, tile).span(around), Grid(side, tile, tile).span(around)
+        pairs = zip(strips, core, strict=True)
+        far = [measured(codec, pixels, own, level) for pixels, own in pairs]
+        looks = [max(axes) for axes in zip(*far, strict=True)]
         raise ModelError(
             f"self-check 'tiles' failed; a tile and the whole image differ by up to "
-            f"{100 * max(off):.2g} % of the largest value; {type(transform).__name__} "
+            f"{100 * off:.2g} % of the largest value; {type(transform).__name__} "
             f"states a reach of {halo[0]} pixels and {halo[1]} latents, and looks "
             f"{looks[0]} and {looks[1]} far; correct its reach()"
         )
     return f"a tile of {tile}x{tile} and a region of it: those of the whole image"
+
+
+def _apart(codec: Codec, pixels: np.ndarray, tile: int, level: float) -> float:
+    """How far the middle tile of pixels (H, W, 3) is from being its part of them."""
+    height, width, _ = pixels.shape
+    grid = Grid(height, width, tile)
+    k = len(grid) // 2
+    core = grid.span(k)
+    inner = Span(core.top + 5, core.left + 9, core.bottom - 2, core.right - 30)
+    whole = TileEncoder(codec, pixels, 255, 0).latents(0, level)
+    found = TileEncoder(codec, pixels, 255, tile).latents(k, level)
+    seen = [(found, _part(whole, core.scaled(codec.transform.stride)))]
+    codes = codec.quantize(whole, level)
+    decoder = TileDecoder(codec, grid, QUALITY, lambda k: b"")
+    spans = (grid.span(k).scaled(codec.stride) for k in range(len(grid)))
+    decoder.known = {k: _part(codes, span) for k, span in enumerate(spans)}
+    x_hat = codec.signals(codec.dequantize(codes, level), level)
+    seen += [(decoder.synthesised(s), _part(x_hat, s)) for s in (core, inner)]
+    return max(
+        float((a - b).abs().max() / b.abs().max().clamp_min(1e-3)) for a, b in seen
+    )
 
 
 def measured(
@@ -100,8 +110,9 @@ def _part(x: Tensor, span: Span) -> Tensor:
     return x[:, :, rows, columns]
 
 
-def _mirrored(x: Tensor, side: int) -> np.ndarray:
-    """Pixels (side, side, 3) of an image (3, H, W), continued by its mirrors."""
+def _mirrored(x: Tensor, height: int, width: int) -> np.ndarray:
+    """Pixels (height, width, 3) of an image (3, H, W), continued by its mirrors."""
     pixels = (255 * x.clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
-    more = [(0, max(0, side - n)) for n in pixels.shape[:2]]
-    return np.pad(pixels, (*more, (0, 0)), mode="symmetric")[:side, :side]
+    size = zip((height, width), pixels.shape[:2], strict=True)
+    more = [(0, max(0, wanted - there)) for wanted, there in size]
+    return np.pad(pixels, (*more, (0, 0)), mode="symmetric")[:height, :width]
