@@ -15,13 +15,13 @@ import functools
 import json
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polycodec.errors import InputError
+from polycodec.errors import InputError, UnknownNameError
 from polycodec.eval.measure import Row
 
 if TYPE_CHECKING:
@@ -164,6 +164,21 @@ def published(
             f"cannot read published curves from {path}: {error!r}; expected JSON with "
             f"{expected}; correct the path or the file"
         ) from error
+
+
+def chosen(
+    entries: Iterable[dict[str, Any]], ids: Sequence[str] | None, usual: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the entries of these ``ids``; of the ``usual`` ones unless told, or all.
+
+    UnknownNameError names the nearest one.
+    """
+    known = {entry["id"]: entry for entry in entries}
+    if ids is None:
+        ids = [name for name in usual if name in known] or list(known)
+    for unknown in set(ids) - set(known):
+        raise UnknownNameError.of("published curve", unknown, known)
+    return [known[name] for name in ids]
 
 
 def published_point(rate: float, scores: dict[str, float | None]) -> Point:

@@ -184,14 +184,16 @@ def measure_all(run: Run) -> list[Row]:
     """Go through all files and settings; known results are not repeated."""
     log, known = Log(run.out / RESULTS), earlier(run.options.reuse or ())
     prints = {subject.name: fingerprint(subject) for subject in run.subjects}
-    total = len(run.items) * sum(len(subject.settings) for subject in run.subjects)
+    # Each once, however often it is named: means and intervals are of files.
+    settings = {s.name: list(dict.fromkeys(s.settings)) for s in run.subjects}
+    total = len(run.items) * sum(map(len, settings.values()))
     rows: list[Row] = []
     with bar(total, "measuring", quiet=run.options.quiet) as step:
         for item in run.items:
             signal = run.kind.taken(item.read(), run.options)
             digest = item.digest(signal)
             for subject in run.subjects:
-                for setting in subject.settings:
+                for setting in settings[subject.name]:
                     step(f"{item.name} {subject.name} {setting:g}")
                     key = f"{digest}-{prints[subject.name]}-{setting:g}"
                     row = log.rows.get(key) or known.get(key)

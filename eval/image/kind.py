@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from polycodec.codecs.measures.image import MEASURES
-from polycodec.errors import UnknownNameError
-from polycodec.eval.curves import Curve, published_point
+from polycodec.eval.curves import Curve, chosen, published_point
 from polycodec.eval.datasets import find
 from polycodec.eval.image.anchors import ANCHORS, DEFAULT_ANCHORS
 from polycodec.eval.image.datasets import IMAGES
@@ -77,12 +76,8 @@ def read_curves(content: Any, dataset: str, ids: Any = None) -> list[Curve]:
     ``ids`` chooses; by default a few well-known ones, or all when none of those is
     there.
     """
-    entries = {entry["id"]: entry for entry in content.get(dataset) or ()}
-    if ids is None:
-        ids = [known for known in PUBLISHED if known in entries] or list(entries)
-    for unknown in set(ids) - set(entries):
-        raise UnknownNameError.of("published curve", unknown, entries)
-    return [_curve(entries[name]) for name in ids]
+    entries = content.get(dataset) or ()
+    return [_curve(entry) for entry in chosen(entries, ids, PUBLISHED)]
 
 
 def _curve(entry: dict[str, Any]) -> Curve:

@@ -68,6 +68,12 @@ class ImageEvaluation(Evaluation):
 
     metrics: ClassVar[dict[str, str]] = METRICS
 
+    @property
+    def _metrics(self) -> dict[str, str]:
+        """Those of `metrics` that were taken."""
+        taken = {measure.name for measure in self.run.measures}
+        return {name: words for name, words in self.metrics.items() if name in taken}
+
     @cached_property
     def comparisons(self) -> dict[str, dict[str, dict[str, Comparison]]]:
         """Every measured curve against every other: [metric][test][anchor]."""
@@ -85,8 +91,12 @@ class ImageEvaluation(Evaluation):
                 }
                 for test in self.curves
             }
-            for metric in self.metrics
+            for metric in self._metrics
         }
+
+    def _by_psnr(self, test: str) -> dict[str, Comparison]:
+        """One codec against every other; nothing where PSNR was not taken."""
+        return self.comparisons.get("psnr", {}).get(test, {})
 
     @cached_property
     def per_image(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -146,7 +156,7 @@ class ImageEvaluation(Evaluation):
         """Return BD-rates in words, and overheads."""
         lines = []
         for test in self._tests:
-            for base, found in self.comparisons["psnr"][test.name].items():
+            for base, found in self._by_psnr(test.name).items():
                 names = f"{test.label} against {self.curve(base).label}"
                 lines.append(f"{names}: {_verdict(found)}")
         return lines + [f"{codec}: {over}." for codec, over in self.overheads.items()]
@@ -158,7 +168,7 @@ class ImageEvaluation(Evaluation):
                 f"{number(found.rate_akima, 1, sign=True)} %",
                 f"bits against {self.curve(base).label} at equal PSNR (BD-rate)",
             )
-            for base, found in self.comparisons["psnr"][self.lead.name].items()
+            for base, found in self._by_psnr(self.lead.name).items()
             if found.overlap and self.curve(base).kind == "anchor"
         ]
 
@@ -167,9 +177,9 @@ class ImageEvaluation(Evaluation):
         title = "BD-rate by {}, every pair"
         parts = [
             Section(title.format(words), self.bd(metric), NOTE)
-            for metric, words in self.metrics.items()
+            for metric, words in self._metrics.items()
         ]
-        for test in self._tests:
+        for test in self._tests if "psnr" in self._metrics else ():
             title = f"Rate of {test.label} in % against each, by PSNR"
             parts.append(Section(title, self.parts(test.name, "psnr"), folded=False))
         for test_name in self.per_image:
@@ -238,7 +248,7 @@ class ImageEvaluation(Evaluation):
         from polycodec.eval.image.plots import rate_difference
         from polycodec.eval.report import Drawing
 
-        against = self.comparisons["psnr"][self.lead.name]
+        against = self._by_psnr(self.lead.name)
         if not any(found.parts for found in against.values()):
             return {}
         labels = {base: self.curve(base).label for base in against}

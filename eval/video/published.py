@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycodec.codecs.measures.image import decibel
-from polycodec.errors import UnknownNameError
-from polycodec.eval.curves import Curve, published_point
+from polycodec.eval.curves import Curve, chosen, published_point
 
 EXPECTED = (
     "{'methods': [...]}, objects with id, name, metric and points of bpp and psnr"
@@ -28,12 +27,7 @@ USUAL = (
 
 def read_curves(content: Any, ids: Any = None) -> list[Curve]:
     """The curves of these ids; a few well-known ones, or all, unless told."""
-    entries = {entry["id"]: entry for entry in content["methods"]}
-    if ids is None:
-        ids = [known for known in USUAL if known in entries] or list(entries)
-    for unknown in set(ids) - set(entries):
-        raise UnknownNameError.of("published curve", unknown, entries)
-    return [_curve(entries[name]) for name in ids]
+    return [_curve(entry) for entry in chosen(content["methods"], ids, USUAL)]
 
 
 def _curve(entry: dict[str, Any]) -> Curve:

@@ -265,6 +265,18 @@ def test_a_run_writes_its_tables_and_json(folder, tmp_path):
     assert any(re.match(r"test/rounding against JPEG: [−+]\d", line) for line in said)
 
 
+def test_what_was_not_measured_is_not_compared(folder, tmp_path):
+    """Without PSNR no verdict about PSNR; a setting counts once however often named."""
+    options = {"anchors": ["jpeg", "webp"], "measures": ["ms_ssim"], "report": False}
+    settings = {"jpeg": (50, 50.0), "webp": (50,)}
+    options |= {"codecs": [], "anchor_settings": settings}
+    result = evaluate(folder, out=tmp_path / "out", **options)
+    assert set(result.comparisons) == {"ms_ssim_db"}
+    assert result.cards() == [] and result.drawings({}) == {}
+    assert "PSNR" not in result.summary() and "PSNR" not in result.markdown()
+    assert [point.files for point in result.curve("jpeg").points] == [2]
+
+
 def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(
     folder, tmp_path, monkeypatch
 ):
