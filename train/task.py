@@ -47,6 +47,11 @@ class Task(abc.ABC):
     ) -> None:
         made_for(self.family, codec)
         self.config, self.fabric, self.log = config, fabric, log
+        self.open(codec)
+
+    def open(self, codec: Codec) -> None:
+        """Find the run's data; refuse what it is not made for."""
+        return
 
     @property
     def codec(self) -> Codec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,16 +21,11 @@ from polycodec.errors import InputError, UsageError
 from polycodec.registry import register
 from polycodec.train.bayesian import Ascent
 from polycodec.train.check import Panel, Yardstick, self_check
-from polycodec.train.config import TrainConfig
 from polycodec.train.export import Recipe
 from polycodec.train.image.data import ImageCache, split
 from polycodec.train.image.export import mean_psnr, psnr
-from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate
 from polycodec.train.task import Task, made_for
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 CHECKED = 8  # images of a self-check
 SIZES = ((37, 53), (1, 1))
@@ -69,17 +64,15 @@ class BayesianTask(Task):
 
     family = BayesianCodec
 
-    def __init__(
-        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
-    ) -> None:
-        super().__init__(codec, config, fabric, log)
-        if fabric.world_size > 1:
+    def open(self, codec: Codec) -> None:
+        config, data, processes = self.config, self.config.data, self.fabric.world_size
+        if processes > 1:
             raise UsageError(
-                f"{fabric.world_size} processes; posteriors are kept by one: leave "
+                f"{processes} processes; posteriors are kept by one: leave "
                 "run.devices out"
             )
-        own, data = made_for(BayesianCodec, codec), config.data
-        images = ImageCache(data.train, data.cache, log.decoding)
+        own = made_for(BayesianCodec, codec)
+        images = ImageCache(data.train, data.cache, self.log.decoding)
         chosen, _ = split(range(len(images)), data.holdout)
         height, width = (n * config.priors.pieces for n in own.piece)
         limit = config.priors.signals

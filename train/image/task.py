@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +12,8 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.families.latent import LatentCodec
 from polycodec.codecs.measures.image import psnr_of_mse
 from polycodec.registry import register
-from polycodec.train.config import TrainConfig
 from polycodec.train.image.data import crops_of
-from polycodec.train.log import RunLog
 from polycodec.train.task import Task, made_for
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 INITIAL_CROPS = 256  # for the transform a codec starts from
 BALANCE_POINT = 0.0067  # the λ whose level weighs 1
@@ -30,11 +25,8 @@ class ImageTask(Task):
 
     family = LatentCodec
 
-    def __init__(
-        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
-    ) -> None:
-        super().__init__(codec, config, fabric, log)
-        self.source = crops_of(config, fabric, log)
+    def open(self, codec: Codec) -> None:
+        self.source = crops_of(self.config, self.fabric, self.log)
 
     @property
     def codec(self) -> LatentCodec:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,18 +31,13 @@ from polycodec.errors import UsageError
 from polycodec.registry import register
 from polycodec.train.adversary import Adversary
 from polycodec.train.check import Panel, self_check
-from polycodec.train.config import TrainConfig
 from polycodec.train.export import Recipe
 from polycodec.train.image.data import crops_of
 from polycodec.train.image.discriminators import PatchDiscriminator
 from polycodec.train.image.export import CHECKED_IMAGES, YARD, Pictures
 from polycodec.train.image.perceptual import perceptual
-from polycodec.train.log import RunLog
 from polycodec.train.task import Task, made_for
 from polycodec.train.token import active_levels, builds_at, with_tables
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 ENTROPY = {"name": "tokens-conditional"}  # unless the config names another
 BUILD_STEPS = 1 << 40  # steps whose batches serve building only
@@ -56,14 +51,11 @@ class ImageTokenTask(Task):
 
     family = TokenCodec
 
-    def __init__(
-        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
-    ) -> None:
-        super().__init__(codec, config, fabric, log)
-        self.source = crops_of(config, fabric, log)
-        self.adversary: Adversary | None = None
-        if {"stft", "period"} & set(config.adversary.names):
+    def open(self, codec: Codec) -> None:
+        if {"stft", "period"} & set(self.config.adversary.names):
             raise UsageError("adversary.names are of sound; expected [patch] of images")
+        self.source = crops_of(self.config, self.fabric, self.log)
+        self.adversary: Adversary | None = None
 
     @property
     def codec(self) -> TokenCodec:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +32,11 @@ from polycodec.errors import InputError, UsageError
 from polycodec.registry import register
 from polycodec.train.adversary import Adversary
 from polycodec.train.config import TrainConfig
-from polycodec.train.log import RunLog
 from polycodec.train.speech.data import SpeechCache, SpeechSource
 from polycodec.train.speech.discriminators import Discriminators
 from polycodec.train.speech.loss import Balancer, SpeechLoss
 from polycodec.train.task import Task, made_for
 from polycodec.train.token import active_levels, builds_at
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 VALIDATION_BATCH = 4
 BUILD_STEPS = 1 << 40  # steps whose batches serve building only
@@ -54,18 +50,15 @@ class SpeechTask(Task):
 
     family: ClassVar[type[nn.Module]] = TokenCodec
 
-    def __init__(
-        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
-    ) -> None:
-        super().__init__(codec, config, fabric, log)
-        data = config.data
+    def open(self, codec: Codec) -> None:
+        config, data, say = self.config, self.config.data, self.log.decoding
         self.rate = made_for(SpeechSignal, codec.signal).rate
         self.hop = codec.stride
-        with fabric.rank_zero_first(local=True):  # one process fills the cache
-            recordings = SpeechCache(data.train, data.cache, self.rate, log.decoding)
+        with self.fabric.rank_zero_first(local=True):  # one process fills the cache
+            recordings = SpeechCache(data.train, data.cache, self.rate, say)
         self.source = speech_source(config, recordings, self.rate, self.hop)
         self.criterion = SpeechLoss(config.loss, self.rate)
-        fabric.to_device(self.criterion)
+        self.fabric.to_device(self.criterion)
         self.levels = validation_levels(config.eval.levels, codec.levels)
         self.adversary: Adversary | None = None
         self.balancer: Balancer | None = None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +23,8 @@ from torch import Tensor
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.latent import LatentCodec
 from polycodec.registry import register
-from polycodec.train.config import TrainConfig
-from polycodec.train.log import RunLog
 from polycodec.train.speech.task import SpeechTask
 from polycodec.train.task import made_for
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 MOST = 1.0  # of |log(kbps / wanted)| counts at once
 
@@ -46,11 +41,9 @@ class LatentSpeechTask(SpeechTask):
 
     family = LatentCodec
 
-    def __init__(
-        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
-    ) -> None:
-        super().__init__(codec, config, fabric, log)
-        rates = config.rates
+    def open(self, codec: Codec) -> None:
+        super().open(codec)
+        rates = self.config.rates
         self.wanted = geometric(rates.kbps, codec.levels)
         self.log_weight = geometric(rates.weight, codec.levels).log()
 
