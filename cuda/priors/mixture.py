@@ -55,19 +55,23 @@ MAX_SCALES = 256
 _ROUND = (Z_LIMIT << Z_SHIFT) + (1 << Z_SHIFT - 1)
 
 
-@functools.cache
-def phi_table() -> np.ndarray:
-    """Return PHI: 65535 * Φ(z / 128) for z = -576 .. 576, (1153,) uint16.
+def phi_above_half(x: np.ndarray) -> np.ndarray:
+    """Return Φ(x) - 1/2 of 0 <= x <= 4.5 or so, float64, the same on every machine.
 
-    Φ(x) = 1/2 + x/√(2π) Σ (-x²/2)^n / (n! (2n + 1)), by additions, multiplications
-    and divisions of float64 only: they are the same on every machine.
+    x/√(2π) Σ (-x²/2)^n / (n! (2n + 1)), by additions, multiplications and divisions of
+    float64 only.  # BITSTREAM
     """
-    x = np.arange(Z_LIMIT + 1) / SIGMA_UNIT
     term, total = np.ones_like(x), np.ones_like(x)
     for n in range(1, 80):
         term = term * (x * x) / (-2.0 * n)
         total = total + term / (2 * n + 1)
-    upper = 0.5 + 0.3989422804014327 * (x * total)
+    return 0.3989422804014327 * (x * total)
+
+
+@functools.cache
+def phi_table() -> np.ndarray:
+    """Return PHI: 65535 * Φ(z / 128) for z = -576 .. 576, (1153,) uint16."""
+    upper = 0.5 + phi_above_half(np.arange(Z_LIMIT + 1) / SIGMA_UNIT)
     half = np.floor(65535 * upper + 0.5).astype(np.int64)
     table = np.concatenate([65535 - half[:0:-1], half]).astype(np.uint16)
     table.flags.writeable = False

@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polycodec.cuda.priors.mixture import phi_above_half
+
 # BITSTREAM, all of them
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -60,12 +62,7 @@ def normal_table() -> np.ndarray:
 
     n is where Φ((n - ½) / 4096) <= p < Φ((n + ½) / 4096), Φ by its series.
     """
-    x = (np.arange(int(_REACH * UNIT)) + 0.5) / UNIT
-    term, total = np.ones_like(x), np.ones_like(x)
-    for n in range(1, 80):
-        term = term * (x * x) / (-2.0 * n)
-        total = total + term / (2 * n + 1)
-    thresholds = 0.3989422804014327 * (x * total)  # Φ - ½
+    thresholds = phi_above_half((np.arange(int(_REACH * UNIT)) + 0.5) / UNIT)
     p = (np.arange(LEVELS // 2) + 0.5) / LEVELS
     half = np.searchsorted(thresholds, p, side="right").astype(np.int32)
     table = np.concatenate([-half[::-1], half])

@@ -29,6 +29,7 @@ from polycodec.errors import InputError, ModelError
 
 PRECISION = 15  # BITSTREAM: of order-0 tables
 LARGEST = 1 << 13  # with more tokens, frequencies of at least 1 in 2^15 cost too much
+HELD_OUT = 12  # of so many training sequences, one is not learned from
 UNSEEN = 0.5  # counts that a token has before any was seen
 UNFITTED = "this token model has no tables; fit it, or call update()"
 
@@ -122,6 +123,13 @@ class TokenModel(EntropyModel):
         if not any(one.size for one in arrays):
             raise InputError("no training tokens; expected (L, F) arrays with some")
         return [one.astype(np.int64).reshape(len(one), -1) for one in arrays]
+
+    @staticmethod
+    def apart(sequences: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Sequences to learn from, and every twelfth, which is held out, if any is."""
+        kept = sequences[HELD_OUT - 1 :: HELD_OUT]
+        learned = [s for i, s in enumerate(sequences) if (i + 1) % HELD_OUT]
+        return learned, kept or sequences
 
     def check(self, codes: Tensor) -> None:
         """InputError that names a token outside its codebook or a level too many."""

@@ -42,7 +42,6 @@ TOP = 127  # BITSTREAM: of E, O and h
 LOGITS = 1 << 22  # of a pass at most; more places are more passes  # BITSTREAM
 STEPS = 800  # of learning, unless told
 BATCH, RATE = 512, 1e-2  # places of a step and codebook; of Adam
-HELD_OUT = 12  # one of so many sequences says which step's networks are kept
 TRIALS = 4  # how often it is asked
 TRIED = 4096  # places of a codebook that are asked
 
@@ -129,10 +128,9 @@ class ConditionalTokens(TokenModel):
         """
         steps = STEPS if steps is None else steps
         super().fit(codes, progress=progress)
-        sequences = self.sequences(codes)
-        kept = sequences[HELD_OUT - 1 :: HELD_OUT] or sequences
-        learned = [s for i, s in enumerate(sequences) if i % HELD_OUT != HELD_OUT - 1]
-        held, columns = (np.concatenate(part, axis=1) for part in (kept, learned))
+        columns, held = (
+            np.concatenate(part, axis=1) for part in self.apart(self.sequences(codes))
+        )
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(seed)

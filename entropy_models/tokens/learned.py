@@ -28,7 +28,6 @@ from polycodec.entropy_models.tokens.network import (
 from polycodec.entropy_models.tokens.steps import StepTokens, delayed
 from polycodec.entropy_models.tokens.walk import G_TOP, UNIT, Context, Tail, Walk, cost
 
-HELD_OUT = 12  # of so many training sequences, one chooses the speed of adaptation
 TRIED_FRAMES = 500  # of a held-out sequence: as long as a file's chunk
 TRIED = 16  # sequences at most
 RATES = (0, 1, 2, 4, 8, 32)
@@ -81,9 +80,7 @@ class LearnedTokens(StepTokens, Generic[AnyTrunk]):
         progress: Callable[[int, float], None] | None = None,
     ) -> None:
         """Learn from training sequences (L, F); minutes on one core. Reproducible."""
-        sequences = [one for one in self.sequences(codes) if one.size]
-        kept = sequences[HELD_OUT - 1 :: HELD_OUT]
-        learned = [s for i, s in enumerate(sequences) if i % HELD_OUT != HELD_OUT - 1]
+        learned, kept = self.apart([s for s in self.sequences(codes) if s.size])
         super().fit(learned)
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(seed)
@@ -102,7 +99,7 @@ class LearnedTokens(StepTokens, Generic[AnyTrunk]):
                 )
         with torch.no_grad():
             self._keep(network, trunk, learned)
-        self.adapt.copy_(torch.from_numpy(self._choose_speed(kept or learned)))
+        self.adapt.copy_(torch.from_numpy(self._choose_speed(kept)))
 
     def start(self, batch: int, levels: int) -> Walk:
         """A walk over ``batch`` new sequences."""
