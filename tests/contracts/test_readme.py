@@ -7,12 +7,15 @@ a folder with a photograph, or `<!-- not run: reason -->`.
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import re
 
 import pytest
 from examples import RUN, blocks, check_marks, commands
+
+from polycodec.codecs import zoo
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -42,7 +45,9 @@ def test_every_block_says_whether_it_runs():
 
 
 @needs_weights
-def test_the_blocks_run_in_their_order(cli, album):
+def test_the_blocks_run_in_their_order(cli, album, monkeypatch):
+    # Unpacked once: each command of a user has a process, here loading took most time.
+    monkeypatch.setattr(zoo, "load", functools.cache(zoo.load))
     for mark, language, text in BLOCKS:
         if mark != RUN:
             continue

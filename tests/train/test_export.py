@@ -23,6 +23,7 @@ def trained(run_config, tmp_path) -> pathlib.Path:
     return tmp_path / "run"
 
 
+@pytest.mark.usefixtures("every_machine")
 def test_export_makes_a_codec_with_a_card(trained, tmp_path):
     from polycodec.codecs.stored import digest_of
     from polycodec.codecs.zoo import load
@@ -39,7 +40,7 @@ def test_export_makes_a_codec_with_a_card(trained, tmp_path):
     assert rows == card["certificate"] and len(rows) == 4 + 3 * 3
     assert all(r["bound"] <= r["limit"] and 0 < r["used"] <= 1 for r in rows)
     assert str(tmp_path) not in json.dumps(card)
-    assert any("oneDNN off" in text for text in said)
+    assert any("another number of threads, oneDNN off" in text for text in said)
     codec = load(checkpoint=trained)
     x = torch.rand(1, 3, 20, 30)
     assert codec.decompress(codec.compress(x, 30)).shape == x.shape
@@ -123,6 +124,18 @@ def breaks_exactness(monkeypatch):
     monkeypatch.setattr(ExactConv2d, "forward", elsewhere)
 
 
+def breaks_threads(monkeypatch):
+    """A layer whose integers are others in other threads than it was calibrated in."""
+    from polycodec.entropy_models.exact.convolution import ExactConv2d
+
+    forward, usual = ExactConv2d.forward, torch.get_num_threads()
+    monkeypatch.setattr(
+        ExactConv2d,
+        "forward",
+        lambda self, x: forward(self, x) + (torch.get_num_threads() != usual),
+    )
+
+
 def breaks_certificate(monkeypatch):
     monkeypatch.setattr(
         "polycodec.entropy_models.exact.convolution.FLOAT64_LIMIT", 1000.0
@@ -132,12 +145,14 @@ def breaks_certificate(monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("every_machine")
 @pytest.mark.parametrize(
     ("breaks", "word"),
     [
         (breaks_latents, "'codes'"),
         (breaks_bytes, "'bytes'"),
         (breaks_exactness, "'codes'.*oneDNN off"),
+        (breaks_threads, "'codes'.*another number of threads"),
         (breaks_certificate, "cannot be exact"),
     ],
 )

@@ -51,6 +51,7 @@ def test_two_steps_an_export_and_a_file_of_odd_size(
 ):
     monkeypatch.setattr(image_token, "FITTED", (64, 1))
     monkeypatch.setattr(conditional, "STEPS", 4)
+    monkeypatch.setattr(conditional, "TRIED", 256)
     config = load_config(
         name,
         [
