@@ -97,7 +97,9 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
     if output is None:
         if not isinstance(input, (str, os.PathLike)):
             raise UsageError("an input stream needs an output; give one")
-        output = os.path.splitext(input)[0] + suffix
+        name = os.fspath(input)
+        name = name.rstrip("/") if places.is_far(name) else os.path.normpath(name)
+        output = os.path.splitext(name)[0] + suffix
     if isinstance(output, (str, os.PathLike)):
         if isinstance(input, (str, os.PathLike)) and _same(input, output):
             raise UsageError(

@@ -15,6 +15,8 @@ import pytest
 import polycodec
 from polycodec import places
 from polycodec.atomic import atomic_write
+from polycodec.codecs.files.ends import target_of
+from polycodec.codecs.files.video.write import numbered_frames
 from polycodec.errors import InputError, UsageError
 
 fsspec = pytest.importorskip("fsspec")
@@ -131,6 +133,33 @@ def test_a_folder_there_and_back(cli, memory, photo, tiny_checkpoint, monkeypatc
     code, _, err = cli("decode", "memory://out/a.plc", "-o", "memory://x.png", *weights)
     assert code == 0, err
     assert memory["/x.png"].getvalue() == pathlib.Path("back/a.png").read_bytes()
+
+
+def test_sets_and_frames_stay_on_this_machine(cli, memory, photo, tiny_checkpoint):
+    weights = "--checkpoint", tiny_checkpoint
+    for name in ("a.png", "deep/b.png"):
+        file = fsspec.implementations.memory.MemoryFile(data=photo.read_bytes())
+        memory[f"/in/{name}"] = file
+    code, _, err = cli("pack", "memory://in/", "-o", "memory://in.plc", *weights)
+    assert code == 0, err
+    listed = polycodec.info("memory://in.plc")["members"]
+    assert [member["name"] for member in listed] == ["a.png", "deep/b.png"]
+    assert cli("unpack", "memory://in.plc", "-o", "near", *weights)[0] == 0
+    assert pathlib.Path("near/deep/b.png").is_file()
+    code, _, err = cli("unpack", "memory://in.plc", "-o", "memory://far", *weights)
+    assert code == 2 and "cannot unpack into memory://far" in err
+    with (
+        pytest.raises(UsageError, match="cannot write frames to memory://f/%05d"),
+        numbered_frames("memory://f/%05d.png", None, 0, force=False),
+    ):
+        pass
+    assert not pathlib.Path("memory:").exists()
+
+
+def test_a_folder_with_its_slash_has_a_name_beside_it(tmp_path):
+    assert target_of(f"{tmp_path}/frames/", None, ".plc", False) == str(
+        tmp_path / "frames.plc"
+    )
 
 
 class Ranges(http.server.SimpleHTTPRequestHandler):

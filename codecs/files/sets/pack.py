@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polycodec import places
 from polycodec.codecs.files.container import names
 from polycodec.codecs.files.container.geometry import ImageGeometry, SetGeometry
 from polycodec.codecs.files.container.layout import Header
@@ -36,7 +37,6 @@ from polycodec.codecs.files.results import Packed
 from polycodec.codecs.files.sets.options import PackOptions
 from polycodec.codecs.signals import together
 from polycodec.errors import CodecError, InputError
-from polycodec.places import is_folder
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -69,8 +69,9 @@ def pack(
     if not inputs:
         raise InputError("there is nothing to pack; expected a folder or files")
     found, left = members_of(inputs)
-    target = target_of(Path(inputs[0]), output, ".plc", chosen.force)
-    ends = Ends(Path(inputs[0]), target, chosen, codec, progress)
+    first = inputs[0] if places.is_far(inputs[0]) else Path(inputs[0])
+    target = target_of(first, output, ".plc", chosen.force)
+    ends = Ends(first, target, chosen, codec, progress)
     packing = _Packing(ends, found)
     with Writer() as writer, ends.writing() as file:
         for chunk in packing.chunks():
@@ -85,11 +86,11 @@ def members_of(inputs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     InputError for an empty folder and for names that a set cannot hold.
     """
     files, left = expand(inputs, _refusal)
-    single = len(inputs) == 1 and not is_folder(inputs[0])
-    root = os.path.dirname(os.path.abspath(inputs[0])) if single else root_of(inputs)
+    single = len(inputs) == 1 and not places.is_folder(inputs[0])
+    root = os.path.dirname(root_of(inputs)) if single else root_of(inputs)
     listed, paths = [], []
     for file in files:
-        if is_folder(file):
+        if places.is_folder(file):
             raise InputError(f"nothing to do in the folder {file}; check the path")
         listed.append(names.normal(Path(below(file, root)).as_posix()))
         paths.append(file)
@@ -203,7 +204,7 @@ class _Packing:
         job = Job(self.codec, image, self.options)
         if self.ends.options.metadata == "drop":
             job.records = []
-        self.before += os.path.getsize(path)
+        self.before += places.size(path)
         return _Member(name, job, job.header(self.quality), notes)
 
     def _chunk(self, member: _Member, coded: list[bytes]) -> bytes:

@@ -33,7 +33,8 @@ from polycodec.codecs.files.sets.options import UnpackOptions
 from polycodec.codecs.files.sets.pack import BATCH, BATCH_PIXELS
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.signals import together
-from polycodec.errors import CodecError, InputError
+from polycodec.errors import CodecError, InputError, UsageError
+from polycodec.places import is_far
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -121,9 +122,14 @@ class Unpacking:
         self.wanted = names.chosen(self.index.names, options.only)
         self.options, self._given = options, codec
         if output is None:
-            if not isinstance(input, (str, os.PathLike)):
-                raise InputError("a stream has no name; name a folder to unpack to")
+            if not isinstance(input, (str, os.PathLike)) or is_far(input):
+                raise InputError("a stream has no folder; name a folder to unpack to")
             output = Path(input).with_suffix("")
+        elif is_far(output):
+            raise UsageError(
+                f"cannot unpack into {output}; a set is unpacked into a folder of this "
+                "machine; name one with -o"
+            )
         self.folder = Path(output)
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; name a folder to unpack to")

@@ -37,6 +37,7 @@ from polycodec.codecs.files.video.sound import Tracks
 from polycodec.codecs.files.video.times import Times
 from polycodec.codecs.signals.tiles import to_pixels
 from polycodec.errors import InputError, UsageError
+from polycodec.places import is_far
 
 _H264: dict[str, Any] = {"crf": "10", "preset": "medium"}
 _FFV1: dict[str, Any] = {"level": "3", "slicecrc": "1"}
@@ -289,6 +290,11 @@ def numbered_frames(
     Numbers go on from ``first``. Samples of up to 8 bits make 8-bit images, others
     16-bit ones.
     """
+    if is_far(pattern):
+        raise UsageError(
+            f"cannot write frames to {pattern}; they go to a folder of this machine; "
+            "name one with -o"
+        )
     folder, name = os.path.split(pattern)
     suffix = os.path.splitext(name)[1].lower()
     depth = 8 if geometry.depth <= 8 else 16
