@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polycodec.codecs import numbers
 from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.refined import Refined, Watch
 from polycodec.codecs.signals.base import Signal, strings_of
 from polycodec.codecs.signals.chunks import chunks_of
 from polycodec.codecs.signals.grid import Grid
 from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
+from polycodec.codecs.signals.live import Live
 from polycodec.codecs.signals.tiles import (
     ImageDecoder,
     ImageEncoder,
@@ -38,6 +38,7 @@ from polycodec.codecs.signals.tiles import (
 )
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.stored import save_codec, with_new_names
+from polycodec.codecs.transforms import numbers
 from polycodec.codecs.transforms.base import ImageTransform, Tiling, Transform
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models import streams
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from polycodec.codecs.fitting.plan import Plan
 
 
-class Codec(nn.Module, abc.ABC):
+class Codec(Live, nn.Module, abc.ABC):
     """Base of all codecs. ``name`` and ``digest`` are set when weights are loaded.
 
     A level is the rate as the family counts it, a number; `level_of` makes it of a
@@ -198,7 +199,7 @@ class Codec(nn.Module, abc.ABC):
         level = self.check_level(level)
         numbers.check_finite(codes)
         self.check_codes(codes)
-        coder = self.encoder(codes, thrifty)
+        coder = self.writing(codes, thrifty)
         decoded = self.code(coder, codes, level, side=side)
         each = streams.contexts_of(context, len(codes))
         data = list(map(streams.sealed, coder.finish(), each))
@@ -216,12 +217,12 @@ class Codec(nn.Module, abc.ABC):
         """Codes (B, C, *S) from the bytes of items whose grid has ``size`` S."""
         self._require_entropy()
         streams.check_holds(data, self.least_bits(level, size))
-        coder = self.decoder(data, context)
+        coder = self.reading(data, context)
         codes = self.code(coder, None, level, (len(data), *size))
         coder.finish()
         return codes
 
-    def encoder(self, codes: Tensor, thrifty: bool) -> Any:
+    def writing(self, codes: Tensor, thrifty: bool) -> Any:
         """What `write` hands to `code`: with `finish` and `estimated_bits`."""
         serial = self._require_entropy().serial
         device = "cpu" if serial else codes.device
@@ -229,7 +230,7 @@ class Codec(nn.Module, abc.ABC):
             len(codes), device=device, estimate=True, serial=serial, thrifty=thrifty
         )
 
-    def decoder(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
+    def reading(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
         """What `read` hands to `code`: with `finish`, which checks the end."""
         device = "cpu" if self._require_entropy().serial else self.device
         return RangeDecoder(data, device=device, context=context)
@@ -394,7 +395,6 @@ class Codec(nn.Module, abc.ABC):
         self._check_precision()
         if self.entropy is None or not self.ready:
             raise ModelError(
-                "this codec has no tables yet; export the run first, or load exported "
-                "weights"
+                "this codec has no tables yet; export its run, or load exported weights"
             )
         return self.entropy

@@ -97,6 +97,7 @@ class RangeEncoder(Coder):
 
     ``device``: where values lie; on CUDA they are coded there (streams.py).
     ``serial``: a decoder may read the values in other passes than they came in.
+    ``writer``: takes them in place of the range coder's (`intervals.py`).
     ``thrifty``: values may be rounded to cheaper ones, see `quantize`.
     `estimated_bits` is the information in the symbols, -log₂ of their probabilities
     in the tables that code them: what a perfect coder of the same model would need.
@@ -110,8 +111,9 @@ class RangeEncoder(Coder):
         estimate: bool = False,
         serial: bool = False,
         thrifty: bool = True,
+        writer: streams.Writer | None = None,
     ) -> None:
-        self.streams = streams.writer(batch, device, serial=serial)
+        self.streams = writer or streams.writer(batch, device, serial=serial)
         self.serial, self.thrifty = serial, thrifty
         self.ideal: list[Tensor] | None = [] if estimate else None
 
@@ -143,7 +145,8 @@ class RangeDecoder(Coder):
 
     ``context``: what the encoder sealed the streams with, if it did (streams.py).
     ``device``: where the priors are; on CUDA the streams are decoded there, and what
-    is wrong with them is told by `finish` (streams.py).
+    is wrong with them is told by `finish` (streams.py). ``reader``: gives symbols in
+    place of the range coder's (`intervals.py`).
     """
 
     def __init__(
@@ -153,9 +156,10 @@ class RangeDecoder(Coder):
         device: torch.device | str = "cpu",
         max_symbols: int | None = None,
         context: streams.Contexts = b"",
+        reader: streams.Reader | None = None,
     ) -> None:
         self.data = data
-        self.streams = streams.reader(
+        self.streams = reader or streams.reader(
             data, device, max_symbols=max_symbols, context=context
         )
 

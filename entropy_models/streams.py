@@ -15,7 +15,7 @@ and table indexes: HASH_BYTES.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,35 @@ if TYPE_CHECKING:
     from polycodec.cuda import Categorical
     from polycodec.cuda.device.driver import Device
     from polycodec.entropy_models.base import DistributionPrior
+
+
+class Writer(Protocol):
+    """Takes the passes of B streams; see `HostWriter`."""
+
+    def put(
+        self,
+        symbols: Tensor,
+        indexes: Tensor,
+        tables: TableSet,
+        checked: Tensor | None,
+    ) -> None: ...
+
+    def put_prior(self, symbols: Tensor, prior: DistributionPrior) -> None: ...
+
+    def finish(self) -> list[bytes]: ...
+
+
+class Reader(Protocol):
+    """Gives the passes back; see `HostReader`."""
+
+    def get(
+        self, indexes: Tensor, tables: TableSet, checked: Tensor | None
+    ) -> Tensor: ...
+
+    def get_prior(self, prior: DistributionPrior, shape: tuple[int, ...]) -> Tensor: ...
+
+    def finish(self) -> None: ...
+
 
 Contexts = bytes | Sequence[bytes]  # of all streams, or one of each
 HASH_BYTES = 4  # BITSTREAM: CRC-32C of means and indexes, before each stream
@@ -266,10 +295,6 @@ class DeviceReader:
     def _check(self) -> None:
         hashes, older = self._hash.values(), self._older.values()
         _check_hashes(hashes, older, self._expected)
-
-
-Writer: TypeAlias = HostWriter | DeviceWriter
-Reader: TypeAlias = HostReader | DeviceReader
 
 
 def _hash_on(hashes: list[int], planes: Tensor) -> None:

@@ -31,10 +31,10 @@ from polycodec.codecs.families.parts import Options, signal_of
 from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.fitting.progressive import Posteriors, Progressive
-from polycodec.codecs.numbers import check_finite
 from polycodec.codecs.signals.grid import Grid
 from polycodec.codecs.signals.tiles import ImageDecoder, ImageEncoder
 from polycodec.codecs.transforms.base import Tiling
+from polycodec.codecs.transforms.numbers import check_finite
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.codecs.transforms.reparametrized import Reparametrized, joined, parted
 from polycodec.entropy_models import streams
@@ -299,10 +299,10 @@ class BayesianCodec(Codec):
         if bool((codes[:, 0, :axes] != codes[:1, 0, :axes]).any()):
             raise InputError("codes are of signals of several sizes; expected one size")
 
-    def encoder(self, codes: Tensor, thrifty: bool) -> Any:
+    def writing(self, codes: Tensor, thrifty: bool) -> Any:
         return SampleEncoder(len(codes))
 
-    def decoder(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
+    def reading(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
         return SampleDecoder(data, context=context)
 
     def _encode(self, x: Tensor, level: float) -> Tensor:

@@ -26,6 +26,7 @@ from polycodec.codecs.families.parts import Options, grid_of, part_of, signal_of
 from polycodec.codecs.quantizers.base import MappedQuantizer, Quantizer
 from polycodec.codecs.signals.tiles import ImageEncoder
 from polycodec.codecs.transforms.base import Tiling, Transform
+from polycodec.codecs.transforms.numbers import real
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.tokens.base import TokenModel
@@ -140,7 +141,7 @@ class TokenCodec(Codec):
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.quantize`: codes (B, levels, *S)."""
-        return self.quantizer.encode_at(z.float(), int(self.check_level(level)))
+        return self.quantizer.encode_at(real(z), int(self.check_level(level)))
 
     def code(
         self,

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.numbers import real
 from polycodec.errors import InputError
 
 
@@ -307,8 +308,8 @@ class ResidualChain(Quantizer):
 
 
 def flatten(z: Tensor) -> Tensor:
-    """Return z (B, D, *S) as rows (B n, D), float32 and contiguous, n = ∏ S."""
-    return z.float().flatten(2).transpose(1, 2).reshape(-1, z.shape[1])
+    """Return z (B, D, *S) as rows (B n, D), contiguous, n = ∏ S; see `numbers.real`."""
+    return real(z).flatten(2).transpose(1, 2).reshape(-1, z.shape[1])
 
 
 def unflatten(rows: Tensor, like: Tensor) -> Tensor:

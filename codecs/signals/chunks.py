@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.signals.speech import speech_signal
-from polycodec.codecs.signals.windows import BlockStream
+from polycodec.codecs.signals.windows import Stream
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -28,7 +28,7 @@ def chunks_of(
     Without ``level``, what codes of any level follow from (`Codec.finest`).
     """
     signal, device = speech_signal(codec), codec.device
-    streams: list[BlockStream] = []
+    streams: list[Stream] = []
     held: list[Tensor] = []
     samples = 0
     for block in blocks:
@@ -50,7 +50,7 @@ def chunks_of(
 
 
 def _pushed(
-    streams: list[BlockStream], block: np.ndarray, device: torch.device
+    streams: list[Stream], block: np.ndarray, device: torch.device
 ) -> list[Tensor]:
     x = torch.from_numpy(np.ascontiguousarray(block.T)).to(device)
     return _stacked([s.push(x[c : c + 1]) for c, s in enumerate(streams)])

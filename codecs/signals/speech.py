@@ -19,8 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polycodec.codecs.signals.base import Signal, Size
-from polycodec.codecs.signals.windows import BlockStream, window_of
-from polycodec.codecs.transforms.base import SpeechTransform
+from polycodec.codecs.signals.precise import precise
+from polycodec.codecs.signals.windows import (
+    BlockStream,
+    FrameStream,
+    Stream,
+    window_of,
+)
+from polycodec.codecs.transforms.base import CausalTransform, Memory, SpeechTransform
+from polycodec.codecs.transforms.numbers import made_by
 from polycodec.errors import BitstreamError, InputError, ModelError, TruncatedError
 from polycodec.registry import register
 
@@ -60,11 +67,13 @@ class SpeechSignal(Signal):
     def restored(self, x_hat: Tensor) -> Tensor:
         return x_hat.float()
 
-    def analysis(self, codec: Codec, level: float | None = None) -> BlockStream:
+    def analysis(self, codec: Codec, level: float | None = None) -> Stream:
         """A stream from samples (1, n) to codes (C, frames); see `windows.py`.
 
         Without a level to what codes of any level follow from: `Codec.finest`.
         """
+        if isinstance(codec.transform, CausalTransform):
+            return self.frames(codec, level)
         finish: Callable[[Tensor], Tensor] = codec.finest
         if level is not None:
             checked = codec.check_level(level)
@@ -79,6 +88,54 @@ class SpeechSignal(Signal):
 
         context = speech_transform(codec).contexts()[0] or (UNBOUNDED, 0)
         return BlockStream(run, block=self.block, context=context, step=codec.stride)
+
+    def frames(self, codec: Codec, level: float | None = None) -> FrameStream:
+        """The same of a transform that remembers; or (B, 1, n) to codes (B, C, n)."""
+        twin = precise(codec)
+        transform = twin.transform
+        assert isinstance(transform, CausalTransform)
+        if level is not None:
+            level = codec.check_level(level)
+
+        @torch.inference_mode()
+        def run(samples: Tensor, memory: Memory) -> Tensor:
+            x = twin.signal.prepared(samples.double()).view(-1, 1, samples.shape[-1])
+            z = made_by(codec.name, transform.g_a(x, memory))
+            if not z.shape[2]:  # the start, for which analysis waits
+                return z
+            found = twin.finest(z) if level is None else twin.quantize(z, level)
+            return found.view(*samples.shape[:-2], *found.shape[1:])
+
+        ahead, _ = transform.ahead
+        return FrameStream(run, step=codec.stride, ahead=ahead, rest=silence(codec))
+
+    def sound(self, codec: Codec) -> Stream:
+        """A stream from latents (D, frames) to samples (1, n), as calls want them.
+
+        Of a transform that remembers also from (B, D, frames) to (B, 1, n).
+        """
+        transform, level = codec.transform, codec.levels
+
+        @torch.inference_mode()
+        def run(z_hat: Tensor) -> Tensor:
+            return codec.signals(z_hat[None], level)[0]
+
+        @torch.inference_mode()
+        def go_on(z_hat: Tensor, memory: Memory) -> Tensor:
+            assert isinstance(transform, CausalTransform)
+            z = z_hat.view(-1, *z_hat.shape[-2:])
+            x = made_by(codec.name, self.restored(transform.g_s(z, memory)))
+            return x.view(*z_hat.shape[:-2], *x.shape[1:])
+
+        if not isinstance(transform, CausalTransform):
+            context = self._behind(codec)
+            return BlockStream(run, block=self.block, context=context, out=codec.stride)
+
+        def lost(none: Tensor) -> Tensor:
+            mark = none.new_zeros(*none.shape[:-1], 1).view(-1, none.shape[-2], 1)
+            return transform.concealed(mark).view(*none.shape[:-1], 1)
+
+        return FrameStream(go_on, step=1, ahead=transform.ahead[1], rest=lost)
 
     def synthesis(self, codec: Codec, level: float) -> BlockStream:
         """A stream from codes (C, frames) to samples (1, n); see `windows.py`."""
@@ -142,6 +199,11 @@ class SpeechSignal(Signal):
 
     def _behind(self, codec: Codec) -> tuple[int, int]:
         return speech_transform(codec).contexts()[1] or (UNBOUNDED, 0)
+
+
+def silence(codec: Codec) -> Callable[[Tensor], Tensor]:
+    """What makes a frame of silence (..., hop) of a piece (..., n) of any length."""
+    return lambda piece: piece.new_zeros(*piece.shape[:-1], codec.stride)
 
 
 def speech_signal(codec: Codec) -> SpeechSignal:

@@ -9,6 +9,9 @@ of the signal. Which samples a result depends on, and the shape they pass the ne
 in, follow from k and from where the signal ends: never from the pieces in which it
 arrived. So codes are equal for any chunk length, floating point or not, memory is
 bounded by a window, and a part of a signal can be had from its windows alone.
+
+Where layers remember (`transforms.base.Memory`), frames go in one after the other and
+no window is needed: `FrameStream`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from polycodec.codecs.transforms.base import Memory
 
 
 class Window(NamedTuple):
@@ -60,13 +65,13 @@ class BlockStream:
         self.run, self.block, self.context = run, block, context
         self.step, self.out = step, out
         self._next = 0  # the block to come
-        self._held: Tensor | None = None  # input from frame _start on
+        self.held: Tensor | None = None  # input from frame _start on
         self._start = 0
 
     def push(self, piece: Tensor) -> list[Tensor]:
         """Take (C, n) more elements; return the blocks (D, block·out) now fixed."""
-        held = [piece] if self._held is None else [self._held, piece]
-        self._held = torch.cat(held, dim=1)
+        held = [piece] if self.held is None else [self.held, piece]
+        self.held = torch.cat(held, dim=1)
         results = []
         while self._have() >= (self._next + 1) * self.block + self.context[1]:
             results.append(self._compute(frames=1 << 62))
@@ -85,19 +90,74 @@ class BlockStream:
         return torch.cat([*self.push(signal), *self.flush()], dim=1)
 
     def _have(self) -> int:
-        held = 0 if self._held is None else self._held.shape[1]
+        held = 0 if self.held is None else self.held.shape[1]
         return self._start + held // self.step
 
     def _compute(self, frames: int) -> Tensor:
         window = window_of(self._next, self.block, self.context, frames)
         a, b = window.start - self._start, window.stop - self._start
-        held = self._held
+        held = self.held
         assert held is not None, "a window of nothing: push comes first"
         result = self.run(held[:, a * self.step : b * self.step])
         result = result[:, window.kept(self.out)]
         self._next += 1
         keep = max(self._next * self.block - self.context[0], 0)
         if keep > self._start:
-            self._held = held[:, (keep - self._start) * self.step :].clone()
+            self.held = held[:, (keep - self._start) * self.step :].clone()
             self._start = keep
         return result
+
+
+class FrameStream:
+    """Push pieces of signals, get results of every frame as soon as it is fixed.
+
+    ``run`` maps (..., n·step) and a memory to (..., m) for n frames; ``ahead``: frames
+    that its results come late, so many of what ``rest`` makes of the last piece end a
+    signal. Frames are run as they come, up to MOST at once: results may differ by the
+    rounding of sums for other pieces.
+    """
+
+    MOST = 50
+    block = 1
+
+    def __init__(
+        self,
+        run: Callable[[Tensor, Memory], Tensor],
+        *,
+        step: int,
+        ahead: int,
+        rest: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.run, self.step, self.ahead, self.rest = run, step, ahead, rest
+        self.context = 0, ahead
+        self.memory = Memory()
+        self.held: Tensor | None = None
+        self._frames = 0
+
+    def push(self, piece: Tensor) -> list[Tensor]:
+        """Take (..., n) more elements; return what is now fixed."""
+        held = piece if self.held is None else torch.cat([self.held, piece], dim=-1)
+        results, step = [], self.step
+        while held.shape[-1] >= step:
+            count = min(held.shape[-1] // step, self.MOST)
+            results.append(self.run(held[..., : count * step], self.memory))
+            held = held[..., count * step :]
+            self._frames += count
+        self.held = held.clone()
+        return [result for result in results if result.shape[-1]]
+
+    def flush(self) -> list[Tensor]:
+        """End the signal at the last whole frame pushed; return what is left."""
+        if not self._frames:
+            return []
+        assert self.held is not None
+        end = self.rest(self.held[..., :0])
+        self.held = None
+        return self.push(torch.cat([end] * self.ahead, dim=-1)) if self.ahead else []
+
+    def whole(self, signal: Tensor) -> Tensor:
+        """All results of a signal that came in one piece."""
+        return torch.cat([*self.push(signal), *self.flush()], dim=-1)
+
+
+Stream = BlockStream | FrameStream

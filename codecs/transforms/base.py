@@ -170,8 +170,62 @@ class SpeechTransform(Transform):
         """Samples of a frame of latents: the stride."""
         return self.stride
 
+    def concealed(self, before: Tensor) -> Tensor:
+        """Latents (B, D, 1) in place of a frame that was lost.
+
+        before: those of the last frame that came. They are said again, unless a
+        transform has learned better.
+        """
+        return before
+
     def analyse(self, x: Tensor, level: Tensor) -> Tensor:
         return self._latents(self.g_a(x), x)
 
     def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
         return self._signals(self.g_s(z_hat), z_hat, 1)
+
+
+class Memory:
+    """What layers remember of B signals between two pieces of them.
+
+    A fresh one is silence before the start. Piece after piece with one memory gives
+    what the whole gives: a layer asks for what came before its input, and nothing else
+    knows whether there are pieces.
+    """
+
+    def __init__(self) -> None:
+        self._past: dict[nn.Module, Tensor] = {}
+        self._left: dict[nn.Module, int] = {}
+
+    def joined(self, layer: nn.Module, x: Tensor, count: int) -> Tensor:
+        """x (B, T, C) with the ``count`` positions before it: (B, count + T, C)."""
+        past = self._past.get(layer)
+        if past is None:
+            past = x.new_zeros(len(x), count, *x.shape[2:])
+        x = torch.cat([past, x], dim=1)
+        self._past[layer] = x[:, x.shape[1] - count :].clone()
+        return x
+
+    def behind(self, layer: nn.Module, x: Tensor, count: int) -> Tensor:
+        """x (B, T, C) without the first ``count`` positions that there ever were."""
+        left = self._left.get(layer, count)
+        cut = min(left, x.shape[1])
+        self._left[layer] = left - cut
+        return x[:, cut:]
+
+    @property
+    def bytes(self) -> int:
+        """How much is remembered, of all signals together."""
+        return sum(t.numel() * t.element_size() for t in self._past.values())
+
+
+class CausalTransform(SpeechTransform):
+    """Transforms that take a signal frame by frame: (x, memory), see `Memory`.
+
+    Without a memory x is a whole signal. With one, results come ``ahead`` = (analysis,
+    synthesis) frames late: so many fewer at the start.
+    """
+
+    ahead: tuple[int, int]
+    g_a: Callable[..., Tensor]
+    g_s: Callable[..., Tensor]

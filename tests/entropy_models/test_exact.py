@@ -259,6 +259,7 @@ def test_freezing_costs_little():
         error = (layer(x) - before).abs().max() / before.abs().max()
     assert 0 < error < 0.005
 
+
 def test_a_compiled_step_writes_at_positions():
     """Training compiled by inductor: its decompositions, without its code."""
     where = Positions.checkerboard(4, 6, 1)

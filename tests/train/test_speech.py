@@ -231,6 +231,30 @@ def test_export_makes_a_codec_of_tokens(speech_config, tmp_path):
     assert codec.decompress(codec.compress(x, 2)).shape == x.shape
 
 
+def test_a_live_codec_is_trained_exported_and_talked_with(speech_config, tmp_path):
+    speech_config["codec"]["transform"] = {
+        "name": "live",
+        "widths": [16, 16],
+        "hidden": [16, 16],
+        "depths": [1, 1],
+        "drop": 1.0,
+    }
+    structural(speech_config)
+    speech_config["optim"]["lr"] = 0.1
+    Trainer(parse_config(speech_config)).train()
+    from polycodec.codecs.zoo import load
+    from polycodec.train.export import export
+
+    export(tmp_path / "run")
+    codec = load(checkpoint=tmp_path / "run")
+    assert abs(float(codec.transform.lost.detach().std()) - 1) > 1e-6
+    encoder, decoder = codec.encoder(100), codec.decoder()
+    packets = encoder.push(np.zeros(3200, np.float32)) + encoder.flush()
+    assert len(packets) == 10 and len(packets[0]) < 8
+    packets[4] = None
+    assert sum(len(decoder.push(packet)) for packet in packets) == 9 * 320
+
+
 def test_a_codebook_that_grew_in_training_is_exported_as_it_is(speech_config, tmp_path):
     structural(speech_config)
     Trainer(parse_config(speech_config)).train()

@@ -34,6 +34,21 @@ POWER = 0.3  # |X|^0.3: loud and soft parts come close to one another
 FLOOR = 1e-5  # added to |X|²: 16-bit silence
 
 
+def compressed(frames: Tensor) -> Tensor:
+    """Compressed spectra (B, n, 402) of windowed frames (B, n, 400)."""
+    spectrum = torch.view_as_real(torch.fft.rfft(frames))
+    power = spectrum.square().sum(-1, keepdim=True) + FLOOR
+    return (spectrum * power ** ((POWER - 1) / 2)).flatten(2)
+
+
+def expanded(y: Tensor) -> Tensor:
+    """Frames (B, n, 400), to be windowed, of compressed spectra (B, n, 402)."""
+    y = y.contiguous().unflatten(2, (BINS, 2))
+    power = y.square().sum(-1, keepdim=True) + 1e-8
+    y = y * power ** ((1 / POWER - 1) / 2)
+    return torch.fft.irfft(torch.view_as_complex(y), n=WINDOW)
+
+
 class Conv(nn.Conv2d):
     """Convolution over time of (B, C, 1, T), padded by (left, right) zeros."""
 
@@ -127,11 +142,8 @@ class SpectralTransform(SpeechTransform):
         """Latents (B, D, T/320) of x (B, 1, T), T divisible by 320."""
         with torch.autocast(x.device.type, enabled=False):
             x = F.pad(x.float().squeeze(1), self.reach)
-            frames = x.unfold(-1, WINDOW, HOP) * self.window  # (B, 2F, 400)
-            spectrum = torch.view_as_real(torch.fft.rfft(frames))
-            power = spectrum.square().sum(-1, keepdim=True) + FLOOR
-            spectrum = spectrum * power ** ((POWER - 1) / 2)
-        y = spectrum.flatten(2)[:, None].permute(0, 3, 1, 2)  # (B, 402, 1, 2F)
+            spectrum = compressed(x.unfold(-1, WINDOW, HOP) * self.window)
+        y = spectrum[:, None].permute(0, 3, 1, 2)  # (B, 402, 1, 2F)
         return self.analysis(y).squeeze(2)
 
     def g_s(self, z_hat: Tensor) -> Tensor:
@@ -139,11 +151,7 @@ class SpectralTransform(SpeechTransform):
         y = z_hat[:, :, None].contiguous(memory_format=torch.channels_last)
         y = self.synthesis(y).permute(0, 2, 3, 1).squeeze(1)  # (B, 2F, 402)
         with torch.autocast(y.device.type, enabled=False):
-            y = y.float().contiguous().unflatten(2, (BINS, 2))
-            power = y.square().sum(-1, keepdim=True) + 1e-8
-            y = y * power ** ((1 / POWER - 1) / 2)
-            frames = torch.fft.irfft(torch.view_as_complex(y), n=WINDOW)
-            return self._overlap_add(frames)[:, None]
+            return self._overlap_add(expanded(y.float()))[:, None]
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """Windowed frames (B, n, 400) to samples (B, 160 n)."""

@@ -29,6 +29,11 @@ def check_finite(codes: Tensor) -> None:
         )
 
 
+def real(x: Tensor) -> Tensor:
+    """x in float32, or as it is where it has twice the digits already."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def made_by(name: str, made: Tensor) -> Tensor:
     """What the transform of a codec made; ModelError for NaN or infinite numbers."""
     if not bool(made.isfinite().all()):
