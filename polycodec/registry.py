@@ -50,6 +50,11 @@ _CLAIMS: dict[str, dict[str, Part]] = {}
 # What names stand for while a codec is built for weights whose files are remembered.
 _BOUND: dict[str, Part] = {}
 
+_TRAINED = (
+    "polycodec.train.image",
+    "polycodec.train.speech",
+    "polycodec.train.features",
+)
 # Where the parts of a kind live: packages, searched to the last folder, or modules. A
 # new part of an existing kind is one file in one of these; nothing else is edited.
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -57,14 +62,15 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "signal": ("polycodec.codecs.signals",),
     "transform": ("polycodec.codecs.transforms",),
     "network": ("polycodec.codecs.transforms",),
+    "head": ("polycodec.codecs.heads",),
     "quantizer": ("polycodec.codecs.quantizers",),
     "weights": ("polycodec.codecs.quantizers.weights",),
     "entropy": ("polycodec.entropy_models.models", "polycodec.entropy_models.tokens"),
     "reference": ("polycodec.entropy_models.references",),
     "prior": ("polycodec.entropy_models.priors",),
     "optimizer": ("polycodec.train.optim",),
-    "task": ("polycodec.train.image", "polycodec.train.speech"),
-    "recipe": ("polycodec.train.image", "polycodec.train.speech"),
+    "task": _TRAINED,
+    "recipe": _TRAINED,
 }
 KINDS = tuple(_HOMES)
 GROUP, VARIABLE = "polycodec.parts", "POLYCODEC_PARTS"

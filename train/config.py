@@ -5,11 +5,11 @@
     polycodec train mine.yaml codec.transform.name=conv
 
 Sections of one level each: `codec, data, optim, run, eval`, for speech `loss, stages,
-rates, adversary`, for the Bayesian family `priors` (`train.sections`). Values only;
-names look up the registry. `include: other` takes one parent, `imports: [parts.py,
-a.module]` brings parts that are not the package's, files as seen from the config.
-Overrides from the command line are `section.key=value` and pass through the same
-checks. An unknown key is an error that names the nearest one.
+rates, adversary`, for the Bayesian family `priors`, for that of features `classes`
+(`train.sections`). Values only; names look up the registry. `include: other` takes one
+parent, `imports: [parts.py, a.module]` brings parts that are not the package's, files
+as seen from the config. Overrides from the command line are `section.key=value` and
+pass through the same checks. An unknown key is an error that names the nearest one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from polycodec.errors import InputError, UsageError
 from polycodec.registry import import_parts
 from polycodec.train.sections import (
     AdversarySection,
+    ClassesSection,
     CodecSection,
     DataSection,
     EvalSection,
@@ -62,6 +63,7 @@ class TrainConfig(Section):
     rates: RatesSection = RatesSection()
     adversary: AdversarySection = AdversarySection()
     priors: PriorsSection = PriorsSection()
+    classes: ClassesSection = ClassesSection()
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -194,8 +194,9 @@ def _without_paths(config: TrainConfig) -> dict[str, Any]:
     tree["imports"] = [Path(item).name for item in tree["imports"]]
     for section, key in (("data", "train"), ("data", "cache"), ("run", "out")):
         tree[section][key] = Path(tree[section][key]).name
-    if tree["run"]["init"]:
-        tree["run"]["init"] = Path(tree["run"]["init"]).name
+    for section, key in (("run", "init"), ("classes", "teacher")):
+        if tree[section][key]:
+            tree[section][key] = Path(tree[section][key]).name
     return tree
 
 

@@ -4,6 +4,7 @@
     codec  data  optim  run  eval        every run
     loss  stages  rates  adversary       speech; all but rates: tokens of images too
     priors                               the Bayesian family
+    classes                              the feature family
 
 A section that a kind of signal does not use stays at its defaults.
 """
@@ -215,3 +216,23 @@ class PriorsSection(Section):
     settle: int = Field(2000, ge=0, description="steps of a rate before β moves")
     factor: float = Field(1.1, gt=1, description="of β, where bits are not as wanted")
     band: float = Field(0.05, ge=0, lt=1, description="share of them that may lack")
+
+
+class ClassesSection(Section):
+    """Pictures of classes, and a teacher of them (`features.task`)."""
+
+    teacher: str | None = Field(None, description="folder of the teacher's run")
+    beta: tuple[float, float] = Field(
+        (2.56, 0.08),
+        description="of a bit, in squared error, at the first and last level",
+    )
+    soft: float = Field(0.5, ge=0, le=1, description="weight of the teacher's answers")
+    temperature: float = Field(1.0, gt=0, description="of both answers")
+    smooth: float = Field(0.1, ge=0, lt=1, description="of labels, for a teacher")
+    area: float = Field(
+        1.0, gt=0, le=1, description="least part of a picture that is cut out; 1: none"
+    )
+    shift: float = Field(
+        0.125, ge=0, le=0.5, description="else how far pictures move, of their side"
+    )
+    hole: float = Field(0.0, ge=0, lt=1, description="side of a gray hole, likewise")

@@ -162,15 +162,21 @@ class LatentCodec(Codec):
         ``rounded``: latents are rounded as the encoder does, where training otherwise
         counts the bits of noisy ones.
         """
+        z_hat, bits = self.coded(x, level, quantize, rounded)
+        return CodecOutput(self._synthesised(z_hat, level), bits)
+
+    def coded(
+        self, x: Tensor, level: Tensor, quantize: bool, rounded: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Latents ẑ (B, D, *S) as training has them, and their bits (B,)."""
         z = self.transform.analyse(self.signal.prepared(x), level)
         if not quantize:
-            return CodecOutput(self._synthesised(z.float(), level), z.new_zeros(len(z)))
+            return z.float(), z.new_zeros(len(z))
         y = self.rates.scale(z, level)
         coder = RateEstimator(len(y), noise=self.training and not rounded)
         size = (len(y), *y.shape[2:])
         y_hat = self._coded(coder, y, size, self.rates.told(level), None)
-        z_hat = self.rates.unscale(y_hat, level)
-        return CodecOutput(self._synthesised(z_hat, level), coder.bits)
+        return self.rates.unscale(y_hat, level), coder.bits
 
     def refine(
         self,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from polycodec.codecs.heads.base import Head
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.transforms.base import Transform
@@ -15,15 +16,21 @@ from polycodec.entropy_models.base import EntropyModel
 from polycodec.errors import ModelError
 from polycodec.registry import build, find, options_of
 
-T = TypeVar("T", Transform, Quantizer, EntropyModel)
+T = TypeVar("T", Transform, Quantizer, EntropyModel, Head)
 Options = Mapping[str, Any]
 # What a part states of itself: as its base says, and as the codec around it has it.
 _STATED: dict[type, tuple[str, ...]] = {
     Transform: ("channels", "stride"),
     Quantizer: ("channels", "sizes"),
     EntropyModel: (),
+    Head: ("features", "classes"),
 }
-_WORDS = {"image": "images", "speech": "speech", "video": "video"}
+_WORDS = {
+    "image": "images",
+    "speech": "speech",
+    "video": "video",
+    "features": "features of images",
+}
 
 
 def grid_of(codes: Tensor | None, size: tuple[int, ...] | None) -> tuple[int, ...]:

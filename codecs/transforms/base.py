@@ -150,6 +150,27 @@ class ImageTransform(Transform):
         return self._signals(self.g_s(z_hat, level), z_hat, 3)
 
 
+class FeatureTransform(Transform):
+    """Transforms of images whose synthesis makes features for a network behind it.
+
+    ``features``: channels of these; they lie on a grid of their own. g_a and g_s are
+    called with a tensor.
+    """
+
+    kind = "features"
+
+    def __init__(self, channels: int, stride: int, features: int) -> None:
+        super().__init__(channels, stride)
+        self.features = features
+
+    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+        return self._latents(self.g_a(x), x)
+
+    def synthesise(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """Features (B, F, h, w) of latents (B, D, *latent_size)."""
+        return self.g_s(z_hat.contiguous(memory_format=torch.channels_last))
+
+
 Context = tuple[int, int]
 
 

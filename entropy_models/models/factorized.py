@@ -32,23 +32,33 @@ WIDER = 4.0
 
 @register("entropy/factorized")
 class FactorizedModel(EntropyModel):
-    """Independent latents; ``hidden``: widths of the small net of each density."""
+    """Independent latents; ``hidden``: widths of the small net of each density.
 
-    def __init__(self, channels: int, *, hidden: Sequence[int] = (3, 3, 3)) -> None:
+    ``levels``: of a codec of whole-number steps; every level has densities of its own.
+    """
+
+    def __init__(
+        self, channels: int, *, hidden: Sequence[int] = (3, 3, 3), levels: int = 1
+    ) -> None:
         super().__init__()
-        self.channels = channels
-        self.prior_y = FactorizedPrior(channels, tuple(hidden))
+        self.channels, self.levels = channels, levels
+        self.prior_y = FactorizedPrior(levels * channels, tuple(hidden))
 
-    def code(self, coder: Coder, y: Tensor | None, size: Shape, **_: Any) -> Tensor:
+    def code(
+        self, coder: Coder, y: Tensor | None, size: Shape, *, rate: Any = None, **_: Any
+    ) -> Tensor:
         """Any number of trailing sizes."""
-        prior = Factorized(self.prior_y, self.table("y"))
+        level = rate.level if self.levels > 1 else None
+        prior = Factorized(self.prior_y, self.table("y"), level)
         return coder.code(y, prior, (size[0], self.channels, *size[1:]))
 
     @torch.no_grad()
     def initialise(self, deviation: Tensor) -> None:
-        """Start every density WIDER times as wide as its channel: ``deviation``."""
+        """Start densities wider than their channels: ``deviation`` (M,) or (L, M)."""
+        wider = WIDER if self.levels == 1 else 1.0
+        deviation = deviation.reshape(-1, self.channels)[-self.levels :].flatten()
         matrix = self.prior_y.matrices[0]  # (M, n, 1): scales its input
-        factor = FRESH_DEVIATION / (WIDER * deviation.clamp_min(0.1))
+        factor = FRESH_DEVIATION / (wider * deviation.clamp_min(0.1))
         wanted = F.softplus(matrix) * factor.view(-1, 1, 1)
         matrix.copy_(wanted + torch.log(-torch.expm1(-wanted)))  # inverse softplus
 

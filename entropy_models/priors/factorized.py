@@ -47,26 +47,29 @@ class FactorizedPrior(nn.Module):
         for width in hidden:
             self.gates.append(torch.zeros(channels, width, 1))
 
-    def logits(self, v: Tensor) -> Tensor:
-        """Logits of the cumulative at ``v``: (C, 1, n) -> (C, 1, n)."""
+    def logits(self, v: Tensor, own: slice = slice(None)) -> Tensor:
+        """Logits of the cumulative at ``v``: (C, 1, n) -> (C, 1, n).
+
+        own: the densities that v are of, all unless told.
+        """
         for i, (matrix, bias) in enumerate(
             zip(self.matrices, self.biases, strict=True)
         ):
-            v = torch.baddbmm(bias, F.softplus(matrix), v)
+            v = torch.baddbmm(bias[own], F.softplus(matrix[own]), v)
             if i < len(self.gates):
-                v = v + torch.tanh(self.gates[i]) * torch.tanh(v)
+                v = v + torch.tanh(self.gates[i][own]) * torch.tanh(v)
         return v
 
-    def bits(self, v: Tensor) -> Tensor:
-        """Bits of values ``v``, (B, C, h, w) float32 -> same shape."""
-        flat = v.transpose(0, 1).reshape(self.channels, 1, -1)
+    def bits(self, v: Tensor, own: slice = slice(None)) -> Tensor:
+        """Bits of values ``v``, (B, C, h, w) float32 -> same shape; by ``own``."""
+        flat = v.transpose(0, 1).reshape(v.shape[1], 1, -1)
         with torch.autocast(v.device.type, enabled=False):
-            low, high = self.logits(flat - 0.5), self.logits(flat + 0.5)
+            low, high = self.logits(flat - 0.5, own), self.logits(flat + 0.5, own)
             # The sign keeps the difference of sigmoids away from 1 - 1.
             sign = -torch.sign(low + high).detach()
             p = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
             bits = -torch.log2(p.clamp_min(LIKELIHOOD_FLOOR))
-        shape = (self.channels, v.shape[0], *v.shape[2:])
+        shape = (v.shape[1], v.shape[0], *v.shape[2:])
         return bits.reshape(shape).transpose(0, 1)
 
     @torch.no_grad()
@@ -81,22 +84,38 @@ class FactorizedPrior(nn.Module):
 
 
 class Factorized(TablePrior):
-    """One learned distribution for each channel of a (B, C, h, w) tensor."""
+    """One learned distribution for each channel of a (B, C, h, w) tensor.
 
-    hashed = False  # indexes follow from the shape alone
+    level: (B,) int64 from 0, where the model has so many sets of C densities.
+    """
+
+    hashed = False  # indexes follow from shape and rate alone
     thrifty = False
 
-    def __init__(self, model: FactorizedPrior, tables: TableSet | None = None) -> None:
-        self.model, self.tables = model, tables
+    def __init__(
+        self,
+        model: FactorizedPrior,
+        tables: TableSet | None = None,
+        level: Tensor | None = None,
+    ) -> None:
+        self.model, self.tables, self.level = model, tables, level
 
     @property
     def device(self) -> torch.device:
         return self.model.biases[0].device
 
     def indexes(self, shape: Shape) -> Tensor:
-        """The channel number of every element of ``shape`` (B, C, h, w), int32."""
-        channels = torch.arange(shape[1], dtype=torch.int32, device=self.device)
-        return channels.view(1, -1, *[1] * (len(shape) - 2)).expand(shape)
+        """The density's number for every element of ``shape`` (B, C, h, w), int32."""
+        index = torch.arange(shape[1], dtype=torch.int32, device=self.device)[None]
+        if self.level is not None:
+            index = index + shape[1] * self.level.to(index)[:, None]
+        return index.view(*index.shape, *[1] * (len(shape) - 2)).expand(shape)
 
     def bits(self, v: Tensor) -> Tensor:
-        return self.model.bits(v.float())
+        if self.level is None:
+            return self.model.bits(v.float())
+        out, width = torch.empty_like(v, dtype=torch.float32), v.shape[1]
+        for k in self.level.unique().tolist():
+            rows, own = self.level == k, slice(width * k, width * (k + 1))
+            out[rows] = self.model.bits(v[rows].float(), own)
+        return out

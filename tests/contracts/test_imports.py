@@ -23,6 +23,7 @@ FLOORS = {
     "registry": 0.5,  # a leaf too, but for the errors it raises
     "cuda": 1,
     "entropy_models": 2,
+    "codecs.heads": 2.2,
     "codecs.transforms": 2.3,
     "codecs.quantizers": 2.4,  # a cascade has networks between its levels
     "codecs.signals": 2.6,  # tiles and windows need to know how far transforms look

@@ -18,6 +18,7 @@ import torch
 
 from polycodec import registry
 from polycodec.codecs.base import Codec
+from polycodec.codecs.heads.base import Head
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.quantizers.weights.base import WeightQuantizer
 from polycodec.codecs.signals.base import Signal
@@ -35,6 +36,7 @@ BASES: dict[str, type] = {
     "signal": Signal,
     "transform": Transform,
     "network": Network,
+    "head": Head,
     "quantizer": Quantizer,
     "weights": WeightQuantizer,
     "entropy": EntropyModel,
@@ -58,6 +60,7 @@ VALUES = {
 GIVEN = {
     "transform": {"channels"},
     "network": {"size", "channels"},
+    "head": {"features"},
     "quantizer": {"channels"},
     "entropy": {"channels", "sizes"},
     "reference": {"before", "channels", "features"},

@@ -144,7 +144,7 @@ def test_the_schema_knows_every_part_and_its_options():
 def test_the_schema_knows_every_section_and_refuses_others():
     schema = json_schema()
     every = {"codec", "data", "optim", "run", "eval", "imports", "task", "recipe"}
-    own = {"loss", "stages", "rates", "adversary", "priors"}
+    own = {"loss", "stages", "rates", "adversary", "priors", "classes"}
     assert set(schema["properties"]) == every | own
     assert schema["additionalProperties"] is False
     assert "crop" in schema["$defs"]["DataSection"]["properties"]
@@ -154,6 +154,9 @@ FITTED = untrained.configs()  # have no training
 # Of the papers' sizes: at least so many parameters.
 PUBLISHED = dict.fromkeys(
     ("image/granular", "image/mcquic", "image/mlicv2", "image/s2lic"), 50_000_000
+)
+PUBLISHED |= dict.fromkeys(
+    [f"features/student{more}" for more in ("", "-answers", "-teacher")], 25_000_000
 )
 PUBLISHED["image/recombiner"] = 3 * (3_355_209 + 251_024)  # of each rate: A and φ
 

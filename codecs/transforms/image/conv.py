@@ -48,9 +48,24 @@ class GDN(nn.Module):
             wide = x.float()
             beta = _positive(self.beta, BETA_FLOOR)
             gamma = _positive(self.gamma, 0.0)[..., None, None]
-            norm = F.conv2d(wide.square(), gamma, beta)
-            scale = norm.sqrt() if self.inverse else norm.rsqrt()
-            return (wide * scale).to(x.dtype)
+            return (wide * self.factor(wide, gamma, beta)).to(x.dtype)
+
+    def factor(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """What x (B, C, h, w) is multiplied by; gamma (C, C, 1, 1), beta (C,)."""
+        norm = F.conv2d(x.square(), gamma, beta)
+        return norm.sqrt() if self.inverse else norm.rsqrt()
+
+
+class GDN1(GDN):
+    """Without squares and roots: y_i = x_i / (β_i + Σ_j γ_ij |x_j|).
+
+    Johnston, Eban, Gordon, Ballé 2019 (arXiv 1912.08771): the exponents that they found
+    best among simple ones, cheaper on small devices.
+    """
+
+    def factor(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        norm = F.conv2d(x.abs(), gamma, beta)
+        return norm if self.inverse else norm.reciprocal()
 
 
 def _positive(v: Tensor, floor: float) -> Tensor:
