@@ -34,12 +34,16 @@ _LAZY = {
     "polycodec.codecs.base": ("Codec",),
     "polycodec.codecs.files.api": ("encode", "decode"),
     "polycodec.codecs.files.workers": ("Decoder", "Encoder"),
+    "polycodec.codecs.files.features.encode": ("features", "features_of"),
+    "polycodec.codecs.files.features.classify": ("classify", "classify_all"),
     "polycodec.codecs.files.sets.pack": ("pack",),
     "polycodec.codecs.files.sets.unpack": ("unpack",),
     "polycodec.codecs.files.container.inspect": ("info", "verify"),
     "polycodec.codecs.files.tokens.convert": ("tokens",),
     "polycodec.codecs.files.tokens.file": ("ImageTokens", "Tokens"),
     "polycodec.codecs.files.results": (
+        "Classified",
+        "FeaturesEncoded",
         "ImageEncoded",
         "ImageDecoded",
         "Packed",
@@ -56,7 +60,11 @@ if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
     from polycodec.codecs.files.api import decode, encode
     from polycodec.codecs.files.container.inspect import info, verify
+    from polycodec.codecs.files.features.classify import classify, classify_all
+    from polycodec.codecs.files.features.encode import features, features_of
     from polycodec.codecs.files.results import (
+        Classified,
+        FeaturesEncoded,
         ImageDecoded,
         ImageEncoded,
         Packed,
@@ -85,9 +93,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Classified",
     "Codec",
     "Decoder",
     "Encoder",
+    "FeaturesEncoded",
     "ImageDecoded",
     "ImageEncoded",
     "ImageTokens",
@@ -99,9 +109,13 @@ __all__ = [
     "VideoDecoded",
     "VideoEncoded",
     "__version__",
+    "classify",
+    "classify_all",
     "decode",
     "encode",
     "errors",
+    "features",
+    "features_of",
     "info",
     "load",
     "models",

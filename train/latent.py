@@ -75,6 +75,11 @@ class LatentRecipe(Recipe):
         }
 
 
+def geometric(ends: tuple[float, float], count: int) -> Tensor:
+    """Return a geometric row (count,) float32 between two ends; of one, the first."""
+    return torch.logspace(0, 1, count, ends[1] / ends[0]) * ends[0]
+
+
 @torch.no_grad()
 def estimated(
     codec: Codec, signals: Iterable[Tensor], levels: Sequence[float]

@@ -58,6 +58,10 @@ class Task(abc.ABC):
         """Return the codec inside the wrapping of devices and processes."""
         return cast(Codec, self.model.module)
 
+    def mean_of_processes(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes."""
+        return cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean"))
+
     def prepare(self, codec: Codec) -> None:
         """Start a fresh codec from data, before optimizer and devices."""
         return

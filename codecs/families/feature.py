@@ -28,6 +28,7 @@ from polycodec.codecs.families.latent import LatentCodec
 from polycodec.codecs.families.parts import Options, part_of
 from polycodec.codecs.heads.base import Head
 from polycodec.codecs.ordinary import ordinary
+from polycodec.codecs.signals.features import FeatureSignal
 from polycodec.codecs.transforms.base import FeatureTransform
 from polycodec.errors import ModelError
 from polycodec.registry import register
@@ -45,7 +46,10 @@ class FeatureOutput:
 
 @register("codec/feature")
 class FeatureCodec(LatentCodec):
-    """A transform to features, an entropy model, and the ``head`` that reads them."""
+    """A transform to features, an entropy model, and the ``head`` that reads them.
+
+    ``positions``: sizes of the grid of codes of every picture.
+    """
 
     family = "feature"
     transform: FeatureTransform
@@ -73,6 +77,12 @@ class FeatureCodec(LatentCodec):
                 f"{type(self.transform).__name__} makes no features; expected a "
                 "FeatureTransform, such as transform/edge"
             )
+        if not isinstance(self.signal, FeatureSignal):
+            raise ModelError(
+                f"the signal is {self.signal.kind}; expected pictures for a head, "
+                "signal/features; leave 'signal' out"
+            )
+        self.positions = self.grid((self.signal.size, self.signal.size))
         self.head = part_of(
             Head,
             "head",

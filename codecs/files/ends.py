@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeAlias, TypeVar
 from polycodec import places
 from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs.files.container.file import Header
-from polycodec.codecs.files.kinds import KINDS, Kind, kind_writing, words_of
+from polycodec.codecs.files.kinds import Kind, kind_writing, model_of, words_of
 from polycodec.codecs.files.loader import Loader
 from polycodec.codecs.files.options import CodingOptions, FileOptions
 from polycodec.codecs.files.sources import Source, Twice, name_of
@@ -69,7 +69,7 @@ def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
     """The codec to encode with: a loaded one, the model asked for, or the default."""
     codec, options = ends.codec or Loader(), ends.options
     if isinstance(codec, Loader):
-        codec = codec.load(options.model or KINDS[kind].model, options)
+        codec = codec.load(options.model or model_of(kind), options)
     check_kind(codec, kind)
     return codec
 

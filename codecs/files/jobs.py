@@ -37,6 +37,11 @@ from polycodec.errors import InputError, UsageError
 STREAM = "-"
 _INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+# Kinds of files of folders that are not decoded.
+_ELSEWHERE = {
+    "set": "a set: see polycodec unpack",
+    "features": "features: see polycodec classify",
+}
 Suffix = str | Callable[[str], str]
 
 
@@ -105,8 +110,8 @@ def decoding(
         return f".{format}" if kind.name == writes else kind.decoded
 
     def refuse(path: str) -> str | None:
-        if stored_kind(path) == "set":
-            return "a set: see polycodec unpack"
+        if (kind := stored_kind(path)) in _ELSEWHERE:
+            return _ELSEWHERE[kind]
         return None if is_plc(path) else "not a .plc file"
 
     def made(name: str) -> bool:

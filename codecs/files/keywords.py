@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from polycodec.codecs.files.options import (
+    CodingOptions,
     ImageDecode,
     ImageEncode,
     Options,
@@ -61,6 +62,14 @@ class TokenKeywords(TokenOptions):
 
     if TYPE_CHECKING:
         codec: Codec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureKeywords(CodingOptions):
+    """What `polycodec.features` takes beside its ends."""
+
+    if TYPE_CHECKING:
+        codec: Codec | Loader | None = None
 
 
 In = TypeVar("In", contravariant=True)

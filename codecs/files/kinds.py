@@ -39,6 +39,7 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"),
     *(".ppm", ".pgm", ".pnm"),
 )
+FEATURES = "features/cifar10"  # the model of features unless told
 _START = 64  # bytes that are looked at
 
 
@@ -144,19 +145,30 @@ KINDS = {
 }
 
 
+# What files hold that decoding has no signal of.
+NO_SIGNAL = {
+    "set": "the file holds a set of images; expected one signal; take it apart with "
+    "polycodec unpack, list it with polycodec info",
+    "features": "the file holds features for a classifier, and no picture can be made "
+    "of them; expected one signal; see polycodec classify",
+}
+
+
 def kind_named(name: str) -> Kind:
     """Return the kind of that name; InputError when this build does not code it."""
-    if name == "set":
-        raise InputError(
-            "the file holds a set of images; expected one signal; take it apart with "
-            "polycodec unpack, list it with polycodec info"
-        )
+    if name in NO_SIGNAL:
+        raise InputError(NO_SIGNAL[name])
     if name not in KINDS:
         known = " and ".join(kind.words for kind in KINDS.values())
         raise InputError(
             f"the file holds {name}; this build codes {known}; update polycodec"
         )
     return KINDS[name]
+
+
+def model_of(name: str) -> str:
+    """The model that codes a kind unless told."""
+    return FEATURES if name == "features" else KINDS[name].model
 
 
 def words_of(name: str) -> str:

@@ -7,7 +7,7 @@
                  ├─ DecodeOptions ─┬─ ImageDecode      refusal "tile is for images"
                  │                 ├─ VideoDecode
                  │                 └─ SpeechDecode
-                 └─ TokenOptions
+                 └─ TokenOptions, ClassifyOptions; CodingOptions of features
 
 `keywords.py` shows those of all kinds together to editors and type checkers. An object
 of these classes is valid: what cannot be is refused when it is made, before
@@ -251,6 +251,13 @@ class TokenOptions(CodingOptions):
     channels: str = option(
         "mix", "Speech: one channel, or each.", one_of=("mix", "keep")
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(FileOptions):
+    """What is asked of classifying pictures by their features."""
+
+    top: int = option(3, "Classes that are told, the likeliest first.", "N", least=1)
 
 
 def merged(classes: Iterable[type[Options]]) -> dict[str, Field[Any]]:

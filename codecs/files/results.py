@@ -242,6 +242,38 @@ class Unpacked(Result):
         return self._line(f"{self.members} images")
 
 
+@dataclass
+class FeaturesEncoded(Result):
+    """Of a picture of ``width`` x ``height`` pixels; ``estimated_bytes``: what the
+    entropy model's tables say of the same features."""
+
+    bytes: int
+    estimated_bytes: float
+    quality: float
+    width: int
+    height: int
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        size = f"{self.width}x{self.height}"
+        return self._line(size, readable(self.bytes), f"q {self.quality:g}")
+
+
+@dataclass
+class Classified(Result):
+    """``classes``: probabilities of the likeliest by name; ``bytes``: of the file."""
+
+    bytes: int
+    classes: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        told = (f"{name} {100 * p:.1f} %" for name, p in self.classes.items())
+        return f"{self.input}: {', '.join(told)}"
+
+
 Encoded = ImageEncoded | VideoEncoded | SpeechEncoded
 Decoded = ImageDecoded | VideoDecoded | SpeechDecoded
 

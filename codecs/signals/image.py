@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ class ImageSignal(Signal):
     """RGB images; gray ones are three equal channels."""
 
     kind = "image"
-    carries = ("video",)
+    carries: ClassVar[tuple[str, ...]] = ("video",)
     low, high = 0.0, 1.0
     whole, full = torch.uint8, 255
     shape = ("batch", 3, "height", "width")

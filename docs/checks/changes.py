@@ -32,7 +32,7 @@ class Parts:
     def __init__(self, data: bytes) -> None:
         self.fields: list[tuple[str, str, bytes]] = []
         cursor, values = Cursor(data), {"older": False}
-        for table in (layout.PREFIX, layout.START):
+        for table in (layout.prefix_of(data[4]), layout.START):
             self._take(cursor, table, values)
         self._take(cursor, layout.GEOMETRIES[values["kind"]][1], values)
         self._take(cursor, layout.MIDDLE, values)

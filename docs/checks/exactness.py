@@ -4,7 +4,8 @@
     python docs/checks/exactness.py encode FOLDER OUT     streams and hashes, one thread
     python docs/checks/exactness.py decode OUT            every variant, in this process
 
-FOLDER holds images, or sounds with `--model speech/default`. `decode` may run under
+FOLDER holds images, or sounds with `--model speech/default`; a codec of features takes
+images too (`--checkpoint RUN`). `decode` may run under
 another version of torch, on another machine or on a GPU: the folder OUT holds all it
 needs. Streams are those of `codec.compress`; a hash is the SHA-256 of the latents of
 an image, of the tokens of a sound.
@@ -51,11 +52,12 @@ def make(folder: Path, out: Path, codec) -> None:
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     hashes = {}
-    data_set = IMAGES if codec.kind == "image" else SPEECH
+    pictures = codec.kind != "speech"
+    data_set = IMAGES if pictures else SPEECH
     for path in data_set.files_in(folder):
         signal = data_set.item(path.name, path).read()
         read = torch.from_numpy(np.ascontiguousarray(signal))
-        x = read.movedim(-1, 0) if codec.kind == "image" else read[None]
+        x = read.movedim(-1, 0) if pictures else read[None]
         for quality in QUALITIES:
             [data] = codec.compress(x, quality)
             name = f"{path.stem}-{quality}.bin"

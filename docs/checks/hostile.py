@@ -2,12 +2,13 @@
 """What hostile files do: a named error, nothing, another signal, or a crash?
 
     python docs/checks/hostile.py PHOTO SPEECH [CLIP] [--count 500] [--out table.json]
-        [--priors WEIGHTS]
+        [--priors WEIGHTS] [--features WEIGHTS]
 
 Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits) and of speech
 (one chunk; two chunks of two channels), of a clip if there is one, by a codec of images
 and by networks that are fitted to it, and sets of parts of the photograph, also by
-RECOMBINER if there are priors, are changed at random, and decoded:
+RECOMBINER if there are priors, and its features if there are weights for them, are
+changed at random, and decoded, or classified:
 
     bytes           any byte, the checksums left as they are
     fields          a field of the header, the header's checksum repaired
@@ -44,6 +45,8 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.files.api import decode, encode
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.container.members import Index
+from polycodec.codecs.files.features.classify import classify_all
+from polycodec.codecs.files.features.encode import features_of
 from polycodec.codecs.files.image.decode import read_plc
 from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
 from polycodec.codecs.files.sets.pack import pack
@@ -70,6 +73,8 @@ def decoded(codec: Codec, data: bytes) -> list[np.ndarray]:
         batches = Frames(codec, reader).of(range(geometry.frames))
         frames = [p for _, x in batches for p in from_rgb(x, geometry)]
         return [plane for planes in frames for plane in planes]
+    if codec.kind == "features":
+        return [classify_all([data], codec).numpy()]
     if codec.kind == "image":
         image = read_plc(Reader(io.BytesIO(data)), codec=codec)[0]
         return [image.pixels, np.zeros(0) if image.alpha is None else image.alpha]
@@ -109,6 +114,8 @@ def judge(codec: Codec, data: bytes, expected: list[np.ndarray]) -> str:
 def files(codec: Codec, source: Path) -> dict[str, bytes]:
     """Files of one photograph or recording, in the forms that there are."""
     made = {}
+    if codec.kind == "features":
+        return {"one": features_of([source], codec)[0]}
     if kind_of(source) == "video":
         with tempfile.TemporaryDirectory() as folder:
             with open_video(source) as video:
@@ -229,6 +236,7 @@ def main() -> None:
     parser.add_argument("speech", type=Path)
     parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--priors", type=Path, help="of image/recombiner")
+    parser.add_argument("--features", type=Path, help="of a codec of features")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="files whose name begins so")
@@ -242,11 +250,13 @@ def main() -> None:
     sources["speech/siren"] = "speech/siren", args.speech
     sources["set"] = KINDS["image"].model, args.photo
     sources["set by priors"] = "image/recombiner", args.priors and args.photo
+    sources["features"] = "features/checked", args.features and args.photo
+    weights = {"set by priors": args.priors, "features": args.features}
     for kind, (model, source) in sources.items():
         if source is None or not kind.startswith(args.only.partition(":")[0]):
             continue
-        priors = kind == "set by priors"
-        codec = load_codec(args.priors, name=model) if priors else zoo.load(model)
+        own = weights.get(kind)
+        codec = load_codec(own, name=model) if own else zoo.load(model)
         make = sets if kind.startswith("set") else files
         for name, data in make(codec, source).items():
             if not f"{kind}: {name}".startswith(args.only):

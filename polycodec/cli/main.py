@@ -2,6 +2,7 @@
 """The command `polycodec`.
 
     encode decode info verify tokens     signals in, .plc out, and back
+    features classify                    what a classifier reads, and what it says
     models parts schema                  what there is
     train export shrink eval bench       codecs made and measured
 
@@ -27,6 +28,7 @@ from polycodec.cli.encode import encode
 from polycodec.cli.eval import evaluate
 from polycodec.cli.export import export, optional_name
 from polycodec.cli.failure import INTERRUPTED, explain, printable
+from polycodec.cli.features import classify, features
 from polycodec.cli.inspect import info, verify
 from polycodec.cli.listing import models, parts, schema
 from polycodec.cli.sets import pack, unpack
@@ -44,8 +46,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 bitstream, 5 model.",
 )
-for command in (encode, decode, pack, unpack, info, verify, tokens, models, parts):
+for command in (encode, decode, pack, unpack, features, classify):
     app.command()(command)
+for other in (info, verify, tokens, models, parts):
+    app.command()(other)
 app.command()(train)
 app.command()(export)
 app.command("eval")(evaluate)

@@ -19,6 +19,7 @@ from plc_files import image_header, pack, said
 from polycodec.codecs.files.container import inspect, layout
 from polycodec.codecs.files.container.fields import Cursor, Varint
 from polycodec.codecs.files.container.file import (
+    FeatureGeometry,
     Header,
     ImageGeometry,
     Reader,
@@ -64,6 +65,23 @@ def test_golden_file_is_written_and_read() -> None:
     assert reader.warnings == []
 
 
+def test_features_are_of_version_3_and_all_else_is_not() -> None:
+    # Computed when version 3 was frozen; the byte behind the version is the form.
+    golden = bytes.fromhex(
+        "93 50 4c 43 03 04 84 de ad be ef 20 20 89 2f 03 31 3b d4 4c 61 62 63"
+    )
+    geometry = FeatureGeometry(32, 32)
+    header = Header(
+        "features/cifar10", b"\xde\xad\xbe\xef", "features", geometry, 60.25
+    )
+    assert pack(header, [b"abc"]).hex(" ") == golden.hex(" ")
+    reader = Reader(io.BytesIO(golden))
+    assert said(reader) == header and reader.version == 3
+    assert reader.chunk(0) == b"abc"
+    with pytest.raises(BitstreamError):  # version 2 has no such kind
+        Reader(io.BytesIO(golden[:4] + b"\x02" + golden[5:]))
+
+
 def test_format_md_shows_the_tables_and_the_golden_file() -> None:
     text = (ROOT / "FORMAT.md").read_text(encoding="utf-8")
     assert layout.describe() in text
@@ -82,6 +100,7 @@ def test_every_kind_round_trips() -> None:
         ("image", ImageGeometry(100, 70, 16, "gray", 32)),
         ("video", VideoGeometry(64, 48, 70, 32, 30000, 1001, 10, full_range=True)),
         ("speech", SpeechGeometry(16000, 50_000, 16_000, 2)),
+        ("features", FeatureGeometry(640, 480)),
     ]
     for kind, geometry in cases:
         chunks = [os.urandom(k) for k in range(geometry.n_chunks)]
@@ -149,8 +168,8 @@ def test_the_layout_of_the_first_version_is_read(version, crc) -> None:
 
 def test_versions_and_other_files_are_refused_by_name() -> None:
     future = bytearray(GOLDEN)
-    future[4] = 3
-    with pytest.raises(VersionError, match=r"version 3.*reads versions 1 and 2"):
+    future[4] = 4
+    with pytest.raises(VersionError, match=r"version 4.*reads versions 1, 2, 3;"):
         Reader(io.BytesIO(bytes(future)))
     with pytest.raises(BitstreamError, match=r"not a \.plc file"):
         Reader(io.BytesIO(b"\x89PNG\r\n\x1a\n"))

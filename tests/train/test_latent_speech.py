@@ -17,8 +17,9 @@ import soundfile
 from polycodec.errors import ModelError, UsageError
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
+from polycodec.train.latent import geometric
 from polycodec.train.loop import Trainer
-from polycodec.train.speech.task_latent import LatentSpeechTask, geometric
+from polycodec.train.speech.task_latent import LatentSpeechTask
 
 RATE = 16000
 

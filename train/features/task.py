@@ -10,14 +10,15 @@
 Both losses of the student are means over a batch of sums over a picture, so β has the
 meaning that it has in Matsubara et al. 2022 (arXiv 2108.11898), sections 3.2 and 3.3.
 Items of a batch have levels of their own, and β falls geometrically from the first to
-the last. Batch norms of a frozen head keep their statistics.
+the last, or follows the bytes that are wanted (``classes.bytes``). Batch norms of a
+frozen head keep their statistics.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,17 +30,15 @@ from polycodec.codecs.signals.features import FeatureSignal
 from polycodec.errors import UsageError
 from polycodec.registry import register
 from polycodec.train.checkpoint import read_checkpoint
-from polycodec.train.config import TrainConfig, parse_config
+from polycodec.train.config import parse_config
 from polycodec.train.export import averaged_codec
 from polycodec.train.features.data import check_labels, classes_of
-from polycodec.train.log import RunLog
+from polycodec.train.latent import geometric
 from polycodec.train.task import Task, made_for
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 SAMPLE = 512  # pictures whose latents the steps start from
 BATCH = 128  # of validation
+MOST = 1.0  # of |log(bytes / wanted)| counts at once
 
 
 class ClassTask(Task):
@@ -48,13 +47,10 @@ class ClassTask(Task):
     family = FeatureCodec
     quantized = True
 
-    def __init__(
-        self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
-    ) -> None:
-        super().__init__(codec, config, fabric, log)
+    def open(self, codec: Codec) -> None:
         own = made_for(FeatureCodec, codec)
         signal = made_for(FeatureSignal, own.signal)
-        self.source = classes_of(config, signal, fabric, log)
+        self.source = classes_of(self.config, signal, self.fabric, self.log)
         check_labels(self.source.labels, own.labels)
 
     @property
@@ -129,7 +125,7 @@ class StudentTask(ClassTask):
         state = read_checkpoint(Path(run))
         teacher = averaged_codec(state, parse_config(json.loads(state["config"])))
         self.teacher = made_for(FeatureCodec, teacher).requires_grad_(False)
-        self.teacher = self.fabric.to_device(self.teacher)
+        self.fabric.to_device(self.teacher)  # a module moves in place
         check_labels(self.teacher.labels, self.codec.labels)
 
     @torch.no_grad()
@@ -143,6 +139,12 @@ class StudentTask(ClassTask):
 class FeatureTask(StudentTask):
     """Stage 1: the bottleneck learns to stand for the teacher's first stage."""
 
+    def open(self, codec: Codec) -> None:
+        super().open(codec)
+        own = self.config.classes
+        self.log_beta = geometric(own.beta, codec.levels).log()
+        self.wanted = None if not own.bytes else geometric(own.bytes, codec.levels)
+
     def begin(self, step: int) -> tuple[str, ...]:
         """Start the steps and densities from latents, once those are of some use."""
         self.codec.head.eval()
@@ -155,11 +157,6 @@ class FeatureTask(StudentTask):
         self.codec.initialise_steps(z.movedim(1, -1).flatten(0, -2))
         return "rates.", "entropy."
 
-    def beta(self, level: Tensor) -> Tensor:
-        """What a bit costs at levels (B,), in squared error of all stages."""
-        first, last = self.config.classes.beta
-        return first * (last / first) ** ((level - 1) / max(1, self.codec.levels - 1))
-
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """β bits + squared errors, of each item weighted by β^-balance."""
         x, classes, level = self.drawn(step)
@@ -169,14 +166,31 @@ class FeatureTask(StudentTask):
             wanted = self.taught(x).stages
         pairs = zip(out.stages, wanted, strict=True)
         errors = [(a.float() - b.float()).square().flatten(1).sum(1) for a, b in pairs]
-        error, beta = torch.stack(errors).sum(0), self.beta(level)
-        middle = self.beta((level.new_tensor(self.codec.levels) + 1) / 2)
-        weight = (middle / beta) ** self.config.optim.balance
+        error, log_beta = torch.stack(errors).sum(0), self.log_beta.to(level.device)
+        beta = log_beta[level.long() - 1].exp()
+        weight = (log_beta.mean().exp() / beta) ** self.config.optim.balance
         loss = (weight * (beta * out.bits + error)).mean()
+        if quantize and self.wanted is not None:
+            self._follow(level.long().cpu() - 1, out.bits.detach().cpu() / 8)
         right = (out.logits.argmax(1) == classes).float().mean()
         bytes_ = out.bits.detach().mean() / 8
         said = {"error": error.detach().mean(), "bytes": bytes_, "accuracy": right}
         return loss, said
+
+    def _follow(self, at: Tensor, found: Tensor) -> None:
+        """Raise β of levels whose pictures take too many bytes, lower the others'."""
+        assert self.wanted is not None, "no bytes are wanted"
+        away = (found.clamp_min(1) / self.wanted[at]).log().clamp(-MOST, MOST)
+        total = torch.zeros_like(self.log_beta).index_add_(0, at, away)
+        total = self.mean_of_processes(self.fabric.to_device(total))
+        self.log_beta += self.config.rates.follow * total.cpu()
+
+    def state(self) -> dict[str, Any]:
+        """What bits cost now."""
+        return {"log_beta": self.log_beta}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.log_beta = state["log_beta"].cpu()
 
 
 @register("task/features/answers")

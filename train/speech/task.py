@@ -69,10 +69,6 @@ class SpeechTask(Task):
     def _quantizer(self) -> Quantizer:
         return made_for(TokenCodec, self.codec).quantizer
 
-    def mean_of_processes(self, value: Tensor) -> Tensor:
-        """Return the mean of a tensor over all processes."""
-        return torch.as_tensor(self.fabric.all_reduce(value, reduce_op="mean"))
-
     def setup(self) -> None:
         """Build discriminators, where the config names some."""
         section = self.config.adversary

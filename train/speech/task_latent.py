@@ -23,15 +23,11 @@ from torch import Tensor
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.latent import LatentCodec
 from polycodec.registry import register
+from polycodec.train.latent import geometric
 from polycodec.train.speech.task import SpeechTask
 from polycodec.train.task import made_for
 
 MOST = 1.0  # of |log(kbps / wanted)| counts at once
-
-
-def geometric(ends: tuple[float, float], count: int) -> Tensor:
-    """Return a geometric row (count,) float32 between two ends."""
-    return torch.logspace(0, 1, count, ends[1] / ends[0]) * ends[0]
 
 
 @register("task/speech/latent")

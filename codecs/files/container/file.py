@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Cursor, get_rows
 from polycodec.codecs.files.container.layout import (
+    FeatureGeometry,
     Header,
     ImageGeometry,
     Record,
@@ -48,6 +49,7 @@ from polycodec.errors import (
 )
 
 __all__ = [
+    "FeatureGeometry",
     "Header",
     "ImageGeometry",
     "Reader",
@@ -260,11 +262,12 @@ def read_prefix(start: bytes, file_size: int) -> tuple[dict[str, Any], int, int]
     if len(start) > 4 and start[4] not in layout.READABLE:
         raise VersionError(
             f"the file has format version {start[4]}; this build reads versions "
-            f"{' and '.join(map(str, layout.READABLE))}; update polycodec"
+            f"{', '.join(map(str, layout.READABLE))}; update polycodec"
         )
-    older = start[4:5] == b"\1" or start[5:6] >= bytes([layout.OLDER])
+    version = start[4] if len(start) > 4 else layout.VERSION
+    older = version == 1 or (version == 2 and start[5:6] >= bytes([layout.OLDER]))
     cursor, values = Cursor(start), {"older": older, **layout.OLDER_FLAGS}
-    get_rows(cursor, layout.OLDER_PREFIX if older else layout.PREFIX, values)
+    get_rows(cursor, layout.prefix_of(version, older), values)
     if not values["index"]:
         return values, cursor.position, min(file_size, _NO_INDEX_MAX)
     # The older layout's kind is a byte of the header already.

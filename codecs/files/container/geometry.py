@@ -117,4 +117,22 @@ class SetGeometry:
         return self.members
 
 
-Geometry = ImageGeometry | VideoGeometry | SpeechGeometry | SetGeometry
+@dataclass(frozen=True)
+class FeatureGeometry:
+    """Features of one picture of ``width`` x ``height`` pixels, as it was read.
+
+    What is coded has the size that the model brings pictures to.
+    """
+
+    width: int
+    height: int
+
+    @property
+    def n_chunks(self) -> int:
+        """One."""
+        return 1
+
+
+Geometry = (
+    ImageGeometry | VideoGeometry | SpeechGeometry | SetGeometry | FeatureGeometry
+)

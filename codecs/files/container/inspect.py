@@ -110,7 +110,7 @@ def _rates(reader: Reader) -> dict[str, float]:
     geometry, bits = reader.header.geometry, 8 * reader.file_size
     if isinstance(geometry, layout.SetGeometry):
         return {}
-    if isinstance(geometry, layout.ImageGeometry):
+    if isinstance(geometry, (layout.ImageGeometry, layout.FeatureGeometry)):
         return {"bpp": bits / (geometry.width * geometry.height)}
     if isinstance(geometry, layout.SpeechGeometry):
         return {"kbps": bits / 1000 / (geometry.samples / geometry.rate)}

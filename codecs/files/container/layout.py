@@ -31,6 +31,7 @@ from polycodec.codecs.files.container.fields import (
     Varint,
 )
 from polycodec.codecs.files.container.geometry import (
+    FeatureGeometry,
     Geometry,
     ImageGeometry,
     SetGeometry,
@@ -41,7 +42,8 @@ from polycodec.errors import BitstreamError
 
 MAGIC = b"\x93PLC"  # BITSTREAM: the high bit shows a transfer that cut it
 VERSION = 2  # BITSTREAM: 2 since the hash of streams covers means
-READABLE = (1, 2)  # BITSTREAM
+WIDER = 3  # BITSTREAM: of kinds that two bits of the form do not hold
+READABLE = (1, 2, 3)  # BITSTREAM
 MAX_SIDE = 1 << 20  # pixels
 MAX_PIXELS = 1 << 29  # of one image or frame: 512 Mi
 MAX_CHUNKS = 1 << 20
@@ -61,6 +63,7 @@ WELL_KNOWN_MODELS = {
     0x81: "image/default",
     0x82: "video/default",
     0x83: "speech/default",
+    0x84: "features/cifar10",
 }
 RECORD_TYPES = {
     1: "icc",
@@ -91,6 +94,7 @@ FORM = Bits(
         ("metadata", 1, (False, True)),
     )
 )
+WIDER_FORM = Bits((("kind", 3, (*FORM.parts[0][2], "features")), *FORM.parts[1:]))
 # The first byte of the older layout's header size, at the place of the form.
 OLDER = 16
 
@@ -103,6 +107,12 @@ PREFIX = (
     *MAGIC_AND_VERSION,
     Row("form", FORM, "what is coded; an index, metadata: are there"),
     replace(SIZE, only="index"),
+)
+WIDER_PREFIX = (
+    *MAGIC_AND_VERSION[:1],
+    replace(MAGIC_AND_VERSION[1], meaning="3"),
+    replace(PREFIX[2], coding=WIDER_FORM),
+    PREFIX[3],
 )
 START = (
     Row("model", Name(WELL_KNOWN_MODELS), "that decodes the chunks"),
@@ -176,6 +186,10 @@ SET = (
     Row("members", Varint(1, MAX_MEMBERS), "in all; each is a chunk"),
     Row("holds", Bits((("holds", 2, ("image",)),)), "kind of all members"),
 )
+FEATURES = (
+    Row("width", Varint(1, MAX_SIDE), "pixels of the picture that was read"),
+    Row("height", Varint(1, MAX_SIDE), "pixels, likewise"),
+)
 # A member in the record `members`, then in its chunk.
 MEMBER = (*IMAGE, Row("records", Varint(0, MAX_RECORDS), "in its chunk"))
 MIDDLE = (
@@ -206,6 +220,7 @@ GEOMETRIES: dict[str, tuple[type, tuple[Row, ...]]] = {
     "video": (VideoGeometry, VIDEO),
     "speech": (SpeechGeometry, SPEECH),
     "set": (SetGeometry, SET),
+    "features": (FeatureGeometry, FEATURES),
 }
 
 
@@ -233,6 +248,18 @@ class Header:
     geometry: Geometry
     quality: float = 0.0
     records: Sequence[Record] = ()
+
+
+def version_of(kind: str) -> int:
+    """The version that a file of a kind is written in: the first that has it."""
+    return VERSION if kind in FORM.parts[0][2] else WIDER
+
+
+def prefix_of(version: int, older: bool = False) -> tuple[Row, ...]:
+    """What a file of a version begins with; ``older``: in the layout before forms."""
+    if older:
+        return OLDER_PREFIX
+    return WIDER_PREFIX if version >= WIDER else PREFIX
 
 
 def record_number(name: str) -> int:
@@ -285,11 +312,13 @@ def describe() -> str:
     """Return the tables as Markdown; FORMAT.md holds exactly this text."""
     parts = [
         ("Prefix", PREFIX),
+        ("Prefix of version 3, of kinds that it alone has", WIDER_PREFIX),
         ("Header: start", START),
         ("Geometry of an image", IMAGE),
         ("Geometry of a video", VIDEO),
         ("Geometry of speech", SPEECH),
         ("Geometry of a set", SET),
+        ("Geometry of features", FEATURES),
         ("For each member of a set, in its record `members`", MEMBER),
         ("For each record of a member, at the start of its chunk", MEMBER_RECORD),
         ("Header: quality and metadata", MIDDLE),

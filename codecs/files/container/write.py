@@ -116,7 +116,8 @@ def _header_bytes(
         )
     tiled = isinstance(geometry, ImageGeometry) and geometry.tile
     values = {**vars(geometry), **vars(header), "records": len(records)}
-    values |= {"magic": layout.MAGIC, "version": layout.VERSION}
+    version = layout.version_of(header.kind)
+    values |= {"magic": layout.MAGIC, "version": version}
     values["index"] = bool(tiled) or len(sizes) > 1 or sizes[0] > layout.MAX_SINGLE
     values["metadata"] = bool(records)
     values["alpha"] = any(record.type == "alpha" for record in header.records)
@@ -127,7 +128,7 @@ def _header_bytes(
         put_rows(body, layout.RECORD, record)
     for size, crc in zip(sizes, crcs, strict=True):
         put_rows(body, layout.CHUNK, {**values, "size": size, "crc": crc})
-    put_rows(out, layout.PREFIX, {**values, "header size": len(body) + 4})
+    put_rows(out, layout.prefix_of(version), {**values, "header size": len(body) + 4})
     out += body
     seal = b"" if values["index"] else crcs[0].to_bytes(4, "little")
     put_rows(out, layout.END, {"header crc": crc32c(bytes(out) + seal)})

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures in, files of features out: what runs on the weak device.
+
+    photo.jpg ─ read ─ upright ─ brought to size ─ g_a ─ whole numbers ─ photo.plc
+
+What a picture has beside its pixels is not kept, nor is the picture: no decoder makes
+it of the file. The way on is `classify.py`.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from polycodec.codecs.files.container.file import FeatureGeometry, Header, write_plc
+from polycodec.codecs.files.ends import (
+    Ends,
+    Given,
+    Target,
+    codec_for,
+    encoded_as,
+    target_of,
+)
+from polycodec.codecs.files.image.data import ImageData
+from polycodec.codecs.files.image.read import read_image
+from polycodec.codecs.files.keywords import FeatureKeywords, documented
+from polycodec.codecs.files.options import CodingOptions
+from polycodec.codecs.files.rate import quality_asked
+from polycodec.codecs.files.results import FeaturesEncoded
+from polycodec.codecs.files.sources import Source, seekable
+from polycodec.codecs.signals.tiles import to_tensor
+
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
+
+KIND = "features"
+# How an EXIF orientation turns stored rows upright: mirrored, then quarter turns.
+TURNS = {2: (1, 0), 3: (0, 2), 4: (1, 2), 5: (1, 1), 6: (0, 3), 7: (1, 3), 8: (0, 1)}
+
+
+@documented(FeatureKeywords)
+def features(
+    input: Source,
+    output: Target | None = None,
+    *,
+    codec: Given = None,
+    **options: Any,
+) -> FeaturesEncoded:
+    """Code the features of a picture, which `classify` reads, to a ``.plc`` file.
+
+    ``input``: a path, an open file, or the bytes of one; of bytes without ``output``
+    the file is the result's ``data``. Of many pictures: `features_of`.
+
+    Raises the errors of `polycodec.errors`; on an error nothing is written.
+    """
+    kept = io.BytesIO()
+    if output is None and isinstance(input, (bytes, bytearray, memoryview)):
+        output = kept
+    source, chosen = seekable(input), CodingOptions(**options)
+    target = target_of(source, output, ".plc", chosen.force)
+    encoded_as(target)
+    ends = Ends(source, target, chosen, codec)
+    image, quality = read_image(source), quality_asked(chosen)
+    used = codec_for(KIND, ends)
+    [(data, bits)] = _files(used, [image], quality)
+    with ends.writing() as file:
+        file.write(data)
+    return FeaturesEncoded(
+        **ends.about(used.name),
+        bytes=len(data),
+        estimated_bytes=bits / 8,
+        quality=quality,
+        width=image.width,
+        height=image.height,
+        data=kept.getvalue(),
+    )
+
+
+def features_of(
+    pictures: Sequence[Source], codec: Codec, quality: float = 50.0
+) -> list[bytes]:
+    """Files of the features of many pictures, computed together."""
+    images = [read_image(seekable(one)) for one in pictures]
+    return [data for data, _ in _files(codec, images, quality)]
+
+
+def seal_of(geometry: FeatureGeometry, quality: float) -> bytes:
+    """What a stream of features is sealed with."""
+    return struct.pack(  # BITSTREAM
+        "<2IH", geometry.width, geometry.height, round(100 * quality)
+    )
+
+
+def _files(
+    codec: Codec, images: Sequence[ImageData], quality: float
+) -> list[tuple[bytes, float]]:
+    """The file of each image, and its estimated bits."""
+    shapes = [FeatureGeometry(one.width, one.height) for one in images]
+    level, seals = codec.level_of(quality), [seal_of(g, quality) for g in shapes]
+    with torch.inference_mode():
+        x = torch.cat([codec.signal.checked(_upright(one)) for one in images])
+        coded = codec.write(codec.encode_codes(x, level), level, context=seals)
+    files = []
+    for geometry, chunk, bits in zip(
+        shapes, coded.data, coded.estimated_bits, strict=True
+    ):
+        header = Header(codec.name, codec.digest, KIND, geometry, quality)
+        write_plc(out := io.BytesIO(), header, [chunk])
+        files.append((out.getvalue(), bits))
+    return files
+
+
+def _upright(image: ImageData) -> Tensor:
+    """The picture (1, 3, H, W) in [0, 1] as it is meant to be seen."""
+    pixels, exif = image.pixels, Image.Exif()
+    exif.load(b"Exif\0\0" + (image.exif or b""))
+    mirrored, quarters = TURNS.get(exif.get(274, 1), (0, 0))
+    pixels = pixels[:, ::-1] if mirrored else pixels
+    pixels = np.ascontiguousarray(np.rot90(pixels, quarters))
+    return to_tensor(pixels, (1 << image.depth) - 1, torch.device("cpu"))

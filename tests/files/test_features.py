@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of features: written, told of, classified, and refused as pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from plc_files import image_header, pack
+from tiny_features import TINY, tiny_features
+
+import polycodec
+from polycodec.codecs.files.container import layout
+from polycodec.codecs.files.container.file import (
+    FeatureGeometry,
+    Header,
+    Reader,
+    write_plc,
+)
+from polycodec.errors import (
+    BitstreamError,
+    CodecError,
+    InputError,
+    ModelError,
+    UsageError,
+    VersionError,
+)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return tiny_features()
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    return saved(pixels)
+
+
+def saved(pixels: np.ndarray, **more: object) -> bytes:
+    Image.fromarray(pixels).save(out := io.BytesIO(), format="PNG", **more)
+    return out.getvalue()
+
+
+def test_a_file_is_its_stream_and_says_what_it_is(codec, png):
+    result = polycodec.features(png, codec=codec, quality=50)
+    assert result.bytes == len(result.data) and (result.width, result.height) == (
+        40,
+        24,
+    )
+    about = polycodec.info(result.data)
+    assert about["kind"] == "features" and about["version"] == layout.WIDER == 3
+    assert about["geometry"] == {"width": 40, "height": 24}
+    assert about["model"] == "features/test" and about["bpp"] == 8 * result.bytes / 960
+    assert polycodec.verify(result.data)["ok"]
+    beside = result.bytes - about["chunk_bytes"][0]
+    assert beside == 5 + 1 + 14 + 4 + 2 + 2 + 1 + 4  # magic … checksum
+    # Of it four bytes are the seal, the rest is what the tables estimate.
+    assert about["chunk_bytes"][0] <= 1.01 * result.estimated_bytes + 12
+
+
+def test_what_is_told_is_what_the_codec_says(codec, png):
+    data = polycodec.features(png, codec=codec, quality=100).data
+    told = polycodec.classify(data, codec=codec, top=2)
+    assert list(told.classes.values()) == sorted(told.classes.values(), reverse=True)
+    assert set(told.classes) == {"cat", "dog"} and told.bytes == len(data)
+    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    [row] = codec.classify(codec.compress(x, 100))
+    assert told.classes["dog"] == pytest.approx(float(row[1]), abs=1e-5)
+    assert polycodec.classify(data, codec=codec, top=1).line().count("%") == 1
+
+
+def test_many_together_are_as_one_by_one(codec, png):
+    gray = saved(np.full((9, 9), 77, np.uint8))
+    files = polycodec.features_of([png, gray, png], codec, 20)
+    files += polycodec.features_of([gray], codec, 100)
+    alone = [polycodec.features(p, codec=codec, quality=20).data for p in (png, gray)]
+    assert files[:2] == alone and files[2] == files[0]
+    rows = polycodec.classify_all(files, codec)
+    for data, row in zip(files, rows, strict=True):
+        told = polycodec.classify(data, codec=codec, top=2).classes
+        assert told["cat"] == pytest.approx(float(row[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_pictures_are_seen_upright(codec, orientation):
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    lying = saved(pixels, exif=exif)
+    with Image.open(io.BytesIO(lying)) as image:
+        turned = ImageOps.exif_transpose(image).copy()
+    upright = saved(np.asarray(turned))
+    a, b = polycodec.features_of([lying, upright], codec)
+    assert a == b
+
+
+def test_features_are_refused_as_a_picture(codec, png, tmp_path):
+    (tmp_path / "a.plc").write_bytes(polycodec.features(png, codec=codec).data)
+    with pytest.raises(InputError, match="no picture can be made"):
+        polycodec.decode(tmp_path / "a.plc", tmp_path / "a.png", codec=codec)
+    assert not (tmp_path / "a.png").exists()
+    with pytest.raises(ModelError, match="codes features"):
+        polycodec.encode(png, codec=codec)
+    with pytest.raises(InputError, match="expected features"):
+        polycodec.classify(pack(image_header(), [b"x"]), codec=codec)
+    with pytest.raises(UsageError, match="another format"):
+        polycodec.features(png, tmp_path / "b.jpg", codec=codec)
+
+
+def test_other_weights_and_older_readers_refuse_by_name(codec, png, monkeypatch):
+    data = polycodec.features(png, codec=codec).data
+    other = tiny_features()
+    other.digest = b"othr"
+    with pytest.raises(ModelError, match="7465"):
+        polycodec.classify_all([data], other)
+    monkeypatch.setattr(layout, "READABLE", (1, 2))
+    with pytest.raises(VersionError, match="format version 3"):
+        polycodec.info(data)
+
+
+def test_every_change_of_a_byte_is_noticed(codec, png):
+    data = polycodec.features(png, codec=codec).data
+    rng = random.Random(0)
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << rng.randrange(8)
+        with pytest.raises(CodecError):
+            polycodec.classify_all([bytes(changed)], codec)
+        with pytest.raises(CodecError):
+            polycodec.classify_all([data[:at]], codec)
+
+
+def test_a_stream_is_sealed_with_what_the_header_says(codec, png):
+    data = polycodec.features(png, codec=codec, quality=20).data
+    with pytest.raises(BitstreamError):
+        polycodec.classify_all([resealed(data, quality=70.0)], codec)
+    with pytest.raises(BitstreamError):
+        polycodec.classify_all([resealed(data, width=41)], codec)
+    assert polycodec.classify_all([resealed(data)], codec).shape == (1, 2)
+
+
+def resealed(data: bytes, quality: float | None = None, width: int = 40) -> bytes:
+    """The file with another header around its stream, all checksums right."""
+    reader = Reader(io.BytesIO(data))
+    head = reader.header
+    rate = head.quality if quality is None else quality
+    shape = FeatureGeometry(width, 24)
+    header = Header(head.model, head.digest, "features", shape, rate)
+    write_plc(out := io.BytesIO(), header, [reader.chunk(0)])
+    return out.getvalue()
+
+
+def test_the_commands(codec, png, cli, tmp_path):
+    codec.save(tmp_path / "w.safetensors", {"name": "feature", **TINY})
+    weights = ("--checkpoint", tmp_path / "w.safetensors")
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(png)
+    (tmp_path / "in" / "c.txt").write_text("no picture")
+    code, out, err = cli("features", tmp_path / "in", "-o", tmp_path / "to", *weights)
+    assert code == 0 and out.count(".plc") == 2 and "c.txt" in err
+    code, out, _ = cli("classify", tmp_path / "to", "--json", *weights)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(rows) == 2
+    assert rows[0]["classes"] == rows[1]["classes"] and "cat" in rows[0]["classes"]
+    code, out, err = cli("decode", tmp_path / "to" / "a.plc", "-o", tmp_path / "x.png")
+    assert code == 3 and "no picture can be made" in err
+    code, out, _ = cli("info", tmp_path / "to" / "a.plc")
+    assert code == 0 and "features" in out and "40x24" in out
