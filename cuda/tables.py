@@ -100,10 +100,13 @@ class TableSet:
             flat = row.ndim == 1 and rest.ndim == 0
             _require(flat, f"table {number}: no row of numbers, or no number to escape")
             weights = np.append(rest, row).astype(np.float64)
-            fine = np.isfinite(weights).all() and (weights >= 0).all()
+            with np.errstate(over="ignore"):
+                total = weights.sum()
+            fine = np.isfinite(total) and (weights >= 0).all()
             _require(
                 bool(fine and weights[1:].sum() > 0),
-                f"table {number}: probabilities must be finite, >= 0 and not all 0",
+                f"table {number}: probabilities and their sum must be finite, >= 0 and "
+                "not all 0",
             )
             skip = 0 if tail else 1
             _require(

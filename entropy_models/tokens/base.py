@@ -114,10 +114,11 @@ class TokenModel(EntropyModel):
         """
         arrays = [np.asarray(one) for one in codes]
         for one in arrays:
-            if one.ndim < 2 or one.shape[0] != len(self.sizes):
+            whole = one.dtype.kind in "iu"
+            if one.ndim < 2 or one.shape[0] != len(self.sizes) or not whole:
                 raise InputError(
-                    f"a training sequence has shape {one.shape}; expected "
-                    f"({len(self.sizes)}, positions)"
+                    f"a training sequence is {one.dtype} of shape {one.shape}; "
+                    f"expected integers of ({len(self.sizes)}, positions)"
                 )
             self.check(torch.from_numpy(one.astype(np.int64))[None])
         if not any(one.size for one in arrays):

@@ -112,6 +112,7 @@ def test_tables_that_are_not_valid(change):
         ([[0.0, 0.0]], [0], None),
         ([[0.5, -0.5]], [0], None),
         ([[np.nan, 1.0]], [0], None),
+        ([[1e308] * 3], [0], None),  # was [254, 1, 1]: their sum is infinite
         ([[1.0]], [0, 1], None),
         ([[1.0]], [0], [None, None]),
         ([np.ones(257)], [0], None),

@@ -181,6 +181,8 @@ def test_wrong_input_is_named(name):
         encode(model, torch.zeros(1, 4, 5, dtype=torch.int64))
     with pytest.raises(InputError, match="training sequence"):
         build(f"entropy/{name}", sizes=SIZES).fit([np.zeros((2, 9), int)])
+    with pytest.raises(InputError, match="float64"):  # 0.7 is no token 0
+        build(f"entropy/{name}", sizes=SIZES).fit([np.full((len(SIZES), 9), 0.7)])
     with pytest.raises(ModelError, match="fit it"):
         encode(build(f"entropy/{name}", sizes=SIZES), torch.zeros(1, 1, 1).long())
     with pytest.raises(ModelError, match="split larger"):
