@@ -98,7 +98,7 @@ def latents(batch: int, seed: int = 3) -> torch.Tensor:
     return 4 * torch.randn(batch, 12, *SIZE[1:], generator=generator)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def model(case: str):
     made = fresh(case)
     with torch.no_grad():
