@@ -63,7 +63,7 @@ ls -l
 say "tests that need no checkout"
 cp -r "$work/source/tests" .
 # These read the checkout itself: sources, documents, Makefile.
-rm tests/contracts/test_{docs,house,imports,readme,walkthrough}.py tests/cuda/test_neon.py
+rm tests/contracts/test_{docs,house,imports,readme,reference,walkthrough}.py tests/cuda/test_neon.py
 printf '[pytest]\naddopts = --import-mode=importlib -q\npythonpath = tests\n' >pytest.ini
 python -m pytest -p no:cacheprovider tests \
   --deselect tests/files/test_container.py::test_format_md_shows_the_tables_and_the_golden_file
