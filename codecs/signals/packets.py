@@ -39,7 +39,7 @@ from polycodec.errors import (
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
-VERSION = 1
+VERSION = 2  # the first: neither text nor zeros begin so
 MOST_FRAMES = 8
 _ESCAPE = 63  # sizes from here on take a byte or two more
 _LONG = 1 << 7

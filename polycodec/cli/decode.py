@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from polycodec.cli import batch
+from polycodec.cli import live as from_pipe
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.codecs.files import jobs
 from polycodec.codecs.files.kinds import KINDS
 from polycodec.codecs.files.loader import Loader
+from polycodec.errors import UsageError
 from polycodec.progress import Tick
 
 _CLASSES = [kind.decode for kind in KINDS.values()]
@@ -26,10 +28,16 @@ def decode(
     output: Output = None,
     skip_existing: SkipExisting = False,
     as_json: AsJson = False,
+    live: from_pipe.Live = False,
+    model: from_pipe.LiveModel = None,
     **options: Any,
 ) -> None:
     """Turn .plc files back into images, videos and speech, by the suffix of OUT."""
     given = values_of(options, *_CLASSES)
+    if live:
+        return from_pipe.decode(inputs, output, {**given, "model": model})
+    if model:
+        raise UsageError("files name their model; -m is for --live")
     format = given.pop("format", None)
     planned = jobs.decoding(inputs, output, format=format)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from polycodec.cli import batch
+from polycodec.cli import live as from_pipe
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.codecs.files import jobs
 from polycodec.codecs.files.kinds import KINDS
@@ -33,10 +34,16 @@ def encode(
     output: Output = None,
     skip_existing: SkipExisting = False,
     as_json: AsJson = False,
+    live: from_pipe.Live = False,
+    packet: from_pipe.PacketFrames = 1,
     **options: Any,
 ) -> None:
     """Code images, videos and speech into .plc files."""
     given = values_of(options, *_CLASSES)
+    if live:
+        return from_pipe.encode(inputs, output, given, packet)
+    if packet != 1:
+        raise UsageError("files have no packets; --packet is for --live")
     planned = jobs.encoding(inputs, output, whole=options["as_"] == "video")
 
     loader = Loader()  # one codec serves all files of a kind

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live speech over pipes: `encode - --live` and `decode - --live`.
+
+arecord -t raw -f S16_LE -r 16000 | polycodec encode - --live -q 35 | ...
+... | polycodec decode - --live | aplay -t raw -f S16_LE -r 16000
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from polycodec.errors import UsageError
+
+MODEL = "speech/live"
+Live = Annotated[
+    bool, typer.Option("--live", help="Packets of speech, from pipe to pipe.")
+]
+PacketFrames = Annotated[
+    int,
+    typer.Option("--packet", metavar="N", help="Frames of a packet, with --live."),
+]
+LiveModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="MODEL", help="Of packets, with --live."),
+]
+_KNOWN = {"model", "checkpoint", "device", "quality"}
+
+
+def encode(
+    inputs: list[str], output: str | None, given: Mapping[str, Any], frames: int
+) -> None:
+    """Write packets of standard input's samples to standard output."""
+    from polycodec.codecs.files.speech.live import encode_live
+
+    codec, ends = _codec(inputs, output, given, _KNOWN), _ends()
+    quality = given.get("quality", 50.0)
+    said = encode_live(codec, *ends, quality=quality, frames=frames)
+    print(said.line(), file=sys.stderr)
+
+
+def decode(inputs: list[str], output: str | None, given: Mapping[str, Any]) -> None:
+    """Write samples of standard input's packets to standard output."""
+    from polycodec.codecs.files.speech.live import decode_live
+
+    codec = _codec(inputs, output, given, _KNOWN - {"quality"})
+    print(decode_live(codec, *_ends()).line(), file=sys.stderr)
+
+
+def _codec(
+    inputs: list[str], output: str | None, given: Mapping[str, Any], known: set[str]
+) -> Any:
+    if inputs != ["-"] or output not in (None, "-"):
+        raise UsageError("--live goes from pipe to pipe; expected - and no output")
+    if others := sorted(set(given) - known):
+        names = ", ".join(f"--{name.rstrip('_').replace('_', '-')}" for name in others)
+        raise UsageError(f"--live and {names} do not go together; leave one out")
+    from polycodec.codecs import zoo
+
+    name = given.get("model") or MODEL
+    device = given.get("device", "auto")
+    return zoo.load(name, device, checkpoint=given.get("checkpoint"))
+
+
+def _ends() -> tuple[Any, Any]:
+    return sys.stdin.buffer, sys.stdout.buffer
