@@ -176,8 +176,9 @@ def chosen(
     known = {entry["id"]: entry for entry in entries}
     if ids is None:
         ids = [name for name in usual if name in known] or list(known)
-    for unknown in set(ids) - set(known):
-        raise UnknownNameError.of("published curve", unknown, known)
+    for name in ids:
+        if name not in known:
+            raise UnknownNameError.of("published curve", name, known)
     return [known[name] for name in ids]
 
 

@@ -219,7 +219,7 @@ def _chosen(
                 f"{subject.name} is for {subject.kind}, the input is {wanted}; leave "
                 "one of them out"
             )
-    others = {wanted or "image", *(s.kind for s in chosen)} - set(UNITS)
+    others = sorted({wanted or "image", *(s.kind for s in chosen)} - set(UNITS))
     if others:
         raise UsageError(
             f"codecs of {', '.join(others)} are not timed; expected codecs and an "

@@ -166,6 +166,14 @@ def test_the_export_classifies_by_real_bytes(runs, tmp_path):
     assert found.shape == (3, 2) and torch.allclose(found.sum(1), torch.ones(3))
 
 
+def test_one_picture_is_too_few(tmp_path):
+    (tmp_path / "data" / "light").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(tmp_path / "data" / "light" / "0.png")
+    (tmp_path / "data" / "dark").mkdir()
+    with pytest.raises(InputError, match="one picture alone"):
+        run(tmp_path, "run", "classes", section(STEM, 8, 1))
+
+
 def test_what_a_student_lacks_is_said(runs):
     path, teacher = runs[:2]
     with pytest.raises(UsageError, match="teacher is not given"):

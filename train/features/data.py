@@ -43,6 +43,8 @@ class ClassSource:
         numbers = {name: k for k, name in enumerate(self.labels)}
         self.classes = torch.tensor([numbers[name] for name in folders])
         self.train, self.held_out = split(range(len(images)), config.data.holdout)
+        if not self.train:
+            raise InputError("one picture alone, which is held out; add more of them")
         self._order: tuple[int, np.ndarray] | None = None
 
     def batch_at(
