@@ -17,7 +17,9 @@ from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, UsageError
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
-from polycodec.train.export import averaged_codec, export
+from polycodec.train.export import averaged_codec, export, recipe_of
+from polycodec.train.features.data import ClassSource
+from polycodec.train.image.data import ImageCache
 from polycodec.train.loop import Trainer
 
 HEAD = {"name": "residual", "widths": (8, 12), "labels": ("dark", "light")}
@@ -172,6 +174,18 @@ def test_one_picture_is_too_few(tmp_path):
     (tmp_path / "data" / "dark").mkdir()
     with pytest.raises(InputError, match="one picture alone"):
         run(tmp_path, "run", "classes", section(STEM, 8, 1))
+
+
+def test_what_packing_loses_is_the_likelihood_of_the_class(runs):
+    state = read_checkpoint(Path(runs[3]))
+    config = parse_config(json.loads(state["config"]))
+    codec = averaged_codec(state, config)
+    panel = recipe_of(config, codec, print).panel(codec)
+    images = ImageCache(config.data.train, config.data.cache)
+    x, classes = ClassSource(images, config, codec.signal).validation(32)
+    logits = torch.tensor([0.0, 2.0])
+    found = [panel.yard.quality(one, logits) for one in x]
+    assert found == pytest.approx(logits.log_softmax(0)[classes].tolist())
 
 
 def test_what_a_student_lacks_is_said(runs):
