@@ -9,35 +9,27 @@
     use          codec.compress(x, quality) -> list of bytes,  codec.decompress(bytes)
 
 A family (`families/`) says how numbers become integers, a signal (`signals/`) what the
-numbers are; neither knows the other. How weights are stored says `stored`.
+numbers are; neither knows the other. How weights are stored says `stored`, how signals
+stand in files `chunked`.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polycodec.codecs.chunked import Chunked
 from polycodec.codecs.ordinary import Coded, ordinary
 from polycodec.codecs.refined import Refined, Watch
-from polycodec.codecs.signals.base import Signal, strings_of
-from polycodec.codecs.signals.chunks import chunks_of
-from polycodec.codecs.signals.grid import Grid
-from polycodec.codecs.signals.intra import IntraDecoder, IntraEncoder
+from polycodec.codecs.signals.base import Signal
 from polycodec.codecs.signals.live import Live
-from polycodec.codecs.signals.tiles import (
-    ImageDecoder,
-    ImageEncoder,
-    TileDecoder,
-    TileEncoder,
-)
-from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 from polycodec.codecs.stored import save_codec, with_new_names
+from polycodec.codecs.strings import compressed, decompressed, latents
 from polycodec.codecs.transforms import numbers
 from polycodec.codecs.transforms.base import ImageTransform, Tiling, Transform
 from polycodec.codecs.transforms.rate import Levels
@@ -51,7 +43,7 @@ if TYPE_CHECKING:
     from polycodec.codecs.fitting.plan import Plan
 
 
-class Codec(Live, nn.Module, abc.ABC):
+class Codec(Live, Chunked, nn.Module, abc.ABC):
     """Base of all codecs. ``name`` and ``digest`` are set when weights are loaded.
 
     A level is the rate as the family counts it, a number; `level_of` makes it of a
@@ -63,8 +55,9 @@ class Codec(Live, nn.Module, abc.ABC):
     digest = b"\0\0\0\0"
     # Names of tensors in weights that exist, and what they are called now.
     renamed: ClassVar[Mapping[str, str]] = {}
-    # How signals are fitted, of a family that fits; None: it does not.
-    plan: Plan | None = None
+
+    # Whether signals are fitted, as a plan says that a call may be given.
+    fitted: ClassVar[bool] = False
 
     signal: Signal
     transform: Transform
@@ -135,7 +128,7 @@ class Codec(Live, nn.Module, abc.ABC):
     def check_codes(self, codes: Tensor) -> None:
         """InputError for codes that no encoder of this codec writes."""
 
-    def latents(self, x: Tensor, level: float) -> Tensor:
+    def latents_of(self, x: Tensor, level: float) -> Tensor:
         """Latents z (B, D, *S) of padded signals x; ModelError for NaN among them."""
         return numbers.made_by(self.name, self.analyse(self.signal.prepared(x), level))
 
@@ -171,6 +164,10 @@ class Codec(Live, nn.Module, abc.ABC):
         if not isinstance(self.transform, ImageTransform):
             raise ModelError(f"'{self.name}' has no transform of images")
         return self.transform.tiling
+
+    def planes(self, level: float) -> int:
+        """Planes C of the codes of a level."""
+        return self.channels
 
     def padded(self, x: Tensor) -> Tensor:
         """Signals x (B, C, *S) with S up to multiples of the stride."""
@@ -236,13 +233,22 @@ class Codec(Live, nn.Module, abc.ABC):
         return RangeDecoder(data, device=device, context=context)
 
     @ordinary
-    def encode_codes(self, x: Tensor, level: float) -> Tensor:
-        """Codes (B, C, *S) of whole signals x; InputError for samples that are none."""
-        return self._encode(self.signal.checked(x), level)
+    def encode_codes(
+        self, x: Tensor, level: float, *, plan: Plan | None = None
+    ) -> Tensor:
+        """Codes (B, C, *S) of whole signals x; InputError for samples that are none.
 
-    def _encode(self, x: Tensor, level: float) -> Tensor:
+        plan: how each is fitted, of a family that fits.
+        """
+        return self._encode(self.signal.checked(x), level, plan)
+
+    def _encode(self, x: Tensor, level: float, plan: Plan | None) -> Tensor:
         """Codes of checked signals."""
         self._check_precision()
+        if plan is not None:
+            raise UsageError(
+                f"codec/{self.family} fits nothing to a signal; leave the plan out"
+            )
         return self.signal.encode(self, x.to(self.device), self.check_level(level))
 
     @ordinary
@@ -258,22 +264,19 @@ class Codec(Live, nn.Module, abc.ABC):
 
     @ordinary
     def compress(
-        self, x: Tensor | Sequence[Tensor], quality: float = 50.0
+        self,
+        x: Tensor | Sequence[Tensor],
+        quality: float = 50.0,
+        *,
+        plan: Plan | None = None,
     ) -> list[bytes]:
         """Signals x -> a list of B byte strings; they are no .plc files.
 
         x: (B, 3, H, W) in [0, 1] for images, (B, 1, T) in [-1, 1] for speech; of one
         signal also without B, 8-bit images and 16-bit speech as they are. Or a list of
-        such, of any sizes.
+        such, of any sizes. plan: how each is fitted, of a family that fits.
         """
-        if isinstance(x, (list, tuple)):
-            return [item for one in x for item in self.compress(one, quality)]
-        quality = round(100 * numbers.check_quality(quality)) / 100  # as headers say it
-        level = self.level_of(quality)
-        x = self.signal.checked(x)
-        codes = self._encode(x, level)
-        head = self.signal.head(x.shape[2:], quality, level)
-        return [head + item for item in self.write(codes, level, context=head).data]
+        return compressed(self, x, quality, plan)
 
     @ordinary
     def decompress(self, data: bytes | Sequence[bytes]) -> Tensor | Any:
@@ -281,54 +284,22 @@ class Codec(Live, nn.Module, abc.ABC):
 
         Of signals of several sizes: a list of tensors (1, C, *S), in the same order.
         """
-        items, size = strings_of(data), self.signal.head_size
-        signals: dict[int, Tensor] = {}
-        for head in dict.fromkeys(item[:size] for item in items):
-            places = [k for k, item in enumerate(items) if item[:size] == head]
-            size_of, value = self.signal.parse(items[places[0]])
-            level = self.signal.level_in(self, value)
-            streams = [items[k][size:] for k in places]
-            codes = self.read(streams, level, self.grid(size_of), context=head)
-            x_hat = self.decode_codes(codes, level, size_of)
-            signals |= zip(places, x_hat.split(1), strict=True)
-        in_order = [signals[k] for k in range(len(items))]
-        if len({one.shape for one in in_order}) == 1:
-            return torch.cat(in_order)
-        return in_order
+        return decompressed(self, data)
 
-    def image_encoder(
-        self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
-    ) -> ImageEncoder:
-        """What makes a file's chunks of one image, (H, W, 1 or 3) integers.
+    @ordinary
+    def latents(
+        self, data: bytes | Sequence[bytes], *, dequantized: bool = False
+    ) -> Tensor | Any:
+        """Codes (B, C, *S) of byte strings, for networks that learn from them.
 
-        ``peak``: largest sample; ``tile``: side of tiles, 0 for none; ``effort``: steps
-        of `refine`. A family with a way of its own overrides this.
+        Nothing is synthesised. Of the latent family they are latents in steps of each
+        string's quality; of the token family tokens, a plane a codebook; of fitted
+        networks the one row of their numbers. int32 where they are whole numbers, as of
+        what ships; float32 where they lie around means of 1/16 (`prior/gaussian`).
+        ``dequantized``: latents (B, D, *S) float32 instead, in the same units at any
+        quality. A list, as `decompress` has it, for strings of several sizes.
         """
-        return TileEncoder(self, pixels, peak, tile, effort)
-
-    def image_decoder(
-        self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
-    ) -> ImageDecoder:
-        """What makes pixels of the chunks of a file; see `image_encoder`."""
-        return TileDecoder(self, grid, quality, read_chunk)
-
-    def sound_codes(
-        self, blocks: Iterable[np.ndarray], frames: int, level: float | None = None
-    ) -> Iterator[Tensor]:
-        """Codes (channels, C, n) of a file's chunks of sound; see `signals.chunks`."""
-        return chunks_of(self, blocks, frames, level)
-
-    def group_encoder(
-        self, size: Sequence[int], gop: int | None = None
-    ) -> GroupEncoder:
-        """What makes a file's chunks of the frames of a clip, ``size`` (H, W)."""
-        return IntraEncoder(self, size, gop)
-
-    def group_decoder(
-        self, size: Sequence[int], gop: int, frames: int, quality: float
-    ) -> GroupDecoder:
-        """What makes frames of chunks; ``frames`` in all, ``gop`` in a chunk."""
-        return IntraDecoder(self, size, gop, frames, quality)
+        return latents(self, data, dequantized)
 
     def refine(
         self,

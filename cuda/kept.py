@@ -15,17 +15,19 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from polycodec.forking import fork_safe
+
 Value = TypeVar("Value")
 
 
 class Kept(Generic[Value]):
-    """A dictionary with weak keys, safe for threads."""
+    """A dictionary with weak keys, safe for threads; lives as long as the process."""
 
     def __init__(self) -> None:
         self._values: weakref.WeakKeyDictionary[Any, dict[Hashable, Value]] = (
             weakref.WeakKeyDictionary()
         )
-        self._lock = threading.Lock()
+        self._lock = fork_safe(threading.Lock())
 
     def get(self, key: Any, make: Callable[[], Value], where: Hashable = None) -> Value:
         """Return what ``make`` returned at the first call for ``key`` and ``where``."""

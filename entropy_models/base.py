@@ -221,6 +221,11 @@ class EntropyModel(nn.Module, abc.ABC):
         place of the model's own (`side`), for search at encoding.
         """
 
+    @property
+    def whole(self) -> bool:
+        """Whether what is decoded are whole numbers, not such around a mean."""
+        return self.codes != "latents"
+
     @abc.abstractmethod
     def update(self) -> None:
         """Build the integer tables; afterwards the model can code."""

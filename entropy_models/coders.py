@@ -55,11 +55,19 @@ class RateEstimator(Coder):
     the rate is that of the value plus uniform noise. Without, it does what the
     encoder does: means on their grid, the rounded value, and with frozen tables the
     nearest value that they can code; its result is then the encoder's, bit for bit.
+    ``noise`` may be a generator to draw from, in place of the process's own.
     ``thrifty``: whether it saves bits as that encoder does, see `quantize`.
     """
 
-    def __init__(self, batch: int, *, noise: bool = True, thrifty: bool = True) -> None:
-        self.noise, self.thrifty = noise, thrifty
+    def __init__(
+        self,
+        batch: int,
+        *,
+        noise: bool | torch.Generator = True,
+        thrifty: bool = True,
+    ) -> None:
+        self.noise, self.thrifty = noise is not False, thrifty
+        self.source = None if isinstance(noise, bool) else noise
         self.parts: list[Tensor] = []
         self.batch = batch
 
@@ -79,13 +87,20 @@ class RateEstimator(Coder):
         residual = (value - means).float()
         if self.noise:
             rounded = torch.round(residual)
-            self.count(residual + torch.rand_like(residual) - 0.5, prior)
+            self.count(residual + self._uniform(residual) - 0.5, prior)
         else:
             rounded = prior.codable(quantize(residual.detach(), prior, self.thrifty))
         rounded = straight_through(rounded, residual)
         if not self.noise:
             self.count(rounded, prior)
         return rounded + means
+
+    def _uniform(self, like: Tensor) -> Tensor:
+        """Numbers of 0 … 1."""
+        own = self.source
+        if own is None:
+            return torch.rand_like(like)
+        return torch.rand(like.shape, generator=own, device=own.device).to(like)
 
     def count(self, v: Tensor, prior: Prior) -> None:
         """Add the cost of values ``v`` (B, C, h, w), their means subtracted."""

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polycodec.errors import InputError, ModelError, UnknownNameError
+from polycodec.forking import fork_safe
 from polycodec.importing import FILES, imported, is_there
 from polycodec.memory import absolute, files_of, remembered
 
@@ -75,7 +76,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 KINDS = tuple(_HOMES)
 GROUP, VARIABLE = "polycodec.parts", "POLYCODEC_PARTS"
 _LOADED: set[str] = set()
-_LOADING = threading.RLock()
+_LOADING = fork_safe(threading.RLock())
 
 
 def register(name: str) -> Callable[[T], T]:

@@ -67,8 +67,8 @@ class BayesianCodec(Codec):
     """
 
     family = "bayesian"
+    fitted = True
     entropy: SamplesModel
-    plan: Plan
     transform: Any = None  # what asks for one says that there is none
     betas: Tensor
 
@@ -101,11 +101,7 @@ class BayesianCodec(Codec):
                 "expected rates above 0, 1 … 24 bits, and less room than bits"
             )
         self.bpp, self.channels = tuple(map(float, bpp)), 1
-        self.rates, self.recipe, self.plan = (
-            Levels(len(bpp)),
-            Posteriors(**(fit or {})),
-            Plan(),
-        )
+        self.rates, self.recipe = Levels(len(bpp)), Posteriors(**(fit or {}))
         colours = int(self.signal.shape[1])
         self.networks = nn.ModuleList(
             Reparametrized(self.piece, colours, **(network or {})) for _ in bpp
@@ -161,8 +157,8 @@ class BayesianCodec(Codec):
     def image_encoder(
         self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
-        self.plan = Plan(steps=effort or None)
-        return PictureEncoder(self, pixels, peak, together=True)
+        plan = Plan(steps=effort or None)
+        return PictureEncoder(self, pixels, peak, plan=plan, together=True)
 
     def image_decoder(
         self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
@@ -208,6 +204,9 @@ class BayesianCodec(Codec):
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
         """Codes (B, 1, n) of prepared signals x: each is fitted, and sent."""
+        return self._analysed(x, level, Plan())
+
+    def _analysed(self, x: Tensor, level: float, plan: Plan) -> Tensor:
         low, high = self.signal.low, self.signal.high
         size, pieces = tuple(x.shape[2:]), math.prod(self.counts(x.shape[2:]))
         with torch.inference_mode(False), torch.enable_grad():
@@ -219,7 +218,7 @@ class BayesianCodec(Codec):
             head = torch.tensor(size, device=x.device).float()
             done = []
             for part in x.split(max(1, TOGETHER // pieces)):
-                fit = Progressive(self, part, real, int(level) - 1, self.plan)
+                fit = Progressive(self, part, real, int(level) - 1, plan)
                 numbers = [one.flatten(1).float() for one in fit.run()]
                 heads = head.expand(len(part), -1)
                 row = torch.cat([heads.cpu(), *numbers], dim=1)
@@ -305,11 +304,11 @@ class BayesianCodec(Codec):
     def reading(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
         return SampleDecoder(data, context=context)
 
-    def _encode(self, x: Tensor, level: float) -> Tensor:
+    def _encode(self, x: Tensor, level: float, plan: Plan | None) -> Tensor:
         self._require_entropy()
         level = self.check_level(level)
-        z = self.analyse(self.signal.prepared(x.to(self.device)), level)
-        return self.quantize(z, level)
+        x = self.signal.prepared(x.to(self.device))
+        return self.quantize(self._analysed(x, level, plan or Plan()), level)
 
     @ordinary
     def decode_codes(

@@ -42,9 +42,11 @@ from polycodec.cuda import TableSet
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel, Shape, TablePrior
 from polycodec.errors import ModelError
+from polycodec.forking import fork_safe
 from polycodec.registry import register
 
-_ONE_AT_A_TIME = threading.Lock()  # their models keep the coder that they call
+# Their models keep the coder that they call.
+_ONE_AT_A_TIME = fork_safe(threading.Lock())
 FOLD = 4  # y has stride 16; z of hyperpriors, and so files, 64
 TAKEN = (
     "bmshj2018-factorized",

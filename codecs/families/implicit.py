@@ -16,6 +16,7 @@ et al. 2021, NeRV (arXiv 2110.13903); Dupont et al. 2021, COIN (arXiv 2103.03123
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -42,12 +43,14 @@ from polycodec.entropy_models import streams
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.models.weights import WeightsModel
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
+from polycodec.forking import fork_safe
 from polycodec.registry import find, register
 
 LEVELS = 101
 MOST_WIDTH, MOST_ITEMS = 4096, 1 << 14
 LEAST_LIMIT = 1 << 20  # values that any signal may have; else as many as samples
 LEAST_BITS = 0.5  # of a value beyond those, on average  # BITSTREAM
+_ONE_AT_A_TIME = fork_safe(threading.Lock())  # networks that are drawn
 
 
 @register("codec/implicit")
@@ -59,12 +62,12 @@ class ImplicitCodec(Codec):
     them it grows by equal factors. ``depth``: bits that a value may take on average:
     so many values has the network of a rate.
 
-    `plan` is how the next signals are fitted; a fresh one does what the recipe says.
+    A call's plan says how its signals are fitted; without one the recipe does.
     """
 
     family = "implicit"
+    fitted = True
     entropy: WeightsModel
-    plan: Plan
     transform: Any  # None but for sounds: what asks for one says that there is none
 
     def __init__(
@@ -95,7 +98,7 @@ class ImplicitCodec(Codec):
                 "weights, such as entropy/weights"
             )
         self.entropy = model
-        self.recipe, self.plan = Recipe(**(fit or {})), Plan()
+        self.recipe = Recipe(**(fit or {}))
         self.rates = Levels(LEVELS)
         if not (len(bpp) == 2 and 0 < bpp[0] < bpp[1] and depth > 0):
             raise ModelError(
@@ -133,8 +136,7 @@ class ImplicitCodec(Codec):
     def image_encoder(
         self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
-        self.plan = Plan(steps=effort or None)
-        return PictureEncoder(self, pixels, peak)
+        return PictureEncoder(self, pixels, peak, plan=Plan(steps=effort or None))
 
     def image_decoder(
         self, grid: Grid, quality: float, read_chunk: Callable[[int], bytes]
@@ -142,15 +144,19 @@ class ImplicitCodec(Codec):
         return PictureDecoder(self, grid, quality, read_chunk)
 
     def sound_codes(
-        self, blocks: Iterable[np.ndarray], frames: int, level: float | None = None
+        self,
+        blocks: Iterable[np.ndarray],
+        frames: int,
+        level: float | None = None,
+        plan: Plan | None = None,
     ) -> Iterator[Tensor]:
         level = self.levels if level is None else level
-        return fitted_sounds(self, blocks, frames, level)
+        return fitted_sounds(self, blocks, frames, level, plan or Plan())
 
     def group_encoder(
-        self, size: Sequence[int], gop: int | None = None
+        self, size: Sequence[int], gop: int | None = None, plan: Plan | None = None
     ) -> GroupEncoder:
-        return ClipEncoder(self, size, gop)
+        return ClipEncoder(self, size, gop, plan or Plan())
 
     def group_decoder(
         self, size: Sequence[int], gop: int, frames: int, quality: float
@@ -177,9 +183,14 @@ class ImplicitCodec(Codec):
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
         """Codes (B, 1, n) of prepared signals x: each is fitted."""
+        return self._analysed(x, level, Plan())
+
+    def _analysed(self, x: Tensor, level: float, plan: Plan) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             signals = self.signal.restored(x.clone())
-            return message.together(self._fitted(one[None], level) for one in signals)
+            return message.together(
+                self._fitted(one[None], level, plan) for one in signals
+            )
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         return torch.round(z)
@@ -281,10 +292,10 @@ class ImplicitCodec(Codec):
             read([one], level, size, context=own) for one, own in pairs
         )
 
-    def _encode(self, x: Tensor, level: float) -> Tensor:
+    def _encode(self, x: Tensor, level: float, plan: Plan | None) -> Tensor:
         self._check_precision()
-        z = self.analyse(self.signal.prepared(x.to(self.device)), level)
-        return self.quantize(z, level)
+        x = self.signal.prepared(x.to(self.device))
+        return self.quantize(self._analysed(x, level, plan or Plan()), level)
 
     @ordinary
     def decode_codes(
@@ -299,9 +310,9 @@ class ImplicitCodec(Codec):
     def _own_type(self) -> torch.dtype:
         return self.entropy.units.dtype
 
-    def fit(self, x: Tensor, level: float) -> Fit:
+    def fit(self, x: Tensor, level: float, plan: Plan) -> Fit:
         """Fit a network to one signal (1, C, *S), in its range, as the plan says."""
-        size, plan = tuple(x.shape[2:]), self.plan
+        size = tuple(x.shape[2:])
         if self.signal.kind == "video" and size[0] > MOST_ITEMS:
             raise InputError(
                 f"a clip of {size[0]} frames for one network; expected at most "
@@ -313,16 +324,19 @@ class ImplicitCodec(Codec):
             int(bits / self.depth),
             MOST_WIDTH,
         )
-        with torch.random.fork_rng():
+        # The random numbers of a process are shared by its threads; a fit has its own.
+        with _ONE_AT_A_TIME, torch.random.fork_rng():
             torch.manual_seed(plan.seed)
-            network = self.network_of(size, width).to(self.device)
-            fit = Fit(network, self.items(x), self.entropy, self.recipe, plan, bits)
-            fit.run()
+            network = self.network_of(size, width)
+            noise = torch.get_rng_state()
+        network = network.to(self.device)
+        fit = Fit(network, self.items(x), self.entropy, self.recipe, plan, bits, noise)
+        fit.run()
         return fit
 
-    def _fitted(self, x: Tensor, level: float) -> Tensor:
+    def _fitted(self, x: Tensor, level: float, plan: Plan) -> Tensor:
         """Codes (1, 1, n) of one signal (1, C, *S)."""
-        fit, most = self.fit(x, level), self.plan.bytes
+        fit, most = self.fit(x, level, plan), plan.bytes
         sizes = x.shape[2:]
 
         def row(k: Tensor, parts: Sequence[message.Part]) -> Tensor:

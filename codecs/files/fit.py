@@ -30,7 +30,7 @@ ONLY_FITTED = ("effort", "time_budget", "resume")
 def check(codec: Codec, options: FitOptions) -> None:
     """UsageError for options of fits where the codec has none."""
     given = [name for name in ONLY_FITTED if getattr(options, name)]
-    if codec.plan is None and given:
+    if given and not codec.fitted:
         raise UsageError(
             f"{given[0].replace('_', '-')} is for models that are fitted to a "
             f"signal, such as video/nerv-small; '{codec.name}' is not; leave it out"

@@ -26,7 +26,7 @@ class Loader:
     """
 
     def __init__(self, most: int = 8) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._loaded = functools.lru_cache(most)(_load)
 
     def load(
@@ -34,7 +34,7 @@ class Loader:
     ) -> Codec:
         """The codec; raises the errors of `polycodec.load`."""
         checkpoint = options.checkpoint and str(options.checkpoint)
-        with self._lock:  # of threads that begin together only one loads
+        with self.lock:  # of threads that begin together only one loads
             return self._loaded(name, options.device, checkpoint, digest)
 
 

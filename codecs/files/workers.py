@@ -35,12 +35,14 @@ from polycodec.codecs.files.options import Options, check_name, choose, merged
 from polycodec.codecs.files.results import Decoded, Encoded
 from polycodec.codecs.files.sources import Source
 from polycodec.errors import CodecError, UnknownNameError
+from polycodec.forking import fork_safe
 
 if TYPE_CHECKING:
     import numpy as np
 
 _ROW = ("input", "output", "state", "reason", "bytes", "seconds")
 _LOADER = Loader()  # of this process; what is pickled has none
+fork_safe(_LOADER.lock)
 
 
 class Worker(abc.ABC):

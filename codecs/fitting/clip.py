@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.signals.video import GroupDecoder, GroupEncoder
 
 if TYPE_CHECKING:
@@ -22,22 +23,20 @@ GOP = 600  # frames in a group, unless they are large
 
 
 class ClipEncoder(GroupEncoder):
-    """Fits a network to each group of frames of (H, W), by the codec's plan."""
+    """Fits a network to each group of frames of (H, W), by its part of the plan."""
 
     def __init__(
-        self, codec: ImplicitCodec, size: Sequence[int], gop: int | None = None
+        self, codec: ImplicitCodec, size: Sequence[int], gop: int | None, plan: Plan
     ) -> None:
+        self.plan = plan
         most = GROUP_SAMPLES // (3 * size[0] * size[1])
         self.codec, self.size = codec, tuple(size)
         self.gop, self.estimated_bits = gop or max(1, min(GOP, most)), 0.0
 
     def chunk(self, k: int, frames: Tensor, quality: float) -> bytes:
         codec, level = self.codec, self.codec.level_of(quality)
-        plan, codec.plan = codec.plan, codec.plan.part(k, len(frames))
-        try:
-            codes = codec.encode_codes(frames.movedim(0, 1)[None], level)
-        finally:
-            codec.plan = plan
+        plan = self.plan.part(k, len(frames))
+        codes = codec.encode_codes(frames.movedim(0, 1)[None], level, plan=plan)
         context = sealed_with(k, len(frames), self.size) + self.seal
         coded = codec.write(codes, level, context=context)
         self.estimated_bits += coded.estimated_bits[0]

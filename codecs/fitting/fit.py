@@ -44,8 +44,8 @@ ABOVE = 1.1  # of the target: bits that the second stage begins with
 class Fit:
     """A network on its way to the signal x (N, C, *S) in [0, 1], items first.
 
-    target: bits wanted in all. `run` leaves the network in ``network``, its steps in
-    ``quantized``.
+    target: bits wanted in all; noise: the state of a generator, on the CPU. `run`
+    leaves the network in ``network``, its steps in ``quantized``.
     """
 
     def __init__(
@@ -56,11 +56,14 @@ class Fit:
         recipe: Recipe,
         plan: Plan,
         target: float,
+        noise: Tensor,
     ) -> None:
         self.network, self.x, self.entropy = network, x, entropy
         self.recipe, self.plan, self.target = recipe, plan, target
         self.quantized: Quantized | None = None
         self.generator = torch.Generator().manual_seed(plan.seed)
+        self.noise = torch.Generator()
+        self.noise.set_state(noise)
         self.order: list[int] = []
         self.step, self.stage_step, self.spent, self.scale = 0, 0, 0.0, 1.0
         self.restarts, self.mean, self.best = 0, float("nan"), float("inf")
@@ -195,13 +198,13 @@ class Fit:
             own = self.quantized
             lengths = [p.numel() for p in network.sent().values()]
             codes, bits = estimated(
-                self.entropy, own.codes(network), lengths, noise=True
+                self.entropy, own.codes(network), lengths, noise=self.noise
             )
             given = weights_of(network, codes[0, 0], own.whole)
             if embedding is not None:
                 sizes = [embedding[0].numel()] * len(at)
                 values = own.embedded(embedding)
-                coded, more = estimated(self.entropy, values, sizes, noise=True)
+                coded, more = estimated(self.entropy, values, sizes, noise=self.noise)
                 embedding = (coded * own.step_of_embeddings).view(embedding.shape)
                 bits = bits + more * len(self.x) / len(at)
             self.bits = float(bits.detach())
@@ -224,7 +227,7 @@ class Fit:
                 "quantized": quantized,
                 "optimizer": self.optimizer.state_dict(),
                 "generator": self.generator.get_state(),
-                "noise": torch.get_rng_state(),
+                "noise": self.noise.get_state(),
                 "numbers": {
                     "step": self.step,
                     "stage_step": self.stage_step,
@@ -249,7 +252,7 @@ class Fit:
             self.optimizer = self._optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["noise"])
+        self.noise.set_state(state["noise"])
         vars(self).update(state["numbers"])
 
     def _set_back(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.signals.grid import Grid, Span
 from polycodec.codecs.signals.tiles import (
     ImageDecoder,
@@ -32,9 +33,15 @@ class PictureEncoder(ImageEncoder):
     """
 
     def __init__(
-        self, codec: Codec, pixels: np.ndarray, peak: int, *, together: bool = False
+        self,
+        codec: Codec,
+        pixels: np.ndarray,
+        peak: int,
+        *,
+        plan: Plan,
+        together: bool = False,
     ) -> None:
-        self.together = together
+        self.together, self.plan = together, plan
         self.codec, self.peak, self.channels = codec, peak, pixels.shape[2]
         self.x = to_tensor(pixels, peak, codec.device)
         height, width = pixels.shape[:2]
@@ -48,7 +55,7 @@ class PictureEncoder(ImageEncoder):
 
     def chunks(self, quality: float) -> Iterator[bytes]:
         level = self.codec.level_of(quality)
-        codes = self.codec.encode_codes(self.x, level)
+        codes = self.codec.encode_codes(self.x, level, plan=self.plan)
         context = self._context(quality)
         coded = self.codec.write(codes, level, context=context)
         self.estimated_bits = coded.estimated_bits[0]
@@ -77,13 +84,17 @@ class PictureDecoder(ImageDecoder):
     ) -> np.ndarray:
         if self.known is None:
             level, size = self.codec.level_of(self.quality), self._size()
-            context = self.grid.context(0, self.quality, peak, channels)
-            codes = self.codec.read([self.read_chunk(0)], level, size, context=context)
+            codes = self.codes_in(region, peak, channels)
             self.known = self.codec.decode_codes(codes, level, size)
         if progress:
             progress(1, 1)
         rows, columns = region.slices
         return to_pixels(self.known[:, :, rows, columns], peak, channels)
+
+    def codes_in(self, region: Span, peak: int, channels: int) -> Tensor:
+        level, size = self.codec.level_of(self.quality), self._size()
+        context = self.grid.context(0, self.quality, peak, channels)
+        return self.codec.read([self.read_chunk(0)], level, size, context=context)
 
     def _size(self) -> Sequence[int]:
         return self.grid.height, self.grid.width

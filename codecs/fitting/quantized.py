@@ -157,7 +157,11 @@ def counted(
 
 
 def estimated(
-    entropy: EntropyModel, values: Tensor, lengths: list[int], *, noise: bool
+    entropy: EntropyModel,
+    values: Tensor,
+    lengths: list[int],
+    *,
+    noise: bool | torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Codes as a decoder has them, and their bits, differentiable."""
     coder = RateEstimator(1, noise=noise)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.fitting.message import together
+from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.transforms.base import Context, SpeechTransform
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ class Itself(SpeechTransform):
 
 
 def fitted_sounds(
-    codec: ImplicitCodec, blocks: Iterable[np.ndarray], frames: int, level: float
+    codec: ImplicitCodec,
+    blocks: Iterable[np.ndarray],
+    frames: int,
+    level: float,
+    plan: Plan,
 ) -> Iterator[Tensor]:
     """Codes (channels, 1, n) of each chunk of so many samples, fitted by the plan.
 
@@ -47,12 +52,9 @@ def fitted_sounds(
     for x in pieces(blocks, frames):
         rows = []
         for one in x:
-            plan, codec.plan = codec.plan, codec.plan.part(number, x.shape[1])
+            own = plan.part(number, x.shape[1])
             number += 1
-            try:
-                rows.append(codec.encode_codes(one[None, None], level))
-            finally:
-                codec.plan = plan
+            rows.append(codec.encode_codes(one[None, None], level, plan=own))
         yield together(rows)
 
 

@@ -100,7 +100,7 @@ class Signal(abc.ABC):
 
     def encode(self, codec: Codec, x: Tensor, level: float) -> Tensor:
         """Codes of checked signals x, as files hold them; each as a whole here."""
-        return codec.quantize(codec.latents(codec.padded(x), level), level)
+        return codec.quantize(codec.latents_of(codec.padded(x), level), level)
 
     def decode(self, codec: Codec, codes: Tensor, level: float) -> Tensor:
         """Signals of codes, not cut."""

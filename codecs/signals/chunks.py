@@ -6,6 +6,7 @@ blocks (n, channels) ── a stream of windows for each channel ──► codes
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
 
 
 def chunks_of(
-    codec: Codec, blocks: Iterable[np.ndarray], frames: int, level: float | None = None
+    codec: Codec,
+    blocks: Iterable[np.ndarray],
+    frames: int,
+    level: float | None = None,
+    *,
+    latents: bool = False,
 ) -> Iterator[Tensor]:
     """Codes (channels, C, frames) of each chunk; blocks (n, channels) float32.
 
     Without ``level``, what codes of any level follow from (`Codec.finest`).
+    ``latents``: latents (channels, D, frames) instead.
     """
     signal, device = speech_signal(codec), codec.device
     streams: list[Stream] = []
@@ -34,7 +41,8 @@ def chunks_of(
     for block in blocks:
         if not streams:
             count = block.shape[1]
-            streams = [signal.analysis(codec, level) for _ in range(count)]
+            made = functools.partial(signal.analysis, codec, level, latents=latents)
+            streams = [made() for _ in range(count)]
         samples += len(block)
         held += _pushed(streams, block, device)
         while sum(codes.shape[2] for codes in held) >= frames:

@@ -67,15 +67,23 @@ class SpeechSignal(Signal):
     def restored(self, x_hat: Tensor) -> Tensor:
         return x_hat.float()
 
-    def analysis(self, codec: Codec, level: float | None = None) -> Stream:
+    def analysis(
+        self, codec: Codec, level: float | None = None, *, latents: bool = False
+    ) -> Stream:
         """A stream from samples (1, n) to codes (C, frames); see `windows.py`.
 
         Without a level to what codes of any level follow from: `Codec.finest`.
+        ``latents``: to latents (D, frames), which no level changes.
         """
         if isinstance(codec.transform, CausalTransform):
-            return self.frames(codec, level)
+            return self.frames(codec, level, latents=latents)
         finish: Callable[[Tensor], Tensor] = codec.finest
-        if level is not None:
+        if latents:
+
+            def finish(z: Tensor) -> Tensor:
+                return z
+
+        elif level is not None:
             checked = codec.check_level(level)
 
             def finish(z: Tensor) -> Tensor:
@@ -84,12 +92,14 @@ class SpeechSignal(Signal):
         @torch.inference_mode()
         def run(samples: Tensor) -> Tensor:
             wanted = codec.levels if level is None else level
-            return finish(codec.latents(samples[None], wanted).float())[0]
+            return finish(codec.latents_of(samples[None], wanted).float())[0]
 
         context = speech_transform(codec).contexts()[0] or (UNBOUNDED, 0)
         return BlockStream(run, block=self.block, context=context, step=codec.stride)
 
-    def frames(self, codec: Codec, level: float | None = None) -> FrameStream:
+    def frames(
+        self, codec: Codec, level: float | None = None, *, latents: bool = False
+    ) -> FrameStream:
         """The same of a transform that remembers; or (B, 1, n) to codes (B, C, n)."""
         twin = precise(codec)
         transform = twin.transform
@@ -103,7 +113,10 @@ class SpeechSignal(Signal):
             z = made_by(codec.name, transform.g_a(x, memory))
             if not z.shape[2]:  # the start, for which analysis waits
                 return z
-            found = twin.finest(z) if level is None else twin.quantize(z, level)
+            if latents:
+                found = z.float()
+            else:
+                found = twin.finest(z) if level is None else twin.quantize(z, level)
             return found.view(*samples.shape[:-2], *found.shape[1:])
 
         ahead, _ = transform.ahead

@@ -29,6 +29,7 @@ from polycodec.errors import DeterminismError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
+    from polycodec.codecs.fitting.plan import Plan
     from polycodec.codecs.refined import Cost, Found, Refined
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,13 @@ class ImageEncoder(abc.ABC):
     ``estimated_bits``: of the last coding. ``grid``: what its chunks are of.
     ``searched``: of the last coding, the costs before and after a search, and the steps
     it took in all; None: there was none. ``watch`` is told how far a search is, and of
-    which chunk.
+    which chunk. ``plan``: how the image is fitted, of a family that fits.
     """
 
     estimated_bits: float
     grid: Grid
     codec: Codec
+    plan: Plan | None = None
     searched: tuple[Cost, Cost, int] | None = None
     watch: Callable[[int, Found], None] | None = None
 
@@ -102,6 +104,11 @@ class ImageDecoder(abc.ABC):
         self, region: Span, peak: int, channels: int, progress: Progress | None = None
     ) -> np.ndarray:
         """Pixels of ``region``, (h, w, channels) integers."""
+
+    @abc.abstractmethod
+    def codes_in(self, region: Span, peak: int, channels: int) -> Tensor:
+        """Codes (1, C, h, w) of the positions that a region touches; of a fitted
+        network all that there are."""
 
 
 class TileEncoder(ImageEncoder):
@@ -169,7 +176,7 @@ class TileEncoder(ImageEncoder):
             halo = -(-self.tiling.halo[0] // stride) * stride
             window = core.grown(halo, self.grid.height, self.grid.width)
             window = window.aligned(self.tiling.period)
-        z = self.codec.latents(self._tensor(window), level)
+        z = self.codec.latents_of(self._tensor(window), level)
         fold = stride // self.codec.transform.stride
         codes = core.inside(window).scaled(stride)
         rows, columns = codes.scaled_up(fold).slices
@@ -212,6 +219,11 @@ class TileDecoder(ImageDecoder):
             if progress:
                 progress(done + 1, len(wanted))
         return out
+
+    def codes_in(self, region: Span, peak: int, channels: int) -> Tensor:
+        self.samples = peak, channels
+        stride = self.codec.stride
+        return self._gather(region.scaled(stride), stride)
 
     @torch.inference_mode()
     def synthesised(self, part: Span) -> Tensor:

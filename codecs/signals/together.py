@@ -37,9 +37,10 @@ def encode(encoders: Sequence[ImageEncoder], quality: float) -> list[list[bytes]
             batches[one.codec, item[0].shape].append((k, *item))
     for batch in batches.values():
         numbers, inputs, contexts = zip(*batch, strict=True)
-        codec = encoders[numbers[0]].codec
+        first = encoders[numbers[0]]
+        codec, plan = first.codec, first.plan
         level = codec.level_of(quality)
-        codes = codec.encode_codes(torch.cat(inputs), level)
+        codes = codec.encode_codes(torch.cat(inputs), level, plan=plan)
         coded = codec.write(codes, level, context=contexts)
         every = zip(numbers, coded.data, coded.estimated_bits, strict=True)
         for k, data, bits in every:

@@ -25,6 +25,7 @@ import numpy as np
 
 from polycodec.cuda.device import nvrtc
 from polycodec.errors import InputError, UsageError
+from polycodec.forking import fork_safe
 
 if TYPE_CHECKING:
     import torch
@@ -196,7 +197,8 @@ class Device:
         return function
 
 
-_LOCK = threading.Lock()  # two threads must not make two devices of one GPU
+# Two threads must not make two devices of one GPU.
+_LOCK = fork_safe(threading.Lock())
 
 
 @functools.cache

@@ -125,9 +125,9 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
             for k, x in enumerate(small):
                 pixels = (255 * x).byte().permute(1, 2, 0).numpy()
                 Image.fromarray(pixels).save(f"{folder}/{k}.png")
-            about = {"quality": 20, "gop": 4, "effort": 3 if codec.plan else 0}
+            about = {"quality": 20, "gop": 4, "effort": 3 if codec.fitted else 0}
             made["3 groups"] = coded(codec, Path(folder), **about)
-            if codec.plan:  # at this rate quantizers of weights pack its tensors
+            if codec.fitted:  # at this rate quantizers of weights pack its tensors
                 about |= {"quality": 70, "gop": 10}
                 made["packed"] = coded(codec, Path(folder), **about)
         return made
@@ -152,7 +152,7 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
         rate = speech.info.rate
         samples = np.concatenate(list(speech.blocks()))[:, 0]
     forms = ("one chunk", 3, 1), ("two chunks", 12, 2)
-    for name, seconds, channels in forms[:1] if codec.plan else forms:
+    for name, seconds, channels in forms[:1] if codec.fitted else forms:
         sound = np.resize(samples, (seconds * rate, 1)).repeat(channels, axis=1)
         wav = io.BytesIO()
         with wave.open(wav, "wb") as file:
@@ -161,7 +161,7 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
             file.setframerate(rate)
             file.writeframes((sound * 32767).astype("<i2").tobytes())
         about = {"quality": 20, "channels": "keep"} | (
-            {"effort": 2} if codec.plan else {}
+            {"effort": 2} if codec.fitted else {}
         )
         made[name] = coded(codec, wav, **about)
     return made
@@ -177,7 +177,7 @@ def sets(codec: Codec, source: Path) -> dict[str, bytes]:
                 part.putalpha(photo.convert("L").crop((0, 0, 32, 32)))
             part.save(f"{folder}/{k}.png")
         target = io.BytesIO()
-        pack(folder, target, codec=codec, quality=50, effort=5 if codec.plan else 0)
+        pack(folder, target, codec=codec, quality=50, effort=5 if codec.fitted else 0)
     return {"5 members": target.getvalue()}
 
 

@@ -79,12 +79,12 @@ def fitted(
     depth = 6.5 if coding in ("eight", "pruned") else 4.0
     options |= {"bpp": [bpp, 2 * bpp], "depth": depth}
     codec = build("codec/implicit", **options)
-    codec.plan = replace(long, kept=kept, resume=True, notes=[])
+    plan = replace(long, kept=kept, resume=True, notes=[])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     began, area = time.process_time(), x[:, 0].numel()
     # With a limit bytes are what a rate is, whatever codes them.
-    codec.plan.items, codec.plan.bytes = len(x), int(bpp * area / 8)
-    encoder = codec.group_encoder(x.shape[2:], len(x))
+    plan.items, plan.bytes = len(x), int(bpp * area / 8)
+    encoder = codec.group_encoder(x.shape[2:], len(x), plan)
     data = encoder.chunk(0, x, 0)
     spent = time.process_time() - began
     began = time.process_time()
@@ -103,7 +103,7 @@ def fitted(
         "psnr": float(np.mean(each)),
         "seconds": spent,
         "decoded_fps": pace,
-        "notes": codec.plan.notes,
+        "notes": plan.notes,
     }
 
 

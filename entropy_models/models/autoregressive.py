@@ -102,6 +102,10 @@ class AutoregressiveModel(EntropyModel):
         # Scale indexes of each rate, to which the nets add theirs.
         self.level_index = nn.Parameter(torch.full((levels, channels), 10.0))
 
+    @property
+    def whole(self) -> bool:
+        return True
+
     def code(
         self,
         coder: Coder,

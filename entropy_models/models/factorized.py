@@ -44,6 +44,10 @@ class FactorizedModel(EntropyModel):
         self.channels, self.levels = channels, levels
         self.prior_y = FactorizedPrior(levels * channels, tuple(hidden))
 
+    @property
+    def whole(self) -> bool:
+        return True
+
     def code(
         self, coder: Coder, y: Tensor | None, size: Shape, *, rate: Any = None, **_: Any
     ) -> Tensor:

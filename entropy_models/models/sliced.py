@@ -222,6 +222,7 @@ class SlicedModel(SlicesModel):
             prior=prior,
             synthesis=synthesis,
         )
+        self.residual = bool(residual)
         self.selective, self.losses = bool(selective), cast("list[Tensor]", [])
         self.parts = nn.ModuleList(
             Slice(
@@ -239,6 +240,10 @@ class SlicedModel(SlicesModel):
             )
             for i, size in enumerate(slices)
         )
+
+    @property
+    def whole(self) -> bool:
+        return super().whole and not self.residual
 
     def code(self, *args: Any, **options: Any) -> Tensor:
         """See :meth:`SlicesModel.code`."""

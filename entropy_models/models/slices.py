@@ -64,6 +64,10 @@ class SlicesModel(EntropyModel):
         self.h_a, self.h_s = hyper_pair(channels, hyper, features, synthesis)
         self.prior_z = FactorizedPrior(hyper)
 
+    @property
+    def whole(self) -> bool:
+        return self.density.whole
+
     def before(self, i: int, state: State) -> Any:
         """What slice i needs of the slices before it, computed once."""
         return None

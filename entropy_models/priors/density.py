@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -31,9 +31,11 @@ START = 22.0  # the scale index near σ = 1: a net starts there, not at the smal
 
 
 class Density(abc.ABC):
-    """Base of `prior/*`. ``outputs``: numbers that a network gives for each latent."""
+    """Base of `prior/*`. ``outputs``: numbers that a network gives for each latent;
+    ``whole``: whether whole numbers are coded, not such around a mean."""
 
     outputs: int
+    whole: ClassVar[bool] = False
 
     @abc.abstractmethod
     def of(self, raw: Tensor, tables: Tables | None) -> Prior:
@@ -97,6 +99,8 @@ class GaussianDensity(Density):
 @register("prior/mixture")
 class MixtureDensity(Density):
     """K means, scales and weights; whole numbers are coded. ``components``: K <= 4."""
+
+    whole = True
 
     def __init__(self, *, components: int = 3) -> None:
         self.components, self.outputs = components, 3 * components

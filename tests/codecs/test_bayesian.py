@@ -164,9 +164,8 @@ def test_pictures_come_back_and_bits_are_known_before(prior, tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (13, 20)])
 def test_other_sizes_are_patched(prior, size):
     codec, _ = prior
-    codec.plan = Plan(steps=60)
     x = pictures(2, size, seed=3).expand(2, 3, *size)
-    data = codec.compress(x, 100)
+    data = codec.compress(x, 100, plan=Plan(steps=60))
     blocks = len(codec.entropy.tables["1-piece"].blocks)
     pieces = math.prod(codec.counts(size))
     assert len(data[0]) == codec.signal.head_size + 4 + -(-12 * blocks * pieces // 8)
@@ -217,10 +216,9 @@ ROWS = {"image": [9, 4, 1], "speech": [6, 2, 1], "video": [8, 2, 1]}
 
 def test_what_is_refused(prior):
     codec, _ = prior
-    codec.plan = Plan(steps=4)
     with pytest.raises(InputError, match="it is for small ones"):
         codec.counts((4096, 4096))
-    data = codec.compress(pictures(1), 0)[0]
+    data = codec.compress(pictures(1), 0, plan=Plan(steps=4))[0]
     for wrong in (data[:-1], data + b"\0", data[:20]):
         with pytest.raises(BitstreamError):
             codec.decompress(wrong)

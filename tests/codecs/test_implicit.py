@@ -45,10 +45,8 @@ def clip(frames: int = 6, height: int = 22, width: int = 40) -> torch.Tensor:
     return torch.stack(shown, dim=1)[None].clamp(0, 1)
 
 
-def codec(network=NERV, fit=None, **plan) -> ImplicitCodec:
-    made = ImplicitCodec(network=network, fit={**FIT, **(fit or {})}, bpp=(0.2, 8))
-    made.plan = Plan(**{"steps": 20, **plan})
-    return made
+def codec(network=NERV, **fit) -> ImplicitCodec:
+    return ImplicitCodec(network=network, fit={**FIT, **fit}, bpp=(0.2, 8))
 
 
 def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -58,8 +56,8 @@ def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def fitted():
     """A codec, a clip, and its bytes after 250 steps."""
-    made = codec(steps=250)
-    return made, clip(), made.compress(clip(), 60)[0]
+    made = codec()
+    return made, clip(), made.compress(clip(), 60, plan=Plan(steps=250))[0]
 
 
 def test_a_fit_of_seconds_beats_the_mean_frame(fitted):
@@ -74,8 +72,7 @@ def test_a_fit_of_seconds_beats_the_mean_frame(fitted):
 
 def test_any_frame_decodes_alone(fitted):
     made, x, _ = fitted
-    made.plan = Plan(steps=3)
-    encoder = made.group_encoder(x.shape[3:], gop=4)
+    encoder = made.group_encoder(x.shape[3:], gop=4, plan=Plan(steps=3))
     frames = x[0].movedim(1, 0)
     chunks = [encoder.chunk(k, frames[4 * k : 4 * k + 4], 40) for k in range(2)]
     decoder = made.group_decoder(x.shape[3:], 4, 6, 40)
@@ -93,52 +90,51 @@ def test_any_frame_decodes_alone(fitted):
 
 
 def test_sizes_are_kept_to_the_byte():
-    made = codec(steps=30, bytes=420)
-    data = made.compress(clip(), 60)[0]
+    made = codec()
+    data = made.compress(clip(), 60, plan=Plan(steps=30, bytes=420))[0]
     assert len(data) - made.signal.head_size <= 420
     assert made.decompress([data]).shape == clip().shape
 
 
 def test_it_stops_with_what_it_has_and_goes_on(tmp_path):
     kept = tmp_path / "clip.fit"
-    made = codec(steps=60, kept=kept)
-    told = []
+    made, plan, told = codec(), Plan(steps=60, kept=kept), []
 
     def stop(report):
         told.append(report)
         if report.step == 50:  # in the second stage, which draws noise
-            made.plan.stopped.set()
+            plan.stopped.set()
 
-    made.plan.tell = stop
+    plan.tell = stop
     fitting_told, fitting.TOLD = fitting.TOLD, 0.0
     try:
-        first = made.decompress(made.compress(clip(), 60))
+        first = made.decompress(made.compress(clip(), 60, plan=plan))
     finally:
         fitting.TOLD = fitting_told
     assert told[0].step == 1 and "dB" in str(told[0])
-    assert kept.is_file() and "was stopped at step 50" in made.plan.notes[0]
-    made.plan = Plan(steps=60, kept=kept, resume=True)
-    second = made.decompress(made.compress(clip(), 60))
-    assert "resumed at step 50" in made.plan.notes[0]
+    assert kept.is_file() and "was stopped at step 50" in plan.notes[0]
+    plan = Plan(steps=60, kept=kept, resume=True)
+    second = made.decompress(made.compress(clip(), 60, plan=plan))
+    assert "resumed at step 50" in plan.notes[0]
     assert not torch.equal(first, second)
     # Nothing is lost by it: the same as in one go.
-    whole = codec(steps=60)
-    assert torch.equal(whole.decompress(whole.compress(clip(), 60)), second)
-    made.plan = Plan(steps=60, kept=kept, resume=True)
+    whole = made.compress(clip(), 60, plan=Plan(steps=60))
+    assert torch.equal(made.decompress(whole), second)
+    plan = Plan(steps=60, kept=kept, resume=True)
     with pytest.raises(InputError, match="another fit"):
-        made.compress(clip().flip(3) ** 2, 60)
+        made.compress(clip().flip(3) ** 2, 60, plan=plan)
 
 
 def test_a_fit_that_diverges_goes_back_and_says_so():
-    made = codec(fit={"lr": 300.0}, steps=60)
+    made, plan = codec(lr=300.0), Plan(steps=60)
     try:
-        x_hat = made.decompress(made.compress(clip(), 60))
+        x_hat = made.decompress(made.compress(clip(), 60, plan=plan))
     except ModelError as error:
         assert "diverges" in str(error) and "fit.lr" in str(error)
     else:
         assert bool(x_hat.isfinite().all())
-    assert any("went back to step" in note for note in made.plan.notes)
-    assert "at 0.5 times" in made.plan.notes[0]
+    assert any("went back to step" in note for note in plan.notes)
+    assert "at 0.5 times" in plan.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +150,8 @@ def test_a_fit_that_diverges_goes_back_and_says_so():
 )
 def test_what_is_written_is_what_was_fitted(network, fit):
     """Also of networks so small that tensors have one value, whose range is zero."""
-    made = codec(network, fit, steps=12)
-    codes = made.encode_codes(clip(), made.level_of(1))
+    made = codec(network, **fit)
+    codes = made.encode_codes(clip(), made.level_of(1), plan=Plan(steps=12))
     coded = made.write(codes, 2)
     assert torch.equal(coded.codes, codes)
     assert torch.equal(made.read(coded.data, 2, (6, 22, 40)), codes)
@@ -177,8 +173,7 @@ def test_it_carries_images_and_sounds(signal, x):
     made = ImplicitCodec(
         signal=signal, network=network, fit={**FIT, "lr": 0.003}, bpp=(1, 16)
     )
-    made.plan = Plan(steps=80)
-    x_hat = made.decompress(made.compress(x, 60))
+    x_hat = made.decompress(made.compress(x, 60, plan=Plan(steps=80)))
     assert x_hat.shape == x.shape
     assert psnr(x, x_hat) > psnr(x, x.mean().expand_as(x)) + 1
 
@@ -203,9 +198,8 @@ def test_few_bytes_hold_few_weights(fitted, monkeypatch):
         made.read([stream], 1, size, context=head)
     monkeypatch.setattr(implicit, "LEAST_LIMIT", 0)
     monkeypatch.setattr(implicit, "LEAST_BITS", 100.0)
-    made.plan = Plan(steps=2)
     with pytest.raises(UsageError, match="ask for a smaller file"):
-        made.compress(x, 60)
+        made.compress(x, 60, plan=Plan(steps=2))
 
 
 def test_damage_is_named(fitted):

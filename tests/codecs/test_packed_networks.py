@@ -29,9 +29,7 @@ NERV = {
 
 
 def codec(network=NERV, **fit) -> ImplicitCodec:
-    made = ImplicitCodec(network=network, fit={"lr": 0.01, **fit}, bpp=(16, 64))
-    made.plan = Plan(steps=8)
-    return made
+    return ImplicitCodec(network=network, fit={"lr": 0.01, **fit}, bpp=(16, 64))
 
 
 def clip() -> torch.Tensor:
@@ -113,8 +111,8 @@ def test_packed_tensors_are_nearer_in_the_same_bytes():
     x, errors = clip(), []
     for packed in (False, True):
         made = codec(coding="trellis", packed=packed)
-        made.plan.bytes = 1200
-        codes = made.encode_codes(x, made.level_of(30))
+        plan = Plan(steps=8, bytes=1200)
+        codes = made.encode_codes(x, made.level_of(30), plan=plan)
         assert (codes[0, 0, 3] < 0) == packed
         coded = made.write(codes, 30)
         assert len(coded.data[0]) <= 1200 and torch.equal(coded.codes, codes)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from PIL import Image, ImageFile
 
 from polycodec.errors import InputError
+from polycodec.forking import fork_safe
 
 _REFUSED = {
     "CMYK": "CMYK samples",
@@ -85,7 +86,7 @@ def format_of(start: bytes) -> str:
     )
 
 
-_lock = threading.Lock()
+_lock = fork_safe(threading.Lock())
 _limits: list[int | None] = []  # Pillow's own, then None for each further user
 
 

@@ -42,6 +42,7 @@ from polycodec.codecs.files.speech.read import OpenedSpeech, SpeechInfo, open_sp
 from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.tags import tags_record
 from polycodec.codecs.fitting.plan import Plan
+from polycodec.codecs.signals.chunks import chunks_of
 from polycodec.codecs.signals.speech import speech_signal
 from polycodec.errors import InputError, UsageError
 
@@ -59,7 +60,7 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
         quality = job.write(writer)
         with ends.writing() as file:
             size = writer.finish(file, job.header(quality))
-    fit.forget(codec.plan)
+    fit.forget(job.plan)
     return SpeechEncoded(
         **ends.about(job.codec.name),
         bytes=size,
@@ -113,6 +114,7 @@ class Job:
         record = self.condition.pack() if self.condition.lossless else None
         self._beside = seal_of(self.geometry, record)
         self.estimated_bits = 0.0
+        self.plan: Plan | None = None  # of a codec that fits
         self._done = 0
         logger.info(
             "%d Hz coded at %d Hz, %d channels at %d, chunks of %d frames, %s",
@@ -133,8 +135,8 @@ class Job:
     def write(self, writer: Writer) -> float:
         """Add every chunk as the options ask; return the quality that was used."""
         limit, quality = limit_of(self.options), quality_asked(self.options)
-        if self.codec.plan is not None:
-            self.codec.plan = self._plan(limit)
+        if self.codec.fitted:
+            self.plan = self._plan(limit)
         elif limit:
             return self._within(writer, limit)
         levels = int(self.codec.level_of(quality))
@@ -144,7 +146,11 @@ class Job:
 
     def codes(self, levels: int | None = None) -> Iterator[Tensor]:
         """Codes (channels, C, frames) of each chunk; without levels, see `finest`."""
-        return self.codec.sound_codes(self._blocks(), self.frames, levels)
+        return self.codec.sound_codes(self._blocks(), self.frames, levels, self.plan)
+
+    def latents(self) -> Iterator[Tensor]:
+        """Latents (channels, D, frames) of each chunk, as nothing has rounded them."""
+        return chunks_of(self.codec, self._blocks(), self.frames, latents=True)
 
     def _within(self, writer: Writer, limit: Limit) -> float:
         """Code with the most levels that fit the size, chunk by chunk."""
@@ -227,7 +233,7 @@ class Job:
     def notes(self) -> list[str]:
         """What a person should know about what was not kept."""
         info, notes = self.speech.info, [*self.speech.notes, *self._notes]
-        notes += self.codec.plan.notes if self.codec.plan else []
+        notes += self.plan.notes if self.plan else []
         if self.channels > 2 and "channels" not in info.layout:
             notes.append(f"where its channels play ({info.layout}) is not kept")
         rate = self.rate

@@ -29,9 +29,11 @@ from polycodec.codecs.files.video.data import (
 )
 from polycodec.codecs.files.video.read import RATE, check_size
 from polycodec.errors import InputError
+from polycodec.forking import fork_safe
 
 _STRICT = {"err_detect": "explode+crccheck+bitstream+buffer"}
-_LISTENING = threading.Lock()  # what is said, and how loudly, is of the whole process
+# What is said, and how loudly, is of the whole process.
+_LISTENING = fork_safe(threading.Lock())
 # Tags that describe the old file, not the clip.
 _TECHNICAL = re.compile(
     r"encoder|major_brand|minor_version|compatible_brands|duration|handler_name"

@@ -29,6 +29,7 @@ from polycodec.codecs.files.video.colour import to_rgb
 from polycodec.codecs.files.video.data import Planes, VideoInfo
 from polycodec.codecs.files.video.read import OpenedVideo, open_video
 from polycodec.codecs.files.video.times import Times
+from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.signals.video import GroupEncoder
 from polycodec.errors import UsageError
 
@@ -54,7 +55,7 @@ def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
             times = job.times()
             with ends.writing() as file:
                 size = writer.finish(file, job.header(quality, times, parts))
-    fit.forget(codec.plan)
+    fit.forget(job.plan)
     pixels = info.width * info.height * job.frames
     notes = [*job.notes, *([note] if note else [])]
     if fps and not times.even:
@@ -101,6 +102,7 @@ class Job:
     def __init__(self, codec: Codec, info: VideoInfo, ends: Ends[VideoEncode]) -> None:
         self.codec, self.info, self.ends = codec, info, ends
         self.size = info.height, info.width
+        self.plan: Plan | None = None  # of a codec that fits
         self.encoder = self._encoder()
         self.geometry = geometry_of(info, 1, self.encoder.gop)
         self.frames = self.coded = 0
@@ -113,7 +115,7 @@ class Job:
     def write(self) -> float:
         """Code every frame as the options ask; return the quality that was used."""
         limit, quality = limit_of(self.ends.options), quality_asked(self.ends.options)
-        if self.codec.plan is not None:
+        if self.codec.fitted:
             return self._fitted(limit, quality)
         if limit:
             return self._within(limit)
@@ -145,7 +147,7 @@ class Job:
         )
 
     def _encoder(self) -> GroupEncoder:
-        encoder = self.codec.group_encoder(self.size, self.ends.options.gop)
+        encoder = self.codec.group_encoder(self.size, self.ends.options.gop, self.plan)
         encoder.seal = seal_of(geometry_of(self.info, 1, 1))
         return encoder
 
@@ -213,9 +215,9 @@ class Job:
                     f"{limit} leaves nothing beside the {beside} bytes of sound and "
                     "header; give more, or leave the sound out (--audio none)"
                 )
-        self.codec.plan = plan = fit.plan_of(self.ends, frames, size)
+        self.plan = fit.plan_of(self.ends, frames, size)
         self._code(quality)
-        self.notes += plan.notes
+        self.notes += self.plan.notes
         return quality
 
     def _read(self) -> Iterator[Planes]:

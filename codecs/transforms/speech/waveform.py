@@ -17,10 +17,11 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterable
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from polycodec.codecs.transforms.base import Context, SpeechTransform
 from polycodec.errors import ModelError
@@ -32,6 +33,35 @@ class Reaching(nn.Module, abc.ABC):
     @abc.abstractmethod
     def reach(self, lo: float, hi: float) -> tuple[float, float]:
         """First and last input position that outputs lo..hi depend on."""
+
+
+class Normed(nn.Module):
+    """A convolution over time of weights g v / |v|, the norm over all but axis 0.
+
+    Stored as torch's `weight_norm` stores it, whose modules cannot be pickled.
+    Salimans, Kingma 2016 (arXiv 1602.07868).
+    """
+
+    def __init__(self, layer: nn.Conv1d | nn.ConvTranspose1d) -> None:
+        super().__init__()
+        self.stride, self.up = layer.stride, isinstance(layer, nn.ConvTranspose1d)
+        self.bias = layer.bias
+        v = layer.weight.detach()
+        g = torch.norm_except_dim(v, 2, 0)
+        factors = nn.ParameterDict({"original0": g, "original1": v})
+        self.parametrizations = nn.ModuleDict({"weight": factors})
+
+    @property
+    def weight(self) -> Tensor:
+        """g v / |v|."""
+        factors: Any = self.parametrizations["weight"]
+        weight: Tensor = torch._weight_norm(factors["original1"], factors["original0"])
+        return weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.up:
+            return F.conv_transpose1d(x, self.weight, self.bias, self.stride)
+        return F.conv1d(x, self.weight, self.bias, self.stride)
 
 
 class Conv(Reaching):
@@ -51,7 +81,7 @@ class Conv(Reaching):
         total = kernel - stride
         self.right = 0 if causal else total // 2
         self.left = total - self.right
-        self.conv = weight_norm(nn.Conv1d(inputs, outputs, kernel, stride))
+        self.conv = Normed(nn.Conv1d(inputs, outputs, kernel, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (self.left, self.right)))
@@ -72,7 +102,7 @@ class Up(Reaching):
         self.right = stride if causal else stride // 2
         self.left = stride - self.right
         layer = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride)
-        self.conv = weight_norm(layer)
+        self.conv = Normed(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)  # (B, C', (T + 1)·stride)
