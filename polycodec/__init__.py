@@ -32,10 +32,12 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "codecs").is_dir():
 _LAZY = {
     "polycodec.codecs.zoo": ("load", "models"),
     "polycodec.codecs.base": ("Codec",),
+    "polycodec.codecs.synthesis": ("Synthesis",),
     "polycodec.codecs.files.api": ("encode", "decode"),
     "polycodec.codecs.files.workers": ("Decoder", "Encoder"),
     "polycodec.codecs.files.features.encode": ("features", "features_of"),
     "polycodec.codecs.files.features.classify": ("classify", "classify_all"),
+    "polycodec.codecs.files.dataset": ("PlcDataset",),
     "polycodec.codecs.files.sets.pack": ("pack",),
     "polycodec.codecs.files.sets.unpack": ("unpack",),
     "polycodec.codecs.files.container.inspect": ("info", "verify"),
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from polycodec.codecs.files.container.inspect import info, verify
     from polycodec.codecs.files.features.classify import classify, classify_all
     from polycodec.codecs.files.features.encode import features, features_of
+    from polycodec.codecs.files.dataset import PlcDataset
     from polycodec.codecs.files.results import (
         Classified,
         FeaturesEncoded,
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from polycodec.codecs.files.tokens.convert import tokens
     from polycodec.codecs.files.tokens.file import ImageTokens, Tokens
     from polycodec.codecs.files.workers import Decoder, Encoder
+    from polycodec.codecs.synthesis import Synthesis
     from polycodec.codecs.zoo import load, models
 else:
 
@@ -102,8 +106,10 @@ __all__ = [
     "ImageEncoded",
     "ImageTokens",
     "Packed",
+    "PlcDataset",
     "SpeechDecoded",
     "SpeechEncoded",
+    "Synthesis",
     "Tokens",
     "Unpacked",
     "VideoDecoded",

@@ -216,7 +216,9 @@ class LatentCodec(Codec):
     def _synthesised(self, z_hat: Tensor, level: Tensor) -> Tensor:
         return self.signal.restored(self.transform.synthesise(z_hat, level))
 
-    def _levels(self, like: Tensor, level: float) -> Tensor:
+    def _levels(self, like: Tensor, level: float | Tensor) -> Tensor:
+        if isinstance(level, Tensor):
+            return level
         return torch.full((len(like),), float(level), device=like.device)
 
 

@@ -169,10 +169,15 @@ class Steps(Rates):
     def _at(self, level: Tensor) -> Scales:
         """Factors (B, D) of levels (B,)."""
         level = level.long() - 1
-        if self.training or not bool(self.gain.any()):
-            gain, inverse = self.log_gain[level].exp(), self.log_inverse[level].exp()
+        gain, inverse = self.log_gain[level].exp(), self.log_inverse[level].exp()
+        if self.training:
             return Scales(level, gain, inverse)
-        return Scales(level, self.gain[level], self.inverse[level])
+        frozen = self.gain.any()
+        return Scales(
+            level,
+            torch.where(frozen, self.gain[level], gain),
+            torch.where(frozen, self.inverse[level], inverse),
+        )
 
 
 def _wide(factors: Tensor, like: Tensor) -> Tensor:

@@ -197,4 +197,4 @@ class TokenCodec(Codec):
 
     @staticmethod
     def _one_rate(like: Tensor) -> Tensor:
-        return torch.zeros(len(like), device=like.device)
+        return torch.zeros(like.shape[0], device=like.device)

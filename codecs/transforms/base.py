@@ -49,10 +49,11 @@ class Transform(nn.Module, abc.ABC):
         """Signals (B, C, *S) of latents (B, D, *S / stride)."""
 
     def _of_shape(self, made: Tensor, given: Tensor, *expected: int) -> Tensor:
-        if tuple(made.shape) != (len(given), *expected):
+        batch = given.shape[0]  # its length would be a constant of a traced program
+        if tuple(made.shape) != (batch, *expected):
             raise ModelError(
                 f"the transform {type(self).__name__} made {tuple(made.shape)} of "
-                f"{tuple(given.shape)}; expected {(len(given), *expected)}: it states "
+                f"{tuple(given.shape)}; expected {(batch, *expected)}: it states "
                 f"{self.channels} channels and a stride of {self.stride}; correct its "
                 "networks, or what it states"
             )

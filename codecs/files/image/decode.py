@@ -58,7 +58,7 @@ def read_plc(
     """Decode an opened image file to a ImageData, and say what was left out."""
     options = options or ImageDecode()
     header = reader.header
-    span = _region(options.region, _geometry_of(reader))
+    span = region_of(options.region, _geometry_of(reader))
     opened = Opened(reader, codec_of(header, options, codec))
     grid, geometry = opened.grid, opened.geometry
     logger.info(
@@ -139,7 +139,10 @@ def _alpha(data: bytes, geometry: ImageGeometry, codec: Codec) -> np.ndarray:
     return tiles.to_pixels(codec.decompress([data[2:]]), peak, 1)[..., 0]
 
 
-def _region(region: tuple[int, int, int, int] | None, geometry: ImageGeometry) -> Span:
+def region_of(
+    region: tuple[int, int, int, int] | None, geometry: ImageGeometry
+) -> Span:
+    """The pixels of (x, y, width, height), None: all; UsageError outside of them."""
     if region is None:
         return Span(0, 0, geometry.height, geometry.width)
     x, y, w, h = region

@@ -32,7 +32,7 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
     """Decode an opened speech file; see `api.decode`."""
     options = ends.options
     geometry = geometry_of(reader)
-    first, last = _range(options.seconds, geometry)
+    first, last = range_of(options.seconds, geometry)
     plan = plan_output(
         ends.suffix,
         rate=geometry.rate,
@@ -47,10 +47,8 @@ def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
     decoder = chunk_decoder(codec, reader, salvage=options.salvage)
     if options.salvage:
         _check_any(decoder, reader)
-    blocks = speech_blocks(decoder, geometry, first, last, plan.rate)
-    if record := reader.header.record("condition"):
-        condition = Condition.unpack(record, geometry.channels)
-        blocks = condition.restored(blocks, first, plan.rate)
+    condition = reader.header.record("condition")
+    blocks = decoded(decoder, geometry, condition, first, last, plan.rate)
     try:
         with (
             ends.writing() as file,
@@ -142,7 +140,23 @@ def speech_blocks(
     yield resampler.flush(last)[:left]
 
 
-def _range(
+def decoded(
+    decoder: ChunkDecoder,
+    geometry: SpeechGeometry,
+    condition: bytes | None,
+    first: int,
+    last: int,
+    rate: int | None = None,
+) -> Iterator[np.ndarray]:
+    """As `speech_blocks`, with what was taken out before the coding."""
+    blocks = speech_blocks(decoder, geometry, first, last, rate)
+    if condition:
+        taken = Condition.unpack(condition, geometry.channels)
+        blocks = taken.restored(blocks, first, rate or geometry.rate)
+    return blocks
+
+
+def range_of(
     seconds: tuple[float, float | None] | None, geometry: SpeechGeometry
 ) -> tuple[int, int]:
     """Samples [first, last) of the source; UsageError outside of the speech."""

@@ -43,7 +43,8 @@ def compressed(frames: Tensor) -> Tensor:
 
 def expanded(y: Tensor) -> Tensor:
     """Frames (B, n, 400), to be windowed, of compressed spectra (B, n, 402)."""
-    y = y.contiguous().unflatten(2, (BINS, 2))
+    # A copy always: an exported program meets other strides than were traced.
+    y = y.clone(memory_format=torch.contiguous_format).unflatten(2, (BINS, 2))
     power = y.square().sum(-1, keepdim=True) + 1e-8
     y = y * power ** ((1 / POWER - 1) / 2)
     return torch.fft.irfft(torch.view_as_complex(y), n=WINDOW)
