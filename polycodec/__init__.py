@@ -41,8 +41,8 @@ _LAZY = {
     "polycodec.codecs.files.sets.pack": ("pack",),
     "polycodec.codecs.files.sets.unpack": ("unpack",),
     "polycodec.codecs.files.container.inspect": ("info", "verify"),
-    "polycodec.codecs.files.tokens.convert": ("tokens",),
-    "polycodec.codecs.files.tokens.file": ("ImageTokens", "Tokens"),
+    "polycodec.codecs.files.tokens.convert": ("latents", "tokens"),
+    "polycodec.codecs.files.tokens.file": ("ImageTokens", "Latents", "Tokens"),
     "polycodec.codecs.files.results": (
         "Classified",
         "FeaturesEncoded",
@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     )
     from polycodec.codecs.files.sets.pack import pack
     from polycodec.codecs.files.sets.unpack import unpack
-    from polycodec.codecs.files.tokens.convert import tokens
-    from polycodec.codecs.files.tokens.file import ImageTokens, Tokens
+    from polycodec.codecs.files.tokens.convert import latents, tokens
+    from polycodec.codecs.files.tokens.file import ImageTokens, Latents, Tokens
     from polycodec.codecs.files.workers import Decoder, Encoder
     from polycodec.codecs.synthesis import Synthesis
     from polycodec.codecs.zoo import load, models
@@ -105,6 +105,7 @@ __all__ = [
     "ImageDecoded",
     "ImageEncoded",
     "ImageTokens",
+    "Latents",
     "Packed",
     "PlcDataset",
     "SpeechDecoded",
@@ -123,6 +124,7 @@ __all__ = [
     "features",
     "features_of",
     "info",
+    "latents",
     "load",
     "models",
     "pack",

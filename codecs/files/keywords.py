@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from polycodec.codecs.files.options import (
     CodingOptions,
+    ConvertOptions,
     ImageDecode,
     ImageEncode,
+    LatentOptions,
     Options,
     SpeechDecode,
     SpeechEncode,
@@ -70,6 +72,22 @@ class FeatureKeywords(CodingOptions):
 
     if TYPE_CHECKING:
         codec: Codec | Loader | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentKeywords(LatentOptions):
+    """What `polycodec.latents` takes beside its ends."""
+
+    if TYPE_CHECKING:
+        codec: Codec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertKeywords(ConvertOptions):
+    """What the command tokens takes beside its ends."""
+
+    if TYPE_CHECKING:
+        codec: Codec | None = None
 
 
 In = TypeVar("In", contravariant=True)

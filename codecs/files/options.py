@@ -7,7 +7,8 @@
                  ├─ DecodeOptions ─┬─ ImageDecode      refusal "tile is for images"
                  │                 ├─ VideoDecode
                  │                 └─ SpeechDecode
-                 └─ TokenOptions, ClassifyOptions; CodingOptions of features
+                 ├─ TokenOptions ── ConvertOptions
+                 └─ LatentOptions, ClassifyOptions; CodingOptions of features
 
 `keywords.py` shows those of all kinds together to editors and type checkers. An object
 of these classes is valid: what cannot be is refused when it is made, before
@@ -258,6 +259,21 @@ class ClassifyOptions(FileOptions):
     """What is asked of classifying pictures by their features."""
 
     top: int = option(3, "Classes that are told, the likeliest first.", "N", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(TokenOptions):
+    """What is asked of the command tokens."""
+
+    continuous: bool = option(False, "Speech: latents before any rounding instead.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentOptions(FileOptions):
+    """What is asked of the latents of speech."""
+
+    model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
+    channels: str = option("mix", "One channel, or each.", one_of=("mix", "keep"))
 
 
 def merged(classes: Iterable[type[Options]]) -> dict[str, Field[Any]]:

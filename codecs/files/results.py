@@ -185,6 +185,30 @@ class TokenResult(Result):
 
 
 @dataclass
+class LatentResult(Result):
+    """``dimensions`` of a frame; ``of_mel``: numbers a second, as a share of those of a
+    mel spectrogram of 80 bands 200 times a second."""
+
+    digest: str
+    channels: int
+    dimensions: int
+    frames: int
+    frame_rate: float
+    of_mel: float
+    duration: float
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        return self._line(
+            f"{self.channels} x {self.dimensions} x {self.frames} latents",
+            f"{self.dimensions * self.frame_rate:g} numbers a second, "
+            f"{100 * self.of_mel:.1f} % of a mel spectrogram's",
+            f"of {self.model} {self.digest}",
+        )
+
+
+@dataclass
 class ImageTokenResult(Result):
     """``planes`` of codes of ``rows`` x ``columns``; ``width`` x ``height`` pixels."""
 

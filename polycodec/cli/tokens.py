@@ -7,6 +7,7 @@
     polycodec tokens talk.npz                  ->  talk.wav
     polycodec tokens talk.npz -o talk.plc
     polycodec tokens photo.png -m MODEL        ->  photo.npz, and back to photo.png
+    polycodec tokens talk.flac --continuous    ->  talk.npz, latents, and back
 
 Fields of the files: docs/tokens.md.
 """
@@ -21,12 +22,12 @@ from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.codecs.files.jobs import Job, plan
 from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
-from polycodec.codecs.files.options import TokenOptions
+from polycodec.codecs.files.options import ConvertOptions
 from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
 
 
-@flags(TokenOptions)
+@flags(ConvertOptions)
 def tokens(
     inputs: Inputs,
     output: Output = None,
@@ -38,7 +39,7 @@ def tokens(
 
     Images need a model of codebooks for them: `--model`, or `--checkpoint`.
     """
-    given = values_of(options, TokenOptions)
+    given = values_of(options, ConvertOptions)
     refuse = functools.partial(_refusal, _kinds(options))
     planned = plan(inputs, output, suffix=_suffix, refuse=refuse, made=_is_tokens)
 

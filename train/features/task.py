@@ -153,7 +153,7 @@ class FeatureTask(StudentTask):
         chosen = self.source.train[:: max(1, len(self.source.train) // SAMPLE)]
         x = self.fabric.to_device(self.source.pictures(chosen))
         with torch.no_grad():
-            z = self.codec.latents(x, 1)
+            z = self.codec.latents_of(x, 1)
         self.codec.initialise_steps(z.movedim(1, -1).flatten(0, -2))
         return "rates.", "entropy."
 

@@ -19,14 +19,30 @@ from typing import Any
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
-from polycodec.codecs.files.keywords import TokenKeywords, documented
+from polycodec.codecs.files.keywords import (
+    ConvertKeywords,
+    LatentKeywords,
+    TokenKeywords,
+    documented,
+)
 from polycodec.codecs.files.kinds import KINDS, kind_of, stored_kind
-from polycodec.codecs.files.options import TokenOptions, choose
-from polycodec.codecs.files.results import ImageTokenResult, TokenResult
+from polycodec.codecs.files.options import (
+    ConvertOptions,
+    LatentOptions,
+    TokenOptions,
+    choose,
+)
+from polycodec.codecs.files.results import (
+    ImageTokenResult,
+    LatentResult,
+    TokenResult,
+)
 from polycodec.codecs.files.sources import Source, Twice, name_of, opened, seekable
-from polycodec.codecs.files.tokens import image, speech
+from polycodec.codecs.files.tokens import continuous, image, speech
 from polycodec.codecs.files.tokens.file import (
+    AnyTokens,
     ImageTokens,
+    Latents,
     Tokens,
     read_tokens,
     stored_tokens,
@@ -60,32 +76,71 @@ def tokens(
     an already loaded codec, for many files. Raises the errors of `polycodec.errors`.
     """
     chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
+    found: Any = _both(input, output, codec, chosen, False)
+    made: Tokens | ImageTokens = found
+    return made
+
+
+@documented(LatentKeywords)
+def latents(
+    input: Source | Latents,
+    output: Target | None = None,
+    *,
+    codec: Codec | None = None,
+    **options: Any,
+) -> Latents:
+    """Return latents of speech before any rounding; write them to ``output`` too.
+
+    ``latents`` of what is returned: (channels, D, frames) float32. Of a .plc file those
+    that its codes stand for. ``output``: .npz or .npy for latents, a format of sounds
+    for what they sound like; a stream gets .npz. Otherwise as `tokens`.
+    """
+    chosen: LatentOptions = choose({"speech": LatentOptions}, "speech", options)
+    found: Any = _both(input, output, codec, chosen, True)
+    made: Latents = found
+    return made
+
+
+def _both(
+    input: Source | AnyTokens,
+    output: Target | None,
+    codec: Codec | None,
+    options: TokenOptions | LatentOptions,
+    continuous: bool,
+) -> AnyTokens:
+    """What `tokens` and `latents` do."""
     source: Twice
-    if isinstance(input, (Tokens, ImageTokens)):
+    if isinstance(input, (Tokens, ImageTokens, Latents)):
         source, found = "-", input
     else:
         source = seekable(input)
-        found, _ = _tokens_of(source, chosen, codec)
+        found, _ = _tokens_of(source, options, codec, continuous)
+    if isinstance(found, Latents) != continuous:
+        held = "tokens" if continuous else "latents"
+        raise InputError(f"it holds {held}; polycodec.{held} takes them")
     if output is not None:
-        target = target_of(source, output, "", chosen.force)
-        _write(found, Ends(source, target, chosen, codec), _suffix(target, ".npz"))
+        target = target_of(source, output, "", options.force)
+        ends = Ends[Any](source, target, options, codec)
+        _write(found, ends, _suffix(target, ".npz"))
     return found
 
 
-@documented(TokenKeywords)
+@documented(ConvertKeywords)
 def convert(
     input: Source,
     output: Target | None = None,
     *,
     codec: Codec | None = None,
     **options: Any,
-) -> TokenResult | ImageTokenResult:
+) -> TokenResult | ImageTokenResult | LatentResult:
     """Write the tokens of a signal or .plc file, or what a file of tokens stands for.
 
     As `tokens`, for the command line: ``output`` is .npz, .wav or .png unless told.
     """
     input = seekable(input)
-    chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
+    chosen: ConvertOptions = choose({"speech": ConvertOptions}, "speech", options)
+    if chosen.continuous and chosen.quality != 100:
+        raise UsageError("quality is of tokens, and latents have none; leave it out")
     kind = stored_tokens(input)
     usual = KINDS[kind].decoded if kind else ".npz"
     target = target_of(input, output, usual, chosen.force)
@@ -97,7 +152,7 @@ def convert(
             f"cannot write '{suffix}' from {'tokens' if kind else 'a signal'}; "
             f"expected {wanted}"
         )
-    found, notes = _tokens_of(input, chosen, codec)
+    found, notes = _tokens_of(input, chosen, codec, chosen.continuous)
     _write(found, ends, suffix)
     about = {**ends.about(found.model), "digest": found.digest, "notes": notes}
     if isinstance(found, ImageTokens):
@@ -109,6 +164,16 @@ def convert(
             columns=columns,
             width=found.width,
             height=found.height,
+        )
+    if isinstance(found, Latents):
+        return LatentResult(
+            **about,
+            channels=found.channels,
+            dimensions=found.latents.shape[1],
+            frames=found.latents.shape[2],
+            frame_rate=found.frame_rate,
+            of_mel=found.of_mel,
+            duration=found.samples / found.rate,
         )
     count, levels, frames = found.codes.shape
     return TokenResult(
@@ -128,8 +193,11 @@ def _suffix(target: Target, usual: str) -> str:
 
 
 def _tokens_of(
-    input: Twice, options: TokenOptions, codec: Codec | None
-) -> tuple[Tokens | ImageTokens, list[str]]:
+    input: Twice,
+    options: TokenOptions | LatentOptions,
+    codec: Codec | None,
+    latent: bool,
+) -> tuple[AnyTokens, list[str]]:
     """The tokens of a file, and what a person should know of it."""
     if stored_tokens(input):
         with opened(input) as file:
@@ -142,17 +210,28 @@ def _tokens_of(
         raise InputError(
             f"{name_of(input)} holds {kind}; tokens are made of speech and of images"
         )
+    module = MODULES[kind]
+    if latent:
+        if kind != "speech":
+            raise UsageError(
+                f"latents are those of speech, found {kind}; codec.latents has those "
+                "of images, in Python"
+            )
+        module = continuous
     if stored:
         with opened(input) as file:
-            return MODULES[kind].read(Reader(file), options, codec)
-    return MODULES[kind].tokens_of(input, options, codec)
+            return module.read(Reader(file), options, codec)
+    return module.tokens_of(input, options, codec)
 
 
-def _write(tokens: Tokens | ImageTokens, ends: Ends[TokenOptions], suffix: str) -> None:
+def _write(tokens: AnyTokens, ends: Ends[Any], suffix: str) -> None:
     """Write tokens, or what they stand for."""
     if suffix in TOKEN_SUFFIXES:
         with ends.writing() as file:
             write_tokens(file, tokens, plain=suffix == ".npy")
+        return
+    if isinstance(tokens, Latents):
+        continuous.write(tokens, ends, suffix)
         return
     of, kind = MODULES[tokens.kind], KINDS[tokens.kind]
     codec = with_codebooks(codec_of(of.header_of(tokens, 0), ends.options, ends.codec))

@@ -24,7 +24,10 @@
                 depth, colour     int64, text      bits of a sample; rgb or gray
                 version           int64            1
 
-    .npy        codes alone
+    talk.npz    latents           (channels, D, frames) float32, before any rounding
+                and all but codes and sizes of a file of speech
+
+    .npy        codes, or latents, alone
 
 Stable for given weights: the same speech and the same digest give the same tokens, and
 a token means the same vector for ever. Tokens under another digest are another
@@ -49,6 +52,7 @@ from polycodec.codecs.signals.image import MAX_PIXELS
 from polycodec.errors import InputError, ModelError, VersionError
 
 VERSION = 1
+MEL = 80 * 200  # numbers a second of the mel spectrogram that LatentSpeech replaces
 MAX_BYTES = 1 << 30  # of one array
 _FEW = 1 << 16  # elements of any array but codes
 
@@ -73,6 +77,11 @@ class Tokens:
     condition: str = ""
 
     @property
+    def channels(self) -> int:
+        """Channels that are coded."""
+        return len(self.codes)
+
+    @property
     def every(self) -> int:
         """Samples from one frame of codes to the next."""
         return self.hop
@@ -88,17 +97,7 @@ class Tokens:
         _require(codes.ndim == 3 and codes.size > 0, "codes", codes.shape)
         _require(sizes.ndim == 1, "sizes", sizes.shape)
         _require(0 < codes.shape[1] <= len(sizes), "levels of codes", codes.shape)
-        _require(0 < self.rate <= MAX_RATE, "rate", self.rate)
-        _require(0 < self.coded_rate <= MAX_RATE, "coded_rate", self.coded_rate)
-        _require(self.sample in SAMPLES, "sample", self.sample)
-        _require(codes.shape[0] <= 255, "channels", codes.shape[0])
-        _require(1 <= self.source_channels <= 255, "channels", self.source_channels)
-        fits = 0 < self.hop <= self.span <= MAX_SPAN and self.span % self.hop == 0
-        _require(fits, "hop and span", (self.hop, self.span))
-        frames = math.ceil(
-            math.ceil(self.samples * self.coded_rate / self.rate) / self.hop
-        )
-        _require(0 < frames == codes.shape[2], "frames", (codes.shape[2], frames))
+        _check_sound(self, *codes.shape[::2])
         beyond = codes >= np.asarray(sizes)[: codes.shape[1], None]
         _require(not beyond.any() and codes.min() >= -1, "a code", codes.max())
         # What is not sent is the same levels of all channels for a whole chunk.
@@ -108,6 +107,45 @@ class Tokens:
         _require(
             bool(whole.all() and (lost == lost[:1]).all()), "missing codes", "gaps"
         )
+
+
+@dataclass
+class Latents:
+    """The fields of a file of latents of speech; see the table above."""
+
+    kind: ClassVar[str] = "speech"
+
+    latents: np.ndarray
+    model: str
+    digest: str
+    rate: int
+    samples: int
+    coded_rate: int
+    hop: int
+    span: int
+    sample: str = "int16"
+    source_channels: int = 1
+    condition: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Channels that are coded."""
+        return len(self.latents)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.coded_rate / self.hop
+
+    @property
+    def of_mel(self) -> float:
+        """Numbers a second of a channel, as a share of a mel spectrogram's."""
+        return self.latents.shape[1] * self.frame_rate / MEL
+
+    def check(self) -> None:
+        """InputError for fields that do not fit one another."""
+        _require(self.latents.ndim == 3, "latents", self.latents.shape)
+        _check_sound(self, *self.latents.shape[::2])
 
 
 @dataclass
@@ -151,12 +189,28 @@ class ImageTokens:
         _require(not beyond.any() and codes.min() >= 0, "a code", codes.max())
 
 
-def write_tokens(
-    file: BinaryIO, tokens: Tokens | ImageTokens, *, plain: bool = False
-) -> None:
-    """Write a .npz file, or with ``plain`` the codes alone as .npy."""
+AnyTokens = Tokens | ImageTokens | Latents
+
+
+def _check_sound(found: Tokens | Latents, channels: int, frames: int) -> None:
+    """InputError for fields of speech that do not fit so many channels and frames."""
+    _require(0 < found.rate <= MAX_RATE, "rate", found.rate)
+    _require(0 < found.coded_rate <= MAX_RATE, "coded_rate", found.coded_rate)
+    _require(found.sample in SAMPLES, "sample", found.sample)
+    _require(channels <= 255, "channels", channels)
+    _require(1 <= found.source_channels <= 255, "channels", found.source_channels)
+    fits = 0 < found.hop <= found.span <= MAX_SPAN and found.span % found.hop == 0
+    _require(fits, "hop and span", (found.hop, found.span))
+    coded = math.ceil(found.samples * found.coded_rate / found.rate)
+    wanted = math.ceil(coded / found.hop)
+    _require(0 < wanted == frames, "frames", (frames, wanted))
+
+
+def write_tokens(file: BinaryIO, tokens: AnyTokens, *, plain: bool = False) -> None:
+    """Write a .npz file, or with ``plain`` the codes or latents alone as .npy."""
     if plain:
-        np.save(file, tokens.codes, allow_pickle=False)
+        array = tokens.latents if isinstance(tokens, Latents) else tokens.codes
+        np.save(file, array, allow_pickle=False)
         return
     extra: dict[str, Any] = {"version": VERSION}
     if isinstance(tokens, ImageTokens):
@@ -198,7 +252,7 @@ def with_codebooks(codec: Codec) -> TokenCodec:
     return codec
 
 
-def digest_in(tokens: Tokens | ImageTokens) -> bytes:
+def digest_in(tokens: AnyTokens) -> bytes:
     """The digest of the weights; InputError where it is none."""
     digest = bytes_of(tokens.digest, "digest")
     if len(digest) != 4:
@@ -214,7 +268,7 @@ def bytes_of(text: str, what: str) -> bytes:
         raise InputError(f"the {what} '{text[:40]}' of the tokens is none") from error
 
 
-def read_tokens(file: BinaryIO) -> Tokens | ImageTokens:
+def read_tokens(file: BinaryIO) -> AnyTokens:
     """Read a .npz file; InputError when it is none of ours, or damaged."""
     start = file.read(6)
     file.seek(0)
@@ -233,7 +287,7 @@ def read_tokens(file: BinaryIO) -> Tokens | ImageTokens:
         # zipfile, zlib and NumPy's header meet damage with errors of many kinds.
         raise InputError(f"the file of tokens is damaged; {error}") from error
     found.setdefault("condition", np.array(""))  # files of before have none
-    made: type[Tokens] | type[ImageTokens] = Tokens
+    made: type[Any] = Latents if "latents" in found else Tokens
     if "kind" in found:
         kind = _value("kind", found["kind"], "str")
         _require(kind == "image", "kind", kind)
@@ -246,7 +300,9 @@ def read_tokens(file: BinaryIO) -> Tokens | ImageTokens:
         raise VersionError(
             f"a file of tokens of version {found['version']}; expected {VERSION}"
         )
-    tokens = made(**{n: _value(n, found[n], str(t)) for n, t in wanted.items()})
+    tokens: AnyTokens = made(
+        **{n: _value(n, found[n], str(t)) for n, t in wanted.items()}
+    )
     tokens.check()
     return tokens
 
@@ -259,7 +315,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
             raise ValueError(f"{name} has version {version} of the .npy format")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
         size = math.prod(shape) * dtype.itemsize
-        limit = MAX_BYTES if name == "codes.npy" else _FEW
+        limit = MAX_BYTES if name in ("codes.npy", "latents.npy") else _FEW
         if dtype.hasobject or fortran or dtype.kind not in "iufU" or size > limit:
             raise ValueError(f"{name} holds {shape} values of type {dtype}")
         data = stream.read(size + 1)  # to the end, where the checksum is looked at
@@ -270,6 +326,10 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 def _value(name: str, array: np.ndarray, kind: str) -> Any:
     """An array as its field wants it."""
+    if name == "latents":
+        fine = array.dtype.kind == "f" and array.size and np.isfinite(array).all()
+        _require(bool(fine), name, array.dtype)
+        return array.astype(np.float32)
     if kind == "np.ndarray":
         _require(array.dtype.kind in "iu" and array.size > 0, name, array.dtype)
         limits = np.iinfo(np.int32)

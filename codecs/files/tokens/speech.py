@@ -27,6 +27,7 @@ from polycodec.codecs.files.speech.encode import Job, surveyed
 from polycodec.codecs.files.speech.rate import mean_quality
 from polycodec.codecs.files.speech.read import open_speech
 from polycodec.codecs.files.tokens.file import (
+    Latents,
     Tokens,
     bytes_of,
     digest_in,
@@ -91,8 +92,8 @@ def write(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
         writer.finish(file, header_of(tokens, quality))
 
 
-def header_of(tokens: Tokens, quality: float) -> Header:
-    """The header of the .plc file that holds the tokens."""
+def header_of(tokens: Tokens | Latents, quality: float) -> Header:
+    """The header of the .plc file that holds the tokens, or whose latents they are."""
     condition = bytes_of(tokens.condition, "condition")
     return Header(
         model=tokens.model,
@@ -104,8 +105,8 @@ def header_of(tokens: Tokens, quality: float) -> Header:
     )
 
 
-def _geometry(tokens: Tokens) -> SpeechGeometry:
-    channels, source = len(tokens.codes), tokens.source_channels
+def _geometry(tokens: Tokens | Latents) -> SpeechGeometry:
+    channels, source = tokens.channels, tokens.source_channels
     return SpeechGeometry(
         rate=tokens.rate,
         samples=tokens.samples,
