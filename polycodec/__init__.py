@@ -62,9 +62,9 @@ if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
     from polycodec.codecs.files.api import decode, encode
     from polycodec.codecs.files.container.inspect import info, verify
+    from polycodec.codecs.files.dataset import PlcDataset
     from polycodec.codecs.files.features.classify import classify, classify_all
     from polycodec.codecs.files.features.encode import features, features_of
-    from polycodec.codecs.files.dataset import PlcDataset
     from polycodec.codecs.files.results import (
         Classified,
         FeaturesEncoded,

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from polycodec.forking import fork_safe
+
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
-_LOCK = threading.Lock()
+_LOCK = fork_safe(threading.Lock())
 _NAME = "_precise"  # of what is kept in a codec: a mark of its weights, and the twin
 
 
