@@ -29,7 +29,7 @@ def tiny_features():
     """The codec, its steps started from `pictures`."""
     torch.manual_seed(0)
     codec = build("codec/feature", **TINY)
-    z = codec.latents(pictures(32), 1)
+    z = codec.latents_of(pictures(32), 1)
     codec.initialise_steps(z.detach().movedim(1, -1).flatten(0, -2))
     codec.freeze(lambda codec: None)
     codec.name, codec.digest = "features/test", b"test"
