@@ -69,6 +69,18 @@ def test_whole_speakers_are_held_out_and_unknown_ones_are_not(tmp_path):
     assert trained == {2, 3, 4, 6}
 
 
+def test_a_few_recordings_are_of_as_many_speakers_as_can_be(tmp_path):
+    """Of 13 held-out speakers a card had measured one, who has many recordings."""
+    recordings = folder_of(tmp_path, [300] * 9, speakers="aaaabbbcc")
+    chosen = source(recordings)
+    chosen.held_out = list(range(9))
+    assert chosen.kept(2) == [0, 7] and chosen.kept(3) == [0, 4, 7]
+    assert chosen.kept(7) == [0, 1, 2, 4, 5, 7, 8]
+    assert chosen.kept(20) == chosen.held_out
+    recordings.speakers = None
+    assert chosen.kept(3) == [0, 4, 8]
+
+
 def test_files_of_one_name_have_the_speakers_of_their_folders(tmp_path):
     """Another speaker of the same file name would be trained on and held out."""
     files = [tmp_path / "in" / who / "0.wav" for who in "ab"]

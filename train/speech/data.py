@@ -11,6 +11,7 @@ speakers are held out where a table says who speaks:
 from __future__ import annotations
 
 import csv
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,15 +147,30 @@ class SpeechSource:
         sign = -1 if rng.random() < 0.5 else 1
         return crop * np.float32(sign * gain)
 
+    def kept(self, count: int) -> list[int]:
+        """Held-out recordings, ``count`` at most, of as many speakers as there are."""
+        speakers = self.recordings.speakers or []
+        several = len(set(speakers)) > 1
+        # The first of every speaker, then the second ones, and so on.
+        rows: defaultdict[int, list[int]] = defaultdict(list)
+        seen: Counter[str | int] = Counter()
+        for i in self.held_out:
+            who = speakers[i] if several else i
+            rows[seen[who]].append(i)
+            seen[who] += 1
+        found: list[int] = []
+        for row in rows.values():
+            some = min(len(row), count - len(found))
+            places = np.linspace(0, len(row) - 1, some).round().astype(int)
+            found += [row[k] for k in places]
+        return sorted(found)
+
     def validation(self, length: int, count: int) -> tuple[Tensor, list[int]]:
-        """Cut middles of ``count`` held-out recordings, picked evenly over speakers.
+        """Cut middles of recordings that are `kept`.
 
         Returns (n, 1, length) float, zeros behind shorter ones, and their lengths.
         """
-        chosen = self.held_out
-        if len(chosen) > count:
-            picks = np.linspace(0, len(chosen) - 1, count).round().astype(int)
-            chosen = [chosen[i] for i in picks]
+        chosen = self.kept(count)
         x = torch.zeros(len(chosen), 1, length)
         lengths = []
         for row, i in zip(x, chosen, strict=True):

@@ -52,7 +52,7 @@ class Recordings:
         self.rate = made_for(SpeechSignal, codec.signal).rate
         self.all = SpeechCache(config.data.train, config.data.cache, self.rate)
         self.source = speech_source(config, self.all, self.rate, codec.stride)
-        chosen = self.source.held_out[: config.eval.utterances]
+        chosen = self.source.kept(config.eval.utterances)
         self.held_out = [signal(self.all[i]) for i in chosen]
         levels = validation_levels(config.eval.levels, codec.levels)
         self.points = {float(n): float(n) for n in levels}
