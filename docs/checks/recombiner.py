@@ -49,7 +49,7 @@ from polycodec.train.sections import PriorsSection
 # arXiv 2309.17182: bits a pixel and PSNR, of CIFAR-10 and of whole Kodak pictures.
 PAPER = [(0.297, 23.592), (0.719, 27.222), (0.938, 28.505), (1.531, 30.911)]
 KODAK = [(0.074, 26.158), (0.178, 28.594), (0.488, 31.953), (0.972, 34.540)]
-SINGLE = 4  # pictures that are also coded as files, where all files are of one size
+SINGLE = 1  # pictures that are also coded as files, where all files are of one size
 Row = dict[str, Any]
 
 
