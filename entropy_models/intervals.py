@@ -108,9 +108,8 @@ class IntervalReader:
 
     def get_number(self, size: int) -> list[int]:
         """The next number of 0 … size - 1 of each stream."""
-        return [
-            self._next(b, list(range(size + 1)), size) for b in range(len(self._data))
-        ]
+        starts = range(size + 1)
+        return [self._next(b, starts, size) for b in range(len(self._data))]
 
     def only(self, places: Sequence[int]) -> IntervalReader:
         """A reader that goes on with some of the streams."""
@@ -196,4 +195,4 @@ def _starts_of(prior: DistributionPrior) -> list[np.ndarray]:
 
 def _list(plane: Tensor) -> list[int]:
     """In the coded order: channels, then rows."""
-    return [int(v) for v in plane.reshape(-1).tolist()]
+    return plane.reshape(-1).tolist()

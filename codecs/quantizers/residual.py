@@ -177,7 +177,7 @@ class ResidualQuantizer(ResidualChain):
     def _best(self, book: Codebook, left: Tensor) -> tuple[Tensor, Tensor]:
         """The next step of the best paths: which path (N, m) and which code (N, m)."""
         count, paths, channels = left.shape
-        if book.scored:
+        if book.scored or self.beam == 1:  # one path: the nearest
             index = book.nearest(left.reshape(-1, channels)).view(count, paths)
             return torch.arange(paths, device=left.device).expand(count, -1), index
         cost = book.distances(left.reshape(-1, channels)).view(count, paths, -1)

@@ -200,9 +200,11 @@ class Decoders:
         """ẑ (B, D, frames), concealed where nothing came."""
         lost = speech_transform(self.codec).concealed(self._before)
         z = lost.expand(-1, -1, self._frames).float().clone()
-        for b, (codes, level) in zip(there, found, strict=True):
-            z[b] = self.codec.dequantize(codes[None].to(z.device), level)[0]
-            self._before[b] = z[b, :, -1:]
+        for level in {level for _, level in found}:  # those that are alike together
+            alike = [k for k, (_, own) in enumerate(found) if own == level]
+            codes = torch.stack([found[k][0] for k in alike]).to(z.device)
+            z[[there[k] for k in alike]] = self.codec.dequantize(codes, level)
+        self._before[there] = z[there, :, -1:]
         gains = torch.ones(self.count, self._frames)
         for b in range(self.count):
             for k in range(self._frames):
