@@ -25,7 +25,7 @@ from polycodec.codecs.base import Codec
 from polycodec.codecs.signals.losses import LossyNetwork
 from polycodec.errors import BitstreamError
 
-WAIT = 1.0  # seconds of nothing, after which a call is over
+WAIT = 0.5  # seconds of nothing after the last word, until a call is over
 MOST_MISSING = 50  # packets in a row that are concealed
 
 
@@ -46,7 +46,9 @@ def speak(codec: Codec, x: np.ndarray, options: argparse.Namespace, to: tuple) -
                 number = (number + 1) % (1 << 16)
 
 
-def hear(codec: Codec, line: socket.socket) -> tuple[list[np.ndarray], dict[str, int]]:
+def hear(
+    codec: Codec, line: socket.socket, mouth: threading.Thread
+) -> tuple[list[np.ndarray], dict[str, int]]:
     """What is heard until nothing comes any more, and what happened."""
     decoder, expected, heard = codec.decoder(), 0, []
     counts = {"came": 0, "lost": 0, "late": 0, "damaged": 0}
@@ -54,10 +56,11 @@ def hear(codec: Codec, line: socket.socket) -> tuple[list[np.ndarray], dict[str,
         try:
             data = line.recv(1 << 16)
         except TimeoutError:
+            if mouth.is_alive():
+                continue
             if counts["came"]:
                 heard.append(decoder.flush().numpy())
             return heard, counts
-        line.settimeout(WAIT)
         ahead = (int.from_bytes(data[:2], "big") - expected) % (1 << 16)
         if ahead >= 1 << 15:  # its turn is over
             counts["late"] += 1
@@ -80,11 +83,11 @@ def call(
     """Samples that arrive of samples that are spoken, both int16."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         line.bind(("127.0.0.1", 0))
-        line.settimeout(60.0)  # until the first one comes
+        line.settimeout(WAIT)
         to = line.getsockname()
         mouth = threading.Thread(target=speak, args=(codec, x, options, to))
         mouth.start()
-        heard, counts = hear(codec, line)
+        heard, counts = hear(codec, line, mouth)
         mouth.join()
     y = np.concatenate([np.zeros(0, np.float32), *heard])
     return np.clip(np.rint(y * 32768), -32768, 32767).astype(np.int16), counts

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
+import pathlib
 import sys
 import threading
 import types
@@ -135,3 +137,18 @@ def test_the_command_line_goes_from_pipe_to_pipe(monkeypatch, capsys, pcm, packe
     ]:
         code, _, said = run(b"", *args)
         assert code == 2 and word in said
+
+
+def test_the_example_calls_over_udp_and_loses_packets():
+    """Every packet that comes is heard in its turn, those before it are concealed."""
+    path = pathlib.Path(__file__).parents[2] / "docs" / "udp.py"
+    spec = importlib.util.spec_from_file_location("udp_example", path)
+    udp = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(udp)
+    options = udp.parsed(["-", "-", "--loss", "0.2", "--seed", "2", "--speed", "50"])
+    x = np.rint(32767 * sound(60 * HOP)).astype(np.int16)
+    y, counts = udp.call(live_codec(), x, options)
+    assert counts["came"] >= 30 and counts["lost"] >= 3
+    assert counts["late"] == counts["damaged"] == 0
+    assert len(y) == HOP * (counts["came"] + counts["lost"])
+    assert counts["came"] + counts["lost"] <= 60 and y.any()
