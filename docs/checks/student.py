@@ -220,7 +220,8 @@ def main() -> None:
     torch.set_num_threads(1)
     state = read_checkpoint(args.teacher)
     teacher = averaged_codec(state, parse_config(json.loads(state["config"])))
-    student = zoo.load("features/student", checkpoint=args.student)
+    name = zoo.card_of_run(args.student)["name"]  # files hold it
+    student = zoo.load(name, checkpoint=args.student)
     assert isinstance(teacher, FeatureCodec) and isinstance(student, FeatureCodec)
     pictures, classes = read(args.test, args.count, teacher.labels)
     told: dict[str, object] = {"machine": machine(), "pictures": len(pictures)}
