@@ -47,6 +47,7 @@ def exists(name: Name) -> bool:
     if not is_far(name):
         return os.path.lexists(name)
     with _asking(str(name), "find") as (system, path):
+        system.invalidate_cache(path)  # others write there too
         return bool(system.exists(path))
 
 

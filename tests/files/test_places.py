@@ -20,6 +20,8 @@ from polycodec.codecs.files.video.write import numbered_frames
 from polycodec.errors import InputError, UsageError
 
 fsspec = pytest.importorskip("fsspec")
+memories = pytest.importorskip("fsspec.implementations.memory")
+MemoryFile, MemoryFileSystem = memories.MemoryFile, memories.MemoryFileSystem
 
 
 @pytest.fixture
@@ -83,8 +85,40 @@ def test_where_files_do_not_appear_whole_they_are_moved(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.bin"]
 
 
+class Listed(MemoryFileSystem):
+    """A place that remembers its listings, as those of object storage do."""
+
+    protocol = "listed"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return path.removeprefix("listed://")
+
+    def invalidate_cache(self, path=None):
+        self.dircache.clear()
+
+    def ls(self, path, detail=True, **_):
+        if path not in self.dircache:
+            self.dircache[path] = super().ls(path, detail=True)
+        rows = self.dircache[path]
+        return rows if detail else [row["name"] for row in rows]
+
+    def exists(self, path, **_):
+        return path in self.ls(path.rsplit("/", 1)[0], detail=False)
+
+
+def test_what_others_wrote_meanwhile_is_there(memory):
+    fsspec.register_implementation("listed", Listed, clobber=True)
+    for name in ("a", "b", "c"):
+        memory[f"/d/{name}"] = MemoryFile(data=b"x")
+        assert places.exists(f"listed:///d/{name}")
+        assert places.there([f"listed:///d/{name}", "listed:///d/no"]) == {
+            f"listed:///d/{name}"
+        }
+
+
 def test_two_readers_of_one_file_do_not_meet(memory):
-    memory["/a"] = fsspec.implementations.memory.MemoryFile(data=bytes(range(256)))
+    memory["/a"] = MemoryFile(data=bytes(range(256)))
     with places.opened("memory://a") as one, places.opened("memory://a") as two:
         one.seek(100)
         assert (two.read(3), one.read(2)) == (b"\0\1\2", b"de")
@@ -110,7 +144,7 @@ def test_a_folder_there_and_back(cli, memory, photo, tiny_checkpoint, monkeypatc
     weights = "--checkpoint", tiny_checkpoint
     data = photo.read_bytes()
     for name in ("a.png", "deep/b.png", ".hidden/c.png", "notes.txt"):
-        memory[f"/in/{name}"] = fsspec.implementations.memory.MemoryFile(data=data)
+        memory[f"/in/{name}"] = MemoryFile(data=data)
     code, out, err = cli("encode", "memory://in", "-o", "memory://out", *weights)
     assert code == 0 and out.count("\n") == 2, err
     assert "left out memory://in/.hidden/c.png: hidden" in err
@@ -138,7 +172,7 @@ def test_a_folder_there_and_back(cli, memory, photo, tiny_checkpoint, monkeypatc
 def test_sets_and_frames_stay_on_this_machine(cli, memory, photo, tiny_checkpoint):
     weights = "--checkpoint", tiny_checkpoint
     for name in ("a.png", "deep/b.png"):
-        file = fsspec.implementations.memory.MemoryFile(data=photo.read_bytes())
+        file = MemoryFile(data=photo.read_bytes())
         memory[f"/in/{name}"] = file
     code, _, err = cli("pack", "memory://in/", "-o", "memory://in.plc", *weights)
     assert code == 0, err
