@@ -121,7 +121,7 @@ def plc(cli, photo, tiny_checkpoint, tmp_path) -> bytes:
 
 def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     return {
-        "future": (data[:4] + b"\x03" + data[5:], "version 3"),
+        "future": (data[:4] + b"\x04" + data[5:], "version 4"),
         "cut": (data[:-3], "cut"),
         "flipped": (data[:-3] + bytes([data[-3] ^ 1]) + data[-2:], "chunk"),
         "other": (b"\x89PNG" + data[4:], "not a .plc file"),
