@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from polycodec import cuda
 from polycodec.cuda import BatchMixture, ScaleSet, TableSet
 from polycodec.entropy_models import streams
+from polycodec.entropy_models.symbols import codable, symbol_bits
 
 Shape = tuple[int, ...]
 
@@ -111,7 +112,7 @@ class TablePrior(Prior):
         """Any value while there are no tables."""
         if self.tables is None:
             return values
-        return streams.codable(values, self.indexes(tuple(values.shape)), self.tables)
+        return codable(values, self.indexes(tuple(values.shape)), self.tables)
 
     def ideal_bits(self, symbols: Tensor) -> Tensor:
         return self.table_bits(symbols).flatten(1).sum(1)
@@ -119,7 +120,7 @@ class TablePrior(Prior):
     def table_bits(self, symbols: Tensor) -> Tensor:
         """Bits of codable symbols by the integer tables, float64, no gradient."""
         indexes = self.indexes(tuple(symbols.shape))
-        return streams.symbol_bits(symbols, indexes, self._frozen)
+        return symbol_bits(symbols, indexes, self._frozen)
 
     def write(self, writer: streams.Writer, symbols: Tensor) -> None:
         indexes = self.indexes(tuple(symbols.shape))

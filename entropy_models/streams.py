@@ -33,7 +33,6 @@ from polycodec.cuda import (
     crc32c,
     runtime_of,
 )
-from polycodec.cuda.kept import Kept
 from polycodec.errors import BitstreamError, DeterminismError, TruncatedError
 
 if TYPE_CHECKING:
@@ -309,46 +308,6 @@ def _update(checksum: BatchChecksum, prior: BatchMixture) -> None:
     """Hash a prior's parameters as Mixture.checksum does."""
     for part in (prior.means, prior.indexes, prior.weights):
         checksum.update(_octets(part.flatten(1)))
-
-
-_NEAR: Kept[dict[str, Tensor]] = Kept()
-
-
-def _near(tables: TableSet, device: torch.device) -> dict[str, Tensor]:
-    """What a table set says of symbols, on a device; brought there once."""
-    return _NEAR.get(tables, lambda: _bring(tables, device), device)
-
-
-def _bring(tables: TableSet, device: torch.device) -> dict[str, Tensor]:
-    rows = dict(zip(("low", "high"), tables.limits, strict=True))
-    rows |= {"minimum": tables.minimum, "sizes": tables.sizes, "ideal": tables.ideal}
-    rows["first"] = tables.first.astype(np.int32)
-    # Not of inference mode, which may be on now: autograd may use them later.
-    with torch.inference_mode(False):
-        return {k: torch.from_numpy(np.array(v)).to(device) for k, v in rows.items()}
-
-
-def codable(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
-    """The nearest values that their tables can code; TableSet.clamp for tensors.
-
-    values: any shape, integers or rounded floats. indexes: the same shape, integers.
-    """
-    near, at = _near(tables, values.device), indexes.reshape(-1).int()
-    low, high = (
-        near[name].index_select(0, at).view(values.shape) for name in ("low", "high")
-    )
-    return torch.clamp(values, low.to(values.dtype), high.to(values.dtype))
-
-
-def symbol_bits(values: Tensor, indexes: Tensor, tables: TableSet) -> Tensor:
-    """Bits of codable values by their tables, float64 of their shape."""
-    near, at = _near(tables, values.device), indexes.reshape(-1).int()
-    first, minimum, sizes = (
-        near[name].index_select(0, at) for name in ("first", "minimum", "sizes")
-    )
-    slot = values.reshape(-1).int() - minimum + 1
-    slot = torch.where((slot < 1) | (slot >= sizes), 0, slot)  # 0: an escape
-    return near["ideal"].index_select(0, first + slot).view(values.shape)
 
 
 def _checksum(own: Mixture | Categorical, value: int) -> int:

@@ -17,7 +17,7 @@ from emulation import Emulator, missing
 from polycodec.codecs.base import Codec
 from polycodec.cuda import TableSet
 from polycodec.cuda.device import driver
-from polycodec.entropy_models import streams
+from polycodec.entropy_models import streams, symbols
 from polycodec.entropy_models.base import Coder
 from polycodec.entropy_models.coders import RangeDecoder
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
@@ -104,8 +104,8 @@ def test_codable_is_clamp():
     for kind in (torch.uint8, torch.int32, torch.int64):
         indexes = torch.tensor([[1, 0, 0, 0], [2, 2, 1, 1]], dtype=kind)
         wanted = torch.from_numpy(tables.clamp(values.numpy(), indexes.numpy()))
-        assert torch.equal(streams.codable(values, indexes, tables), wanted)
-        floats = streams.codable(values.float(), indexes, tables)
+        assert torch.equal(symbols.codable(values, indexes, tables), wanted)
+        floats = symbols.codable(values.float(), indexes, tables)
         assert floats.dtype == torch.float32 and torch.equal(floats.int(), wanted)
 
 
@@ -113,7 +113,7 @@ def test_ideal_bits_are_those_of_the_tables():
     tables = TableSet(8, [3, 3, 2], [0, -5, 7], [0, 128, 128, 1, 128, 127, 0, 256])
     indexes = torch.tensor([[1, 1, 1, 0], [2, 0, 1, 0]], dtype=torch.uint8)
     values = torch.tensor([[-5, 900, -4, 1], [7, 0, -900, 1]], dtype=torch.int32)
-    found = streams.symbol_bits(values, indexes, tables).sum(1)
+    found = symbols.symbol_bits(values, indexes, tables).sum(1)
     for row, index, bits in zip(values, indexes, found.tolist(), strict=True):
         assert bits == pytest.approx(tables.bits(row.numpy(), index.numpy()))
 

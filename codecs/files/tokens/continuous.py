@@ -19,17 +19,16 @@ import torch
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
-from polycodec.codecs.files.container.file import Header, Reader, SpeechGeometry
+from polycodec.codecs.files.container.file import Reader, SpeechGeometry
 from polycodec.codecs.files.ends import Ends, codec_for, codec_of
 from polycodec.codecs.files.options import LatentOptions, SpeechEncode, TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
 from polycodec.codecs.files.speech.decode import chunk_decoder, decoded
-from polycodec.codecs.files.speech.encode import Job, surveyed
-from polycodec.codecs.files.speech.read import open_speech
+from polycodec.codecs.files.speech.encode import Job
 from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
 from polycodec.codecs.files.tokens.file import Latents, bytes_of
-from polycodec.codecs.files.tokens.speech import header_of
+from polycodec.codecs.files.tokens.speech import header_of, recorded, stored
 from polycodec.errors import ModelError, UsageError
 
 Asked = TokenOptions | LatentOptions
@@ -41,15 +40,8 @@ def tokens_of(
     """The latents of a recording, and what a person should know of it."""
     codec = _with_latents(codec_for("speech", Ends[Any](input, "-", options, codec)))
     asked = SpeechEncode(channels=options.channels)
-    survey = surveyed(input)
-    with open_speech(input) as speech:
-        job = Job(codec, speech, survey, Ends(input, "-", asked, codec))
-        parts = list(job.latents())
-        notes = job.notes()
-        if speech.info.tags:
-            notes.append("tags are not kept in files of latents")
-        condition = job.condition.pack() if job.condition.lossless else b""
-        return _of(job.header(0.0), codec, parts, condition), notes
+    parts, about, notes = recorded(input, codec, asked, "latents", Job.latents)
+    return _of(parts, about), notes
 
 
 def read(
@@ -60,10 +52,8 @@ def read(
     decoder = chunk_decoder(codec, reader)
     coded = (decoder.codes(k) for k in range(reader.n_chunks))
     parts = [codec.dequantize(codes, level).float().cpu() for codes, level in coded]
-    condition = reader.header.record("condition") or b""
-    left = ["tags are not kept in files of latents"]
-    notes = left if reader.header.record("tags") else []
-    return _of(reader.header, codec, parts, condition), [*notes, *reader.warnings]
+    about, notes = stored(reader, codec, "latents")
+    return _of(parts, about), notes
 
 
 def write(latents: Latents, ends: Ends[Any], suffix: str) -> None:
@@ -130,20 +120,6 @@ def _with_latents(codec: Codec) -> Codec:
     return codec
 
 
-def _of(header: Header, codec: Codec, parts: list[Tensor], condition: bytes) -> Latents:
-    """Latents of all chunks (channels, D, frames), and a file's header."""
-    geometry = header.geometry
-    assert isinstance(geometry, SpeechGeometry)
-    return Latents(
-        latents=np.concatenate([part.numpy() for part in parts], axis=2),
-        model=header.model,
-        digest=header.digest.hex(),
-        rate=geometry.rate,
-        samples=geometry.samples,
-        coded_rate=geometry.codec_rate,
-        hop=codec.stride,
-        span=geometry.span,
-        sample=geometry.sample,
-        source_channels=geometry.source_channels or geometry.channels,
-        condition=condition.hex(),
-    )
+def _of(parts: list[Tensor], about: dict[str, Any]) -> Latents:
+    """Latents of all chunks (channels, D, frames)."""
+    return Latents(latents=np.concatenate([p.numpy() for p in parts], axis=2), **about)

@@ -37,6 +37,7 @@ weights, so it is written but not read back.
 
 from __future__ import annotations
 
+import abc
 import math
 import zipfile
 from dataclasses import asdict, dataclass, fields
@@ -57,14 +58,12 @@ MAX_BYTES = 1 << 30  # of one array
 _FEW = 1 << 16  # elements of any array but codes
 
 
-@dataclass
-class Tokens:
-    """The fields of a token file; see the table above."""
+@dataclass(kw_only=True)
+class OfSpeech(abc.ABC):
+    """What files of tokens and of latents both say of the speech."""
 
     kind: ClassVar[str] = "speech"
 
-    codes: np.ndarray
-    sizes: np.ndarray
     model: str
     digest: str
     rate: int
@@ -77,19 +76,51 @@ class Tokens:
     condition: str = ""
 
     @property
-    def channels(self) -> int:
-        """Channels that are coded."""
-        return len(self.codes)
+    @abc.abstractmethod
+    def array(self) -> np.ndarray:
+        """Codes or latents, (channels, ..., frames)."""
 
     @property
-    def every(self) -> int:
-        """Samples from one frame of codes to the next."""
-        return self.hop
+    def channels(self) -> int:
+        """Channels that are coded."""
+        return len(self.array)
 
     @property
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.coded_rate / self.hop
+
+    def check_speech(self) -> None:
+        """InputError for fields that do not fit one another, or the array."""
+        channels, frames = self.array.shape[::2]
+        _require(0 < self.rate <= MAX_RATE, "rate", self.rate)
+        _require(0 < self.coded_rate <= MAX_RATE, "coded_rate", self.coded_rate)
+        _require(self.sample in SAMPLES, "sample", self.sample)
+        _require(channels <= 255, "channels", channels)
+        _require(1 <= self.source_channels <= 255, "channels", self.source_channels)
+        fits = 0 < self.hop <= self.span <= MAX_SPAN and self.span % self.hop == 0
+        _require(fits, "hop and span", (self.hop, self.span))
+        coded = math.ceil(self.samples * self.coded_rate / self.rate)
+        wanted = math.ceil(coded / self.hop)
+        _require(0 < wanted == frames, "frames", (frames, wanted))
+
+
+@dataclass
+class Tokens(OfSpeech):
+    """The fields of a token file; see the table above."""
+
+    codes: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def array(self) -> np.ndarray:
+        """The codes."""
+        return self.codes
+
+    @property
+    def every(self) -> int:
+        """Samples from one frame of codes to the next."""
+        return self.hop
 
     def check(self) -> None:
         """InputError for fields that do not fit one another."""
@@ -97,7 +128,7 @@ class Tokens:
         _require(codes.ndim == 3 and codes.size > 0, "codes", codes.shape)
         _require(sizes.ndim == 1, "sizes", sizes.shape)
         _require(0 < codes.shape[1] <= len(sizes), "levels of codes", codes.shape)
-        _check_sound(self, *codes.shape[::2])
+        self.check_speech()
         beyond = codes >= np.asarray(sizes)[: codes.shape[1], None]
         _require(not beyond.any() and codes.min() >= -1, "a code", codes.max())
         # What is not sent is the same levels of all channels for a whole chunk.
@@ -110,32 +141,15 @@ class Tokens:
 
 
 @dataclass
-class Latents:
+class Latents(OfSpeech):
     """The fields of a file of latents of speech; see the table above."""
 
-    kind: ClassVar[str] = "speech"
-
     latents: np.ndarray
-    model: str
-    digest: str
-    rate: int
-    samples: int
-    coded_rate: int
-    hop: int
-    span: int
-    sample: str = "int16"
-    source_channels: int = 1
-    condition: str = ""
 
     @property
-    def channels(self) -> int:
-        """Channels that are coded."""
-        return len(self.latents)
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.coded_rate / self.hop
+    def array(self) -> np.ndarray:
+        """The latents."""
+        return self.latents
 
     @property
     def of_mel(self) -> float:
@@ -145,7 +159,7 @@ class Latents:
     def check(self) -> None:
         """InputError for fields that do not fit one another."""
         _require(self.latents.ndim == 3, "latents", self.latents.shape)
-        _check_sound(self, *self.latents.shape[::2])
+        self.check_speech()
 
 
 @dataclass
@@ -164,6 +178,11 @@ class ImageTokens:
     tile: int = 0
     depth: int = 8
     colour: str = "rgb"
+
+    @property
+    def array(self) -> np.ndarray:
+        """The codes."""
+        return self.codes
 
     @property
     def every(self) -> int:
@@ -192,25 +211,10 @@ class ImageTokens:
 AnyTokens = Tokens | ImageTokens | Latents
 
 
-def _check_sound(found: Tokens | Latents, channels: int, frames: int) -> None:
-    """InputError for fields of speech that do not fit so many channels and frames."""
-    _require(0 < found.rate <= MAX_RATE, "rate", found.rate)
-    _require(0 < found.coded_rate <= MAX_RATE, "coded_rate", found.coded_rate)
-    _require(found.sample in SAMPLES, "sample", found.sample)
-    _require(channels <= 255, "channels", channels)
-    _require(1 <= found.source_channels <= 255, "channels", found.source_channels)
-    fits = 0 < found.hop <= found.span <= MAX_SPAN and found.span % found.hop == 0
-    _require(fits, "hop and span", (found.hop, found.span))
-    coded = math.ceil(found.samples * found.coded_rate / found.rate)
-    wanted = math.ceil(coded / found.hop)
-    _require(0 < wanted == frames, "frames", (frames, wanted))
-
-
 def write_tokens(file: BinaryIO, tokens: AnyTokens, *, plain: bool = False) -> None:
     """Write a .npz file, or with ``plain`` the codes or latents alone as .npy."""
     if plain:
-        array = tokens.latents if isinstance(tokens, Latents) else tokens.codes
-        np.save(file, array, allow_pickle=False)
+        np.save(file, tokens.array, allow_pickle=False)
         return
     extra: dict[str, Any] = {"version": VERSION}
     if isinstance(tokens, ImageTokens):

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
@@ -42,16 +43,11 @@ def tokens_of(
     """The tokens of a recording, and what a person should know of it."""
     codec = with_codebooks(codec_for("speech", Ends(input, "-", options, codec)))
     asked = SpeechEncode(quality=options.quality, channels=options.channels)
-    survey = surveyed(input)
-    with open_speech(input) as speech:
-        job = Job(codec, speech, survey, Ends(input, "-", asked, codec))
-        level = codec.level_of(options.quality)
-        parts = [part.numpy() for part in job.codes(int(level))]
-        notes = job.notes()
-        if speech.info.tags:
-            notes.append("tags are not kept in files of tokens")
-        condition = job.condition.pack() if job.condition.lossless else b""
-        return _of(job.header(0.0), codec, parts, condition), notes
+    level = int(codec.level_of(options.quality))
+    parts, about, notes = recorded(
+        input, codec, asked, "tokens", lambda job: job.codes(level)
+    )
+    return _of(codec, parts, about), notes
 
 
 def read(
@@ -60,11 +56,36 @@ def read(
     """Tokens of an opened .plc file, chunk by chunk, and notes."""
     codec = with_codebooks(codec_of(reader.header, options, given))
     decoder = chunk_decoder(codec, reader)
-    parts = [decoder.codes(k)[0].cpu().numpy() for k in range(reader.n_chunks)]
+    parts = [decoder.codes(k)[0].cpu() for k in range(reader.n_chunks)]
+    about, notes = stored(reader, codec, "tokens")
+    return _of(codec, parts, about), notes
+
+
+def recorded(
+    input: Twice,
+    codec: Codec,
+    asked: SpeechEncode,
+    what: str,
+    take: Callable[[Job], Iterable[Tensor]],
+) -> tuple[list[Tensor], dict[str, Any], list[str]]:
+    """``what`` is taken of a recording, the fields of `OfSpeech`, and notes."""
+    survey = surveyed(input)
+    with open_speech(input) as speech:
+        job = Job(codec, speech, survey, Ends(input, "-", asked, codec))
+        parts = list(take(job))
+        notes = job.notes()
+        if speech.info.tags:
+            notes.append(f"tags are not kept in files of {what}")
+        condition = job.condition.pack() if job.condition.lossless else b""
+        return parts, _about(job.header(0.0), codec, condition), notes
+
+
+def stored(reader: Reader, codec: Codec, what: str) -> tuple[dict[str, Any], list[str]]:
+    """The fields of `OfSpeech` of an opened .plc file, and notes."""
     condition = reader.header.record("condition") or b""
-    left = ["tags are not kept in files of tokens"]
+    left = [f"tags are not kept in files of {what}"]
     notes = left if reader.header.record("tags") else []
-    return _of(reader.header, codec, parts, condition), [*notes, *reader.warnings]
+    return _about(reader.header, codec, condition), [*notes, *reader.warnings]
 
 
 def write(tokens: Tokens, file: BinaryIO, codec: Codec) -> None:
@@ -118,26 +139,27 @@ def _geometry(tokens: Tokens | Latents) -> SpeechGeometry:
     )
 
 
-def _of(
-    header: Header, codec: TokenCodec, parts: Sequence[np.ndarray], condition: bytes
-) -> Tokens:
-    """Tokens of codes (channels, levels, frames) of all chunks, and a file's header."""
+def _about(header: Header, codec: Codec, condition: bytes) -> dict[str, Any]:
     geometry = header.geometry
     assert isinstance(geometry, SpeechGeometry)
+    return {
+        "model": header.model,
+        "digest": header.digest.hex(),
+        "rate": geometry.rate,
+        "samples": geometry.samples,
+        "coded_rate": geometry.codec_rate,
+        "hop": codec.stride,
+        "span": geometry.span,
+        "sample": geometry.sample,
+        "source_channels": geometry.source_channels or geometry.channels,
+        "condition": condition.hex(),
+    }
+
+
+def _of(codec: TokenCodec, parts: Sequence[Tensor], about: dict[str, Any]) -> Tokens:
+    """Tokens of codes (channels, levels, frames) of all chunks."""
     most = max(part.shape[1] for part in parts)
     pad = ((0, 0), (0, most), (0, 0))
-    codes = [np.pad(p, pad, constant_values=-1)[:, :most] for p in parts]
-    return Tokens(
-        codes=np.concatenate(codes, axis=2).astype(np.int32),
-        sizes=np.array(codec.sizes, np.int32),
-        model=header.model,
-        digest=header.digest.hex(),
-        rate=geometry.rate,
-        samples=geometry.samples,
-        coded_rate=geometry.codec_rate,
-        hop=codec.stride,
-        span=geometry.span,
-        sample=geometry.sample,
-        source_channels=geometry.source_channels or geometry.channels,
-        condition=condition.hex(),
-    )
+    codes = [np.pad(p.numpy(), pad, constant_values=-1)[:, :most] for p in parts]
+    whole = np.concatenate(codes, axis=2).astype(np.int32)
+    return Tokens(codes=whole, sizes=np.array(codec.sizes, np.int32), **about)
