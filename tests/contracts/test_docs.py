@@ -35,6 +35,11 @@ def test_links_and_paths_lead_somewhere(page):
 
 
 @pages
+def test_no_merge_was_left_half_done(page):
+    assert not re.search(r"^(<{7}|={7}|>{7})( |$)", page.read_text("utf-8"), re.M)
+
+
+@pages
 def test_anchors_are_headings(page):
     for link, anchor in re.findall(
         r"\]\(([^):]*)#([^)]+)\)", page.read_text(encoding="utf-8")
