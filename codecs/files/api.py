@@ -11,7 +11,6 @@ nothing for it are refused by name instead of being ignored.
 
 from __future__ import annotations
 
-import io
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from polycodec.codecs.files.ends import (
     Target,
     decoded_as,
     encoded_as,
+    in_memory,
     target_of,
 )
 from polycodec.codecs.files.keywords import (
@@ -70,7 +70,7 @@ def encode(
     Raises the errors of `polycodec.errors`; on an error nothing is written. UsageError
     for an option that is for another kind of signal, or none.
     """
-    output, kept = _in_memory(input, output)
+    output, kept = in_memory(input, output)
     input = seekable(input)
     called = options.get("as_")
     kind = kind_named(kind_called(called) if called else kind_of(input))
@@ -106,7 +106,7 @@ def decode(
     Raises the errors of `polycodec.errors`; on an error nothing is written. UsageError
     for an option that is for another kind of signal, or none.
     """
-    output, kept = _in_memory(input, output)
+    output, kept = in_memory(input, output)
     input = seekable(input)
     with opened(input) as source:
         try:
@@ -125,13 +125,3 @@ def decode(
         result = kind.module("decode").decode(reader, ends)
     result.data = kept.getvalue()
     return result
-
-
-def _in_memory(
-    input: Source, output: Target | None
-) -> tuple[Target | None, io.BytesIO]:
-    """The target, and what a result of bytes is written to where none was named."""
-    kept = io.BytesIO()
-    if output is None and isinstance(input, (bytes, bytearray, memoryview)):
-        return kept, kept
-    return output, kept

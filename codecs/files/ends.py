@@ -115,6 +115,14 @@ def target_of(input: Source, output: Target | None, suffix: str, force: bool) ->
     return output
 
 
+def in_memory(input: Source, output: Target | None) -> tuple[Target | None, io.BytesIO]:
+    """The target, and what a result of bytes is written to where none was named."""
+    kept = io.BytesIO()
+    if output is None and isinstance(input, (bytes, bytearray, memoryview)):
+        return kept, kept
+    return output, kept
+
+
 def _is_writable(target: Any) -> bool:
     try:
         return not isinstance(target, io.TextIOBase) and bool(target.writable())

@@ -11,11 +11,13 @@
 Two inputs of one stem (1.png, 1.jpg) keep their whole name: 1.png.plc, 1.jpg.plc.
 No output is another job's output, and none is an input. What a folder holds and is not
 taken is told with its reason. Distant places (s3://, `polycodec/places.py`) stand for
-folders and files like others; of what lies in their folders the names alone are read.
+folders and files like others; of what lies in their folders the names are read, and of
+`.plc` files to be decoded the first bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections import Counter
@@ -28,6 +30,7 @@ from polycodec.codecs.files.folders import Taken, below, expand, root_of
 from polycodec.codecs.files.kinds import (
     is_plc,
     kind_named,
+    kind_of,
     kind_writing,
     recognised,
     stored_kind,
@@ -79,17 +82,27 @@ class Plan:
         return Plan(jobs, self.left | left, self.whole)
 
 
-def encoding(inputs: Sequence[str], output: str | None, *, whole: bool = False) -> Plan:
-    """Plan what is encoded: signals that are named or lie in folders."""
+def encoding(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    whole: bool = False,
+    only: str | None = None,
+) -> Plan:
+    """Plan what is encoded: signals that are named or lie in folders.
+
+    ``only``: of folders those of that kind.
+    """
+    none = f"no {only}" if only else "no image, no video and no speech"
 
     def refuse(path: str) -> str | None:
         far = places.is_far(path)
         if is_plc(path) if far else stored_kind(path) is not None:
             return "a .plc file already"
-        return None if recognised(path) else "no image, no video and no speech"
+        fits = recognised(path) and (only is None or kind_of(path) == only)
+        return None if fits else none
 
-    named = inputs, output
-    return plan(*named, suffix=".plc", refuse=refuse, made=is_plc, whole=whole)
+    return plan(inputs, output, suffix=".plc", refuse=refuse, made=is_plc, whole=whole)
 
 
 def decoding(
@@ -105,12 +118,14 @@ def decoding(
             f"no image, video or speech is written as '{format}'; see the README"
         )
 
+    stored = functools.cache(stored_kind)  # a distant file is read for it
+
     def suffix(path: str) -> str:
-        kind = kind_named(stored_kind(path) or "image")
+        kind = kind_named(stored(path) or "image")
         return f".{format}" if kind.name == writes else kind.decoded
 
     def refuse(path: str) -> str | None:
-        if (kind := stored_kind(path)) in _ELSEWHERE:
+        if (kind := stored(path)) in _ELSEWHERE:
             return _ELSEWHERE[kind]
         return None if is_plc(path) else "not a .plc file"
 

@@ -24,7 +24,7 @@ from polycodec import places
 from polycodec.cli import process
 from polycodec.cli.failure import explain, printable
 from polycodec.codecs.files.jobs import STREAM, Job, Plan
-from polycodec.errors import CodecError, InputError, UsageError
+from polycodec.errors import CodecError, InputError, ModelError, UsageError
 from polycodec.progress import Tick, bar
 
 Ends = str | BinaryIO
@@ -136,6 +136,27 @@ def convert(
         aside=streams,
         left=plan.left,
         total=total,
+    )
+
+
+def encode(
+    plan: Plan,
+    call: Callable[[Job, Ends, Ends, Tick], Any],
+    *,
+    as_json: bool,
+    force: bool,
+    skip: bool,
+) -> NoReturn:
+    """`convert` where one model is for all: without it nothing can be done."""
+    fatal = UsageError, ModelError
+    convert(
+        plan,
+        call,
+        as_json=as_json,
+        verb="encoding",
+        force=force,
+        skip=skip,
+        fatal=fatal,
     )
 
 

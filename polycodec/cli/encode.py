@@ -22,7 +22,7 @@ from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, v
 from polycodec.codecs.files import jobs
 from polycodec.codecs.files.kinds import KINDS
 from polycodec.codecs.files.loader import Loader
-from polycodec.errors import ModelError, UsageError
+from polycodec.errors import UsageError
 from polycodec.progress import Tick
 
 _CLASSES = [kind.encode for kind in KINDS.values()]
@@ -53,12 +53,5 @@ def encode(
 
         return api.encode(source, target, codec=loader, progress=tick, **given)
 
-    batch.convert(
-        planned,
-        call,
-        as_json=as_json,
-        verb="encoding",
-        force=options["force"],
-        skip=skip_existing,
-        fatal=(UsageError, ModelError),
-    )
+    force = options["force"]
+    batch.encode(planned, call, as_json=as_json, force=force, skip=skip_existing)

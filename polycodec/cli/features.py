@@ -23,10 +23,9 @@ from polycodec.cli.options import (
 )
 from polycodec.codecs.files import jobs
 from polycodec.codecs.files.folders import expand
-from polycodec.codecs.files.kinds import is_plc, kind_of, recognised, stored_kind
+from polycodec.codecs.files.kinds import stored_kind
 from polycodec.codecs.files.loader import Loader
 from polycodec.codecs.files.options import ClassifyOptions, CodingOptions
-from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
 
 
@@ -40,7 +39,7 @@ def features(
 ) -> None:
     """Code what a classifier reads of pictures; no picture comes back."""
     given = values_of(options, CodingOptions)
-    planned = jobs.plan(inputs, output, suffix=".plc", refuse=_no_picture, made=is_plc)
+    planned = jobs.encoding(inputs, output, only="image")
     loader = Loader()
 
     def call(job: jobs.Job, source: batch.Ends, target: batch.Ends, tick: Tick) -> Any:
@@ -48,23 +47,15 @@ def features(
 
         return encode.features(source, target, codec=loader, **given)
 
-    batch.convert(
-        planned,
-        call,
-        as_json=as_json,
-        verb="encoding",
-        force=options["force"],
-        skip=skip_existing,
-        fatal=(UsageError, ModelError),
-    )
+    force = options["force"]
+    batch.encode(planned, call, as_json=as_json, force=force, skip=skip_existing)
 
 
 @flags(ClassifyOptions)
 def classify(files: Files, as_json: AsJson = False, **options: Any) -> None:
     """Tell what is in pictures, by files of their features."""
     given = values_of(options, ClassifyOptions)
-    found, left = expand(files, _no_features)
-    names = [str(path) for path in found]
+    names, left = expand(files, _no_features)
     loader = Loader()
 
     def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:
@@ -76,13 +67,6 @@ def classify(files: Files, as_json: AsJson = False, **options: Any) -> None:
         return printable(result.line()), result.as_dict()
 
     batch.run(names, work, as_json=as_json, verb="classifying", left=left)
-
-
-def _no_picture(path: str) -> str | None:
-    """Why a file of a folder is not taken."""
-    if stored_kind(path) is not None:
-        return "a .plc file already"
-    return None if recognised(path) and kind_of(path) == "image" else "no picture"
 
 
 def _no_features(path: str) -> str | None:

@@ -46,10 +46,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 bitstream, 5 model.",
 )
-for command in (encode, decode, pack, unpack, features, classify):
+_SIGNALS = encode, decode, pack, unpack, features, classify
+for command in (*_SIGNALS, info, verify, tokens, models, parts):
     app.command()(command)
-for other in (info, verify, tokens, models, parts):
-    app.command()(other)
 app.command()(train)
 app.command()(export)
 app.command("eval")(evaluate)

@@ -23,12 +23,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from polycodec.codecs.files.container import layout
 from polycodec.codecs.files.container.fields import Cursor, get_rows
 from polycodec.codecs.files.container.layout import (
     FeatureGeometry,
+    Geometry,
     Header,
     ImageGeometry,
     Record,
@@ -64,6 +65,7 @@ __all__ = [
     "write_plc",
 ]
 
+Form = TypeVar("Form", bound=Geometry)
 _PREFIX_MAX = 10  # magic, version, form, header size in up to 4 bytes
 _NO_INDEX_MAX = 1 << 13  # bytes of a header without index
 
@@ -96,6 +98,13 @@ class Stored(abc.ABC):
     @abc.abstractmethod
     def intact(self, kind: str | None = None) -> Iterator[Record]:
         """Yield the records that are not damaged, or those of one type."""
+
+    def geometry(self, form: type[Form], expected: str) -> Form:
+        """The geometry, of that form; InputError for a file of another kind."""
+        geometry = self.header.geometry
+        if not isinstance(geometry, form):
+            raise InputError(f"the file holds {self.header.kind}; expected {expected}")
+        return geometry
 
 
 class Reader(Stored):

@@ -25,7 +25,7 @@ from polycodec.codecs.files.container.file import Reader, Stored, StoredHeader
 from polycodec.codecs.files.container.geometry import ImageGeometry, SetGeometry
 from polycodec.codecs.files.container.layout import Header, Record
 from polycodec.codecs.files.container.records import inflate, store
-from polycodec.errors import BitstreamError, InputError
+from polycodec.errors import BitstreamError
 
 _SIZE = Varint(0, layout.MAX_CHUNK)
 _ALWAYS = {"index": True}  # of rows that stand there if there is an index
@@ -85,14 +85,9 @@ class Index:
     """
 
     def __init__(self, reader: Reader) -> None:
-        geometry = reader.header.geometry
-        if not isinstance(geometry, SetGeometry):
-            raise InputError(
-                f"the file holds {reader.header.kind}; expected a set; see polycodec "
-                "decode"
-            )
+        expected = "a set; see polycodec decode"
+        count = reader.geometry(SetGeometry, expected).members
         self.reader = reader
-        count = geometry.members
         self.names = names.read(_record(reader, "names"), count)
         self.entries = _entries(_record(reader, "members"), count)
         self._numbers = {name: k for k, name in enumerate(self.names)}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from polycodec.codecs.families.feature import FeatureCodec
@@ -23,7 +24,7 @@ from polycodec.codecs.files.features.encode import seal_of
 from polycodec.codecs.files.options import ClassifyOptions
 from polycodec.codecs.files.results import Classified
 from polycodec.codecs.files.sources import Source, name_of
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import ModelError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -58,8 +59,6 @@ def classify_all(files: Sequence[Source | Reader], codec: FeatureCodec) -> Tenso
 
     files: of one model, ``codec``'s; those of one quality are one batch.
     """
-    import torch
-
     alike: dict[float, list[tuple[int, bytes, bytes]]] = {}
     for k, file in enumerate(files):
         chunk, seal, quality = _opened(file, codec)
@@ -72,7 +71,7 @@ def classify_all(files: Sequence[Source | Reader], codec: FeatureCodec) -> Tenso
             codes = codec.read(chunks, level, codec.positions, context=seals)
             found = codec.decode_codes(codes, level).softmax(1).cpu()
             rows |= dict(zip(places, found, strict=True))
-    return torch.stack([rows[k] for k in range(len(files))]).clone()
+    return torch.stack([rows[k] for k in range(len(files))])
 
 
 def _opened(file: Source | Reader, codec: Codec) -> tuple[bytes, bytes, float]:
@@ -91,13 +90,8 @@ def _opened(file: Source | Reader, codec: Codec) -> tuple[bytes, bytes, float]:
 
 
 def _check(reader: Reader) -> FeatureGeometry:
-    geometry = reader.header.geometry
-    if not isinstance(geometry, FeatureGeometry):
-        raise InputError(
-            f"the file holds {reader.header.kind}; expected features, as polycodec "
-            "features makes them; see polycodec decode"
-        )
-    return geometry
+    expected = "features, as polycodec features makes them; see polycodec decode"
+    return reader.geometry(FeatureGeometry, expected)
 
 
 def _reading(codec: Codec) -> FeatureCodec:

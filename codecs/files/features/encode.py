@@ -26,6 +26,7 @@ from polycodec.codecs.files.ends import (
     Target,
     codec_for,
     encoded_as,
+    in_memory,
     target_of,
 )
 from polycodec.codecs.files.image.data import ImageData
@@ -60,9 +61,7 @@ def features(
 
     Raises the errors of `polycodec.errors`; on an error nothing is written.
     """
-    kept = io.BytesIO()
-    if output is None and isinstance(input, (bytes, bytearray, memoryview)):
-        output = kept
+    output, kept = in_memory(input, output)
     source, chosen = seekable(input), CodingOptions(**options)
     target = target_of(source, output, ".plc", chosen.force)
     encoded_as(target)
@@ -87,7 +86,7 @@ def features_of(
     pictures: Sequence[Source], codec: Codec, quality: float = 50.0
 ) -> list[bytes]:
     """Files of the features of many pictures, computed together."""
-    images = [read_image(seekable(one)) for one in pictures]
+    images = [read_image(one) for one in pictures]
     return [data for data, _ in _files(codec, images, quality)]
 
 

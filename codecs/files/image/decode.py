@@ -26,7 +26,7 @@ from polycodec.codecs.files.options import ImageDecode
 from polycodec.codecs.files.results import ImageDecoded
 from polycodec.codecs.signals import tiles
 from polycodec.codecs.signals.grid import Grid, Span
-from polycodec.errors import BitstreamError, InputError, UsageError
+from polycodec.errors import BitstreamError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +119,7 @@ class Opened:
 
 
 def _geometry_of(reader: Stored) -> ImageGeometry:
-    geometry = reader.header.geometry
-    if not isinstance(geometry, ImageGeometry):
-        raise InputError(f"the file holds {reader.header.kind}; expected an image")
-    return geometry
+    return reader.geometry(ImageGeometry, "an image")
 
 
 def _alpha(data: bytes, geometry: ImageGeometry, codec: Codec) -> np.ndarray:

@@ -25,7 +25,7 @@ from polycodec.codecs.files.speech.resample import Resampler
 from polycodec.codecs.files.speech.write import SpeechWriter, plan_output
 from polycodec.codecs.files.tags import tags_of
 from polycodec.codecs.signals.speech import speech_signal
-from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
+from polycodec.errors import BitstreamError, ModelError, UsageError
 
 
 def decode(reader: Reader, ends: Ends[SpeechDecode]) -> SpeechDecoded:
@@ -91,10 +91,7 @@ def _check_any(decoder: ChunkDecoder, reader: Reader) -> None:
 
 def geometry_of(reader: Reader) -> SpeechGeometry:
     """The geometry of an opened speech file; InputError for files of other kinds."""
-    geometry = reader.header.geometry
-    if not isinstance(geometry, SpeechGeometry):
-        raise InputError(f"the file holds {reader.header.kind}; expected speech")
-    return geometry
+    return reader.geometry(SpeechGeometry, "speech")
 
 
 def chunk_decoder(

@@ -13,7 +13,6 @@ from polycodec.codecs.files.container.file import Reader, VideoGeometry
 from polycodec.codecs.files.container.layout import SITINGS
 from polycodec.codecs.files.video.data import Planes, VideoInfo
 from polycodec.codecs.files.video.times import Times
-from polycodec.errors import InputError
 
 COLOUR_NUMBERS = ("gray", "rgb", "yuv444", "yuv422", "yuv420")  # as the header has them
 
@@ -61,10 +60,7 @@ def geometry_of(
 
 def video_geometry(reader: Reader) -> VideoGeometry:
     """The geometry of an opened video; InputError for files of other kinds."""
-    geometry = reader.header.geometry
-    if not isinstance(geometry, VideoGeometry):
-        raise InputError(f"the file holds {reader.header.kind}; expected video")
-    return geometry
+    return reader.geometry(VideoGeometry, "video")
 
 
 def seal_of(geometry: VideoGeometry) -> bytes:
