@@ -13,7 +13,6 @@ file's name.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -33,6 +33,7 @@ from polycodec.codecs.files.container.file import Reader, Stored
 from polycodec.codecs.files.container.members import Index
 from polycodec.codecs.files.ends import codec_of
 from polycodec.codecs.files.image.decode import Opened, region_of
+from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.files.options import FileOptions
 from polycodec.codecs.files.sources import opened
 from polycodec.codecs.files.speech import decode as speech
@@ -84,7 +85,6 @@ class PlcDataset(Dataset[Any]):
         path = None if checkpoint is None else Path(checkpoint)
         self.options = FileOptions(device=device, checkpoint=path)
         self.items = list(_items(files))
-        self._loaded: dict[bytes, Codec] = {}
         self._sets = _Sets()
 
     def __len__(self) -> int:
@@ -101,12 +101,12 @@ class PlcDataset(Dataset[Any]):
         return item if self.transform is None else self.transform(item)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For other processes, which open files and load codecs themselves."""
-        return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_sets")}
+        """For other processes, which open files themselves."""
+        return {k: v for k, v in vars(self).items() if k != "_sets"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._loaded, self._sets = {}, _Sets()
+        self._sets = _Sets()
 
     @contextlib.contextmanager
     def _stored(self, path: str, member: str | None) -> Iterator[Stored]:
@@ -125,9 +125,9 @@ class PlcDataset(Dataset[Any]):
                 "takes others"
             )
         own: Callable[..., Tensor] = _ITEMS[kind]
-        given = self._loaded.get(stored.header.digest, self.codec)
+        mine = self.codec is not None and self.codec.digest == stored.header.digest
+        given = self.codec if mine else SHARED
         codec = codec_of(stored.header, self.options, given)
-        self._loaded[codec.digest] = codec
         return own(self, stored, codec)
 
     def _image(self, stored: Stored, codec: Codec) -> Tensor:
@@ -162,9 +162,8 @@ class PlcDataset(Dataset[Any]):
             part = handed_out(codec, codes, level, self.read == "latents")
             parts.append(part[..., max(0, start - k * span) : stop - k * span])
         most = max(part.shape[1] for part in parts)
-        pads = ((0, 0, 0, most - part.shape[1]) for part in parts)
-        padded = map(functools.partial(torch.nn.functional.pad, value=-1), parts, pads)
-        return torch.cat(list(padded), dim=2)
+        padded = [F.pad(p, (0, 0, 0, most - p.shape[1]), value=-1) for p in parts]
+        return torch.cat(padded, dim=2)
 
 
 _ITEMS: dict[str, Any] = {"image": PlcDataset._image, "speech": PlcDataset._speech}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from polycodec.codecs import zoo
 from polycodec.codecs.files.options import FileOptions
+from polycodec.forking import fork_safe
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -42,3 +43,7 @@ def _load(
     name: str, device: str, checkpoint: str | None, digest: bytes | None
 ) -> Codec:
     return zoo.load(name, device, checkpoint=checkpoint, digest=digest)
+
+
+SHARED = Loader()  # of this process, for what is pickled and has none of its own
+fork_safe(SHARED.lock)

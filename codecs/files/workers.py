@@ -30,19 +30,16 @@ from polycodec.codecs.files.ends import Target
 from polycodec.codecs.files.jobs import Plan, decoding, encoding
 from polycodec.codecs.files.keywords import DecodeKeywords, EncodeKeywords
 from polycodec.codecs.files.kinds import kind_named
-from polycodec.codecs.files.loader import Loader
+from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.files.options import Options, check_name, choose, merged
 from polycodec.codecs.files.results import Decoded, Encoded
 from polycodec.codecs.files.sources import Source
 from polycodec.errors import CodecError, UnknownNameError
-from polycodec.forking import fork_safe
 
 if TYPE_CHECKING:
     import numpy as np
 
 _ROW = ("input", "output", "state", "reason", "bytes", "seconds")
-_LOADER = Loader()  # of this process; what is pickled has none
-fork_safe(_LOADER.lock)
 
 
 class Worker(abc.ABC):
@@ -156,7 +153,7 @@ class Encoder(Worker):
 
     def file(self, source: Source, target: Target) -> Encoded:
         """Encode a file to a file; see `polycodec.encode`."""
-        return api.encode(source, target, codec=_LOADER, **self.options)
+        return api.encode(source, target, codec=SHARED, **self.options)
 
     def plan(self, inputs: Sequence[str], output: str) -> Plan:
         """What becomes of which file, done or not."""
@@ -181,7 +178,7 @@ class Decoder(Worker):
         errors of `polycodec.decode`.
         """
         out = io.BytesIO()
-        api.decode(source, out, codec=_LOADER, **self.options)
+        api.decode(source, out, codec=SHARED, **self.options)
         return out.getvalue()
 
     def pixels(self, source: Source) -> np.ndarray:
@@ -194,12 +191,12 @@ class Decoder(Worker):
         with open_plc(source) as reader:
             words = kind_named(reader.header.kind).words
             chosen = choose(api.DECODE, words, self.options)
-            return read_plc(reader, chosen, codec=_LOADER)[0].pixels
+            return read_plc(reader, chosen, codec=SHARED)[0].pixels
 
     def file(self, source: Source, target: Target) -> Decoded:
         """Decode a file to a file, its format by suffix; see `polycodec.decode`."""
         given = {k: v for k, v in self.options.items() if k != "format"}
-        return api.decode(source, target, codec=_LOADER, **given)
+        return api.decode(source, target, codec=SHARED, **given)
 
     def plan(self, inputs: Sequence[str], output: str) -> Plan:
         """What becomes of which file, done or not."""

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import polycodec
+from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import BitstreamError, InputError, UsageError
 
@@ -71,6 +72,10 @@ def test_workers_get_names_and_load_codecs(folder, codec, tiny_checkpoint):
         folder, checkpoint=tiny_checkpoint, region=(8, 8, 64, 64), transform=half
     )
     assert torch.equal(by_name[0], half(one[0]))
+    loads = SHARED._loaded.cache_info().misses
+    again = polycodec.PlcDataset(folder, checkpoint=tiny_checkpoint)
+    assert again[0].shape == (3, 100, 140)
+    assert SHARED._loaded.cache_info().misses == loads
     assert len(pickle.dumps(by_name)) < 10_000
     loader = DataLoader(
         by_name, batch_size=3, num_workers=1, multiprocessing_context="fork"

@@ -17,8 +17,7 @@ from PIL import Image
 
 import polycodec
 from polycodec.codecs import zoo
-from polycodec.codecs.files import workers
-from polycodec.codecs.files.loader import Loader
+from polycodec.codecs.files.loader import SHARED, Loader
 from polycodec.codecs.files.options import FileOptions
 from polycodec.errors import InputError, UnknownNameError, UsageError
 
@@ -140,7 +139,7 @@ def loaded_here(work, photo) -> tuple[bytes, int]:
     """What a worker makes of a photograph, and how often its process has loaded."""
     data = [work(photo) for _ in range(2)]
     assert data[0] == data[1]
-    return data[0], workers._LOADER._loaded.cache_info().misses
+    return data[0], SHARED._loaded.cache_info().misses
 
 
 def test_a_process_loads_once_whatever_it_is_sent(encoder, photo):
