@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polycodec.codecs.files.options import DeviceOptions, option
+from polycodec.codecs.files.options import DeviceOptions, option, spelt
 from polycodec.errors import UsageError
 
 
@@ -86,6 +86,6 @@ class EvalOptions(DeviceOptions):
             for name in names:
                 if name not in known[kind] and vars(self)[name] is not None:
                     raise UsageError(
-                        f"--{name.replace('_', '-')} is for data sets of {other}, this "
+                        f"--{spelt(name)} is for data sets of {other}, this "
                         f"one is of {kind}; leave it out"
                     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.ends import Ends, Progress
-from polycodec.codecs.files.options import FitOptions
+from polycodec.codecs.files.options import FitOptions, spelt
 from polycodec.codecs.fitting.plan import Plan, Report
 from polycodec.errors import UsageError
 from polycodec.places import is_far
@@ -32,7 +32,7 @@ def check(codec: Codec, options: FitOptions) -> None:
     given = [name for name in ONLY_FITTED if getattr(options, name)]
     if given and not codec.fitted:
         raise UsageError(
-            f"{given[0].replace('_', '-')} is for models that are fitted to a "
+            f"{spelt(given[0])} is for models that are fitted to a "
             f"signal, such as video/nerv-small; '{codec.name}' is not; leave it out"
         )
 

@@ -61,8 +61,7 @@ class Options:
         known, hints = fields(self), typing.get_type_hints(type(self))
         for f in known:
             if not _fits(value := getattr(self, f.name), hints[f.name]):
-                shown = f.name.replace("_", "-")
-                raise UsageError(f"{shown} is {value!r}; expected {f.type}")
+                raise UsageError(f"{spelt(f.name)} is {value!r}; expected {f.type}")
         check({f.name: f for f in known}, vars(self))
 
 
@@ -276,6 +275,11 @@ class LatentOptions(FileOptions):
     channels: str = option("mix", "One channel, or each.", one_of=("mix", "keep"))
 
 
+def spelt(name: str) -> str:
+    """An option's name as commands and messages have it: ``as_`` is no keyword."""
+    return name.rstrip("_").replace("_", "-")
+
+
 def merged(classes: Iterable[type[Options]]) -> dict[str, Field[Any]]:
     """Return every option of several classes by name, each once."""
     return {f.name: f for cls in classes for f in fields(cls)}
@@ -284,7 +288,7 @@ def merged(classes: Iterable[type[Options]]) -> dict[str, Field[Any]]:
 def check(known: Mapping[str, Field[Any]], given: Mapping[str, Any]) -> None:
     """Refuse values that cannot be, and two that set the rate; UsageError."""
     for name, value in given.items():
-        about, shown = known[name].metadata, name.rstrip("_").replace("_", "-")
+        about, shown = known[name].metadata, spelt(name)
         if value is None:
             continue
         if name == "device" and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
@@ -302,7 +306,7 @@ def check(known: Mapping[str, Field[Any]], given: Mapping[str, Any]) -> None:
             raise UsageError(f"{shown} is {value:g}; expected a number {wanted}")
     rates = [n for n, v in given.items() if known[n].metadata["rate"] and v is not None]
     if len(rates) > 1:
-        shown = " and ".join(name.replace("_", "-") for name in rates)
+        shown = " and ".join(map(spelt, rates))
         raise UsageError(f"{shown} exclude each other; each sets the rate; give one")
 
 
@@ -328,7 +332,7 @@ def choose(
         if name not in own and value != known[name].default:
             others = [k for k, cls in classes.items() if name in merged([cls])]
             raise UsageError(
-                f"{name.replace('_', '-')} is for {' and '.join(others)}, found "
+                f"{spelt(name)} is for {' and '.join(others)}, found "
                 f"{kind}; leave it out"
             )
     return classes[kind](**{n: v for n, v in given.items() if n in own})

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from polycodec.codecs.files.options import CodingOptions, EncodeOptions
+from polycodec.codecs.files.options import CodingOptions, EncodeOptions, spelt
 
 DEFAULT_QUALITY = 50.0
 
@@ -29,7 +29,7 @@ class Limit:
 
     def __str__(self) -> str:
         """As on the command line."""
-        return f"--{self.option.replace('_', '-')} {self.value:.10g}"
+        return f"--{spelt(self.option)} {self.value:.10g}"
 
 
 def limit_of(options: EncodeOptions) -> Limit | None:

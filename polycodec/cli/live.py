@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from polycodec.codecs.files.options import spelt
 from polycodec.errors import UsageError
 
 MODEL = "speech/live"
@@ -56,7 +57,7 @@ def _codec(
     if inputs != ["-"] or output not in (None, "-"):
         raise UsageError("--live goes from pipe to pipe; expected - and no output")
     if others := sorted(set(given) - known):
-        names = ", ".join(f"--{name.rstrip('_').replace('_', '-')}" for name in others)
+        names = ", ".join(f"--{spelt(name)}" for name in others)
         raise UsageError(f"--live and {names} do not go together; leave one out")
     from polycodec.codecs import zoo
 

@@ -25,6 +25,7 @@ from polycodec.codecs.files.options import (
     check,
     merged,
     parameters,
+    spelt,
 )
 
 Inputs = Annotated[
@@ -91,7 +92,7 @@ def _annotated(parameter: inspect.Parameter, about: Mapping[str, Any]) -> Any:
         kind = list[str] | None
     elif about["form"] in FORMS or kind == str | types.NoneType or "Path" in str(kind):
         kind = str | None
-    name = f"--{parameter.name.rstrip('_').replace('_', '-')}"  # as_ is no keyword
+    name = f"--{spelt(parameter.name)}"
     names = [name, about["short"]] if about["short"] else [name]
     return Annotated[
         kind, typer.Option(*names, metavar=about["form"], help=about["help"])
