@@ -63,7 +63,7 @@ class TokenKeywords(TokenOptions):
     """What `polycodec.tokens` takes beside its ends."""
 
     if TYPE_CHECKING:
-        codec: Codec | None = None
+        codec: Codec | Loader | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class LatentKeywords(LatentOptions):
     """What `polycodec.latents` takes beside its ends."""
 
     if TYPE_CHECKING:
-        codec: Codec | None = None
+        codec: Codec | Loader | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class ConvertKeywords(ConvertOptions):
     """What the command tokens takes beside its ends."""
 
     if TYPE_CHECKING:
-        codec: Codec | None = None
+        codec: Codec | Loader | None = None
 
 
 In = TypeVar("In", contravariant=True)

@@ -22,6 +22,7 @@ from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
 from polycodec.codecs.files.jobs import Job, plan
 from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
+from polycodec.codecs.files.loader import Loader
 from polycodec.codecs.files.options import ConvertOptions
 from polycodec.errors import ModelError, UsageError
 from polycodec.progress import Tick
@@ -43,19 +44,12 @@ def tokens(
     refuse = functools.partial(_refusal, _kinds(options))
     planned = plan(inputs, output, suffix=_suffix, refuse=refuse, made=_is_tokens)
 
-    @functools.cache
-    def codec() -> Any:
-        from polycodec.codecs import zoo
-
-        name = options["model"] or "speech/default"
-        return zoo.load(name, options["device"], checkpoint=options["checkpoint"])
+    loader = Loader()  # one codec serves all files of its weights
 
     def call(job: Job, source: batch.Ends, target: batch.Ends, tick: Tick) -> Any:
         from polycodec.codecs.files.tokens.convert import convert
 
-        # One codec serves all files; those of other weights load their own.
-        loaded = codec() if len(planned.jobs) > 1 else None
-        return convert(source, target, codec=loaded, **given)
+        return convert(source, target, codec=loader, **given)
 
     batch.convert(
         planned,

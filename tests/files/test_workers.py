@@ -80,7 +80,7 @@ def test_what_cannot_be_is_said_where_it_is_made():
         polycodec.Encoder(qualty=3)
     with pytest.raises(UsageError, match="quality is 101"):
         polycodec.Encoder(quality=101)
-    with pytest.raises(UsageError, match="^as is 3;"):
+    with pytest.raises(UsageError, match=r"^as is 3;"):
         polycodec.Encoder(as_=3)
     with pytest.raises(UsageError, match="exclude each other"):
         polycodec.Encoder(quality=3, target_size=5000)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader, SpeechGeometry
-from polycodec.codecs.files.ends import Ends, codec_for, codec_of
+from polycodec.codecs.files.ends import Ends, Given, codec_for, codec_of
 from polycodec.codecs.files.options import LatentOptions, SpeechEncode, TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.speech.chunks import ChunkDecoder
@@ -34,9 +34,7 @@ from polycodec.errors import ModelError, UsageError
 Asked = TokenOptions | LatentOptions
 
 
-def tokens_of(
-    input: Twice, options: Asked, codec: Codec | None
-) -> tuple[Latents, list[str]]:
+def tokens_of(input: Twice, options: Asked, codec: Given) -> tuple[Latents, list[str]]:
     """The latents of a recording, and what a person should know of it."""
     codec = _with_latents(codec_for("speech", Ends[Any](input, "-", options, codec)))
     asked = SpeechEncode(channels=options.channels)
@@ -44,9 +42,7 @@ def tokens_of(
     return _of(parts, about), notes
 
 
-def read(
-    reader: Reader, options: Asked, given: Codec | None
-) -> tuple[Latents, list[str]]:
+def read(reader: Reader, options: Asked, given: Given) -> tuple[Latents, list[str]]:
     """Latents of the codes of an opened .plc file, and notes."""
     codec = _with_latents(codec_of(reader.header, options, given))
     decoder = chunk_decoder(codec, reader)

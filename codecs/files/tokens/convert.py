@@ -16,9 +16,8 @@ import tempfile
 from types import ModuleType
 from typing import Any
 
-from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.files.ends import Ends, Target, codec_of, target_of
+from polycodec.codecs.files.ends import Ends, Given, Target, codec_of, target_of
 from polycodec.codecs.files.keywords import (
     ConvertKeywords,
     LatentKeywords,
@@ -63,7 +62,7 @@ def tokens(
     input: Source | Tokens | ImageTokens,
     output: Target | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Given = None,
     **options: Any,
 ) -> Tokens | ImageTokens:
     """Return the tokens of a signal, .plc or token file; write them to ``output`` too.
@@ -86,7 +85,7 @@ def latents(
     input: Source | Latents,
     output: Target | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Given = None,
     **options: Any,
 ) -> Latents:
     """Return latents of speech before any rounding; write them to ``output`` too.
@@ -104,7 +103,7 @@ def latents(
 def _both(
     input: Source | AnyTokens,
     output: Target | None,
-    codec: Codec | None,
+    codec: Given,
     options: TokenOptions | LatentOptions,
     continuous: bool,
 ) -> AnyTokens:
@@ -130,7 +129,7 @@ def convert(
     input: Source,
     output: Target | None = None,
     *,
-    codec: Codec | None = None,
+    codec: Given = None,
     **options: Any,
 ) -> TokenResult | ImageTokenResult | LatentResult:
     """Write the tokens of a signal or .plc file, or what a file of tokens stands for.
@@ -195,7 +194,7 @@ def _suffix(target: Target, usual: str) -> str:
 def _tokens_of(
     input: Twice,
     options: TokenOptions | LatentOptions,
-    codec: Codec | None,
+    codec: Given,
     latent: bool,
 ) -> tuple[AnyTokens, list[str]]:
     """The tokens of a file, and what a person should know of it."""

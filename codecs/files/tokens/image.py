@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.file import (
     Header,
@@ -22,7 +21,7 @@ from polycodec.codecs.files.container.file import (
     Reader,
     write_plc,
 )
-from polycodec.codecs.files.ends import Ends, codec_for, codec_of
+from polycodec.codecs.files.ends import Ends, Given, codec_for, codec_of
 from polycodec.codecs.files.image.alpha import seal_of
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.options import TokenOptions
@@ -33,7 +32,7 @@ from polycodec.codecs.signals.tiles import TileDecoder, TileEncoder
 
 
 def tokens_of(
-    input: Twice, options: TokenOptions, codec: Codec | None
+    input: Twice, options: TokenOptions, codec: Given
 ) -> tuple[ImageTokens, list[str]]:
     """The tokens of a picture, and what a person should know of it."""
     books = with_codebooks(codec_for("image", Ends(input, "-", options, codec)))
@@ -49,13 +48,13 @@ def tokens_of(
     return found, [*image.notes, *(left if image.alpha is not None else [])]
 
 
-def codec_in(reader: Reader, options: TokenOptions, given: Codec | None) -> TokenCodec:
+def codec_in(reader: Reader, options: TokenOptions, given: Given) -> TokenCodec:
     """The codec that made a .plc file; ModelError for one without codebooks."""
     return with_codebooks(codec_of(reader.header, options, given))
 
 
 def read(
-    reader: Reader, options: TokenOptions, given: Codec | None
+    reader: Reader, options: TokenOptions, given: Given
 ) -> tuple[ImageTokens, list[str]]:
     """Tokens of an opened .plc file, tile by tile, and notes."""
     header, geometry = reader.header, reader.header.geometry

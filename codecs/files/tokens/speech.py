@@ -19,7 +19,7 @@ from polycodec.codecs.files.container.file import (
     SpeechGeometry,
     Writer,
 )
-from polycodec.codecs.files.ends import Ends, codec_for, codec_of
+from polycodec.codecs.files.ends import Ends, Given, codec_for, codec_of
 from polycodec.codecs.files.options import SpeechEncode, TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.speech.chunks import seal_of, write_chunk
@@ -38,7 +38,7 @@ from polycodec.errors import InputError
 
 
 def tokens_of(
-    input: Twice, options: TokenOptions, codec: Codec | None
+    input: Twice, options: TokenOptions, codec: Given
 ) -> tuple[Tokens, list[str]]:
     """The tokens of a recording, and what a person should know of it."""
     codec = with_codebooks(codec_for("speech", Ends(input, "-", options, codec)))
@@ -51,7 +51,7 @@ def tokens_of(
 
 
 def read(
-    reader: Reader, options: TokenOptions, given: Codec | None
+    reader: Reader, options: TokenOptions, given: Given
 ) -> tuple[Tokens, list[str]]:
     """Tokens of an opened .plc file, chunk by chunk, and notes."""
     codec = with_codebooks(codec_of(reader.header, options, given))
