@@ -21,7 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polycodec.codecs.signals.packets import MOST_FRAMES, read_packets, write_packets
+from polycodec.codecs.signals.packets import (
+    MOST_FRAMES,
+    check_has_packets,
+    read_packets,
+    write_packets,
+)
 from polycodec.codecs.signals.speech import speech_signal, speech_transform
 from polycodec.codecs.signals.windows import FrameStream, Stream
 from polycodec.codecs.transforms.base import CausalTransform
@@ -51,6 +56,7 @@ class Encoders:
             )
         self.codec, self.count, self.frames = codec, count, frames
         self.signal, self.quality = speech_signal(codec), quality
+        check_has_packets(codec)
         self._streams = _split(codec, self.signal.analysis, count)
         self._codes: Tensor | None = None  # of a packet that is not full yet
         self._samples, self._ended = 0, False
@@ -152,6 +158,7 @@ class Decoders:
 
     def __init__(self, codec: Codec, *, count: int = 1) -> None:
         self.codec, self.count, self.signal = codec, count, speech_signal(codec)
+        check_has_packets(codec)
         self._streams = _split(codec, lambda c: self.signal.sound(c), count)
         self._before = torch.zeros(count, speech_transform(codec).channels, 1)
         self._before = self._before.to(codec.device)

@@ -28,10 +28,12 @@ from torch import Tensor
 from polycodec.cuda import crc32c
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.intervals import IntervalReader, IntervalWriter
+from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.errors import (
     BitstreamError,
     ChecksumError,
     InputError,
+    ModelError,
     TruncatedError,
     VersionError,
 )
@@ -44,6 +46,19 @@ MOST_FRAMES = 8
 _ESCAPE = 63  # sizes from here on take a byte or two more
 _LONG = 1 << 7
 LARGEST = _ESCAPE + (1 << 15) - 1
+
+
+def check_has_packets(codec: Codec) -> None:
+    """ModelError for a codec of other numbers than tokens of codebooks.
+
+    Tables of tokens are fixed and have no escape, so a packet can be one number.
+    """
+    entropy = codec._require_entropy()
+    if entropy.codes != TokenModel.codes:
+        raise ModelError(
+            f"{codec.name!r} codes {entropy.codes}, which do not fit into packets; "
+            "expected tokens of codebooks; take a codec of the token family"
+        )
 
 
 @torch.inference_mode()
