@@ -88,7 +88,8 @@ class Search:
         tensors += [] if embeddings is None else [embeddings]
         names = message.shapes(fit.network)
         self.tensors = {n: t.detach() for n, t in zip(names, tensors, strict=True)}
-        self.harms = {n: _harm(fit, self.tensors, n) for n in names}
+        least = _error(fit, self.tensors)
+        self.harms = {n: _harm(fit, self.tensors, n, least) for n in names}
         self.steps: dict[int, tuple[Tensor, list[Tensor]]] = {}
         self.packed: dict[tuple[str, Choice], bytes] = {}
         self.quantizers = {how: build(f"weights/{how}") for how in message.PACKED[1:]}
@@ -170,14 +171,17 @@ class Search:
         return torch.stack(ks), parts
 
 
-def _harm(fit: Fit, tensors: Mapping[str, Tensor], name: str) -> float:
-    """Mean squared error that a squared error of one in a tensor adds to items."""
+def _harm(fit: Fit, tensors: Mapping[str, Tensor], name: str, least: float) -> float:
+    """Mean squared error that a squared error of one in a tensor adds to items.
+
+    least: that of the tensors as they are.
+    """
     value = tensors[name]
     noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
     noise = noise.to(value) * (NOISE * value.square().mean()).sqrt()
     # The opposite as well: what is linear in the noise cancels.
     worse = sum(_error(fit, {**tensors, name: value + s * noise}) for s in (1, -1))
-    added = worse / 2 - _error(fit, tensors)
+    added = worse / 2 - least
     return max(added, 1e-12) / max(float(noise.square().sum()), 1e-20)
 
 

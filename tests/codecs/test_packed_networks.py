@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from polycodec.codecs.families.implicit import ImplicitCodec
-from polycodec.codecs.fitting import message
+from polycodec.codecs.fitting import allocated, message
 from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.packed import matrix
 from polycodec.codecs.transforms.network import on_meta
@@ -119,6 +119,21 @@ def test_packed_tensors_are_nearer_in_the_same_bytes():
         assert torch.equal(made.read(coded.data, 30, x.shape[2:]), codes)
         errors.append((made.decode_codes(codes, 30) - x).square().mean())
     assert errors[1] < errors[0]
+
+
+def test_errors_are_measured_as_often_as_the_time_kept_for_it_says(monkeypatch):
+    """Twice a tensor, once of all as they are, and of both ways at the end."""
+    calls, measured = [], allocated._error
+
+    def counted(*given):
+        calls.append(given)
+        return measured(*given)
+
+    monkeypatch.setattr(allocated, "_error", counted)
+    made = codec(coding="trellis", packed=True)
+    made.encode_codes(clip(), made.level_of(30), plan=Plan(steps=8, bytes=1200))
+    tensors = len(message.shapes(calls[0][0].network))
+    assert len(calls) == 2 * tensors + 1 + 2
 
 
 def test_signals_whose_rows_differ_in_length_stand_side_by_side():
