@@ -46,7 +46,8 @@ class EvalOptions(DeviceOptions):
     measures: Sequence[str] | None = option(
         None,
         "All that are installed unless told. Images: psnr,ms_ssim. Speech: "
-        "pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel. Video: psnr,psnr_yuv,ms_ssim.",
+        "pesq_wb,pesq_nb,stoi,visqol,si_sdr,mel; only if named, of what is decoded "
+        "alone: dnsmos,dnsmos_p808,distillmos. Video: psnr,psnr_yuv,ms_ssim.",
         "A,B,...",
     )
     reference: str | None = option(None, "BD-rate against this one only.", "NAME")

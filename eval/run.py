@@ -40,7 +40,6 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
     chosen, kind = EvalOptions(**options), kind_of(dataset)
     chosen.check(kind.name, {k.name: k.options for k in kinds()})
     subjects, skipped = select(kind, chosen)
-    untaken = kind.measures.skipped() if chosen.measures is None else {}
     name, items = kind.datasets.open(dataset, data=chosen.data)
     run = Run(
         kind=kind,
@@ -49,7 +48,7 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
         dataset=name,
         items=items[: chosen.limit],
         subjects=subjects,
-        skipped={**skipped, **untaken},
+        skipped={**skipped, **kind.measures.skipped(chosen.measures)},
         rules=kind.measures.rules(chosen.measures),
     )
     published = kind.published(run)

@@ -6,5 +6,5 @@
     eval (reports) ────────┘
 
 Two figures of one name are of one definition, wherever they are printed. NumPy arrays
-in, floats out; torchmetrics, pesq, pystoi and visqol are imported when they are called.
+in, floats out; torchmetrics, pesq and others are imported when they are called.
 """

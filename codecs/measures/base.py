@@ -29,6 +29,7 @@ class Measure:
     packages: tuple[tuple[str, str], ...] = ()  # distribution, module
     rule: str = ""  # how it is taken, where that is not the package's only way
     silent: bool = False  # whether an original of zeros can be judged
+    asked: bool = False  # taken only where it is named
     # Not taken of pairs: made of the mean of the measure of this name.
     of_mean: tuple[str, Callable[[float], float]] | None = None
 
@@ -66,13 +67,11 @@ class Measures:
         self._taken = [measure for measure in every if measure.of_mean is None]
 
     def chosen(self, names: Sequence[str] | None = None) -> list[Measure]:
-        """Return the measures of these names, or all, that can be taken here."""
-        known = {measure.name: measure for measure in self._taken}
-        for name in names or ():
-            if name not in known:
-                raise UnknownNameError.of("measure", name, known)
-        wanted = [m for m in self._taken if names is None or m.name in names]
-        return [measure for measure in wanted if not measure.missing()]
+        """Return the measures of these names that can be taken here.
+
+        Unless told, all but those that must be asked for.
+        """
+        return [m for m in self._wanted(names) if not m.missing()]
 
     def shown(self, taken: Sequence[str]) -> list[Measure]:
         """Return the measures of ``taken`` names, and those made of their means."""
@@ -82,10 +81,19 @@ class Measures:
         """Return what figures depend on: every measure taken, with its versions."""
         return {measure.name: measure.version() for measure in self.chosen(names)}
 
-    def skipped(self) -> dict[str, str]:
-        """Return the measures that cannot be taken here, and why."""
-        reasons = {measure.label: measure.missing() for measure in self._taken}
+    def skipped(self, names: Sequence[str] | None = None) -> dict[str, str]:
+        """Return what `chosen` leaves out since it cannot be taken here, and why."""
+        reasons = {measure.label: measure.missing() for measure in self._wanted(names)}
         return {label: reason for label, reason in reasons.items() if reason}
+
+    def _wanted(self, names: Sequence[str] | None) -> list[Measure]:
+        known = {measure.name: measure for measure in self._taken}
+        for name in names or ():
+            if name not in known:
+                raise UnknownNameError.of("measure", name, known)
+        if names is None:
+            return [measure for measure in self._taken if not measure.asked]
+        return [measure for measure in self._taken if measure.name in names]
 
     def score(
         self,
@@ -94,7 +102,7 @@ class Measures:
         names: Sequence[str] | None = None,
         rate: int | None = None,
     ) -> tuple[dict[str, float | None], dict[str, str]]:
-        """Take measures of a pair: those named, or all that can be taken.
+        """Take measures of a pair: those that are `chosen`.
 
         Returns values and notes: a value is None where a measure refused the pair; its
         note says why. InputError for a pair that fits no measure.

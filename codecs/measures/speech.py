@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far decoded speech is from its original: six measures.
+"""How far decoded speech is from its original, and how good it sounds by itself.
 
     PESQ-WB, PESQ-NB   ITU-T P.862.2, P.862.1: MOS 1..4.6         (pesq)
     STOI               share of intelligibility 0..1              (pystoi)
@@ -7,16 +7,25 @@
     SI-SDR             10 log10( |α x|² / |α x - x̂|² ), α = <x, x̂> / |x|²
     mel distance       mean |log10 mel(x) - log10 mel(x̂)| over five resolutions
 
+of the decoded alone, by networks that opinions of listeners taught, if named:
+
+    DNSMOS             P.835 overall, and P.808: MOS 1..5         (speechmos)
+    DistillMOS         MOS 1..5                                   (distillmos)
+
 A measure whose package is not installed is left out with its reason. ViSQOL without
 the lattice mapping scores up to 1.4 higher, so it is then left out as well. A pair
 that a measure cannot judge (no speech found, too short, another rate) has no value
 there: it is counted and never scored. PESQ and ViSQOL are made for sentences: longer
-signals are judged in equal pieces of at most 20 s, whose mean is taken.
+signals are judged in equal pieces of at most 20 s, whose mean is taken. The networks
+take windows of 9 and 7.7 s, a second apart, themselves, and know nothing of what was
+said: a fluent decoder that changes words scores well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -139,10 +148,41 @@ def _visqol_api() -> Any:
 
 def _visqol(original: np.ndarray, decoded: np.ndarray, rate: int) -> float:
     _needs(rate)
-    if len(original) < rate:
-        raise Unjudged("needs a second of sound")
+    _needs_a_second(original)
     pair = (original.astype(np.float64), decoded.astype(np.float64))
     return float(_visqol_api().measure_from_arrays(*pair, rate).moslqo)
+
+
+def _dnsmos(score: str, original: np.ndarray, decoded: np.ndarray, rate: int) -> float:
+    _needs(rate)
+    _needs_a_second(decoded)
+    return _dnsmos_scores(np.clip(decoded, -1, 1, dtype=np.float32).tobytes())[score]
+
+
+@functools.lru_cache(maxsize=1)  # one run of the networks has the values of both
+def _dnsmos_scores(samples: bytes) -> dict[str, float]:
+    from speechmos import dnsmos
+
+    found = dnsmos.run(np.frombuffer(samples, np.float32), RATE)
+    return {name: float(value) for name, value in found.items()}
+
+
+@functools.cache
+def _distillmos_network() -> Any:
+    from distillmos import ConvTransformerSQAModel
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it says where its weights are
+        return ConvTransformerSQAModel().eval()
+
+
+def _distillmos(original: np.ndarray, decoded: np.ndarray, rate: int) -> float:
+    import torch
+
+    _needs(rate)
+    _needs_a_second(decoded)
+    x = torch.from_numpy(np.clip(decoded, -1, 1, dtype=np.float32))
+    with torch.inference_mode():
+        return float(_distillmos_network()(x[None]))
 
 
 def _in_pieces(judge: Judge) -> Judge:
@@ -161,6 +201,11 @@ def _needs(rate: int) -> None:
         raise Unjudged(f"needs {RATE} Hz, this is at {rate} Hz")
 
 
+def _needs_a_second(samples: np.ndarray) -> None:
+    if len(samples) < RATE:
+        raise Unjudged("needs a second of sound")
+
+
 def _check(original: np.ndarray, decoded: np.ndarray) -> None:
     if original.shape != decoded.shape or original.ndim != 1:
         raise InputError(
@@ -176,6 +221,7 @@ def _check(original: np.ndarray, decoded: np.ndarray) -> None:
 
 
 _PESQ = (("pesq", "pesq"),)
+_DNSMOS = tuple((name, name) for name in ("speechmos", "onnxruntime", "librosa"))
 _WIDE = _in_pieces(functools.partial(_pesq, "wb"))
 _NARROW = _in_pieces(functools.partial(_pesq, "nb"))
 MEASURES = Measures(
@@ -203,6 +249,27 @@ MEASURES = Measures(
         mel_distance,
         rule=f"log10, windows and bands {WINDOWS}, floor {FLOOR:g}",
         silent=True,
+    ),
+    Measure(
+        *("dnsmos", "DNSMOS", "MOS", 2, 1),
+        functools.partial(_dnsmos, "ovrl_mos"),
+        _DNSMOS,
+        "P.835 overall, of the decoded alone",
+        asked=True,
+    ),
+    Measure(
+        *("dnsmos_p808", "DNSMOS P.808", "MOS", 2, 1),
+        functools.partial(_dnsmos, "p808_mos"),
+        _DNSMOS,
+        "of the decoded alone",
+        asked=True,
+    ),
+    Measure(
+        *("distillmos", "DistillMOS", "MOS", 2, 1),
+        _distillmos,
+        (("distillmos", "distillmos"), ("torchaudio", "torchaudio")),
+        "of the decoded alone",
+        asked=True,
     ),
     rate=RATE,
 )

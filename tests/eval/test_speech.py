@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import zlib
 
@@ -191,6 +192,20 @@ def test_a_run_resumes_and_takes_only_what_it_lacks(folder, tmp_path):
     codec.versions = lambda: {"version": 2}
     evaluate(folder, out=out, **options(codec))
     assert codec.calls == 18
+
+
+def test_a_named_measure_that_is_not_installed_is_skipped_with_its_reason(
+    folder, tmp_path, monkeypatch
+):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: None if name == "speechmos" else real(name),
+    )
+    wanted = options(CompandingCodec(), measures=["mel", "dnsmos"], limit=1)
+    found = evaluate(folder, out=tmp_path / "out", **wanted)
+    assert found.run.skipped == {"DNSMOS": "speechmos is not installed"}
+    assert "speechmos is not installed" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_rates_are_the_bits_of_all_files_over_their_seconds(folder, tmp_path):

@@ -85,6 +85,40 @@ def test_visqol_without_its_lattice_mapping_is_left_out(monkeypatch):
         measures.chosen(["stio"])
 
 
+def test_what_listeners_taught_is_taken_where_it_is_named_and_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    every = {measure.name for measure in measures.MEASURES.every}
+    taught = {"dnsmos", "dnsmos_p808", "distillmos"}
+    assert {measure.name for measure in measures.chosen()} == every - taught
+    assert {measure.name for measure in measures.chosen(sorted(taught))} == taught
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "speechmos" else name
+    )
+    assert measures.skipped() == {} and not measures.chosen(["dnsmos"])
+    reason = "speechmos is not installed"
+    assert measures.skipped(["dnsmos", "stoi"]) == {"DNSMOS": reason}
+
+
+@pytest.mark.parametrize("name", ["dnsmos", "dnsmos_p808", "distillmos"])
+def test_what_listeners_taught_hears_the_decoded_alone(name, capsys):
+    if not measures.chosen([name]):
+        pytest.skip(f"{name}: its package is not installed")
+    x = voice(2.0)
+    bad = noisy(x, 0.1)
+    (good, of_bad, same) = (
+        measures.score(a, b, [name])[0][name] for a, b in ((x, x), (x, bad), (bad, bad))
+    )
+    assert 1 <= good <= 5 and 1 <= of_bad <= 5 and good != of_bad == same
+    assert capsys.readouterr().out == ""
+    silence = np.zeros_like(x)
+    assert measures.score(silence, bad, [name])[0] == {name: None}
+    _, notes = measures.score(x[:8000], x[:8000], [name])
+    assert notes == {name: "needs a second of sound"}
+    _, notes = measures.score(x, 2 * bad, [name], 24000)
+    assert notes == {name: "needs 16000 Hz, this is at 24000 Hz"}
+    assert 1 <= measures.score(x, 20 * bad, [name])[0][name] <= 5  # clipped
+
+
 def test_decoded_sound_of_another_length_is_refused():
     with pytest.raises(InputError, match="expected"):
         measures.score(voice(), voice()[1:])
