@@ -11,9 +11,10 @@ copies it. Codecs that have no weights are configs (`untrained.py`).
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
-import os
 import re
 import shutil
 import time
@@ -24,10 +25,12 @@ from polycodec.atomic import atomic_write
 from polycodec.codecs import untrained
 from polycodec.errors import (
     DigestMismatchError,
+    InputError,
     ModelError,
     UnknownNameError,
     UsageError,
 )
+from polycodec.home import own_folder
 
 if TYPE_CHECKING:
     import torch
@@ -42,15 +45,24 @@ _NAME = re.compile(r"[a-z0-9]+/[a-z0-9._+-]{1,100}")
 
 
 def installed() -> Path:
-    """The folder of the models that this user installed; it may not exist."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "polycodec" / "models"
+    """The folder of the models that this user installed; it may not exist.
+
+    InputError for a user without a home, who has none installed.
+    """
+    return own_folder("data") / "models"
+
+
+def _folders() -> list[Path]:
+    """Where weights lie by name: in the package, and where this user installs them."""
+    with contextlib.suppress(InputError):
+        return [WEIGHTS, installed()]
+    return [WEIGHTS]
 
 
 def models() -> list[dict[str, Any]]:
     """Cards of models, shipped ones first: name, modality, parameters, digest …"""
-    shipped, own = sorted(WEIGHTS.glob("*.json")), sorted(installed().glob("*.json"))
-    return [*map(_card, shipped), *untrained.cards(), *map(_card, own)]
+    shipped, *own = (map(_card, sorted(f.glob("*.json"))) for f in _folders())
+    return [*shipped, *untrained.cards(), *itertools.chain(*own)]
 
 
 def card_of_run(run: str | Path) -> dict[str, Any]:
@@ -71,8 +83,8 @@ def _card(path: Path) -> dict[str, Any]:
 def weights_of(name: str) -> Path:
     """The weights file of a model by name; UnknownNameError lists the nearest."""
     known = {card["name"] for card in models()}
-    for folder in (WEIGHTS, installed()):
-        path = _place(folder, name)
+    for place in _folders():
+        path = _place(place, name)
         if name in known and path.is_file():
             return path
     raise UnknownNameError.of("model", name, known)

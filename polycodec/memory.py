@@ -14,6 +14,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from polycodec.errors import InputError
+from polycodec.home import own_folder
+
 PARTS, WEIGHTS = "parts.txt", "weights.txt"
 
 
@@ -52,14 +55,13 @@ def absolute(items: Iterable[str], folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _place(name: str) -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "polycodec" / name
+    return own_folder("config") / name
 
 
 def _lines(name: str) -> list[str]:
     try:
         return _place(name).read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError, RuntimeError):
+    except (OSError, UnicodeDecodeError, InputError):
         return []
 
 
@@ -70,5 +72,5 @@ def _append(name: str, lines: list[str]) -> None:
         _place(name).parent.mkdir(parents=True, exist_ok=True)
         with _place(name).open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
-    except (OSError, RuntimeError):
+    except (OSError, InputError):
         return

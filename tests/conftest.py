@@ -36,6 +36,18 @@ def _tiny_codec(transform: str = "residual", entropy: str = "context") -> dict:
     }
 
 
+@pytest.fixture
+def homeless(monkeypatch) -> None:
+    """A user without a home: no HOME, and none in the system's list."""
+    for name in (
+        "POLYCODEC_CACHE",
+        *(f"XDG_{k}_HOME" for k in ("CACHE", "CONFIG", "DATA")),
+    ):
+        monkeypatch.delenv(name, raising=False)
+    nowhere = pathlib.Path("~nobody~")
+    monkeypatch.setattr(pathlib.Path, "home", nowhere.expanduser)
+
+
 @pytest.fixture(scope="session")
 def tiny_codec():
     """A function: names of a transform and an entropy model -> a codec section."""

@@ -28,7 +28,8 @@ import tempfile
 import time
 from typing import Any
 
-from polycodec.errors import UsageError
+from polycodec.errors import InputError, UsageError
+from polycodec.home import own_folder
 
 logger = logging.getLogger(__name__)
 SOURCE = "kernels.cu"
@@ -38,7 +39,7 @@ HEADERS = (
     *("../priors/priors.h", "../core.h"),
 )
 OPTIONS = ("--std=c++17",)
-_NO_CACHE = (OSError, RuntimeError)  # not there, not ours to read; a user without home
+_NO_CACHE = (OSError, InputError)  # not there, not ours to read; a user without home
 _LIBRARY = re.compile(r"libnvrtc\.so\.(\d+)|nvrtc64_(\d+)_0\.dll")
 _BUILTINS = ("libnvrtc-builtins.so.*", "nvrtc-builtins64_*.dll")
 
@@ -46,13 +47,12 @@ _BUILTINS = ("libnvrtc-builtins.so.*", "nvrtc-builtins64_*.dll")
 def cache_folder() -> pathlib.Path:
     """Return where compiled code is kept; it may not exist yet.
 
-    RuntimeError for a user without a home.
+    InputError for a user without a home.
     """
     own = os.environ.get("POLYCODEC_CACHE")
     if own:
         return pathlib.Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "polycodec"
+    return own_folder("cache")
 
 
 def find_library() -> pathlib.Path | None:

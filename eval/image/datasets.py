@@ -24,6 +24,7 @@ from polycodec.atomic import atomic_write
 from polycodec.codecs.files.kinds import IMAGE_SUFFIXES
 from polycodec.errors import InputError
 from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
+from polycodec.home import own_folder
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".bmp")
 KODAK_URL = "https://r0k.us/graphics/kodak/kodak/{name}"
@@ -110,8 +111,7 @@ def kodak(data: Place | None = None) -> list[pathlib.Path]:
             f"no Kodak images in {data}; expected kodim01.png to kodim24.png there "
             "or in its folder kodak/; check the path"
         )
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    cache = pathlib.Path(base, "polycodec", "kodak")
+    cache = own_folder("cache") / "kodak"
     for name in KODAK_SHA256:
         if not (cache / name).is_file():
             _download(name, cache)

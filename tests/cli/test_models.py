@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 
+from polycodec import memory
 from polycodec.cli.export import optional_name
 from polycodec.codecs import zoo
 from polycodec.errors import InputError, ModelError
@@ -127,3 +128,15 @@ def test_parts_of_one_kind_for_people(cli):
     assert code == 5 and "conv" in err
     code, _, err = cli("parts", "transfrom")
     assert code == 5 and "transform" in err
+
+
+def test_a_user_without_a_home_has_the_shipped_models(cli, photo, run, homeless):
+    names = {card["name"] for card in json.loads(cli("models", "--json")[1])}
+    assert "image/default" in names and "video/nerv" in names
+    assert cli("encode", photo)[0] == 0
+    code, _, err = cli("encode", photo, "-m", "image/mine", "-o", "b.plc")
+    assert code == 5 and "unknown model" in err
+    with pytest.raises(InputError, match="XDG_DATA_HOME"):
+        zoo.install(run)
+    memory.remember_parts(["parts.py"], run)  # no error, and nothing is kept
+    assert memory.remembered() == []

@@ -116,12 +116,10 @@ def test_a_cache_that_cannot_be_used_is_no_error(monkeypatch, tmp_path):
     kept.unlink()
     kept.mkdir()  # as little to be read as another user's file
     assert nvrtc.kernels((9, 0)) == b"sm_90"
-    # A user without a home: no HOME, and none in the system's list.
-    for name in ("POLYCODEC_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(
-        pathlib.Path, "home", lambda: pathlib.Path("~nobody~").expanduser()
-    )
+
+
+def test_the_cache_of_a_user_without_a_home_is_none(monkeypatch, homeless):
+    monkeypatch.setattr(nvrtc, "compiler", FakeCompiler)
     assert nvrtc.kernels((9, 0)) == b"sm_90"
 
 

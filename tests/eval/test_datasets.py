@@ -63,6 +63,12 @@ def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
         datasets.kodak(data=tmp_path)
 
 
+def test_kodak_has_no_cache_without_a_home(monkeypatch, homeless):
+    monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
+    with pytest.raises(InputError, match="set HOME or XDG_CACHE_HOME"):
+        datasets.kodak()
+
+
 def test_a_download_is_checked_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
