@@ -31,6 +31,7 @@ from polycodec.errors import (
     UsageError,
 )
 from polycodec.home import own_folder
+from polycodec.plainjson import to_json
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +105,7 @@ def install(run: str | Path, *, force: bool = False) -> Path:
     with atomic_write(path, force=force) as file, weights.open("rb") as source:
         shutil.copyfileobj(source, file)
     with atomic_write(path.with_suffix(".json"), force=True) as file:
-        file.write(json.dumps(card, indent=2).encode())
+        file.write(to_json(card, indent=2).encode())
     return path
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from polycodec.errors import CodecError, InputError
 from polycodec.eval.subjects import Coded, Decoded, Subject
+from polycodec.plainjson import to_json
 from polycodec.progress import bar
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Log:
         self.rows[row.key] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
+            file.write(to_json(asdict(row)) + "\n")
 
     def _read(self) -> None:
         data = self.path.read_bytes()

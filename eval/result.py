@@ -6,8 +6,6 @@ result ──► summary, for a terminal     ──► run.json, table.md     �
 
 from __future__ import annotations
 
-import json
-import math
 import pathlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from polycodec.eval.kind import Run
 from polycodec.eval.machine import described
 from polycodec.eval.measure import Row
 from polycodec.eval.text import Section, Table, number
+from polycodec.plainjson import to_json
 
 if TYPE_CHECKING:
     from polycodec.codecs.measures.base import Measure
@@ -185,7 +184,7 @@ class Evaluation:
 
     def write(self) -> None:
         """Write ``run.json`` and ``table.md`` into the run's folder."""
-        data = json.dumps(finite(self.content()), indent=1) + "\n"
+        data = to_json(self.content(), indent=1) + "\n"
         replace_text(self.run.out / "run.json", data)
         replace_text(self.run.out / "table.md", self.markdown())
 
@@ -206,14 +205,3 @@ def replace_text(path: pathlib.Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, force=True) as file:
         file.write(text.encode("utf-8"))
-
-
-def finite(value: Any) -> Any:
-    """Return data for JSON, which has no NaN: what does not exist becomes null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value

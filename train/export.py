@@ -30,6 +30,7 @@ from polycodec.codecs.stored import digest_of
 from polycodec.entropy_models.exact.layer import Certificate
 from polycodec.errors import ModelError, UnknownNameError
 from polycodec.memory import remember_weights
+from polycodec.plainjson import to_json
 from polycodec.registry import VARIABLE, build, files_used, import_remembered
 from polycodec.train.check import Panel
 from polycodec.train.checkpoint import read_checkpoint
@@ -203,4 +204,4 @@ def _without_paths(config: TrainConfig) -> dict[str, Any]:
 def write_json(path: Path, values: Any) -> None:
     """Write values as people read them, whole or not at all."""
     with atomic_write(path, force=True) as file:
-        file.write((json.dumps(values, indent=2) + "\n").encode())
+        file.write((to_json(values, indent=2) + "\n").encode())

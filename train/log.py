@@ -7,7 +7,6 @@ live bar, anything else a plain line. TensorBoard is written when it is installe
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import torch
 import yaml
 
 from polycodec import __version__
+from polycodec.plainjson import to_json
 from polycodec.train.config import TrainConfig
 
 
@@ -137,4 +137,4 @@ class RunLog:
         # Not before there is something to say: a run that finds no data leaves nothing.
         self.out.mkdir(parents=True, exist_ok=True)
         with open(self.out / "log.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(to_json(row) + "\n")

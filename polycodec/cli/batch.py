@@ -9,7 +9,6 @@ stderr   a progress bar when a person watches; notes; what is left out and why; 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from polycodec.cli import process
 from polycodec.cli.failure import explain, printable
 from polycodec.codecs.files.jobs import STREAM, Job, Plan
 from polycodec.errors import CodecError, InputError, ModelError, UsageError
+from polycodec.plainjson import to_json
 from polycodec.progress import Tick, bar
 
 Ends = str | BinaryIO
@@ -57,7 +57,7 @@ def run(
         for k, name in enumerate(names):
             try:
                 line, values = work(k, step(printable(name)))
-                text = json.dumps(values) if as_json else line
+                text = to_json(values) if as_json else line
                 _say(text, aside)
             except BrokenPipeError:
                 raise
@@ -65,7 +65,7 @@ def run(
                 code, message = explain(error)
                 if as_json:
                     said = {"input": name, "error": message, "exit_code": code}
-                    _say(json.dumps(said), aside)
+                    _say(to_json(said), aside)
                 if len(names) == 1 and isinstance(error, CodecError):
                     raise _named(error, name) from error
                 if len(names) == 1 or isinstance(error, fatal):
@@ -233,7 +233,7 @@ def tell_left(left: Mapping[str, str], as_json: bool, aside: bool) -> None:
     """Say what is left out: file by file, or of very many how many of a kind."""
     if as_json:
         for name, reason in left.items():
-            _say(json.dumps({"input": name, "left_out": reason}), aside)
+            _say(to_json({"input": name, "left_out": reason}), aside)
         return
     lines = [f"left out {name}: {reason}" for name, reason in left.items()]
     if len(left) > _LISTED:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import typer
 from polycodec.cli.options import AsJson, flags, values_of
 from polycodec.codecs.files.options import DeviceOptions, Options, choose, option
 from polycodec.errors import UsageError
+from polycodec.plainjson import to_json
 
 REPEATS = "Calm rounds that end it; coder 12, codec 3."
 
@@ -75,4 +75,4 @@ def bench(
         from polycodec.eval.bench.table import codec_table
 
         result, table = codec.bench(**given), codec_table
-    print(json.dumps(result, indent=2) if as_json else table(result))
+    print(to_json(result, indent=2) if as_json else table(result))

@@ -9,7 +9,6 @@ polycodec encode photo.png -m image/mine        its files decode by that name
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import typer
 from polycodec.cli.options import AsJson, Force
 from polycodec.cli.shrink import Base, Bits, MaxLoss, Size, goal_of, said
 from polycodec.errors import UsageError
+from polycodec.plainjson import to_json
 
 if TYPE_CHECKING:
     from polycodec.train.shrink.shrinker import Goal
@@ -79,7 +79,7 @@ def export(
     if install is not None:
         weights = zoo.install(weights, force=force)
     if as_json:
-        print(json.dumps(card))
+        print(to_json(card))
     else:
         about = said(card) if "shrunk" in card else f"digest {card['digest'][:8]}"
         print(f"{run} -> {weights}  {about}")

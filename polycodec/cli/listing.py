@@ -8,7 +8,6 @@ polycodec parts transform          transform/residual  from the package
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import typer
 
 from polycodec.cli.inspect import aligned
 from polycodec.cli.options import AsJson
+from polycodec.plainjson import to_json
 
 
 def models(
@@ -32,7 +32,7 @@ def models(
 
     cards = zoo.models() + [zoo.card_of_run(run) for run in runs or []]
     if as_json:
-        print(json.dumps(cards, indent=2))
+        print(to_json(cards, indent=2))
     elif cards:
         print("\n\n".join(model_card(values) for values in cards))
     else:
@@ -57,7 +57,7 @@ def parts(
         kinds = registry.KINDS if kind is None else (kind,)
         found = [one for k in kinds for one in _of_kind(k)]
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(to_json(found, indent=2))
         return
     for part in found:
         print(f"{part['name']}  {part['from']}")
@@ -124,7 +124,7 @@ def schema() -> None:
     """Print the JSON schema of a training config, for editors."""
     from polycodec.train.schema import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print(to_json(json_schema(), indent=2))
 
 
 def model_card(values: Mapping[str, Any]) -> str:

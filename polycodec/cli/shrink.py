@@ -7,7 +7,6 @@ polycodec shrink image/default -o small --bits 4.5
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 
 from polycodec.cli.options import AsJson
 from polycodec.cli.values import parse_size
+from polycodec.plainjson import to_json
 
 Bits = Annotated[
     float | None,
@@ -74,7 +74,7 @@ def shrink(
     say = partial(print, file=sys.stderr, flush=True)
     card = run_shrink(source, out, goal, data=data, name=name, progress=say)
     if as_json:
-        print(json.dumps(card))
+        print(to_json(card))
     else:
         print(f"{weights} -> {Path(out) / zoo.EXPORTED}  {said(card)}")
 
