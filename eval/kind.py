@@ -99,9 +99,9 @@ class Kind(ABC):
         """Return how much a file counts in mean rates and times: alike unless told."""
         return 1.0
 
-    def taken(self, signal: np.ndarray, options: EvalOptions) -> np.ndarray:
-        """Return what is measured of a file's signal: all unless told."""
-        return signal
+    def taken(self, item: Item, options: EvalOptions) -> np.ndarray:
+        """Read what is measured of a file: all of its signal unless told."""
+        return item.read()
 
     def heard(self, trip: Trip) -> np.ndarray:
         """Return what is compared with the signal."""

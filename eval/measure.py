@@ -191,7 +191,7 @@ def measure_all(run: Run) -> list[Row]:
     rows: list[Row] = []
     with bar(total, "measuring", quiet=run.options.quiet) as step:
         for item in run.items:
-            signal = run.kind.taken(item.read(), run.options)
+            signal = run.kind.taken(item, run.options)
             digest = item.digest(signal)
             for subject in run.subjects:
                 for setting in settings[subject.name]:

@@ -8,6 +8,7 @@ that its height stands for (`files/video/colour.py`), for measures and for looki
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,8 +56,8 @@ def rgb(frame: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def read(path: pathlib.Path) -> np.ndarray:
-    """The clip of a file, cut to even sizes."""
+def read(path: pathlib.Path, most: int | None = None) -> np.ndarray:
+    """The clip of a file, or its first ``most`` frames, cut to even sizes."""
     with open_video(str(path)) as video:
         info = video.info
         height, width = info.height & ~1, info.width & ~1
@@ -64,7 +65,7 @@ def read(path: pathlib.Path) -> np.ndarray:
         own = geometry_of(info, 1, 1)
         wanted = replace(own, colour="yuv420", depth=8, full_range=False, matrix=2)
         frames = []
-        for frame in video.frames():
+        for frame in itertools.islice(video.frames(), most):
             planes = frame.planes
             if not native:
                 planes = from_rgb(to_rgb([planes], own), wanted)[0]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from polycodec.eval.curves import Curve
+from polycodec.eval.datasets import Item
 from polycodec.eval.kind import Kind, Run
 from polycodec.eval.options import EvalOptions
 from polycodec.eval.video import clip
@@ -44,9 +45,9 @@ class VideoKind(Kind):
         """Return bits per pixel."""
         return 8 * size / amount
 
-    def taken(self, signal: np.ndarray, options: EvalOptions) -> np.ndarray:
-        """Return the first frames, where only some are wanted."""
-        return signal[: options.frames]
+    def taken(self, item: Item, options: EvalOptions) -> np.ndarray:
+        """Read the first frames, where only some are wanted."""
+        return clip.read(item.path, options.frames)
 
     def published(self, run: Run) -> list[Curve]:
         """Curves of UVG; none where anything but all of it is measured.

@@ -37,7 +37,7 @@ class Windows:
 def make_windows(rows: list[Row], run: Run, *, side: int = 288) -> Windows:
     """Code the first clip by every subject once more, and cut the window."""
     item = run.items[0]
-    signal = run.kind.taken(item.read(), run.options)
+    signal = run.kind.taken(item, run.options)
     middle = len(signal) // 2
     original = clip.rgb(signal[middle])
     x, y, w, h = busiest_window(original, side)

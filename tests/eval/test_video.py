@@ -14,8 +14,9 @@ from PIL import Image
 
 from polycodec.codecs.measures import image
 from polycodec.errors import InputError, UnknownNameError, UsageError
+from polycodec.eval.options import EvalOptions
 from polycodec.eval.run import evaluate
-from polycodec.eval.video import clip, datasets, measures
+from polycodec.eval.video import clip, datasets, kind, measures
 from polycodec.eval.video.anchors import ANCHORS
 from polycodec.eval.video.datasets import VIDEOS
 from polycodec.eval.video.published import read_curves
@@ -35,6 +36,16 @@ def test_a_clip_is_its_planes_cut_to_even_sizes(tmp_path):
         assert np.array_equal(plane, own[: plane.shape[0], : plane.shape[1]])
     (tmp_path / "a.y4m").write_bytes(clip.y4m(signal))
     assert np.array_equal(clip.read(tmp_path / "a.y4m"), signal)
+
+
+def test_frames_behind_the_wanted_ones_are_not_read(tmp_path):
+    signal = clip.read(write_clip(tmp_path / "a.mkv", frames=3))
+    (tmp_path / "cut.y4m").write_bytes(clip.y4m(signal)[:-1])
+    (item,) = VIDEOS.open(tmp_path / "cut.y4m")[1]
+    taken = kind.KIND.taken(item, EvalOptions(frames=2))
+    assert np.array_equal(taken, signal[:2])
+    with pytest.raises(InputError, match="after 2 good frames"):
+        kind.KIND.taken(item, EvalOptions())
 
 
 def test_psnr_of_planes_counts_luma_six_times(tmp_path):
