@@ -3,19 +3,25 @@
 
     <cache>/<key>.raw     samples of all files, one after the other
     <cache>/<key>.json    their shapes
+    <cache>/<folder>.seen the key of a folder as it was seen last
 
 Decoding an AVIF takes longer than training on a crop of it, so a folder is decoded
 once. The key is a hash of what the files hold and are called below the folder: what was
 edited or added is decoded anew, however old it says it is, and a folder that was moved
-is not. Two runs may fill one cache at once.
+is not. Files are read for it once: the key of a folder is kept beside what the system
+says of its files, of which nobody can set the time of the last change (on Windows it
+has none, and an edit of equal size that sets its times back goes unseen). Two runs may
+fill one cache at once.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,9 +29,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from polycodec.atomic import atomic_write
-from polycodec.errors import InputError
+from polycodec.errors import CodecError, InputError
 
 Progress = Callable[[int, int], None]
+_TICK = 2_000_000_000  # ns; the coarsest clock of file systems
 
 
 class SignalCache(abc.ABC):
@@ -50,7 +57,7 @@ class SignalCache(abc.ABC):
             raise InputError(
                 f"no {self.called} below {folder}; expected {sorted(self.suffixes)}"
             )
-        base = Path(cache) / f"{self.called}-{self._key()}"
+        base = Path(cache) / f"{self.called}-{self._known_key(Path(cache))}"
         shapes = self._shapes_in(base)
         if shapes is None:
             try:
@@ -79,6 +86,42 @@ class SignalCache(abc.ABC):
         """Signal i as `decode` gave it, read-only."""
         return self.data[self.starts[i] : self.starts[i + 1]].reshape(self.shapes[i])
 
+    def _known_key(self, cache: Path) -> str:
+        """The key, from the files only where the folder is not as it was seen last."""
+        about = f"{self.folder.resolve()}\n{self.settings()}"
+        place = hashlib.sha256(about.encode(errors="surrogateescape"))
+        seen = cache / f"{self.called}-{place.hexdigest()[:16]}.seen"
+        state, settled = self._state()
+        with contextlib.suppress(OSError, ValueError):
+            known, key = seen.read_text().split()
+            if known == state:
+                return key
+        key = self._key()
+        if settled and self._state()[0] == state:
+            with contextlib.suppress(OSError, CodecError):  # a convenience
+                cache.mkdir(parents=True, exist_ok=True)
+                with atomic_write(seen, force=True) as out:
+                    out.write(f"{state} {key}\n".encode())
+        return key
+
+    def _state(self) -> tuple[str, bool]:
+        """What the system says of the files, and whether a change would show in it.
+
+        It would not, where a file changes twice within one tick of its clock.
+        """
+        sha, newest, now = hashlib.sha256(), 0, time.time_ns()
+        for path in self.files:
+            name = path.relative_to(self.folder).as_posix()
+            try:
+                of = path.stat()
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            sha.update(f"{name}\t".encode(errors="surrogateescape"))
+            times = of.st_mtime_ns, of.st_ctime_ns
+            sha.update(f"{of.st_size} {times} {of.st_dev} {of.st_ino}\n".encode())
+            newest = max(newest, *times)
+        return sha.hexdigest(), newest < now - _TICK
+
     def _key(self) -> str:
         sha = hashlib.sha256(self.settings().encode())
         for path in self.files:
@@ -90,9 +133,7 @@ class SignalCache(abc.ABC):
                         sha.update(piece)
                     sha.update(file.tell().to_bytes(8, "little"))
             except OSError as error:
-                raise InputError(
-                    f"cannot read {path}; {error.strerror}; remove it"
-                ) from error
+                raise _unreadable(path, error) from error
         return sha.hexdigest()[:16]
 
     def _shapes_in(self, base: Path) -> list[tuple[int, ...]] | None:
@@ -121,3 +162,7 @@ class SignalCache(abc.ABC):
         with atomic_write(base.with_suffix(".json"), force=True) as out:
             out.write(json.dumps(shapes).encode())
         return shapes
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read {path}; {error.strerror}; remove it")

@@ -6,12 +6,14 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import pathlib
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from polycodec.errors import InputError
+from polycodec.train import cache as cache_module
 from polycodec.train.image.data import ImageCache
 
 
@@ -52,6 +54,32 @@ def test_what_was_edited_is_decoded_anew_and_nothing_else(tmp_path):
     (folder / "0.ppm").rename(folder / "1.ppm")
     image(folder / "0.ppm", 4)
     assert values(folder, cache) == [4, 5]
+
+
+def test_an_unchanged_folder_is_not_read_again(tmp_path, monkeypatch):
+    read = []
+
+    def noted(path, mode):
+        read.append(path.name)
+        return open(path, mode)
+
+    monkeypatch.setattr(cache_module, "open", noted, raising=False)
+    folder, cache = tmp_path / "a", tmp_path / "cache"
+    image(folder / "0.ppm", 3)
+    image(folder / "1.ppm", 4)
+    assert values(folder, cache) == values(folder, cache) == [3, 4]
+    assert len(read) == 4  # what is as new as that may change unnoticed
+    monkeypatch.setattr(cache_module, "_TICK", 0)
+    read.clear()
+    time.sleep(0.05)
+    assert values(folder, cache) == values(folder, cache) == [3, 4]
+    assert read == ["0.ppm", "1.ppm"]
+    before = (folder / "0.ppm").stat()
+    image(folder / "0.ppm", 5)
+    os.utime(folder / "0.ppm", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert values(folder, cache) == [5, 4]
+    (folder / "1.ppm").unlink()
+    assert values(folder, cache) == [5]
 
 
 def test_two_runs_fill_one_cache_at_once(tmp_path):
