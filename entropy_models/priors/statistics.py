@@ -35,7 +35,7 @@ class TableCounter(Counter):
         """Count ``value`` of ``shape`` (B, C, h, w); return it rounded."""
         assert value is not None
         offsets = prior.offsets
-        rounded = quantize((value - offsets).float(), prior)
+        rounded = prior.codable(quantize((value - offsets).float(), prior))
         if isinstance(prior, TablePrior) and isinstance(prior, self.kind):
             end = self.reach + 1
             column = rounded.clamp(-end, end).long() + end

@@ -17,13 +17,15 @@ from polycodec.entropy_models.coders import (
     RateEstimator,
 )
 from polycodec.entropy_models.priors.gaussian import Gaussian
+from polycodec.entropy_models.priors.scales import SCALE_BINS
 from polycodec.entropy_models.priors.shifted import (
     Placed,
     Shifted,
     place,
     shifted_tables,
 )
-from polycodec.entropy_models.priors.tables import gaussian_tables
+from polycodec.entropy_models.priors.statistics import TableCounter
+from polycodec.entropy_models.priors.tables import LARGEST, gaussian_tables
 from polycodec.entropy_models.streams import HASH_BYTES
 from polycodec.errors import DeterminismError
 
@@ -42,6 +44,16 @@ def gaussian(means: Tensor) -> Gaussian:
 
 def shifted(means: Tensor) -> Shifted:
     return Shifted(means, 12 + drawn(2, 3), SHIFTED)
+
+
+def test_a_counter_returns_what_an_encoder_does():
+    means, y = drawn(1, 3), drawn(3, 5)
+    y[0, 0, 0, :2] = torch.tensor([40000, -50000])  # beyond what 16 bits code
+    shape, prior = tuple(y.shape), gaussian(means)
+    counter = TableCounter(Gaussian, SCALE_BINS, LARGEST)
+    expected = RangeEncoder(2).code(y, prior, shape)
+    assert torch.equal(counter.code(y, prior, shape), expected)
+    assert counter.total == y.numel() and counter.counts[:, [0, -1]].sum() == 2
 
 
 @pytest.mark.parametrize("prior", [gaussian, shifted])
