@@ -11,6 +11,7 @@ How a network is fitted is free to change.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -31,14 +32,20 @@ ROOT = Path(polycodec.configs.__file__).parent
 
 
 @functools.cache
-def configs() -> dict[str, Path]:
-    """Configs of such codecs that ship with the package, by the codec's name."""
+def _shipped() -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Configs and their sections, by the codec's name; each file is parsed once."""
     found = {}
     for path in sorted(ROOT.rglob("*.yaml")):
         kind, *folders = path.relative_to(ROOT).parent.parts
-        if section_of(path).get("name") in FAMILIES:
-            found[f"{kind}/{'-'.join([path.stem, *folders])}"] = path
+        section = section_of(path)
+        if section.get("name") in FAMILIES:
+            found[f"{kind}/{'-'.join([path.stem, *folders])}"] = path, section
     return found
+
+
+def configs() -> dict[str, Path]:
+    """Configs of such codecs that ship with the package, by the codec's name."""
+    return {name: path for name, (path, _) in _shipped().items()}
 
 
 def config_of(name: str, checkpoint: str | Path | None) -> Path | None:
@@ -92,10 +99,10 @@ def cards() -> list[dict[str, Any]]:
             "modality": name.partition("/")[0],
             "parameters": 0,
             "license": "Apache-2.0",
-            "digest": digest_of(section_of(path)).hex(),
+            "digest": digest_of(section).hex(),
             "bytes": 0,
             "fitted": "to each signal, while it is encoded",
-            "config": {"codec": section_of(path)},
+            "config": {"codec": copy.deepcopy(section)},
         }
-        for name, path in configs().items()
+        for name, (_, section) in _shipped().items()
     ]

@@ -222,6 +222,13 @@ def test_models_without_weights_have_names_and_digests():
         zoo.load("video/nerv", digest=made.digest)
 
 
+def test_shipped_configs_are_parsed_once(monkeypatch):
+    before = untrained.cards()
+    monkeypatch.setattr(untrained.yaml, "safe_load", None)
+    untrained.cards()[0]["config"]["codec"].clear()
+    assert untrained.cards() == before
+
+
 def test_the_digest_is_of_what_decoding_depends_on():
     section = untrained.section_of(untrained.configs()["video/nerv-small"])
     other = {**section, "fit": {"epochs": 1}, "bpp": [1, 2]}
