@@ -28,6 +28,7 @@ from pathlib import Path
 from polycodec import places
 from polycodec.codecs.files.folders import Taken, below, expand, root_of
 from polycodec.codecs.files.kinds import (
+    NO_SIGNAL,
     is_plc,
     kind_named,
     kind_of,
@@ -40,11 +41,6 @@ from polycodec.errors import InputError, UsageError
 STREAM = "-"
 _INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-# Kinds of files of folders that are not decoded.
-_ELSEWHERE = {
-    "set": "a set: see polycodec unpack",
-    "features": "features: see polycodec classify",
-}
 Suffix = str | Callable[[str], str]
 
 
@@ -125,8 +121,8 @@ def decoding(
         return f".{format}" if kind.name == writes else kind.decoded
 
     def refuse(path: str) -> str | None:
-        if (kind := stored(path)) in _ELSEWHERE:
-            return _ELSEWHERE[kind]
+        if (kind := stored(path)) in NO_SIGNAL:
+            return NO_SIGNAL[kind]
         return None if is_plc(path) else "not a .plc file"
 
     def made(name: str) -> bool:

@@ -147,17 +147,15 @@ KINDS = {
 
 # What files hold that decoding has no signal of.
 NO_SIGNAL = {
-    "set": "the file holds a set of images; expected one signal; take it apart with "
-    "polycodec unpack, list it with polycodec info",
-    "features": "the file holds features for a classifier, and no picture can be made "
-    "of them; expected one signal; see polycodec classify",
+    "set": "a set of images: see polycodec unpack",
+    "features": "features, no picture can be made of them: see polycodec classify",
 }
 
 
 def kind_named(name: str) -> Kind:
     """Return the kind of that name; InputError when this build does not code it."""
     if name in NO_SIGNAL:
-        raise InputError(NO_SIGNAL[name])
+        raise InputError(f"expected one signal; the file holds {NO_SIGNAL[name]}")
     if name not in KINDS:
         known = " and ".join(kind.words for kind in KINDS.values())
         raise InputError(

@@ -10,6 +10,7 @@ import pytest
 
 from polycodec.cli.batch import source_of
 from polycodec.cli.values import parse_region, parse_size
+from polycodec.codecs.files import jobs, kinds
 from polycodec.codecs.files.jobs import plan
 from polycodec.codecs.files.results import readable
 from polycodec.errors import InputError, UsageError
@@ -89,6 +90,18 @@ def test_what_a_folder_holds_and_is_not_taken_has_a_reason(tmp_path):
         "b/pipe.png": "no regular file",
         "b/.4.png": "hidden",
     }
+
+
+def test_what_holds_no_signal_is_left_out_with_the_words_of_its_error(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(kinds.NO_SIGNAL, "scene", "a scene: see polycodec render")
+    for kind, words in kinds.NO_SIGNAL.items():
+        monkeypatch.setattr(jobs, "stored_kind", lambda path, kind=kind: kind)
+        with pytest.raises(InputError, match=f"found 4 {words}, 1 hidden"):
+            jobs.decoding(["b"], "out", format="png")
+        with pytest.raises(InputError, match=f"holds {words}"):
+            kinds.kind_named(kind)
 
 
 def test_outputs_never_meet_and_never_replace_an_input(tmp_path):
