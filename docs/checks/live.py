@@ -7,6 +7,8 @@
     streams   --count streams in step, coded and decoded: seconds a second, and bytes
     packets   mutated packets for --seconds: each a named error, or sound
     bits      a code under tables, under contexts in packets of 1 to all frames
+    quality   what is heard at --losses of packets, beside Opus (quality.py), of the
+              recordings in --sounds; rows go to --rows as they are known
 
 Without a checkpoint the codec is `configs/speech/live.yaml` at its size, with weights
 drawn at random and codebooks of their latents: times and equality are those of any
@@ -25,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from quality import quality
 
 from polycodec.codecs import zoo
 from polycodec.codecs.base import Codec
@@ -229,7 +232,17 @@ def bits(codec: Codec, args: argparse.Namespace) -> dict:
     return table
 
 
-PARTS = {"codes": codes, "streams": streams, "packets": packets, "bits": bits}
+def numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
+
+
+PARTS = {
+    "codes": codes,
+    "streams": streams,
+    "packets": packets,
+    "bits": bits,
+    "quality": quality,
+}
 
 
 def main() -> None:
@@ -246,7 +259,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quality", type=float, default=35.0)
     parser.add_argument("--seed", type=int, default=0)
+    calls = parser.add_argument_group("quality")
+    calls.add_argument("--rows", default="quality.jsonl", help="taken up again")
+    calls.add_argument("--kbps", type=numbers, default=[1, 2, 3, 6], help="of packets")
+    calls.add_argument("--opus", type=numbers, default=[6, 8, 12, 16, 24])
+    calls.add_argument("--losses", type=numbers, default=[0, 0.1, 0.2], help="shares")
+    calls.add_argument("--burst", type=float, default=1.5, help="mean, packets")
+    calls.add_argument("--frames", type=int, default=1, help="of a packet")
+    calls.add_argument(
+        "--measures", type=lambda text: text.split(","), default=["pesq_wb", "stoi"]
+    )
+    calls.add_argument("--limit", type=int, help="the first recordings only")
     args = parser.parse_args()
+    if "quality" in args.parts and not args.sounds:
+        parser.error("quality wants a folder of recordings: --sounds")
     codec = codec_of(args)
     table = {name: PARTS[name](codec, args) for name in args.parts}
     print(json.dumps({"torch": torch.__version__, **table}, indent=1))
