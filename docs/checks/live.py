@@ -261,13 +261,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     calls = parser.add_argument_group("quality")
     calls.add_argument("--rows", default="quality.jsonl", help="taken up again")
-    calls.add_argument("--kbps", type=numbers, default=[1, 2, 3, 6], help="of packets")
-    calls.add_argument("--opus", type=numbers, default=[6, 8, 12, 16, 24])
-    calls.add_argument("--losses", type=numbers, default=[0, 0.1, 0.2], help="shares")
+    calls.add_argument("--kbps", type=numbers, default="1,2,3,6", help="of packets")
+    calls.add_argument("--opus", type=numbers, default="6,8,12,16,24")
+    calls.add_argument("--losses", type=numbers, default="0,0.1,0.2", help="shares")
     calls.add_argument("--burst", type=float, default=1.5, help="mean, packets")
     calls.add_argument("--frames", type=int, default=1, help="of a packet")
     calls.add_argument(
-        "--measures", type=lambda text: text.split(","), default=["pesq_wb", "stoi"]
+        "--measures", type=lambda text: text.split(","), default="pesq_wb,stoi"
     )
     calls.add_argument("--limit", type=int, help="the first recordings only")
     args = parser.parse_args()
