@@ -73,13 +73,10 @@ class Ours:
 
     def about(self, packets: list[bytes]) -> dict[str, float]:
         """Bits that the codes alone take, by the entropy model."""
-        alike = defaultdict(list)
-        for codes, level in read_packets(self.codec, packets):
-            alike[level, codes.shape].append(codes)
         bits = 0.0
-        for (level, _), group in alike.items():
-            coder = RateEstimator(len(group), noise=False)
-            self.codec.code(coder, torch.stack(group), level)
+        for codes, level in codes_of(self.codec, packets):
+            coder = RateEstimator(len(codes), noise=False)
+            self.codec.code(coder, codes, level)
             bits += float(coder.bits.sum())
         return {"bits of codes": bits}
 
@@ -126,6 +123,14 @@ class Samples:
         return {}
 
 
+def codes_of(codec: Codec, packets: list[bytes]) -> list[tuple[torch.Tensor, float]]:
+    """Codes (B, C, frames) and the level of those packets that are alike."""
+    alike = defaultdict(list)
+    for codes, level in read_packets(codec, packets):
+        alike[codes.shape, level].append(codes)
+    return [(torch.stack(group), level) for (_, level), group in alike.items()]
+
+
 def qualities(
     codec: Codec, frames: int, wanted: Sequence[float], sounds: list[np.ndarray]
 ) -> list[float]:
@@ -137,18 +142,12 @@ def qualities(
     of_level = {int(codec.level_of(quality)): float(quality) for quality in range(101)}
     seconds = sum(map(len, sounds)) / RATE
     best = Ours(codec, 100.0, frames)
-    finest = [
-        codes[None]
-        for x in sounds
-        for codes, _ in read_packets(codec, best.send(x, 0.0))
-    ]
+    finest = codes_of(codec, [p for x in sounds for p in best.send(x, 0.0)])
 
     @functools.cache
     def kbps(level: int) -> float:
-        packets = (
-            write_packets(codec, codec.coarsened(codes, level), level)[0]
-            for codes in finest
-        )
+        coarser = (codec.coarsened(codes, level) for codes, _ in finest)
+        packets = [p for codes in coarser for p in write_packets(codec, codes, level)]
         return 8 * sum(map(len, packets)) / seconds / 1000
 
     levels = sorted(of_level)
