@@ -18,8 +18,6 @@ REFERENCE = DOCS / "reference"
 # adding-a-part.md has marks, and a test, of its own.
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if page.name != "adding-a-part.md"]
 SITE = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-MODELS = ("image-default", "speech-default")
-WEIGHTS = [ROOT / "codecs" / "weights" / f"{name}.safetensors" for name in MODELS]
 
 
 @pytest.mark.parametrize("module", ["polycodec", "polycodec.cuda"])
@@ -55,8 +53,6 @@ def test_examples_say_whether_they_run_and_run(page, cli, album):
     check_marks(page)
     names = {"__name__": page.stem}
     for mark, language, text in blocks(page):
-        if mark == RUN and not all(path.is_file() for path in WEIGHTS):
-            pytest.skip("weights do not ship yet")
         if mark == RUN and language == "python":
             exec(compile(text, page.name, "exec"), names)
         for words in commands(text) if mark == RUN and language == "bash" else ():
