@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
+from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.stored import load_codec, with_new_names
 from polycodec.entropy_models.base import EntropyModel
 from polycodec.errors import ModelError
@@ -45,16 +46,19 @@ def init_from(codec: Codec, path: str) -> int:
 
 
 def _adopted(codec: Codec, known: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of another codec as the entropy models of this one can use them."""
+    """Tensors of another codec as this one's parts can use them, with room for them."""
     for name, module in codec.named_modules():
-        if isinstance(module, EntropyModel):
+        if isinstance(module, (EntropyModel, Quantizer)):
             start = f"{name}."
             own = {
                 k.removeprefix(start): v
                 for k, v in known.items()
                 if k.startswith(start)
             }
-            known |= {start + k: v for k, v in module.adopted(own).items()}
+            if isinstance(module, Quantizer):
+                module.make_room(own)
+            else:
+                known |= {start + k: v for k, v in module.adopted(own).items()}
     return known
 
 

@@ -15,7 +15,7 @@ encoder and codebook together.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,10 @@ class Quantizer(nn.Module, abc.ABC):
     def config_after_build(self) -> dict[str, Any]:
         """Return options that `initialise` found, to be stored beside the weights."""
         return {}
+
+    def make_room(self, known: Mapping[str, Tensor]) -> None:
+        """Take the sizes that `initialise` found for weights, by their names here."""
+        return
 
     def count_of(self, levels: int | None) -> int:
         """Return ``levels``, or all of them for None; InputError outside 1 … L."""

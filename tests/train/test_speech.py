@@ -146,6 +146,18 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert bool(a["task"]) == (change is adversarial)
 
 
+def test_codebooks_of_another_run_are_taken_in_their_sizes(speech_config, tmp_path):
+    structural(speech_config)
+    Trainer(parse_config(speech_config)).train()
+    averaged = read_checkpoint(tmp_path / "run")["ema"]
+    speech_config["run"].update(out=str(tmp_path / "on"), init=str(tmp_path / "run"))
+    speech_config["stages"] = {"build": False, "unquantized": 0}
+    weights = Trainer(parse_config(speech_config))._weights()
+    for name in averaged:
+        assert torch.equal(weights[name], averaged[name]), name
+    assert len(weights["quantizer.books.0.vectors"]) > 1
+
+
 def test_the_stages_follow_one_another(speech_config, tmp_path):
     speech_config["stages"] |= {"unquantized": 2, "rebuild": 3}
     Trainer(parse_config(speech_config)).train()

@@ -18,7 +18,7 @@ the idea; its paper gives no constants, so the ones here are ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -230,17 +230,13 @@ class StructuralQuantizer(ResidualQuantizer):
     def _count(self) -> None:
         self.sizes = tuple(len(book.mass) for book in self.chain)
 
-    def _load_from_state_dict(
-        self, state: dict[str, Tensor], prefix: str, *rest: Any
-    ) -> None:
-        """Take the sizes that a built codebook has, then load as usual.
-
-        A run that goes on knows only the options it started with.
-        """
+    def make_room(self, known: Mapping[str, Tensor]) -> None:
+        """Take the sizes that a built codebook has."""
         for level, book in enumerate(self._structural):
-            vectors = state.get(f"{prefix}books.{level}.vectors")
-            anchors = state.get(f"{prefix}books.{level}.anchors")
-            owners = state.get(f"{prefix}books.{level}.owners")
+            names = (
+                f"books.{level}.{name}" for name in ("vectors", "anchors", "owners")
+            )
+            vectors, anchors, owners = map(known.get, names)
             if vectors is None or anchors is None or owners is None:
                 continue  # load_state_dict names what is missing
             if owners.numel() and not 0 <= int(owners.min()) <= int(owners.max()) < len(
@@ -253,6 +249,13 @@ class StructuralQuantizer(ResidualQuantizer):
                 )
             book.resize(len(vectors), len(anchors))
         self._count()
+
+    def _load_from_state_dict(
+        self, state: dict[str, Tensor], prefix: str, *rest: Any
+    ) -> None:
+        """A run that goes on knows only the options it started with."""
+        own = {k: v for k, v in state.items() if k.startswith(prefix)}
+        self.make_room({k.removeprefix(prefix): v for k, v in own.items()})
         super()._load_from_state_dict(state, prefix, *rest)
 
 
