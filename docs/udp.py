@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A call over UDP on this machine, with a network that loses packets.
 
-    python docs/udp.py talk.wav heard.wav --checkpoint runs/speech-live --loss 0.1
+    python docs/udp.py talk.wav heard.wav --loss 0.1
 
     talk.wav ─ encoder ─ number + packet ─► UDP ─► lost or not ─ decoder ─ heard.wav
 
