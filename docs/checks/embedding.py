@@ -34,6 +34,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import polycodec
+from polycodec.eval.image.datasets import SUFFIXES
 
 SIDE = 256
 
@@ -143,9 +144,9 @@ class Jpegs(Dataset[torch.Tensor]):
 
 def crops(folder: Path, count: int) -> Iterator[Image.Image]:
     """Crops of SIDE of the pictures of a folder, several of each."""
-    files = sorted(
-        p for p in folder.rglob("*") if p.suffix in (".png", ".jpg", ".jpeg")
-    )
+    files = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES)
+    if not files:
+        raise SystemExit(f"no pictures in {folder}; name a folder of photographs")
     turns, k = random.Random(0), 0
     while k < count:
         image = Image.open(files[k % len(files)]).convert("RGB")

@@ -39,6 +39,7 @@ import numpy as np
 from PIL import Image
 
 import polycodec
+from polycodec.eval.image.datasets import SUFFIXES
 
 PAGE = Path(__file__).resolve().parents[1] / "many-machines.md"
 BLOCK = r"<!-- run by docs/checks/machines\.py: {} -->\n```python\n(.*?)^```$"
@@ -58,9 +59,9 @@ class Marked(polycodec.Encoder):
 
 def crops(photos: Path, folder: Path, count: int, side: int) -> None:
     """Write ``count`` crops, in ten folders, and a file that is damaged."""
-    names = sorted(p for p in photos.rglob("*") if p.suffix in (".png", ".jpg"))[:40]
+    names = sorted(p for p in photos.rglob("*") if p.suffix in SUFFIXES)[:40]
     if not names:
-        sys.exit(f"no photographs in {photos}; name a folder of PNG or JPEG files")
+        sys.exit(f"no photographs in {photos}; name a folder of some")
     pictures = [np.asarray(Image.open(name).convert("RGB")) for name in names]
     rng = np.random.default_rng(0)
     for k in range(count):
