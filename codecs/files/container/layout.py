@@ -64,6 +64,7 @@ WELL_KNOWN_MODELS = {
     0x82: "video/default",
     0x83: "speech/default",
     0x84: "features/cifar10",
+    0x85: "speech/live",
 }
 RECORD_TYPES = {
     1: "icc",
