@@ -226,9 +226,6 @@ class ClassesSection(Section):
         (2.56, 0.08),
         description="of a bit, in squared error, at the first and last level",
     )
-    bytes: tuple[float, float] | None = Field(
-        None, description="wanted of a picture there; β follows then, by rates.follow"
-    )
     soft: float = Field(0.5, ge=0, le=1, description="weight of the teacher's answers")
     temperature: float = Field(1.0, gt=0, description="of both answers")
     smooth: float = Field(0.1, ge=0, lt=1, description="of labels, for a teacher")

@@ -85,7 +85,7 @@ def runs(tmp_path_factory):
         "feature",
         codec,
         steps=4,
-        classes={**taught, "bytes": (2, 400)},
+        classes=taught,
         optim=only,
         run={"init": teacher},
         stages={"unquantized": 1},
@@ -125,9 +125,6 @@ def test_the_first_stage_trains_the_bottleneck_and_leaves_the_head(runs):
     assert [row["level"] for row in rows] == [1, 2, 3]
     sizes = [row["estimated_bytes"] for row in rows]
     assert sizes == sorted(sizes) and sizes[0] > 0
-    beta = read_checkpoint(Path(runs[2]))["task"]["log_beta"].exp().tolist()
-    # What is wanted lies far off: fewer bytes at the first level, more at the last.
-    assert beta[0] > 2.56 and beta[-1] < 0.08
     names = changed(runs[1], runs[2])
     assert not any(name.startswith("head.") for name in names)
     assert {"transform.g_a", "transform.g_s", "rates.log_gain"} <= names

@@ -10,8 +10,7 @@
 Both losses of the student are means over a batch of sums over a picture, so β has the
 meaning that it has in Matsubara et al. 2022 (arXiv 2108.11898), sections 3.2 and 3.3.
 Items of a batch have levels of their own, and β falls geometrically from the first to
-the last, or follows the bytes that are wanted (``classes.bytes``). Batch norms of a
-frozen head keep their statistics.
+the last. Batch norms of a frozen head keep their statistics.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from polycodec.train.task import Task, made_for
 
 SAMPLE = 512  # pictures whose latents the steps start from
 BATCH = 128  # of validation
-MOST = 1.0  # of |log(bytes / wanted)| counts at once
 
 
 class ClassTask(Task):
@@ -141,9 +139,7 @@ class FeatureTask(StudentTask):
 
     def open(self, codec: Codec) -> None:
         super().open(codec)
-        own = self.config.classes
-        self.log_beta = geometric(own.beta, codec.levels).log()
-        self.wanted = None if not own.bytes else geometric(own.bytes, codec.levels)
+        self.beta = geometric(self.config.classes.beta, codec.levels)
 
     def begin(self, step: int) -> tuple[str, ...]:
         """Start the steps and densities from latents, once those are of some use."""
@@ -166,31 +162,14 @@ class FeatureTask(StudentTask):
             wanted = self.taught(x).stages
         pairs = zip(out.stages, wanted, strict=True)
         errors = [(a.float() - b.float()).square().flatten(1).sum(1) for a, b in pairs]
-        error, log_beta = torch.stack(errors).sum(0), self.log_beta.to(level.device)
-        beta = log_beta[level.long() - 1].exp()
-        weight = (log_beta.mean().exp() / beta) ** self.config.optim.balance
+        error, betas = torch.stack(errors).sum(0), self.beta.to(level.device)
+        beta = betas[level.long() - 1]
+        weight = (betas.log().mean().exp() / beta) ** self.config.optim.balance
         loss = (weight * (beta * out.bits + error)).mean()
-        if quantize and self.wanted is not None:
-            self._follow(level.long().cpu() - 1, out.bits.detach().cpu() / 8)
         right = (out.logits.argmax(1) == classes).float().mean()
         bytes_ = out.bits.detach().mean() / 8
         said = {"error": error.detach().mean(), "bytes": bytes_, "accuracy": right}
         return loss, said
-
-    def _follow(self, at: Tensor, found: Tensor) -> None:
-        """Raise β of levels whose pictures take too many bytes, lower the others'."""
-        assert self.wanted is not None, "no bytes are wanted"
-        away = (found.clamp_min(1) / self.wanted[at]).log().clamp(-MOST, MOST)
-        total = torch.zeros_like(self.log_beta).index_add_(0, at, away)
-        total = self.mean_of_processes(self.fabric.to_device(total))
-        self.log_beta += self.config.rates.follow * total.cpu()
-
-    def state(self) -> dict[str, Any]:
-        """What bits cost now."""
-        return {"log_beta": self.log_beta}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.log_beta = state["log_beta"].cpu()
 
 
 @register("task/features/answers")
