@@ -41,8 +41,8 @@ class FactorizedModel(EntropyModel):
         self, channels: int, *, hidden: Sequence[int] = (3, 3, 3), levels: int = 1
     ) -> None:
         super().__init__()
-        self.channels, self.levels = channels, levels
-        self.prior_y = FactorizedPrior(levels * channels, tuple(hidden))
+        self.channels, self.levels, self.hidden = channels, levels, tuple(hidden)
+        self.prior_y = FactorizedPrior(levels * channels, self.hidden)
 
     @property
     def whole(self) -> bool:
@@ -58,9 +58,11 @@ class FactorizedModel(EntropyModel):
 
     @torch.no_grad()
     def initialise(self, deviation: Tensor) -> None:
-        """Start densities wider than their channels: ``deviation`` (M,) or (L, M)."""
+        """Start densities anew, wider than channels: ``deviation`` (M,) or (L, M)."""
         wider = WIDER if self.levels == 1 else 1.0
         deviation = deviation.reshape(-1, self.channels)[-self.levels :].flatten()
+        fresh = FactorizedPrior(self.prior_y.channels, self.hidden)
+        self.prior_y.load_state_dict(fresh.state_dict())
         matrix = self.prior_y.matrices[0]  # (M, n, 1): scales its input
         factor = FRESH_DEVIATION / (wider * deviation.clamp_min(0.1))
         wanted = F.softplus(matrix) * factor.view(-1, 1, 1)

@@ -131,10 +131,16 @@ def test_factorized_tables_follow_the_density():
     assert abs(middle[0]) <= 1 and abs(middle[1] - 3) <= 1 and abs(middle[2] + 20) <= 3
 
 
+@pytest.mark.parametrize("times", [1, 4])
 @torch.no_grad()
-def test_a_density_starts_wide_enough_for_its_channel():
+def test_a_density_starts_wide_enough_for_its_channel(times):
+    """Also where it is trained, and starts anew: a run that goes on from another."""
     torch.manual_seed(0)
     model = FactorizedModel(3)
+    for _ in range(times - 1):
+        model.initialise(torch.full((3,), 0.01))
+        for p in model.parameters():
+            p += torch.rand_like(p)
     model.initialise(torch.tensor([0.125, 1.0, 10.0]))
     v = torch.arange(-255.0, 256.0)
     bits = model.prior_y.bits(v.view(1, 1, 1, -1).expand(1, 3, 1, -1))[0, :, 0]
