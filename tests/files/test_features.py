@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from polycodec.codecs.files.container.file import (
     Reader,
     write_plc,
 )
+from polycodec.codecs.files.features import encode
 from polycodec.errors import (
     BitstreamError,
     CodecError,
@@ -87,6 +89,36 @@ def test_many_together_are_as_one_by_one(codec, png):
     for data, row in zip(files, rows, strict=True):
         told = polycodec.classify(data, codec=codec, top=2).classes
         assert told["cat"] == pytest.approx(float(row[0]), abs=1e-5)
+
+
+def test_no_pictures_are_no_files_and_no_rows(codec):
+    assert polycodec.features_of([], codec) == []
+    assert polycodec.classify_all([], codec).shape == (0, 2)
+
+
+def test_many_pictures_are_not_all_in_memory(codec, png, monkeypatch):
+    read, before, most = encode.read_image, [], 0
+
+    def watched(source):
+        nonlocal most
+        most = max(most, sum(one() is not None for one in before))
+        before.append(weakref.ref(image := read(source)))
+        return image
+
+    monkeypatch.setattr(encode, "read_image", watched)
+    assert len(polycodec.features_of([png] * 6, codec)) == len(before) == 6
+    assert most == 1  # the loop still holds the last
+
+
+def test_many_are_coded_at_the_quality_that_their_headers_hold(codec, png):
+    alone = polycodec.features(png, codec=codec, quality=24.996).data
+    assert polycodec.features_of([png], codec, 24.996) == [alone]
+    assert polycodec.classify_all([alone], codec).shape == (1, 2)
+
+
+def test_many_are_refused_by_a_codec_of_pictures(png):
+    with pytest.raises(ModelError, match="the input is features"):
+        polycodec.features_of([png], polycodec.load("image/default"))
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))

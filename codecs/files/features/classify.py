@@ -63,15 +63,15 @@ def classify_all(files: Sequence[Source | Reader], codec: FeatureCodec) -> Tenso
     for k, file in enumerate(files):
         chunk, seal, quality = _opened(file, codec)
         alike.setdefault(quality, []).append((k, chunk, seal))
-    rows: dict[int, Tensor] = {}
+    answers = torch.empty(len(files), len(_reading(codec).labels))
     with torch.inference_mode():
         for quality, items in alike.items():
             places, chunks, seals = zip(*items, strict=True)
             level = codec.level_of(quality)
             codes = codec.read(chunks, level, codec.positions, context=seals)
             found = codec.decode_codes(codes, level).softmax(1).cpu()
-            rows |= dict(zip(places, found, strict=True))
-    return torch.stack([rows[k] for k in range(len(files))])
+            answers[list(places)] = found
+    return answers
 
 
 def _opened(file: Source | Reader, codec: Codec) -> tuple[bytes, bytes, float]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from polycodec.codecs.files.ends import (
     Ends,
     Given,
     Target,
+    check_kind,
     codec_for,
     encoded_as,
     in_memory,
@@ -85,9 +86,15 @@ def features(
 def features_of(
     pictures: Sequence[Source], codec: Codec, quality: float = 50.0
 ) -> list[bytes]:
-    """Files of the features of many pictures, computed together."""
-    images = [read_image(one) for one in pictures]
-    return [data for data, _ in _files(codec, images, quality)]
+    """Files of the features of many pictures, computed together.
+
+    They are read one at a time; what is kept of each is what the network sees. Raises
+    the errors of `polycodec.errors`, ModelError for a codec of anything else.
+    """
+    check_kind(codec, KIND)
+    asked = quality_asked(CodingOptions(quality=quality))
+    images = (read_image(one) for one in pictures)
+    return [data for data, _ in _files(codec, images, asked)]
 
 
 def seal_of(geometry: FeatureGeometry, quality: float) -> bytes:
@@ -98,15 +105,22 @@ def seal_of(geometry: FeatureGeometry, quality: float) -> bytes:
 
 
 def _files(
-    codec: Codec, images: Sequence[ImageData], quality: float
+    codec: Codec, images: Iterable[ImageData], quality: float
 ) -> list[tuple[bytes, float]]:
     """The file of each image, and its estimated bits."""
-    shapes = [FeatureGeometry(one.width, one.height) for one in images]
-    level, seals = codec.level_of(quality), [seal_of(g, quality) for g in shapes]
+    shapes: list[FeatureGeometry] = []
+    seen: list[Tensor] = []
+    files: list[tuple[bytes, float]] = []
+    level = codec.level_of(quality)
     with torch.inference_mode():
-        x = torch.cat([codec.signal.checked(_upright(one)) for one in images])
-        coded = codec.write(codec.encode_codes(x, level), level, context=seals)
-    files = []
+        for one in images:
+            shapes.append(FeatureGeometry(one.width, one.height))
+            seen.append(codec.signal.checked(_upright(one)))
+        if not seen:
+            return files
+        seals = [seal_of(geometry, quality) for geometry in shapes]
+        codes = codec.encode_codes(torch.cat(seen), level)
+        coded = codec.write(codes, level, context=seals)
     for geometry, chunk, bits in zip(
         shapes, coded.data, coded.estimated_bits, strict=True
     ):
