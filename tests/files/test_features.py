@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import pathlib
 import random
 import weakref
 
@@ -188,6 +189,17 @@ def resealed(data: bytes, quality: float | None = None, width: int = 40) -> byte
     header = Header(head.model, head.digest, "features", shape, rate)
     write_plc(out := io.BytesIO(), header, [reader.chunk(0)])
     return out.getvalue()
+
+
+@pytest.mark.parametrize("many", [polycodec.features_of, polycodec.classify_all])
+def test_one_file_in_place_of_many_and_a_name_in_place_of_a_codec_are_named(
+    many, codec, png
+):
+    for one in ("a.png", png, pathlib.Path("a.plc")):
+        with pytest.raises(InputError, match="expected a list"):
+            many(one, codec)
+    with pytest.raises(InputError, match="'features/cifar10' is no codec; load it"):
+        many([png], "features/cifar10")
 
 
 def test_the_commands(codec, png, cli, tmp_path):

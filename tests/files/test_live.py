@@ -86,6 +86,8 @@ def test_a_wav_is_its_samples(pcm, packets):
         (wav(pcm)[:30], "begin"),
         (pcm[:-1], "cut"),
         (b"", "no samples"),
+        (b"fLaC" + pcm, "begins like a file"),
+        (b"OggS" + pcm, "convert it"),
     ]:
         with pytest.raises(InputError, match=word):
             encoded(wrong)

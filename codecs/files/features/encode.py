@@ -10,15 +10,17 @@ it of the file. The way on is `classify.py`.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import FeatureGeometry, Header, write_plc
 from polycodec.codecs.files.ends import (
     Ends,
@@ -38,9 +40,7 @@ from polycodec.codecs.files.rate import quality_asked
 from polycodec.codecs.files.results import FeaturesEncoded
 from polycodec.codecs.files.sources import Source, seekable
 from polycodec.codecs.signals.tiles import to_tensor
-
-if TYPE_CHECKING:
-    from polycodec.codecs.base import Codec
+from polycodec.errors import InputError
 
 KIND = "features"
 # How an EXIF orientation turns stored rows upright: mirrored, then quarter turns.
@@ -91,10 +91,19 @@ def features_of(
     They are read one at a time; what is kept of each is what the network sees. Raises
     the errors of `polycodec.errors`, ModelError for a codec of anything else.
     """
-    check_kind(codec, KIND)
+    check_many(pictures, codec)
     asked = quality_asked(CodingOptions(quality=quality))
     images = (read_image(one) for one in pictures)
     return [data for data, _ in _files(codec, images, asked)]
+
+
+def check_many(files: object, codec: object) -> None:
+    """Refuse one file in place of many, and what is no codec of features."""
+    if isinstance(files, (str, bytes, os.PathLike)):
+        raise InputError(f"{str(files)[:60]!r} is one file; expected a list of them")
+    if not isinstance(codec, Codec):
+        raise InputError(f"{codec!r:.60} is no codec; load it first: polycodec.load")
+    check_kind(codec, KIND)
 
 
 def seal_of(geometry: FeatureGeometry, quality: float) -> bytes:

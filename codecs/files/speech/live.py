@@ -10,6 +10,7 @@ written and flushed.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import BinaryIO, NamedTuple
 
@@ -24,6 +25,10 @@ _PIECE = 1 << 14  # bytes that are read at once, at most
 _FORMAT = struct.Struct("<HHIIHH")
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 _MOST = 1 << 16  # bytes of a chunk before the samples
+# Files that are no samples, by four bytes or about: two are as likely a quiet sound.
+_FILE = re.compile(
+    rb"fLaC|OggS|ID3|RF64|BW64|\.snd|caff|FORM|....ftyp|\x1aE\xdf\xa3", re.DOTALL
+)
 
 
 class Lived(NamedTuple):
@@ -141,6 +146,12 @@ def _samples_begin(source: BinaryIO, rate: int) -> bytes:
     """
     start = _exactly(source, 12)
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
+        if _FILE.match(start):
+            raise InputError(
+                f"the input begins like a file, {start[:4]!r}; expected 16-bit PCM, or "
+                f"a WAV of it; convert it, for example: ffmpeg -i IN -ac 1 -ar {rate} "
+                "-f s16le -"
+            )
         return start
     while len(head := _exactly(source, 8)) == 8:
         name, size = head[:4], int.from_bytes(head[4:], "little")
