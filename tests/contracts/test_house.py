@@ -32,6 +32,7 @@ MOST = 3  # files of a folder that may share a prefix
 
 # Folders of data where more files share a prefix, and why they may.
 FOLDERS_THAT_MAY = {
+    "codecs/weights": "a model's name, whose first half is its kind of signal",
     "cuda/device/prebuilt": "NVIDIA's own names of architectures",
     "tests/golden/v1/files": "a file each for what was coded and how, never added to",
     "tests/golden/v1/weights": "the weights that those files were made with",
