@@ -34,7 +34,7 @@ from polycodec.codecs.files.container.members import Index
 from polycodec.codecs.files.ends import codec_of
 from polycodec.codecs.files.image.decode import Opened, region_of
 from polycodec.codecs.files.loader import SHARED
-from polycodec.codecs.files.options import FileOptions
+from polycodec.codecs.files.options import ReadOptions
 from polycodec.codecs.files.sources import opened
 from polycodec.codecs.files.speech import decode as speech
 from polycodec.codecs.strings import handed_out
@@ -83,7 +83,7 @@ class PlcDataset(Dataset[Any]):
         self.read, self.region, self.seconds = read, region, seconds
         self.transform, self.codec = transform, codec
         path = None if checkpoint is None else Path(checkpoint)
-        self.options = FileOptions(device=device, checkpoint=path)
+        self.options = ReadOptions(device=device, checkpoint=path)
         self.items = list(_items(files))
         self._sets = _Sets()
 

@@ -20,7 +20,7 @@ from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs.files.container.file import Header
 from polycodec.codecs.files.kinds import Kind, kind_writing, model_of, words_of
 from polycodec.codecs.files.loader import Loader
-from polycodec.codecs.files.options import CodingOptions, FileOptions
+from polycodec.codecs.files.options import CodingOptions, FileOptions, ReadOptions
 from polycodec.codecs.files.sources import Source, Twice, name_of
 from polycodec.errors import ModelError, UsageError
 
@@ -74,7 +74,7 @@ def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
     return codec
 
 
-def codec_of(header: Header, options: FileOptions, codec: Given) -> Codec:
+def codec_of(header: Header, options: ReadOptions, codec: Given) -> Codec:
     """The codec that made a file: ``codec`` if it has the digest, else by its name."""
     if codec is None or isinstance(codec, Loader) or codec.digest != header.digest:
         loader = codec if isinstance(codec, Loader) else Loader()

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from polycodec.codecs.files.options import (
-    CodingOptions,
     ConvertOptions,
+    FeatureOptions,
     ImageDecode,
     ImageEncode,
     LatentOptions,
@@ -67,7 +67,7 @@ class TokenKeywords(TokenOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureKeywords(CodingOptions):
+class FeatureKeywords(FeatureOptions):
     """What `polycodec.features` takes beside its ends."""
 
     if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from polycodec.codecs import zoo
-from polycodec.codecs.files.options import FileOptions
+from polycodec.codecs.files.options import ReadOptions
 from polycodec.forking import fork_safe
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Loader:
         self._loaded = functools.lru_cache(most)(_load)
 
     def load(
-        self, name: str, options: FileOptions, digest: bytes | None = None
+        self, name: str, options: ReadOptions, digest: bytes | None = None
     ) -> Codec:
         """The codec; raises the errors of `polycodec.load`."""
         checkpoint = options.checkpoint and str(options.checkpoint)

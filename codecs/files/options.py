@@ -8,7 +8,7 @@
                  │                 ├─ VideoDecode
                  │                 └─ SpeechDecode
                  ├─ TokenOptions ── ConvertOptions
-                 └─ LatentOptions, ClassifyOptions; CodingOptions of features
+                 └─ LatentOptions, FeatureOptions; ReadOptions ── ClassifyOptions
 
 `keywords.py` shows those of all kinds together to editors and type checkers. An object
 of these classes is valid: what cannot be is refused when it is made, before
@@ -91,12 +91,18 @@ class DeviceOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions(DeviceOptions):
-    """What every command that turns files into files is asked."""
+class ReadOptions(DeviceOptions):
+    """What every command that reads ``.plc`` files is asked."""
 
     checkpoint: str | Path | None = option(  # noqa: RUF009
         None, "Weights of an exported run.", "RUN"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(ReadOptions):
+    """What every command that turns files into files is asked."""
+
     force: bool = option(False, "Replace existing files.")
 
 
@@ -254,7 +260,21 @@ class TokenOptions(CodingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions(FileOptions):
+class FeatureOptions(CodingOptions):
+    """What is asked of coding a picture's features."""
+
+    quality: float | None = option(
+        *(None, "50 unless told; more is nearer to the picture's own features."),
+        "0..100",
+        short="-q",
+        rate=True,
+        least=0,
+        most=100,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(ReadOptions):
     """What is asked of classifying pictures by their features."""
 
     top: int = option(3, "Classes that are told, the likeliest first.", "N", least=1)

@@ -93,6 +93,7 @@ class FeatureSignal(ImageSignal):
         """See :meth:`Signal.level_in`: the level itself is stored."""
         if not 1 <= stored <= codec.levels:
             raise BitstreamError(
-                f"the features are of level {stored}; expected 1 to {codec.levels}"
+                f"the features are of level {stored}; expected 1 to {codec.levels}; a "
+                ".plc file is for polycodec.classify"
             )
         return stored

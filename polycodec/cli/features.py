@@ -25,11 +25,11 @@ from polycodec.codecs.files import jobs
 from polycodec.codecs.files.folders import expand
 from polycodec.codecs.files.kinds import stored_kind
 from polycodec.codecs.files.loader import Loader
-from polycodec.codecs.files.options import ClassifyOptions, CodingOptions
+from polycodec.codecs.files.options import ClassifyOptions, FeatureOptions
 from polycodec.progress import Tick
 
 
-@flags(CodingOptions)
+@flags(FeatureOptions)
 def features(
     inputs: Inputs,
     output: Output = None,
@@ -38,7 +38,7 @@ def features(
     **options: Any,
 ) -> None:
     """Code what a classifier reads of pictures; no picture comes back."""
-    given = values_of(options, CodingOptions)
+    given = values_of(options, FeatureOptions)
     planned = jobs.encoding(inputs, output, only="image")
     loader = Loader()
 

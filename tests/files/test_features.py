@@ -202,6 +202,19 @@ def test_one_file_in_place_of_many_and_a_name_in_place_of_a_codec_are_named(
         many([png], "features/cifar10")
 
 
+def test_which_of_many_is_wrong_is_told(codec, png):
+    file = polycodec.features(png, codec=codec).data
+    with pytest.raises(InputError, match="number 2 of 3: cannot read"):
+        polycodec.features_of([png, png[:-40], png], codec)
+    with pytest.raises(BitstreamError, match="number 3 of 3: "):
+        polycodec.classify_all([file, file, file[:-1]], codec)
+
+
+def test_a_file_is_no_string_of_the_codec(codec, png):
+    with pytest.raises(BitstreamError, match=r"a \.plc file is for polycodec.classify"):
+        codec.latents(polycodec.features(png, codec=codec).data)
+
+
 def test_the_commands(codec, png, cli, tmp_path):
     codec.save(tmp_path / "w.safetensors", {"name": "feature", **TINY})
     weights = ("--checkpoint", tmp_path / "w.safetensors")
@@ -219,3 +232,7 @@ def test_the_commands(codec, png, cli, tmp_path):
     assert code == 3 and "no picture can be made" in err
     code, out, _ = cli("info", tmp_path / "to" / "a.plc")
     assert code == 0 and "features" in out and "40x24" in out
+    _, out, _ = cli("features", "--help")
+    assert "dB" not in out  # there is no picture to measure it on
+    _, out, _ = cli("classify", "--help")
+    assert "--force" not in out  # nothing is written

@@ -20,7 +20,7 @@ from torch import Tensor
 from polycodec.codecs.families.feature import FeatureCodec
 from polycodec.codecs.files.container.file import FeatureGeometry, Reader, open_plc
 from polycodec.codecs.files.ends import Given, codec_of
-from polycodec.codecs.files.features.encode import check_many, seal_of
+from polycodec.codecs.files.features.encode import check_many, seal_of, told_which
 from polycodec.codecs.files.options import ClassifyOptions
 from polycodec.codecs.files.results import Classified
 from polycodec.codecs.files.sources import Source, name_of
@@ -62,7 +62,8 @@ def classify_all(files: Sequence[Source | Reader], codec: FeatureCodec) -> Tenso
     alike: dict[float, list[tuple[int, bytes, bytes]]] = {}
     check_many(files, codec)
     for k, file in enumerate(files):
-        chunk, seal, quality = _opened(file, codec)
+        with told_which(k, files):
+            chunk, seal, quality = _opened(file, codec)
         alike.setdefault(quality, []).append((k, chunk, seal))
     answers = torch.empty(len(files), len(_reading(codec).labels))
     with torch.inference_mode():

@@ -9,10 +9,11 @@ it of the file. The way on is `classify.py`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,12 @@ from polycodec.codecs.files.ends import (
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.keywords import FeatureKeywords, documented
-from polycodec.codecs.files.options import CodingOptions
+from polycodec.codecs.files.options import FeatureOptions
 from polycodec.codecs.files.rate import quality_asked
 from polycodec.codecs.files.results import FeaturesEncoded
 from polycodec.codecs.files.sources import Source, seekable
 from polycodec.codecs.signals.tiles import to_tensor
-from polycodec.errors import InputError
+from polycodec.errors import CodecError, InputError
 
 KIND = "features"
 # How an EXIF orientation turns stored rows upright: mirrored, then quarter turns.
@@ -63,7 +64,7 @@ def features(
     Raises the errors of `polycodec.errors`; on an error nothing is written.
     """
     output, kept = in_memory(input, output)
-    source, chosen = seekable(input), CodingOptions(**options)
+    source, chosen = seekable(input), FeatureOptions(**options)
     target = target_of(source, output, ".plc", chosen.force)
     encoded_as(target)
     ends = Ends(source, target, chosen, codec)
@@ -92,8 +93,13 @@ def features_of(
     the errors of `polycodec.errors`, ModelError for a codec of anything else.
     """
     check_many(pictures, codec)
-    asked = quality_asked(CodingOptions(quality=quality))
-    images = (read_image(one) for one in pictures)
+    asked = quality_asked(FeatureOptions(quality=quality))
+
+    def read(k: int) -> ImageData:
+        with told_which(k, pictures):
+            return read_image(pictures[k])
+
+    images = map(read, range(len(pictures)))
     return [data for data, _ in _files(codec, images, asked)]
 
 
@@ -104,6 +110,15 @@ def check_many(files: object, codec: object) -> None:
     if not isinstance(codec, Codec):
         raise InputError(f"{codec!r:.60} is no codec; load it first: polycodec.load")
     check_kind(codec, KIND)
+
+
+@contextlib.contextmanager
+def told_which(k: int, files: Sequence[object]) -> Iterator[None]:
+    """Put the place of one of many files into the message of an error."""
+    try:
+        yield
+    except CodecError as error:
+        raise type(error)(f"number {k + 1} of {len(files)}: {error}") from error
 
 
 def seal_of(geometry: FeatureGeometry, quality: float) -> bytes:
