@@ -222,9 +222,10 @@ class ClassesSection(Section):
     """Pictures of classes, and a teacher of them (`features.task`)."""
 
     teacher: str | None = Field(None, description="folder of the teacher's run")
-    beta: tuple[float, float] = Field(
+    beta: tuple[float, ...] = Field(
         (2.56, 0.08),
-        description="of a bit, in squared error, at the first and last level",
+        description="of a bit, in squared error, at the first and last level, or at "
+        "each",
     )
     soft: float = Field(0.5, ge=0, le=1, description="weight of the teacher's answers")
     temperature: float = Field(1.0, gt=0, description="of both answers")

@@ -19,6 +19,7 @@ from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
 from polycodec.train.export import averaged_codec, export, recipe_of
 from polycodec.train.features.data import ClassSource
+from polycodec.train.features.task import prices
 from polycodec.train.image.data import ImageCache
 from polycodec.train.loop import Trainer
 
@@ -183,6 +184,14 @@ def test_what_packing_loses_is_the_likelihood_of_the_class(runs):
     logits = torch.tensor([0.0, 2.0])
     found = [panel.yard.quality(one, logits) for one in x]
     assert found == pytest.approx(logits.log_softmax(0)[classes].tolist())
+
+
+def test_the_price_of_a_bit_has_two_ends_or_a_value_for_each_level():
+    torch.testing.assert_close(prices([8.0, 0.5], 3), torch.tensor([8.0, 2.0, 0.5]))
+    torch.testing.assert_close(prices([9.0, 8, 0.1], 3), torch.tensor([9.0, 8.0, 0.1]))
+    for beta in ([1.0, 0.5, 0.2, 0.1], [1.0], [1.0, 0.0]):
+        with pytest.raises(UsageError, match=r"classes.beta is .* each of 3 levels"):
+            prices(beta, 3)
 
 
 def test_what_a_student_lacks_is_said(runs):

@@ -9,13 +9,14 @@
 
 Both losses of the student are means over a batch of sums over a picture, so β has the
 meaning that it has in Matsubara et al. 2022 (arXiv 2108.11898), sections 3.2 and 3.3.
-Items of a batch have levels of their own, and β falls geometrically from the first to
-the last. Batch norms of a frozen head keep their statistics.
+Items of a batch have levels of their own; β is given for each, or falls geometrically
+from the first to the last. Batch norms of a frozen head keep their statistics.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,25 @@ class StudentTask(ClassTask):
         return made
 
 
+def prices(beta: Sequence[float], levels: int) -> Tensor:
+    """What a bit costs at each level, (levels,); of two ends what lies between them."""
+    if len(beta) not in (2, levels) or min(beta) <= 0:
+        raise UsageError(
+            f"classes.beta is {list(beta)}; expected values above 0, two ends or one "
+            f"for each of {levels} levels"
+        )
+    if len(beta) == levels:
+        return torch.tensor(beta)
+    return geometric((beta[0], beta[-1]), levels)
+
+
 @register("task/features/feature")
 class FeatureTask(StudentTask):
     """Stage 1: the bottleneck learns to stand for the teacher's first stage."""
 
     def open(self, codec: Codec) -> None:
         super().open(codec)
-        self.beta = geometric(self.config.classes.beta, codec.levels)
+        self.beta = prices(self.config.classes.beta, codec.levels)
 
     def begin(self, step: int) -> tuple[str, ...]:
         """Start the steps and densities from latents, once those are of some use."""
