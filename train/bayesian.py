@@ -7,8 +7,10 @@
     μ_p = mean of the μ_n,   σ_p² = mean of the σ_n² + variance of the μ_n
 
 β follows the bits that a rate is to have, once posteriors have learned: before, they
-have too few whatever it is. Each signal keeps a posterior of its own at
-each rate, in units of the prior. He, Flamich, Guo, Hernández-Lobato 2024, RECOMBINER
+have too few whatever it is. It follows no faster than they can: by passes over the
+signals, and by as much less as they learn slower; otherwise it runs away. Each signal
+keeps a posterior of its own at each rate, in units of the prior. He, Flamich, Guo,
+Hernández-Lobato 2024, RECOMBINER
 (arXiv 2309.17182), section 4 and appendix. As here and not there: batches of signals
 and not all of them a step, the optimizers go on after the prior has changed, and the
 prior's means also follow the gradient, with all posteriors.
@@ -48,7 +50,7 @@ class Ascent:
         self.counts = codec.counts(size)
         self.tiers = codec.tiers(self.counts)
         numbers = sum(tier.rows * tier.numbers for tier in self.tiers)
-        self.rows, self.optimizers = [], []
+        self.rows, self.optimizers, self.share = [], [], 1.0
         rates = len(codec.bpp)
         if len(section.beta) not in (1, rates):
             raise UsageError(
@@ -106,16 +108,18 @@ class Ascent:
         ]
 
     def slow(self, share: float) -> None:
-        """Let posteriors learn at a share of their rate."""
+        """Let posteriors, and β, learn at a share of their rate."""
+        self.share = share
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = share * self.section.lr
 
     @torch.no_grad()
-    def update(self, rate: int, *, settled: bool = True) -> float:
+    def update(self, rate: int, *, passes: float = 0.0) -> float:
         """Set the prior of a rate to what its posteriors are; returns bits.
 
-        Posteriors stay what they are: their units change. ``settled``: β follows.
+        Posteriors stay what they are: their units change. ``passes`` over the signals
+        since the last time: so far β follows.
         """
         total = 0.0
         free = self.codec.entropy.free(rate)
@@ -134,14 +138,12 @@ class Ascent:
             prior.costs.copy_(divergence(shift, log).mean((0, 1)))
             prior.starts.copy_(log.mean((0, 1)))
             total += float(prior.costs.sum()) * tier.rows
-        if not settled:
-            return total
         wanted = self.codec.bpp[rate] * math.prod(self.x.shape[2:])
         section, beta = self.section, self.codec.betas
         if total > wanted:
-            beta[rate] *= section.factor
+            beta[rate] *= section.factor ** (self.share * passes)
         elif total < wanted * (1 - section.band):
-            beta[rate] /= section.factor
+            beta[rate] /= section.factor ** (self.share * passes)
         beta.clamp_(LEAST, MOST)
         return total
 

@@ -214,7 +214,9 @@ class PriorsSection(Section):
         (2e-6,), description="error that a nat is worth, of each rate, or of all"
     )
     settle: int = Field(2000, ge=0, description="steps of a rate before β moves")
-    factor: float = Field(1.1, gt=1, description="of β, where bits are not as wanted")
+    factor: float = Field(
+        1.02, gt=1, description="of β in a pass, where bits are not as wanted"
+    )
     band: float = Field(0.05, ge=0, lt=1, description="share of them that may lack")
 
 

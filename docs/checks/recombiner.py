@@ -204,7 +204,8 @@ def learned(x: torch.Tensor, steps: int, options: Row, network: Row) -> Bayesian
         optimizer.param_groups[0]["lr"] = 1e-3 * share
         ascent.slow(share)
         if step and step % section.every == 0:
-            ascent.update(0, settled=step > section.settle)
+            passes = section.every * 32 / len(x) if step > section.settle else 0
+            ascent.update(0, passes=passes)
         at = np.random.default_rng(step).choice(len(x), 32, replace=False)
         loss, _ = ascent.loss(0, torch.from_numpy(at))
         loss.backward()

@@ -49,7 +49,7 @@ def trained(config, x: torch.Tensor, steps: int = 120, every: int = 10, lr=0.1):
     for step in range(steps * len(codec.bpp)):
         visit, rate = divmod(step, len(codec.bpp))
         if visit and visit % every == 0:
-            ascent.update(rate)
+            ascent.update(rate, passes=1)
         loss, values = ascent.loss(rate, torch.arange(len(x)))
         loss.backward()
         optimizer.step()
@@ -70,6 +70,22 @@ def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def prior():
     return trained(IMAGE, pictures(16))
+
+
+def test_beta_follows_by_passes_and_no_faster_than_posteriors():
+    codec = build(f"codec/{IMAGE['name']}", **without_name(IMAGE))
+    section = PriorsSection(factor=1.5, beta=(1e-4,))
+    ascent = Ascent(codec, pictures(4), section)  # with next to no bits
+
+    def after(share: float, passes: float) -> float:
+        codec.betas.fill_(1e-4)
+        ascent.slow(share)
+        ascent.update(0, passes=passes)
+        return float(codec.betas[0]) / 1e-4
+
+    assert after(1.0, 0.0) == after(0.0, 3.0) == pytest.approx(1)
+    assert after(1.0, 2.0) == pytest.approx(1.5**-2)
+    assert after(0.5, 2.0) == pytest.approx(1.5**-1)
 
 
 def test_the_published_sizes():

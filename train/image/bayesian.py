@@ -82,6 +82,11 @@ class BayesianTask(Task):
     def codec(self) -> BayesianCodec:
         return made_for(BayesianCodec, super().codec)
 
+    @property
+    def batch(self) -> int:
+        """Images of a step."""
+        return min(self.config.data.batch, len(self.x))
+
     def setup(self) -> None:
         """Begin with posteriors as wide as the codec's priors."""
         self.ascent = Ascent(self.codec, self.x / 255, self.config.priors)
@@ -92,7 +97,8 @@ class BayesianTask(Task):
         """Set the prior of this step's rate anew, if it is time."""
         (visit, rate), own = divmod(step, self.codec.levels), self.config.priors
         if visit and visit % own.every == 0:
-            self.ascent.update(rate, settled=visit > own.settle)
+            passes = own.every * self.batch / len(self.x) if visit > own.settle else 0
+            self.ascent.update(rate, passes=passes)
         optim = self.config.optim
         now = learning_rate(
             step, peak=1, warmup=0, steps=self.config.run.steps, decay=optim.decay
@@ -103,7 +109,7 @@ class BayesianTask(Task):
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch at the rate whose turn it is; posteriors learn as well."""
         visit, rate = divmod(step, self.codec.levels)
-        count, batch = len(self.x), min(self.config.data.batch, len(self.x))
+        count, batch = len(self.x), self.batch
         passes, place = divmod(visit * batch, count)
         seed = self.config.run.seed
         order = np.concatenate(
