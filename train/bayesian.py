@@ -10,10 +10,10 @@
 have too few whatever it is. It follows no faster than they can: by passes over the
 signals, and by as much less as they learn slower; otherwise it runs away. Each signal
 keeps a posterior of its own at each rate, in units of the prior. He, Flamich, Guo,
-Hernández-Lobato 2024, RECOMBINER
-(arXiv 2309.17182), section 4 and appendix. As here and not there: batches of signals
-and not all of them a step, the optimizers go on after the prior has changed, and the
-prior's means also follow the gradient, with all posteriors.
+Hernández-Lobato 2024, RECOMBINER (arXiv 2309.17182), section 4 and appendix. As here
+and not there: batches of signals and not all of them a step, the optimizers go on after
+the prior has changed, and the prior's means also follow the gradient, with all
+posteriors.
 """
 
 from __future__ import annotations

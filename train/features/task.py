@@ -155,9 +155,12 @@ class FeatureTask(StudentTask):
         self.beta = prices(self.config.classes.beta, codec.levels)
 
     def begin(self, step: int) -> tuple[str, ...]:
-        """Start the steps and densities from latents, once those are of some use."""
+        """Start the steps and densities from latents, once those are of some use.
+
+        Where rounding begins at once they stay what `run.init` made them.
+        """
         self.codec.head.eval()
-        if step != self.config.stages.unquantized:
+        if not step or step != self.config.stages.unquantized:
             return ()
         chosen = self.source.train[:: max(1, len(self.source.train) // SAMPLE)]
         x = self.fabric.to_device(self.source.pictures(chosen))
