@@ -233,7 +233,7 @@ def bits(codec: Codec, args: argparse.Namespace) -> dict:
 
 
 def numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+    return [float(number) for number in text.split(",") if number]
 
 
 PARTS = {
