@@ -75,6 +75,11 @@ class BlockStream:
         results = []
         while self._have() >= (self._next + 1) * self.block + self.context[1]:
             results.append(self._compute(frames=1 << 62))
+        # Once: a long piece has many blocks, each of which would copy the rest.
+        keep = max(self._next * self.block - self.context[0], 0)
+        if keep > self._start:
+            self.held = self.held[:, (keep - self._start) * self.step :].clone()
+            self._start = keep
         return results
 
     def flush(self) -> list[Tensor]:
@@ -96,16 +101,10 @@ class BlockStream:
     def _compute(self, frames: int) -> Tensor:
         window = window_of(self._next, self.block, self.context, frames)
         a, b = window.start - self._start, window.stop - self._start
-        held = self.held
-        assert held is not None, "a window of nothing: push comes first"
-        result = self.run(held[:, a * self.step : b * self.step])
-        result = result[:, window.kept(self.out)]
+        assert self.held is not None, "a window of nothing: push comes first"
+        result = self.run(self.held[:, a * self.step : b * self.step])
         self._next += 1
-        keep = max(self._next * self.block - self.context[0], 0)
-        if keep > self._start:
-            self.held = held[:, (keep - self._start) * self.step :].clone()
-            self._start = keep
-        return result
+        return result[:, window.kept(self.out)]
 
 
 class FrameStream:

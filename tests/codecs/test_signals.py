@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from polycodec.codecs.signals.windows import BlockStream
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import BitstreamError, CodecError, InputError
 from polycodec.registry import build
@@ -126,3 +127,18 @@ def test_every_cut_flip_and_splice_of_compressed_signals_is_noticed(codec):
         except CodecError:
             continue
         assert found.shape == wanted.shape and torch.equal(found, wanted), data
+
+
+def test_a_long_signal_is_not_copied_for_each_of_its_blocks():
+    places = set()
+
+    def run(window: torch.Tensor) -> torch.Tensor:
+        places.add(window.untyped_storage().data_ptr())
+        return window
+
+    stream = BlockStream(run, block=3, context=(2, 1))
+    signal = torch.arange(50.0)[None]
+    assert torch.equal(torch.cat(stream.push(signal), dim=1), signal[:, :48])
+    assert len(places) == 1
+    assert stream.held.untyped_storage().nbytes() == 4 * (50 - 48 + 2)
+    assert torch.equal(torch.cat(stream.flush(), dim=1), signal[:, 48:])
