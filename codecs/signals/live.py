@@ -82,9 +82,8 @@ class Encoders:
 
         x: (B, n), float in [-1, 1] or int16, a tensor or an array.
         """
-        if self._ended:
-            raise UsageError("this signal was ended by flush(); take a new encoder")
-        x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        _check_goes_on(self._ended, "encoder")
+        x = _tensor_of(x) if isinstance(x, np.ndarray) else x
         if isinstance(x, Tensor) and x.ndim == 2 and not x.shape[1]:
             return [[] for _ in range(self.count)]
         x = self.signal.checked(x[:, None] if isinstance(x, Tensor) else x)
@@ -165,7 +164,7 @@ class Decoders:
         self._frames = 1  # of the last packet that came
         self._gone = [0] * count  # frames lost in a row
         self._gains = torch.ones(count, 1)  # of frames to come, the last one first
-        self._some = False
+        self._some = self._ended = False
         frame = codec.stride / self.signal.rate
         self._patience = max(1, round(FADES_AFTER / frame))
 
@@ -182,6 +181,7 @@ class Decoders:
         packets: of each signal, all of equally many frames; None: it was lost. A packet
         that is damaged raises BitstreamError before anything changes: push None then.
         """
+        _check_goes_on(self._ended, "decoder")
         if len(packets) != self.count:
             raise UsageError(f"{len(packets)} packets; expected {self.count}")
         there = [b for b, packet in enumerate(packets) if packet is not None]
@@ -197,7 +197,9 @@ class Decoders:
         return self._sound(self._latents(there, found))
 
     def flush(self) -> Tensor:
-        """The last samples."""
+        """End the signals; the last samples."""
+        _check_goes_on(self._ended, "decoder")
+        self._ended = True
         if not self._some:
             return torch.zeros(self.count, 0)
         return self._faded(_flushed(self._streams))
@@ -274,6 +276,18 @@ class Live:
     def decoder(self) -> LiveDecoder:
         """What makes samples of packets, and of None for lost ones."""
         return LiveDecoder(cast("Codec", self))
+
+
+def _check_goes_on(ended: bool, what: str) -> None:
+    if ended:
+        raise UsageError(f"this signal was ended by flush(); take a new {what}")
+
+
+def _tensor_of(x: np.ndarray) -> Tensor:
+    """A copy in this machine's order of bytes; InputError for what are no samples."""
+    if x.dtype.str[1:] not in ("f2", "f4", "f8", "i2"):
+        raise InputError(f"samples are {x.dtype}; expected floating point or int16")
+    return torch.from_numpy(x.astype(x.dtype.newbyteorder("="), order="C"))
 
 
 def _split(codec: Codec, made: Any, count: int) -> list[Stream]:

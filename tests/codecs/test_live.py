@@ -270,9 +270,26 @@ def test_errors_are_named(codec, packets):
     encoder.flush()
     with pytest.raises(UsageError, match="ended"):
         encoder.push(np.zeros(3, "f4"))
+    decoder.flush()
+    for after in (lambda: decoder.push(packet), decoder.flush):
+        with pytest.raises(UsageError, match="ended"):
+            after()
     bare = build("codec/token", transform={"name": "live"}, quantizer={"levels": 2})
     with pytest.raises(ModelError, match="tables"):
         bare.encoder().push(np.zeros(640, "f4"))
+
+
+def test_arrays_of_any_layout_are_taken_and_other_arrays_named(codec, recwarn):
+    x = (8000 * sound(8 * HOP)).astype(np.int16)
+    wanted = packets_of(codec, x)
+    backwards, swapped = x[::-1].copy()[::-1], x.astype(">i2")
+    received = np.frombuffer(x.tobytes(), np.int16)  # not writable: of a socket
+    for same in (backwards, swapped, received):
+        assert packets_of(codec, same) == wanted
+    assert not recwarn.list
+    for wrong in (np.array(["a", None]), x > 0, x.astype(np.uint16)):
+        with pytest.raises(InputError, match="expected floating point or int16"):
+            codec.encoder().push(wrong)
 
 
 def test_sizes_of_all_lengths_are_read_back(codec):
