@@ -12,7 +12,7 @@ Signals know no family: they call a codec's alphabet (`codecs/base.py`) only.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -122,7 +122,8 @@ class Signal(abc.ABC):
 def strings_of(data: bytes | Sequence[bytes]) -> list[bytes]:
     """Compressed signals as a list; errors for none, and for what are no bytes."""
     kinds = (bytes, bytearray, memoryview)
-    items = [data] if isinstance(data, kinds) else data
+    one = isinstance(data, kinds) or not isinstance(data, Iterable)
+    items: list[Any] = [data] if one else list(data)
     if not items:
         raise BitstreamError("there is no signal to decompress; expected some")
     for item in items:

@@ -107,6 +107,14 @@ def test_speech_is_checked_alike():
         signal.checked(np.zeros((1, 1, 80)))
 
 
+def test_what_is_no_list_of_bytes_is_named_and_iterators_are_read(codec):
+    for wrong in (5, np.zeros(3), None):
+        with pytest.raises(InputError, match="expected bytes"):
+            codec.decompress(wrong)
+    data = codec.compress(torch.rand(2, 3, 5, 7))
+    assert torch.equal(codec.decompress(iter(data)), codec.decompress(data))
+
+
 def test_every_cut_flip_and_splice_of_compressed_signals_is_noticed(codec):
     """The end of a short stream says little: of 1,500 flips 5 were silent once."""
     first, second = codec.compress(X[:, :, :32, :32], 20)
