@@ -31,7 +31,7 @@ def compressed(codec: Codec, x: Any, quality: float, plan: Plan | None) -> list[
     quality = round(100 * numbers.check_quality(quality)) / 100  # as headers say it
     level = codec.level_of(quality)
     x = codec.signal.checked(x)
-    codes = codec.encode_codes(x, level, plan=plan)
+    codes = codec._encode(x, level, plan)
     head = codec.signal.head(x.shape[2:], quality, level)
     return [head + item for item in codec.write(codes, level, context=head).data]
 

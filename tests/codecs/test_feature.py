@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 from tiny_features import TINY, pictures, tiny_features
 
+from polycodec.codecs.files.features.encode import features_of
+from polycodec.codecs.signals.features import FeatureSignal
 from polycodec.codecs.stored import load_codec
 from polycodec.codecs.transforms.image.conv import GDN1
 from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
@@ -102,6 +105,23 @@ def test_pictures_of_any_size_are_brought_to_one(codec):
     # The outermost columns see what lies beside the middle.
     assert torch.allclose(whole[..., 1:-1], middle[..., 1:-1], atol=1e-5)
     assert len(codec.compress([x, pictures(1, 8)])) == 2
+
+
+def test_pictures_are_brought_to_a_size_once(tmp_path):
+    """They were twice: what `compress` coded was a middle of the middle."""
+    seen = []
+
+    class Watched(FeatureSignal):
+        def brought(self, x):
+            seen.append(super().brought(x))
+            return seen[-1]
+
+    made = tiny_features()
+    made.signal = Watched(size=16, resize=24)
+    made.compress(pictures(1, 48), 100)
+    Image.new("RGB", (48, 48)).save(tmp_path / "a.png")
+    features_of([tmp_path / "a.png"], made)
+    assert len(seen) == 2
 
 
 def test_stored_weights_read_the_same_features(codec, tmp_path):

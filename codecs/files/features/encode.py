@@ -143,7 +143,7 @@ def _files(
         if not seen:
             return files
         seals = [seal_of(geometry, quality) for geometry in shapes]
-        codes = codec.encode_codes(torch.cat(seen), level)
+        codes = codec._encode(torch.cat(seen), level, None)  # they are checked
         coded = codec.write(codes, level, context=seals)
     for geometry, chunk, bits in zip(
         shapes, coded.data, coded.estimated_bits, strict=True
