@@ -85,9 +85,12 @@ class _Rows:
         return Posterior.of(self.floats, self.shift, self.log)
 
     def drawn(self, noise: torch.Generator) -> Tensor:
-        """A sample (B, R, N) as rows of pieces; what is sent is what it is."""
+        """A sample (B, R, N) as rows of pieces; what is sent is what it is.
+
+        Signals have the same noise: one beside others is fitted as it is alone.
+        """
         own = self.posterior
-        drawn = torch.randn(own.means.shape, generator=noise).to(own.means)
+        drawn = torch.randn(own.means.shape[1:], generator=noise).to(own.means)
         sample = own.means + own.scales * drawn
         return torch.where(self.sent[self.block], self.known, sample)
 

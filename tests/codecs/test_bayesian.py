@@ -190,6 +190,13 @@ def test_other_sizes_are_patched(prior, size):
     assert psnr(x, back) > psnr(x, torch.full_like(x, 0.5))
 
 
+def test_a_picture_is_fitted_beside_others_as_it_is_alone(prior):
+    codec, _ = prior
+    x = pictures(3, seed=7)
+    each = [codec.compress(one, 50, plan=Plan(steps=20))[0] for one in x]
+    assert codec.compress(x, 50, plan=Plan(steps=20)) == each
+
+
 TIERS = {
     "image": {"piece": [4, 4], "group": [2, 2]},
     "speech": {"piece": [16], "group": [4]},
