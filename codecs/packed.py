@@ -96,9 +96,9 @@ def unpack(
     most: numbers that all of them may have together; nothing is allocated for more.
     """
     checked = _checked(entries, most)
+    if coded.dtype != torch.uint8 or coded.numel() != sum(e.bytes for e in checked):
+        raise _wrong(f"{coded.numel()} numbers of {coded.dtype} for coded tensors")
     data, at = coded.numpy().tobytes(), 0
-    if coded.dtype != torch.uint8 or len(data) != sum(e.bytes for e in checked):
-        raise _wrong(f"{len(data)} bytes of coded tensors")
     pieces = []
     for entry in checked:
         pieces.append(data[at : at + entry.bytes])

@@ -76,8 +76,10 @@ def _card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read the card {path}; {error}") from error
-    if not isinstance(card, dict):
-        raise ModelError(f"the card {path} is no JSON object; get it again")
+    if not isinstance(card, dict) or not isinstance(card.get("name"), str):
+        raise ModelError(
+            f"the card {path} is no JSON object with a 'name'; get it again"
+        )
     return card
 
 
@@ -216,8 +218,14 @@ def resolve_device(device: str) -> torch.device:
             "the bytes are the same"
         )
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except RuntimeError:  # says all that torch ever heard of
-        raise UsageError(
-            f"'{device}' is no device; expected auto, cpu or cuda"
-        ) from None
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
+        raise UsageError(f"'{device}' is no device here; expected auto, cpu or cuda")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ModelError(
+            f"device '{device}' is not available here; found "
+            f"{torch.cuda.device_count()} of them; they are counted from 0"
+        )
+    return found

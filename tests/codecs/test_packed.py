@@ -182,6 +182,16 @@ def test_entries_that_no_export_writes_are_named(packed, tmp_path, change):
         stored.load_codec(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_coded_numbers_that_numpy_has_not_are_named(packed, tmp_path, dtype):
+    path = tmp_path / "a.safetensors"
+    with safe_open(str(packed), framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"coded": torch.zeros(10).to(dtype)}, str(path), metadata)
+    with pytest.raises(ModelError, match="10 numbers of"):
+        stored.load_codec(path)
+
+
 @pytest.mark.parametrize(
     ("about", "word"),
     [

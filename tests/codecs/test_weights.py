@@ -69,7 +69,9 @@ def test_one_flipped_bit_is_noticed_where_there_is_a_card(tiny_checkpoint, tmp_p
         zoo.load("image/a", checkpoint=tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[" * 10000, "[1]", "{", '"a"', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["[" * 10000, "[1]", "{", "{}", '{"name": 3}', '"a"', "\udcff"]
+)
 def test_cards_that_are_no_objects_are_named(tiny_checkpoint, tmp_path, text):
     path = tmp_path / zoo.EXPORTED
     shutil.copy(tiny_checkpoint, path)

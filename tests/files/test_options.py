@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import polycodec
@@ -21,7 +22,7 @@ from polycodec.codecs.files.options import (
 )
 from polycodec.codecs.stored import load_codec
 from polycodec.codecs.zoo import resolve_device
-from polycodec.errors import BitstreamError, InputError, UsageError
+from polycodec.errors import BitstreamError, InputError, ModelError, UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1" / "files" / "image-gray.plc"
 
@@ -153,8 +154,17 @@ def test_what_cannot_be_written_to_is_named_before_the_work(target) -> None:
 def test_models_and_devices_that_are_none_are_named() -> None:
     with pytest.raises(UsageError, match="the model is 3"):
         polycodec.load(3)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="'gpu' is no device"):
-        resolve_device("gpu")
+    for device in ("gpu", "mps", "xpu", "meta"):
+        with pytest.raises(UsageError, match=f"'{device}' is no device"):
+            resolve_device(device)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ModelError, match="found 2 of them"):
+        resolve_device("cuda:2")
 
 
 def test_what_is_no_compressed_signal_is_named(tiny_checkpoint) -> None:
