@@ -259,8 +259,12 @@ class Codec(Live, Chunked, nn.Module, abc.ABC):
         self._check_precision()
         numbers.check_finite(codes)
         self.check_codes(codes)
-        x_hat = self.signal.decode(self, codes, self.check_level(level))
+        x_hat = self._decode(codes, self.check_level(level))
         return x_hat if size is None else self.signal.cut(x_hat, size)
+
+    def _decode(self, codes: Tensor, level: float) -> Tensor:
+        """Signals of checked codes, not cut."""
+        return self.signal.decode(self, codes, level)
 
     @ordinary
     def compress(

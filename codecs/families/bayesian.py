@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.base import Codec, ordinary
+from polycodec.codecs.base import Codec
 from polycodec.codecs.families.parts import Options, signal_of
 from polycodec.codecs.fitting.picture import PictureDecoder, PictureEncoder
 from polycodec.codecs.fitting.plan import Plan
@@ -34,7 +34,6 @@ from polycodec.codecs.fitting.progressive import Posteriors, Progressive
 from polycodec.codecs.signals.grid import Grid
 from polycodec.codecs.signals.tiles import ImageDecoder, ImageEncoder
 from polycodec.codecs.transforms.base import Tiling
-from polycodec.codecs.transforms.numbers import check_finite
 from polycodec.codecs.transforms.rate import Levels
 from polycodec.codecs.transforms.reparametrized import Reparametrized, joined, parted
 from polycodec.entropy_models import streams
@@ -310,16 +309,9 @@ class BayesianCodec(Codec):
         x = self.signal.prepared(x.to(self.device))
         return self.quantize(self._analysed(x, level, plan or Plan()), level)
 
-    @ordinary
-    def decode_codes(
-        self, codes: Tensor, level: float, size: Sequence[int] | None = None
-    ) -> Tensor:
-        """See :meth:`Codec.decode_codes`; signals are made whole, never in windows."""
-        self._check_precision()
-        check_finite(codes)
-        self.check_codes(codes)
-        x_hat = self.signal.restored(self.synthesise(codes, self.check_level(level)))
-        return self.signal.cut(x_hat, x_hat.shape[2:] if size is None else size)
+    def _decode(self, codes: Tensor, level: float) -> Tensor:
+        """See :meth:`Codec._decode`; signals are made whole, never in windows."""
+        return self.signals(codes, level)
 
     def _own_type(self) -> torch.dtype:
         return self.betas.dtype

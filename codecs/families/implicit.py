@@ -16,6 +16,7 @@ et al. 2021, NeRV (arXiv 2110.13903); Dupont et al. 2021, COIN (arXiv 2103.03123
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -84,6 +85,8 @@ class ImplicitCodec(Codec):
         self.options = {"name": "coordinates", **(network or {})}
         part: Any = find(f"network/{self.options.pop('name')}")
         self.part: type[Network] = part
+        # Now, not while encoding: a TypeError for an option that it has not.
+        inspect.signature(part).bind((), 1, 1, **self.options)
         self.signal = signal_of(signal, self.part.kind or "image")
         if self.part.kind not in (None, self.signal.kind):
             raise ModelError(
@@ -297,15 +300,9 @@ class ImplicitCodec(Codec):
         x = self.signal.prepared(x.to(self.device))
         return self.quantize(self._analysed(x, level, plan or Plan()), level)
 
-    @ordinary
-    def decode_codes(
-        self, codes: Tensor, level: float, size: Sequence[int] | None = None
-    ) -> Tensor:
-        """See :meth:`Codec.decode_codes`; signals are made whole, never in windows."""
-        self._check_precision()
-        self.check_codes(codes)
-        x_hat = self.signal.restored(self.dequantize(codes, level))
-        return self.signal.cut(x_hat, x_hat.shape[2:] if size is None else size)
+    def _decode(self, codes: Tensor, level: float) -> Tensor:
+        """See :meth:`Codec._decode`; signals are made whole, never in windows."""
+        return self.signals(self.dequantize(codes, level), level)
 
     def _own_type(self) -> torch.dtype:
         return self.entropy.units.dtype

@@ -66,10 +66,11 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
         scales += 1
     total, product = sum(SCALES[:scales]), torch.ones((), device=x.device)
     for k in range(scales):
+        if k:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
         whole, structure = similarities(x, y, taps)
         part = whole if k == scales - 1 else structure
         product = product * part.clamp_min(1e-4) ** (SCALES[k] / total)
-        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return 1 - product
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from polycodec.errors import ModelError
+from polycodec.errors import ModelError, UsageError
 
 CODINGS = ("cem", "eight", "trellis")
 
@@ -113,6 +113,15 @@ class Plan:
     clock: Callable[[], float] = time.perf_counter
     notes: list[str] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "steps", "bytes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(
+                    f"a plan has {value} {name}; expected more than 0, or None: as the "
+                    "recipe says"
+                )
 
     def part(self, k: int, items: int) -> Plan:
         """The plan of part k of a signal, of ``items``: its share, its own checkpoint.

@@ -22,6 +22,7 @@ from polycodec.errors import (
     ModelError,
     UsageError,
 )
+from polycodec.registry import build
 
 NERV = {
     **{"name": "nerv", "strides": [4, 2], "stem": 16, "levels": 6},
@@ -202,6 +203,14 @@ def test_few_bytes_hold_few_weights(fitted, monkeypatch):
         made.compress(x, 60, plan=Plan(steps=2))
 
 
+def test_codes_that_are_no_numbers_are_refused(fitted):
+    made, x, _ = fitted
+    codes = made.encode_codes(x, 1, plan=Plan(steps=1))
+    for wrong in (None, codes * float("nan")):
+        with pytest.raises(InputError, match="codes"):
+            made.decode_codes(wrong, 1)
+
+
 def test_damage_is_named(fitted):
     made, _, data = fitted
     for cut in (data[:40], data[:-40] + bytes(40)):
@@ -271,6 +280,8 @@ def test_similarity_is_that_of_torchmetrics():
     assert 1 - float(ssim(x, y)) == pytest.approx(float(theirs), abs=2e-3)
     assert float(ms_ssim(x, x)) == pytest.approx(0, abs=1e-6)
     assert 0 < float(ms_ssim(x, y)) < float(ms_ssim(x, 1 - x))
+    for thin in (x[..., :1], x[..., :1, :1]):
+        assert float(ms_ssim(thin, thin)) == pytest.approx(0, abs=1e-6)
 
 
 def test_options_that_cannot_be_are_named():
@@ -280,5 +291,10 @@ def test_options_that_cannot_be_are_named():
         ImplicitCodec(network=NERV, fit={"coding": "seven"})
     with pytest.raises(ModelError, match="expected shares"):
         ImplicitCodec(network=NERV, fit={"keep": 0})
+    with pytest.raises(ModelError, match="unexpected keyword argument 'hight'"):
+        build("codec/implicit", network={"name": "coordinates", "hight": 3})
+    for wrong in ({"seconds": 0.0}, {"steps": -1}, {"bytes": 0}):
+        with pytest.raises(UsageError, match="expected more than 0"):
+            Plan(**wrong)
     fields = {f.name for f in dataclasses.fields(Plan)}
     assert {"seconds", "steps", "bytes", "kept", "resume"} <= fields
