@@ -221,15 +221,18 @@ class Codec(Live, Chunked, nn.Module, abc.ABC):
 
     def writing(self, codes: Tensor, thrifty: bool) -> Any:
         """What `write` hands to `code`: with `finish` and `estimated_bits`."""
-        serial = self._require_entropy().serial
-        device = "cpu" if serial else codes.device
+        entropy = self._require_entropy()
         return RangeEncoder(
-            len(codes), device=device, estimate=True, serial=serial, thrifty=thrifty
+            len(codes),
+            device="cpu" if entropy.host else codes.device,
+            estimate=True,
+            serial=entropy.serial,
+            thrifty=thrifty,
         )
 
     def reading(self, data: Sequence[bytes], context: streams.Contexts) -> Any:
         """What `read` hands to `code`: with `finish`, which checks the end."""
-        device = "cpu" if self._require_entropy().serial else self.device
+        device = "cpu" if self._require_entropy().host else self.device
         return RangeDecoder(data, device=device, context=context)
 
     @ordinary

@@ -191,7 +191,7 @@ class EntropyModel(nn.Module, abc.ABC):
     ``channels``: of y, as the transform beside it has. ``stride``: of the coarsest
     grid that is coded, in positions of y. ``kind``: of signal, where a model is made
     for one. ``codes``: what it codes. ``serial``: what is written in one pass is read
-    in many.
+    in many. ``host``: passes are on the host, wherever the model is.
     """
 
     channels: int
@@ -226,6 +226,11 @@ class EntropyModel(nn.Module, abc.ABC):
     def whole(self) -> bool:
         """Whether what is decoded are whole numbers, not such around a mean."""
         return self.codes != "latents"
+
+    @property
+    def host(self) -> bool:
+        """Whether streams are written and read on the host."""
+        return self.serial
 
     @abc.abstractmethod
     def update(self) -> None:

@@ -155,7 +155,8 @@ class TokenCodec(Codec):
         size = grid_of(codes, size)
         planes = self.planes(level) if codes is None else codes.shape[1]
         assert self.entropy is not None
-        return self.entropy.code(coder, codes, (size[0], planes, *size[1:]))
+        decoded = self.entropy.code(coder, codes, (size[0], planes, *size[1:]))
+        return decoded.to(self.device)  # tokens are coded on the host
 
     def dequantize(self, codes: Tensor, level: float) -> Tensor:
         return self.quantizer.decode(codes)

@@ -141,7 +141,7 @@ class WeightsModel(EntropyModel):
 
     def octets(self, coder: Coder, row: Tensor | None, count: int) -> Tensor:
         """Code bytes, (1, count) of 0 … 255, at 8 bits each."""
-        index = torch.zeros(1, 1, dtype=torch.int64, device=self.units.device)
+        index = torch.zeros(1, 1, dtype=torch.int32, device=self.units.device)
         return coder.code(row, Indexed(_bytes(), index), (1, count))
 
     @torch.no_grad()

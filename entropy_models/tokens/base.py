@@ -43,6 +43,7 @@ class TokenModel(EntropyModel):
 
     largest = LARGEST
     codes = "tokens"
+    host = True
 
     def __init__(
         self, sizes: Sequence[int], alike: Sequence[int] | None = None

@@ -11,6 +11,7 @@ difference, to the bit. What walk.py makes of g, adapting, is the same as in
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -160,10 +161,11 @@ class TransformerTokens(LearnedTokens[Transformer]):
 
 
 class TransformerContext:
-    """Keys and values of the last columns of B sequences. See `Context`."""
+    """Keys and values of the last columns, on the host. See `Context`."""
 
     def __init__(self, trunk: Transformer, batch: int, sizes: tuple[int, ...]) -> None:
-        self.trunk = trunk
+        near = trunk.embed.device.type == "cpu"
+        self.trunk = trunk if near else copy.deepcopy(trunk).cpu()
         self.past: Sequence[Past | None] = trunk.nothing()
         self.shape = (batch, len(sizes), -1)
         self.column = torch.full((batch, len(sizes), 1), max(sizes))

@@ -19,7 +19,7 @@ from polycodec.cuda import TableSet
 from polycodec.cuda.device import driver
 from polycodec.entropy_models import streams, symbols
 from polycodec.entropy_models.base import Coder
-from polycodec.entropy_models.coders import RangeDecoder
+from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
 from polycodec.errors import (
     CodecError,
@@ -59,6 +59,22 @@ def frozen(section: dict) -> Codec:
         lambda c: [c(x, torch.full((2,), c.level_of(q))) for q in (0, 50, 100)]
     )
     return codec
+
+
+@emulated
+def test_numbers_and_bytes_beside_weights_are_coded_on_a_device_too(on_device):
+    model, made = build("entropy/weights"), {}
+    for device in (False, True):
+        on_device(device)
+        coder = RangeEncoder(1)
+        model.number(coder, torch.tensor([[17.0]]))
+        model.octets(coder, torch.arange(5.0)[None], 5)
+        made[device] = coder.finish()
+    assert made[True] == made[False]
+    coder = RangeDecoder(made[True])
+    assert model.number(coder, None) == 17
+    assert model.octets(coder, None, 5).tolist() == [[0, 1, 2, 3, 4]]
+    coder.finish()
 
 
 @emulated

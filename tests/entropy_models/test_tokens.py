@@ -11,10 +11,12 @@ import torch
 
 from polycodec.codecs.stored import load_codec
 from polycodec.cuda import crc32c
+from polycodec.entropy_models import streams
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
 from polycodec.entropy_models.tokens import learned as tokens_learned
 from polycodec.entropy_models.tokens import network as tokens_network
 from polycodec.entropy_models.tokens.steps import delayed
+from polycodec.entropy_models.tokens.transformer import Transformer, TransformerContext
 from polycodec.entropy_models.tokens.walk import log_table, power_table
 from polycodec.errors import CodecError, InputError, ModelError
 from polycodec.registry import build
@@ -238,3 +240,24 @@ def test_weights_file_keeps_the_model(tmp_path):
         assert torch.equal(loaded.read(data, 2, (40,)), codes)
         loaded.entropy.fit([codes[0].numpy()] * 2, steps=2)
         codec = loaded
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tokens-masked"])
+def test_tokens_of_a_codec_on_a_device_are_coded_on_the_host(name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(streams, "runtime_of", lambda device: asked.append(device.type))
+    codec = build("codec/token", channels=8, entropy={"name": name})
+    codec.entropy.update()
+    codec.to("meta").writing(torch.empty(1, 2, 5, device="meta"), True)
+    codec.reading([bytes(4)], b"")
+    assert asked == ["cpu", "cpu"]
+    # What is decoded lies where codes of this codec lie.
+    monkeypatch.setattr(type(codec.entropy), "code", lambda *_: torch.zeros(1, 2, 5))
+    assert codec.code(None, None, 1, (1, 5)).device.type == "meta"
+
+
+def test_a_transformer_on_a_device_walks_on_the_host(monkeypatch):
+    options = QUICK["tokens-transformer"][0] | {"layers": 1}
+    host, away = (Transformer(SIZES, **options) for _ in range(2))
+    monkeypatch.setattr(Transformer, "cpu", lambda _: host)
+    assert TransformerContext(away.to("meta"), 1, SIZES).trunk is host
