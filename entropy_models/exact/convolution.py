@@ -171,7 +171,7 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
     def load_integers(self, integers: dict[str, Tensor]) -> None:
         """Take over stored integers; the layer is frozen afterwards.
 
-        Raises ModelError for integers outside their widths.
+        Raises ModelError for integers outside their widths, or of other shapes.
         """
         dtypes = {
             "weight_int": torch.int16,
@@ -181,16 +181,15 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
             "widths": torch.int16,
         }
         kept = {k: integers[k].to(d) for k, d in dtypes.items()}
-        same = all(bool((kept[k] == integers[k]).all()) for k in dtypes)
-        small = max(int(kept[k].int().abs().max()) for k in ("weight_exp", "input_exp"))
-        input_bits, weight_bits = (int(w) for w in kept["widths"])
-        sane = 2 <= input_bits <= 48 and 2 <= weight_bits <= 16 and small <= 64
-        sane &= int(kept["weight_int"].int().abs().max()) < 1 << (weight_bits - 1)
-        if not (same and sane) or kept["weight_int"].shape != self.weight.shape:
+        rows, own = self.bias.shape, self.input_step.shape
+        shapes = self.weight.shape, rows, rows, own, (2,)
+        shaped = all(kept[k].shape == s for k, s in zip(dtypes, shapes, strict=True))
+        if not (shaped and self._fit(kept, integers)):
             raise ModelError(
                 f"integers of an exact layer {tuple(self.weight.shape)} do not fit "
                 "their widths; the weights file is damaged: get it again"
             )
+        input_bits, weight_bits = kept["widths"].tolist()
         self._integers, self._carrier, self._laid_out = kept, None, {}
         self.input_bits, self.weight_bits = input_bits, weight_bits
         grid, step = (power_of_two(kept[k]) for k in ("weight_exp", "input_exp"))
@@ -198,6 +197,16 @@ class ExactConv2d(ExactLayer, nn.Conv2d):
         self.weight.copy_(weight / self._of_weights(step))
         self.bias.copy_(kept["bias_int"].double() * grid)
         self.input_step.copy_(step)
+
+    @staticmethod
+    def _fit(kept: dict[str, Tensor], integers: dict[str, Tensor]) -> bool:
+        """Whether nothing was cut off, and all is within widths that are sane."""
+        same = all(bool((kept[k] == integers[k]).all()) for k in kept)
+        small = max(int(kept[k].int().abs().max()) for k in ("weight_exp", "input_exp"))
+        input_bits, weight_bits = kept["widths"].tolist()
+        sane = 2 <= input_bits <= 48 and 2 <= weight_bits <= 16 and small <= 64
+        largest = int(kept["weight_int"].int().abs().max())
+        return same and sane and largest < 1 << (weight_bits - 1)
 
     @classmethod
     def regridded(

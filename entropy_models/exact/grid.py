@@ -72,7 +72,7 @@ class GridLayer(ExactLayer):
         kept = {k: integers[k].to(torch.int16) for k in ("input_exp", "widths")}
         same = all(bool((kept[k] == integers[k]).all()) for k in kept)
         shaped = all(v.shape == self.input_step.shape for v in kept.values())
-        small = int(kept["input_exp"].abs().max()) <= 64
+        small = int(kept["input_exp"].int().abs().max()) <= 64
         widths = kept["widths"].tolist()
         if not (same and shaped and small and all(2 <= w <= 24 for w in widths)):
             raise ModelError(

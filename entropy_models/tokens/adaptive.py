@@ -104,8 +104,11 @@ class PerceptronContext:
 
     def __init__(self, model: AdaptiveTokens, batch: int) -> None:
         arrays = {name: value.cpu().numpy() for name, value in model.named_buffers()}
-        largest = max(int(np.abs(arrays[n].astype(np.int64)).max()) for n in BIASES)
-        if largest > BIAS_TOP or max(np.abs(arrays[n]).max() for n in SHIFTS) > 32:
+        bias, shift = (
+            max(int(np.abs(arrays[n].astype(np.int64)).max()) for n in names)
+            for names in (BIASES, SHIFTS)
+        )
+        if bias > BIAS_TOP or shift > 32:
             raise ModelError(
                 "the integers of the token model leave their range; the weights file "
                 "is damaged: get it again"

@@ -16,6 +16,7 @@ from polycodec.entropy_models.exact import carrier as carrier_module
 from polycodec.entropy_models.exact.carrier import conv_by_matmul
 from polycodec.entropy_models.exact.convolution import ExactConv2d, exact_conv
 from polycodec.entropy_models.exact.layer import freeze, observe
+from polycodec.entropy_models.exact.mean import PlaneMean
 from polycodec.entropy_models.exact.positions import Positions, scatter
 from polycodec.errors import ModelError
 
@@ -245,6 +246,25 @@ def test_damaged_integers_are_refused_and_new_ones_get_a_new_carrier():
     assert layer.certificate().carrier == "float32"
     carrier = layer.carrier(torch.device("cpu"))
     assert carrier == torch.float32 or not carrier_module.float32_is_whole()
+
+
+@pytest.mark.parametrize(
+    "key, shape", [("widths", 3), ("bias_int", 1), ("weight_exp", 1), ("input_exp", 1)]
+)
+def test_integers_of_another_shape_are_refused(key, shape):
+    layer = layer_of(3)
+    whole = torch.full((shape,), 14 if key == "widths" else 0)
+    with pytest.raises(ModelError, match="damaged"):
+        layer.load_integers({**layer.integers(), key: whole})
+
+
+def test_the_least_exponent_of_16_bits_is_refused():
+    """Its absolute value does not fit 16 bits: the step became 0, results NaN."""
+    layer = PlaneMean()
+    layer.freeze()
+    least = torch.full((1,), -(2**15), dtype=torch.int16)
+    with pytest.raises(ModelError, match="damaged"):
+        layer.load_integers({**layer.integers(), "input_exp": least})
 
 
 def test_freezing_costs_little():

@@ -221,6 +221,16 @@ def test_tables_of_numbers_are_what_they_were():
     assert crc32c(power_table().astype("<i8").tobytes()) == 2602859064
 
 
+@pytest.mark.parametrize("shift", [33, -128])
+def test_damaged_shifts_are_refused(shift):
+    """-128 has no absolute value in 8 bits."""
+    model = build("entropy/tokens-adaptive", sizes=SIZES)
+    model.update()
+    model.up_shift[0] = shift
+    with pytest.raises(ModelError, match="damaged"):
+        model.bits(torch.zeros(1, 3, 4, dtype=torch.int64))
+
+
 def test_weights_file_keeps_the_model(tmp_path):
     """Before and after fitting: what is loaded codes the same bytes."""
     config = {
