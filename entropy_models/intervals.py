@@ -4,7 +4,8 @@
     [low, low + width) / whole       starts as [0, 1) / 1; every symbol keeps its share:
     low ← low · T + width · start    of T in all, its frequency f from ``start`` on
     width ← width · f                whole ← whole · T
-    bytes  the fewest n with v / 256^n in the interval, and the least v
+    bytes  the first n from ⌊log256 whole / width⌋ on with v / 256^n in the interval,
+           and the least v
 
 The range coder of files ends with a state of 32 bits and its check, which a packet of
 20 ms cannot afford: it has 20 to 130 bits. Numbers here grow with the symbols instead,
@@ -49,7 +50,7 @@ class _Interval:
         self.whole *= total
 
     def code(self) -> bytes:
-        """The fewest bytes, and of them the least, that lead here."""
+        """The bytes that lead here, as many as the module says."""
         size = max(0, (self.whole // self.width).bit_length() - 1) // 8
         while True:
             scale = 1 << (8 * size)

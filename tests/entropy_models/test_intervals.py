@@ -54,6 +54,18 @@ def test_symbols_come_back_in_as_few_bytes_as_they_need(tables):
         decoder.finish()
 
 
+def test_an_interval_that_begins_at_zero_takes_what_its_width_asks():
+    """Fewer bytes would lead there too, but readers refuse them."""
+    writer = IntervalWriter(1)
+    for _ in range(10):
+        writer.put_number(0, 256)
+    assert writer.finish() == [bytes(10)]
+    reader = IntervalReader([b""])
+    assert [reader.get_number(256) for _ in range(10)] == [[0]] * 10
+    with pytest.raises(BitstreamError, match="not those"):
+        reader.finish()
+
+
 def again(data: list[bytes]) -> IntervalReader:
     reader = IntervalReader(data)
     reader.get_number(7)
