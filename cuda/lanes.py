@@ -25,10 +25,13 @@ from polycodec.errors import BitstreamError, TruncatedError
 
 
 def split_pass(n: int, chunks: int, lanes: int) -> list[slice]:
-    """Return the symbols of a pass of ``n`` that each chunk codes."""
+    """Return the symbols of a pass of ``n`` that each chunk codes, if it codes any.
+
+    Chunks behind the last of these are left out: a stream may have more than symbols.
+    """
     steps = (n + lanes - 1) // lanes  # BITSTREAM
     share = (steps + chunks - 1) // chunks * lanes
-    edges = [min(share * chunk, n) for chunk in range(chunks + 1)]
+    edges = [*range(0, n, max(share, 1)), n]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
@@ -82,7 +85,7 @@ class Lanes:
         return cls(states, words, word, word_end, side, side_next, side_end, mini)
 
     def split(self, n: int) -> list[slice]:
-        """Return the symbols of a pass of ``n`` that each chunk codes."""
+        """Return the symbols of a pass of ``n``, see :func:`split_pass`."""
         return split_pass(n, *self.states.shape)
 
     def check_end(self) -> None:

@@ -217,7 +217,8 @@ def _rooms(sizes: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
     """Return the symbols of each chunk over all passes, (chunks,) int64."""
     rooms = np.zeros(shape[0], np.int64)
     for n in sizes:
-        rooms += [part.stop - part.start for part in split_pass(n, *shape)]
+        for chunk, part in enumerate(split_pass(n, *shape)):
+            rooms[chunk] += part.stop - part.start
     return rooms
 
 

@@ -161,11 +161,18 @@ struct Task {
     void operator()() { report = code_chunks(*work, begin, end); }
 };
 
+// How many chunks have symbols of a pass: a stream may have more chunks than those.
+i64 chunks_with_symbols(i64 n, const RansLanes &l) {
+    const i64 steps = (n + l.lanes - 1) / l.lanes;
+    const i64 share = (steps + l.chunks - 1) / l.chunks;
+    return share ? (steps + share - 1) / share : 0;
+}
+
 // Code all chunks on `threads` threads, this one included. Threads live for one call:
 // starting one takes about 10 us, and a later fork finds none.
 template <class Work>
 i64 code_all(const Work &work, i32 threads) {
-    const i64 chunks = work.lanes().chunks;
+    const i64 chunks = chunks_with_symbols(work.size(), work.lanes());
     i64 number = threads < MAX_THREADS ? threads : MAX_THREADS;
     if (number > chunks) number = chunks;
     if (number <= 1) return code_chunks(work, 0, chunks);

@@ -31,9 +31,11 @@ from polycodec.cuda import (
     StreamDecoder,
     StreamEncoder,
     TableSet,
+    reference,
     shares,
 )
 from polycodec.cuda.host.library import library, reason
+from polycodec.cuda.lanes import split_pass
 from polycodec.cuda.stream import choose_lanes
 from polycodec.errors import InputError, ModelError, UsageError
 
@@ -92,6 +94,25 @@ def test_chunks_passes_and_checksums(backend, chunks, crc):
         for precision, n in [(8, 70), (15, 0), (12, 1), (13, 33), (12, 200)]
     ]
     assert_round_trip(passes, backend, lanes=4, chunks=chunks, crc=crc)
+
+
+@both_backends
+def test_chunks_without_symbols_cost_no_time(backend, monkeypatch):
+    """A stream says how many chunks it has; small passes may be many."""
+    assert split_pass(3, 1000, 2) == [slice(0, 2), slice(2, 3)]
+    assert split_pass(0, 1000, 2) == []
+    encoder = StreamEncoder(backend=backend)
+    for symbol in (0, 1, 0):
+        encoder.put([symbol], [0], ONE)
+    data = encoder.finish(lanes=1, chunks=1000)
+    calls, decode = [], reference._decode_chunk
+    monkeypatch.setattr(
+        reference, "_decode_chunk", lambda *args: calls.append(1) or decode(*args)
+    )
+    decoder = StreamDecoder(data, backend=backend)
+    assert [int(decoder.get([0], ONE)[0]) for _ in range(3)] == [0, 1, 0]
+    decoder.finish()
+    assert len(calls) == (3 if backend == "numpy" else 0)
 
 
 @both_backends
