@@ -65,6 +65,13 @@ def section_of(path: Path) -> dict[str, Any]:
     section = config.get("codec", {}) if isinstance(config, dict) else None
     if not isinstance(section, dict):
         raise ModelError(f"{path} is no config; expected a section 'codec' in it")
+    try:
+        json.dumps(section, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path} has what JSON cannot say, {error}; expected names that are text, "
+            "and numbers, texts and lists of them; put others into quotes"
+        ) from error
     return section
 
 

@@ -34,6 +34,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,8 +49,9 @@ T = TypeVar("T", bound=Part)
 _ENTRIES: dict[str, Part] = {}
 # Parts of files that nobody has named in this process: name -> file -> part.
 _CLAIMS: dict[str, dict[str, Part]] = {}
-# What names stand for while a codec is built for weights whose files are remembered.
-_BOUND: dict[str, Part] = {}
+# What names stand for while a codec is built for weights whose files are remembered: in
+# this thread, others may be building other ones.
+_BOUND: ContextVar[dict[str, Part] | None] = ContextVar("bound", default=None)
 
 _TRAINED = (
     "polycodec.train.image",
@@ -139,7 +141,7 @@ def names(pattern: str) -> list[str]:
     _load(pattern.split("/")[0])
     _load_outside()
     single = {name for name, claims in _CLAIMS.items() if len(claims) == 1}
-    return sorted(fnmatch.filter({*_ENTRIES, *_BOUND, *single}, pattern))
+    return sorted(fnmatch.filter({*_ENTRIES, *(_BOUND.get() or {}), *single}, pattern))
 
 
 def rivals(pattern: str) -> dict[str, list[Part]]:
@@ -153,9 +155,10 @@ def find(name: str) -> Part:
     """What ``name`` stands for; UnknownNameError lists the nearest."""
     kind, _, rest = name.partition("/")
     _load(kind)
-    if name not in _BOUND and name not in _ENTRIES:
+    bound = _BOUND.get() or {}
+    if name not in bound and name not in _ENTRIES:
         _load_outside()
-    for known in (_BOUND, _ENTRIES):
+    for known in (bound, _ENTRIES):
         if name in known:
             return known[name]
     claims = _CLAIMS.get(name, {})
@@ -233,14 +236,12 @@ def parts_of_weights(digest: str) -> Iterator[None]:
     ``digest``: of the weights, hex. ModelError for a file that is gone, unless somebody
     has named another one that brings its part.
     """
-    before = dict(_BOUND)
+    own = {name: _part_in(file, name) for name, file in files_of(digest).items()}
+    token = _BOUND.set({**(_BOUND.get() or {}), **own})
     try:
-        for name, file in files_of(digest).items():
-            _BOUND[name] = _part_in(file, name)
         yield
     finally:
-        _BOUND.clear()
-        _BOUND.update(before)
+        _BOUND.reset(token)
 
 
 def files_used(config: Mapping[str, Any]) -> dict[str, str]:

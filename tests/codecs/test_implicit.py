@@ -298,3 +298,11 @@ def test_options_that_cannot_be_are_named():
             Plan(**wrong)
     fields = {f.name for f in dataclasses.fields(Plan)}
     assert {"seconds", "steps", "bytes", "kept", "resume"} <= fields
+
+
+@pytest.mark.parametrize("text", ["1: 2", "network: {width: 2020-01-01}"])
+def test_a_config_that_json_cannot_say_is_named(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"codec: {{name: implicit, {text}}}")
+    with pytest.raises(ModelError, match="what JSON cannot say"):
+        untrained.build_codec(path, "video/mine")
