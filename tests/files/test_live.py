@@ -77,6 +77,7 @@ def test_what_comes_out_is_as_long_and_what_a_decoder_says(pcm, packets):
 
 def test_a_wav_is_its_samples(pcm, packets):
     assert encoded(wav(pcm)) == packets
+    assert encoded(wav(pcm) + b"LIST\4\0\0\0a, b") == packets
     endless = wav(pcm).replace((len(pcm)).to_bytes(4, "little"), b"\xff" * 4)
     assert encoded(endless) == packets
     for wrong, word in [

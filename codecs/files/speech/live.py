@@ -25,6 +25,8 @@ _PIECE = 1 << 14  # bytes that are read at once, at most
 _FORMAT = struct.Struct("<HHIIHH")
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 _MOST = 1 << 16  # bytes of a chunk before the samples
+_UNKNOWN = 0x7FFF_0000  # sizes from here on stand for none
+_ENDLESS = 1 << 62
 # Files that are no samples, by four bytes or about: two are as likely a quiet sound.
 _FILE = re.compile(
     rb"fLaC|OggS|ID3|RF64|BW64|\.snd|caff|FORM|....ftyp|\x1aE\xdf\xa3", re.DOTALL
@@ -57,10 +59,11 @@ def encode_live(
     """Packets of samples until ``source`` ends; InputError for what are none."""
     rate = speech_signal(codec).rate
     encoder = codec.encoder(quality, frames=frames)
-    held, packets, size, samples = _samples_begin(source, rate), 0, 0, 0
+    (held, left), packets, size, samples = _samples_begin(source, rate), 0, 0, 0
     ended = False
     while not ended:
-        ended = not (piece := _read(source))
+        piece = _read(source)[:left]
+        ended, left = not piece, left - len(piece)
         held += piece
         whole = len(held) & ~1
         x = np.frombuffer(held[:whole], "<i2").astype(np.int16)
@@ -138,11 +141,12 @@ def _exactly(source: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _samples_begin(source: BinaryIO, rate: int) -> bytes:
-    """Bytes of samples that were read to find where they begin: a WAV's are behind it.
+def _samples_begin(source: BinaryIO, rate: int) -> tuple[bytes, int]:
+    """Bytes of samples that were read to find where they begin, and how many follow.
 
-    InputError for a WAV of other samples; its sizes are not believed, since a WAV that
-    is still being made does not know them.
+    A WAV's are behind its head, other chunks may be behind them. One that is still
+    being made does not know its sizes: 0, or nearly all that can be. InputError for a
+    WAV of other samples.
     """
     start = _exactly(source, 12)
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
@@ -152,11 +156,11 @@ def _samples_begin(source: BinaryIO, rate: int) -> bytes:
                 f"a WAV of it; convert it, for example: ffmpeg -i IN -ac 1 -ar {rate} "
                 "-f s16le -"
             )
-        return start
+        return start, _ENDLESS
     while len(head := _exactly(source, 8)) == 8:
         name, size = head[:4], int.from_bytes(head[4:], "little")
         if name == b"data":
-            return b""
+            return b"", size if 0 < size < _UNKNOWN else _ENDLESS
         if size > _MOST:
             break
         body = _exactly(source, size + size % 2)
