@@ -39,7 +39,17 @@ if TYPE_CHECKING:
 FADES_AFTER = 0.1  # seconds
 
 
-class Encoders:
+class _Ongoing:
+    """The middle of a signal: it is neither copied nor pickled."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UsageError(
+            f"{type(self).__name__} is in the middle of a signal, and cannot be copied "
+            "or pickled; hand over the codec, and make one of it there"
+        )
+
+
+class Encoders(_Ongoing):
     """``count`` signals in step: samples (B, n) to packets, a list for each signal.
 
     ``frames``: of a packet, 1 to 8; more of them are fewer bytes around codes, and
@@ -49,11 +59,7 @@ class Encoders:
     def __init__(
         self, codec: Codec, quality: float = 50.0, *, count: int = 1, frames: int = 1
     ) -> None:
-        if not 1 <= frames <= MOST_FRAMES or count < 1:
-            raise UsageError(
-                f"frames is {frames}, count {count}; expected 1 to {MOST_FRAMES} "
-                "frames a packet, of 1 or more signals"
-            )
+        _check_counts(count, frames)
         self.codec, self.count, self.frames = codec, count, frames
         self.signal, self.quality = speech_signal(codec), quality
         check_has_packets(codec)
@@ -83,12 +89,12 @@ class Encoders:
         x: (B, n), float in [-1, 1] or int16, a tensor or an array.
         """
         _check_goes_on(self._ended, "encoder")
-        x = _tensor_of(x) if isinstance(x, np.ndarray) else x
-        if isinstance(x, Tensor) and x.ndim == 2 and not x.shape[1]:
-            return [[] for _ in range(self.count)]
-        x = self.signal.checked(x[:, None] if isinstance(x, Tensor) else x)
+        x = _tensor_of(x, "(signals, n)", 2)
         if len(x) != self.count:
             raise InputError(f"{len(x)} signals are pushed; expected {self.count}")
+        if not x.shape[1]:
+            return [[] for _ in range(self.count)]
+        x = self.signal.checked(x[:, None])
         self._samples += x.shape[-1]
         return self._packets(_pushed(self._streams, x.to(self.codec.device)))
 
@@ -123,7 +129,7 @@ class Encoders:
         return sum(map(_kept, self._streams))
 
 
-class LiveEncoder:
+class LiveEncoder(_Ongoing):
     """One signal: samples (n,) to packets. See `Encoders`."""
 
     def __init__(self, codec: Codec, quality: float = 50.0, *, frames: int = 1) -> None:
@@ -145,23 +151,27 @@ class LiveEncoder:
 
     def push(self, x: Any) -> list[bytes]:
         """Packets that are now complete, of samples (n,); see `Encoders.push`."""
-        return self._all.push(x[None] if isinstance(x, (Tensor, np.ndarray)) else x)[0]
+        return self._all.push(_tensor_of(x, "(n,), one channel", 1)[None])[0]
 
     def flush(self) -> list[bytes]:
         """See `Encoders.flush`."""
         return self._all.flush()[0]
 
 
-class Decoders:
-    """``count`` signals in step: a packet of each, or None, to samples (B, n)."""
+class Decoders(_Ongoing):
+    """``count`` signals in step: a packet of each, or None, to samples (B, n).
 
-    def __init__(self, codec: Codec, *, count: int = 1) -> None:
+    ``frames``: of packets that are lost before any came; later packets say it.
+    """
+
+    def __init__(self, codec: Codec, *, count: int = 1, frames: int = 1) -> None:
+        _check_counts(count, frames)
         self.codec, self.count, self.signal = codec, count, speech_signal(codec)
         check_has_packets(codec)
         self._streams = _split(codec, lambda c: self.signal.sound(c), count)
         self._before = torch.zeros(count, speech_transform(codec).channels, 1)
         self._before = self._before.to(codec.device)
-        self._frames = 1  # of the last packet that came
+        self._frames = frames  # of the last packet that came
         self._gone = [0] * count  # frames lost in a row
         self._gains = torch.ones(count, 1)  # of frames to come, the last one first
         self._some = self._ended = False
@@ -246,11 +256,11 @@ class Decoders:
         return 4 * own + sum(map(_kept, self._streams))
 
 
-class LiveDecoder:
+class LiveDecoder(_Ongoing):
     """One signal: a packet or None to samples (n,). See `Decoders`."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._all = Decoders(codec)
+    def __init__(self, codec: Codec, *, frames: int = 1) -> None:
+        self._all = Decoders(codec, frames=frames)
 
     @property
     def latency(self) -> float:
@@ -273,9 +283,22 @@ class Live:
         """What makes packets of samples as they come, of ``frames`` each."""
         return LiveEncoder(cast("Codec", self), quality, frames=frames)
 
-    def decoder(self) -> LiveDecoder:
-        """What makes samples of packets, and of None for lost ones."""
-        return LiveDecoder(cast("Codec", self))
+    def decoder(self, *, frames: int = 1) -> LiveDecoder:
+        """What makes samples of packets, and of None for lost ones.
+
+        ``frames``: of packets that are lost before any came.
+        """
+        return LiveDecoder(cast("Codec", self), frames=frames)
+
+
+def _check_counts(count: int, frames: int) -> None:
+    if not isinstance(frames, int) or not 1 <= frames <= MOST_FRAMES:
+        raise UsageError(
+            f"frames is {frames!r}; expected a whole number, 1 to {MOST_FRAMES} of a "
+            "packet"
+        )
+    if not isinstance(count, int) or count < 1:
+        raise UsageError(f"count is {count!r}; expected 1 signal or more")
 
 
 def _check_goes_on(ended: bool, what: str) -> None:
@@ -283,8 +306,18 @@ def _check_goes_on(ended: bool, what: str) -> None:
         raise UsageError(f"this signal was ended by flush(); take a new {what}")
 
 
-def _tensor_of(x: np.ndarray) -> Tensor:
-    """A copy in this machine's order of bytes; InputError for what are no samples."""
+def _tensor_of(x: Any, form: str, axes: int) -> Tensor:
+    """Samples of so many axes, of an array a copy in this machine's order of bytes.
+
+    InputError for what are none.
+    """
+    if not isinstance(x, (Tensor, np.ndarray)):
+        kind = type(x).__name__
+        raise InputError(f"samples are of type {kind}; expected a tensor or an array")
+    if x.ndim != axes:
+        raise InputError(f"samples have shape {tuple(x.shape)}; expected {form}")
+    if isinstance(x, Tensor):
+        return x
     if x.dtype.str[1:] not in ("f2", "f4", "f8", "i2"):
         raise InputError(f"samples are {x.dtype}; expected floating point or int16")
     return torch.from_numpy(x.astype(x.dtype.newbyteorder("="), order="C"))

@@ -109,7 +109,7 @@ def size_of(data: bytes) -> int | None:
     if version != VERSION:
         raise VersionError(
             f"a packet is of version {version}; this build reads version {VERSION}; "
-            "it is damaged, no packet, or of a newer polycodec"
+            "it is damaged, no packet, or of another polycodec"
         )
     if size < _ESCAPE:
         return 2 + size
@@ -130,8 +130,8 @@ def body_of(codec: Codec, packet: bytes) -> bytes:
     """
     if not isinstance(packet, (bytes, bytearray, memoryview)):
         raise InputError(
-            f"a packet is a {type(packet).__name__}; expected bytes, or None for one "
-            "that was lost"
+            f"a packet is of type {type(packet).__name__}; expected bytes, or None for "
+            "one that was lost"
         )
     packet = bytes(packet)
     size = size_of(packet)

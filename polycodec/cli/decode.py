@@ -35,7 +35,7 @@ def decode(
     """Turn .plc files back into images, videos and speech, by the suffix of OUT."""
     given = values_of(options, *_CLASSES)
     if live:
-        return from_pipe.decode(inputs, output, {**given, "model": model})
+        return from_pipe.decode(inputs, output, {**given, "model": model}, as_json)
     if model:
         raise UsageError("files name their model; -m is for --live")
     format = given.pop("format", None)

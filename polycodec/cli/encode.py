@@ -41,7 +41,7 @@ def encode(
     """Code images, videos and speech into .plc files."""
     given = values_of(options, *_CLASSES)
     if live:
-        return from_pipe.encode(inputs, output, given, packet)
+        return from_pipe.encode(inputs, output, given, packet, as_json)
     if packet != 1:
         raise UsageError("files have no packets; --packet is for --live")
     planned = jobs.encoding(inputs, output, whole=options["as_"] == "video")

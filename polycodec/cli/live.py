@@ -15,6 +15,7 @@ import typer
 
 from polycodec.codecs.files.options import spelt
 from polycodec.errors import UsageError
+from polycodec.plainjson import to_json
 
 MODEL = "speech/live"
 Live = Annotated[
@@ -22,7 +23,9 @@ Live = Annotated[
 ]
 PacketFrames = Annotated[
     int,
-    typer.Option("--packet", metavar="N", help="Frames of a packet, with --live."),
+    typer.Option(
+        "--packet", metavar="N", help="Frames of a packet, 1 to 8, with --live."
+    ),
 ]
 LiveModel = Annotated[
     str | None,
@@ -32,30 +35,43 @@ _KNOWN = {"model", "checkpoint", "device", "quality"}
 
 
 def encode(
-    inputs: list[str], output: str | None, given: Mapping[str, Any], frames: int
+    inputs: list[str],
+    output: str | None,
+    given: Mapping[str, Any],
+    frames: int,
+    as_json: bool,
 ) -> None:
     """Write packets of standard input's samples to standard output."""
     from polycodec.codecs.files.speech.live import encode_live
 
     codec, ends = _codec(inputs, output, given, _KNOWN), _ends()
     quality = given.get("quality", 50.0)
-    said = encode_live(codec, *ends, quality=quality, frames=frames)
-    print(said.line(), file=sys.stderr)
+    _tell(encode_live(codec, *ends, quality=quality, frames=frames), as_json)
 
 
-def decode(inputs: list[str], output: str | None, given: Mapping[str, Any]) -> None:
+def decode(
+    inputs: list[str], output: str | None, given: Mapping[str, Any], as_json: bool
+) -> None:
     """Write samples of standard input's packets to standard output."""
     from polycodec.codecs.files.speech.live import decode_live
 
     codec = _codec(inputs, output, given, _KNOWN - {"quality"})
-    print(decode_live(codec, *_ends()).line(), file=sys.stderr)
+    _tell(decode_live(codec, *_ends()), as_json)
+
+
+def _tell(said: Any, as_json: bool) -> None:
+    text = to_json(said._asdict()) if as_json else said.line()
+    print(text, file=sys.stderr)
 
 
 def _codec(
     inputs: list[str], output: str | None, given: Mapping[str, Any], known: set[str]
 ) -> Any:
     if inputs != ["-"] or output not in (None, "-"):
-        raise UsageError("--live goes from pipe to pipe; expected - and no output")
+        raise UsageError(
+            "--live goes from pipe to pipe; expected - and no output; of and to files: "
+            "< IN > OUT"
+        )
     if others := sorted(set(given) - known):
         names = ", ".join(f"--{spelt(name)}" for name in others)
         raise UsageError(f"--live and {names} do not go together; leave one out")

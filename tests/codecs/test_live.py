@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +260,13 @@ def test_errors_are_named(codec, packets):
         live_codec(1).decoder().push(packet)
     for call, error in [
         (lambda: codec.encoder(50, frames=9), UsageError),
+        (lambda: codec.encoder(50, frames=1.5), UsageError),
+        (lambda: codec.decoder(frames="2"), UsageError),
+        (lambda: Decoders(codec, count=0), UsageError),
+        (lambda: codec.encoder(50).push(torch.zeros(320, 2)), InputError),
+        (lambda: copy.deepcopy(codec.encoder(50)), UsageError),
+        (lambda: copy.copy(codec.decoder()), UsageError),
+        (lambda: pickle.dumps(Encoders(codec)), UsageError),
         (lambda: codec.encoder(101), UsageError),
         (lambda: codec.encoder(50).push(np.full(9, np.nan, np.float32)), InputError),
         (lambda: codec.encoder(50).push([0.0]), InputError),
@@ -332,3 +341,11 @@ def test_training_loses_frames_in_bursts_and_evaluation_none():
     assert not torch.equal(part.g_s(z), part.g_s(z))
     part.eval()
     assert torch.equal(part.g_s(z), part.g_s(z))
+
+
+def test_packets_lost_before_any_came_are_as_long_as_is_told():
+    codec, x = live_codec(), sound(12 * HOP)
+    packets = packets_of(codec, x, frames=4)
+    decoder = codec.decoder(frames=4)
+    parts = [decoder.push(packet) for packet in [None, *packets[1:]]]
+    assert len(torch.cat([*parts, decoder.flush()])) == len(heard(codec, packets))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import pathlib
 import sys
@@ -130,6 +131,10 @@ def test_the_command_line_goes_from_pipe_to_pipe(monkeypatch, capsys, pcm, packe
 
     code, data, said = run(pcm, "encode", "-", "--live", "-q", "50")
     assert code == 0 and data == encoded(pcm, quality=50) and "11 packets" in said
+    code, _, said = run(pcm, "encode", "-", "--live", "--json")
+    assert code == 0 and json.loads(said)["packets"] == 11
+    code, _, said = run(b"", "decode", "-", "--live")
+    assert code == 4 and "no packets" in said
     code, data, _ = run(packets, "decode", "-", "--live", "-m", "speech/x")
     assert code == 0 and len(data) == 2 * 11 * HOP
     for args, word in [

@@ -112,6 +112,8 @@ def decode_live(codec: Codec, source: BinaryIO, target: BinaryIO) -> Lived:
             f"packet {packets + 1} is cut after {len(held)} bytes; expected "
             f"{size_of(held) or 'more'}"
         )
+    if problem is None and not packets:
+        problem = BitstreamError("there are no packets; expected some")
     if packets and packets == damaged:
         problem = BitstreamError(
             f"all of {packets} packets are damaged, or of other weights; expected some "
