@@ -67,7 +67,7 @@ class Ours:
 
     def receive(self, packets: Sequence[bytes | None], length: int) -> np.ndarray:
         """Samples (length,) float32."""
-        decoder = self.codec.decoder()
+        decoder = self.codec.decoder(frames=self.frames)
         parts = [decoder.push(packet) for packet in packets]
         return torch.cat([*parts, decoder.flush()])[:length].numpy()
 
