@@ -29,7 +29,8 @@ EXAMPLE = 3  # positions along each axis of what is traced; any other number may
 
 class Synthesis(nn.Module):
     """Signals of codes: images (B, 3, 16 h, 16 w) in [0, 1] of (B, C, h, w), speech
-    (B, 1, hop n) in [-1, 1] of (B, C, n), before they are cut to their size.
+    (B, 1, hop n) in [-1, 1] of (B, C, n), before they are cut to their size; of codecs
+    of features logits (B, classes).
 
     ``planes``: of the codes, of a token codec fewer than all for a coarser signal.
     ModelError for fitted networks: their codes are networks.
@@ -55,9 +56,9 @@ class Synthesis(nn.Module):
         """
         codec: Any = self.codec
         z_hat = codec.dequantize(codes if self.tokens else codes.float(), level)
-        x_hat = codec.signal.restored(codec.synthesise(z_hat, level))
-        clamped: Tensor = x_hat.float().clamp(codec.signal.low, codec.signal.high)
-        return clamped
+        x_hat = codec.signal.restored(codec.synthesise(z_hat, level)).float()
+        made: Tensor = codec.signal.cut(x_hat, x_hat.shape[2:])
+        return made
 
     def example(self) -> tuple[Tensor, Tensor]:
         """Codes, of the type that `Codec.latents` gives, and levels to trace with: two

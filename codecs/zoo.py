@@ -167,10 +167,10 @@ def load(
         raise UsageError(f"the model is {name!r}; expected a name, as models() lists")
     if path := untrained.config_of(name, checkpoint):
         codec = untrained.build_codec(path, name)
-        _check_digest(name, codec.digest, digest)
+        check_digest(name, codec.digest, digest)
     else:
         path = weights_of_run(checkpoint) if checkpoint else weights_of(name)
-        _check_digest(name, _checked_digest(path), digest)
+        check_digest(name, _checked_digest(path), digest)
         codec = load_codec(path, name=name)
     codec = codec.to(resolve_device(device))
     logger.info(
@@ -195,7 +195,7 @@ def _checked_digest(path: Path) -> bytes:
     return found
 
 
-def _check_digest(name: str, found: bytes, digest: bytes | None) -> None:
+def check_digest(name: str, found: bytes, digest: bytes | None) -> None:
     """DigestMismatchError unless ``found`` begins with the wanted ``digest``."""
     if digest is not None and found[: len(digest)] != digest:
         raise DigestMismatchError(

@@ -33,6 +33,7 @@ from polycodec.codecs.files.container.file import Reader, Stored
 from polycodec.codecs.files.container.members import Index
 from polycodec.codecs.files.ends import codec_of
 from polycodec.codecs.files.image.decode import Opened, region_of
+from polycodec.codecs.files.kinds import words_of
 from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.files.options import ReadOptions
 from polycodec.codecs.files.sources import opened
@@ -121,8 +122,8 @@ class PlcDataset(Dataset[Any]):
         kind = stored.header.kind
         if kind not in _ITEMS:
             raise UsageError(
-                f"it holds a {kind}; expected images or speech; polycodec.decode "
-                "takes others"
+                f"it holds {words_of(kind)}; expected images or speech; of features "
+                "see polycodec.classify, of others polycodec.decode"
             )
         own: Callable[..., Tensor] = _ITEMS[kind]
         mine = self.codec is not None and self.codec.digest == stored.header.digest

@@ -22,7 +22,7 @@ from polycodec.codecs.files.kinds import Kind, kind_writing, model_of, words_of
 from polycodec.codecs.files.loader import Loader
 from polycodec.codecs.files.options import CodingOptions, FileOptions, ReadOptions
 from polycodec.codecs.files.sources import Source, Twice, name_of
-from polycodec.errors import ModelError, UsageError
+from polycodec.errors import InputError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
@@ -67,7 +67,7 @@ class Ends(Generic[Asked]):
 
 def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
     """The codec to encode with: a loaded one, the model asked for, or the default."""
-    codec, options = ends.codec or Loader(), ends.options
+    codec, options = _known(ends.codec) or Loader(), ends.options
     if isinstance(codec, Loader):
         codec = codec.load(options.model or model_of(kind), options)
     check_kind(codec, kind)
@@ -76,6 +76,7 @@ def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
 
 def codec_of(header: Header, options: ReadOptions, codec: Given) -> Codec:
     """The codec that made a file: ``codec`` if it has the digest, else by its name."""
+    codec = _known(codec)
     if codec is None or isinstance(codec, Loader) or codec.digest != header.digest:
         loader = codec if isinstance(codec, Loader) else Loader()
         codec = loader.load(header.model, options, header.digest)
@@ -83,11 +84,18 @@ def codec_of(header: Header, options: ReadOptions, codec: Given) -> Codec:
     return codec
 
 
+def _known(codec: Given) -> Given:
+    """InputError for what is no codec: a name, say."""
+    if codec is None or isinstance(codec, Loader) or hasattr(codec, "digest"):
+        return codec
+    raise InputError(f"{codec!r:.60} is no codec; load it first: polycodec.load")
+
+
 def check_kind(codec: Codec, kind: str) -> None:
     """Refuse a codec that codes another kind of signal."""
     if kind not in (codec.kind, *codec.signal.carries):
         raise ModelError(
-            f"the model '{codec.name}' codes {words_of(codec.kind)}; the input is "
+            f"the model '{codec.name}' codes {words_of(codec.kind)}; expected one of "
             f"{words_of(kind)}; leave --model out, or name another"
         )
 

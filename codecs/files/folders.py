@@ -25,6 +25,10 @@ def expand(
     files: dict[str, str] = {}
     left: dict[str, str] = {}
     for name in inputs:
+        if not name:  # of a variable that is not set, say: not this folder
+            raise UsageError(
+                "an input's name is empty; expected a file, a folder, or -"
+            )
         path = name if places.is_far(name) else str(Path(name))
         inside = not whole and places.is_folder(path)
         look = _found_far if places.is_far(path) else _found_in

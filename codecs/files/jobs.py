@@ -146,6 +146,8 @@ def plan(
     taken whatever they are. ``made``: whether a name is one that outputs have.
     ``whole``: folders are inputs themselves.
     """
+    if output == "":
+        raise UsageError("the output's name is empty; expected a file, a folder, or -")
     inputs = [STREAM if name in _INPUT else name for name in inputs]
     output = STREAM if output in _OUTPUT else output
     if output is None:

@@ -53,6 +53,9 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+Chosen = typing.TypeVar("Chosen", bound="Options")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Base of all: values are checked when an object is made."""
@@ -293,6 +296,13 @@ class LatentOptions(FileOptions):
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     channels: str = option("mix", "One channel, or each.", one_of=("mix", "keep"))
+
+
+def options_of(cls: type[Chosen], given: Mapping[str, Any]) -> Chosen:
+    """The options of a function with one kind; UsageError names the nearest."""
+    for name in given:
+        check_name(name, merged([cls]))
+    return cls(**given)
 
 
 def spelt(name: str) -> str:

@@ -29,12 +29,12 @@ from polycodec.codecs.files.container.file import open_plc
 from polycodec.codecs.files.ends import Target
 from polycodec.codecs.files.jobs import Plan, decoding, encoding
 from polycodec.codecs.files.keywords import DecodeKeywords, EncodeKeywords
-from polycodec.codecs.files.kinds import kind_named
+from polycodec.codecs.files.kinds import KINDS, kind_named
 from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.files.options import Options, check_name, choose, merged
 from polycodec.codecs.files.results import Decoded, Encoded
 from polycodec.codecs.files.sources import Source
-from polycodec.errors import CodecError, UnknownNameError
+from polycodec.errors import CodecError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,9 +134,14 @@ class Encoder(Worker):
             EncodeKeywords, {"model": model, "quality": quality, **options}
         )
         if model and not options.get("checkpoint"):
-            known = {card["name"] for card in zoo.models()}
+            known = {card["name"]: card["modality"] for card in zoo.models()}
             if model not in known:
                 raise UnknownNameError.of("model", model, known)
+            if (kind := known[model]) not in KINDS:
+                raise UsageError(
+                    f"the model '{model}' makes {kind}, of which nothing is decoded; "
+                    "expected one of signals; polycodec.features_of takes it"
+                )
 
     def __call__(self, source: Source | np.ndarray) -> bytes:
         """Return the bytes of a ``.plc`` file.

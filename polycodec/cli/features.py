@@ -70,4 +70,6 @@ def classify(files: Files, as_json: AsJson = False, **options: Any) -> None:
 
 
 def _no_features(path: str) -> str | None:
-    return None if stored_kind(path) == "features" else "no file of features"
+    kind = stored_kind(path)
+    damaged = kind is None and path.lower().endswith(".plc")  # its turn says how
+    return None if kind == "features" or damaged else "no file of features"

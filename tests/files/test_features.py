@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pathlib
@@ -118,7 +119,7 @@ def test_many_are_coded_at_the_quality_that_their_headers_hold(codec, png):
 
 
 def test_many_are_refused_by_a_codec_of_pictures(png):
-    with pytest.raises(ModelError, match="the input is features"):
+    with pytest.raises(ModelError, match="expected one of features"):
         polycodec.features_of([png], polycodec.load("image/default"))
 
 
@@ -210,6 +211,34 @@ def test_which_of_many_is_wrong_is_told(codec, png):
         polycodec.classify_all([file, file, file[:-1]], codec)
 
 
+def test_many_may_be_any_iterable_and_what_is_none_is_named(codec, png):
+    files = polycodec.features_of((png for _ in range(2)), codec)
+    assert len(polycodec.classify_all(iter(files), codec)) == 2
+    for many in (polycodec.features_of, polycodec.classify_all):
+        with pytest.raises(InputError, match="None are no files"):
+            many(None, codec)
+    with pytest.raises(InputError, match="'features/x' is no codec; load it first"):
+        polycodec.classify(files[0], codec="features/x")
+    with pytest.raises(UsageError, match="'tops'; nearest: top"):
+        polycodec.classify(files[0], codec=codec, tops=2)
+
+
+def test_a_synthesis_gives_what_decompress_gives(codec):
+    codec = copy.deepcopy(codec)
+    codec.head.fc.bias.data -= 2
+    data = codec.compress(torch.rand(3, 3, 16, 16), 100)
+    made = polycodec.Synthesis(codec)(
+        codec.latents(data), torch.full((3,), float(codec.level_of(100)))
+    )
+    assert made.min() < 0  # logits have no range
+    torch.testing.assert_close(made, codec.decompress(data))
+
+
+def test_workers_refuse_a_model_of_which_nothing_is_decoded():
+    with pytest.raises(UsageError, match="'features/cifar10' makes features"):
+        polycodec.Encoder("features/cifar10")
+
+
 def test_a_file_is_no_string_of_the_codec(codec, png):
     with pytest.raises(BitstreamError, match=r"a \.plc file is for polycodec.classify"):
         codec.latents(polycodec.features(png, codec=codec).data)
@@ -232,6 +261,12 @@ def test_the_commands(codec, png, cli, tmp_path):
     assert code == 3 and "no picture can be made" in err
     code, out, _ = cli("info", tmp_path / "to" / "a.plc")
     assert code == 0 and "features" in out and "40x24" in out
+    (tmp_path / "to" / "cut.plc").write_bytes(b"")
+    code, out, err = cli("classify", tmp_path / "to", *weights)
+    assert code == 4 and out.count("%") == 4 and "cut.plc" in err
+    for given in (("features", ""), ("classify", ""), ("encode", "a.png", "-o", "")):
+        code, _, err = cli(*given)
+        assert code == 2 and "name is empty" in err
     _, out, _ = cli("features", "--help")
     assert "dB" not in out  # there is no picture to measure it on
     _, out, _ = cli("classify", "--help")

@@ -134,7 +134,7 @@ def test_suffixes_and_kinds_are_named(talk, photo, tmp_path, codec):
     assert (tmp_path / "talk.npz").is_file()
     with pytest.raises(UsageError, match=r"sounds or images, or \.plc"):
         api_tokens.convert(tmp_path / "talk.npz", tmp_path / "t.npz", codec=codec)
-    with pytest.raises(ModelError, match="codes speech; the input is images"):
+    with pytest.raises(ModelError, match="codes speech; expected one of images"):
         api_tokens.convert(photo, codec=codec)
     with pytest.raises(ModelError, match="scalar latents"):
         api_tokens.convert(photo)

@@ -11,17 +11,18 @@ digits from one machine to another.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from polycodec.codecs import zoo
 from polycodec.codecs.families.feature import FeatureCodec
 from polycodec.codecs.files.container.file import FeatureGeometry, Reader, open_plc
 from polycodec.codecs.files.ends import Given, codec_of
 from polycodec.codecs.files.features.encode import check_many, seal_of, told_which
-from polycodec.codecs.files.options import ClassifyOptions
+from polycodec.codecs.files.options import ClassifyOptions, options_of
 from polycodec.codecs.files.results import Classified
 from polycodec.codecs.files.sources import Source, name_of
 from polycodec.errors import ModelError
@@ -37,7 +38,7 @@ def classify(input: Source, *, codec: Given = None, **options: Any) -> Classifie
     `classify_all`. Raises the errors of `polycodec.errors`, InputError for a file of
     anything else.
     """
-    started, chosen = time.perf_counter(), ClassifyOptions(**options)
+    started, chosen = time.perf_counter(), options_of(ClassifyOptions, options)
     with open_plc(input) as reader:
         _check(reader)
         used = _reading(codec_of(reader.header, chosen, codec))
@@ -54,13 +55,14 @@ def classify(input: Source, *, codec: Given = None, **options: Any) -> Classifie
     )
 
 
-def classify_all(files: Sequence[Source | Reader], codec: FeatureCodec) -> Tensor:
+def classify_all(files: Iterable[Source | Reader], codec: FeatureCodec) -> Tensor:
     """Probabilities (n, classes) of what is in n pictures, computed together.
 
-    files: of one model, ``codec``'s; those of one quality are one batch.
+    files: of one model, ``codec``'s; those of one quality are one batch. Classes are in
+    the order of ``codec.labels``.
     """
     alike: dict[float, list[tuple[int, bytes, bytes]]] = {}
-    check_many(files, codec)
+    files = check_many(files, codec)
     for k, file in enumerate(files):
         with told_which(k, files):
             chunk, seal, quality = _opened(file, codec)
@@ -82,11 +84,7 @@ def _opened(file: Source | Reader, codec: Codec) -> tuple[bytes, bytes, float]:
         with open_plc(file) as reader:
             return _opened(reader, codec)
     geometry = _check(file)
-    if file.header.digest != codec.digest:
-        raise ModelError(
-            f"the file was made by weights {file.header.digest.hex()} of "
-            f"'{file.header.model}'; expected {codec.digest.hex()}, '{codec.name}'"
-        )
+    zoo.check_digest(file.header.model, codec.digest, file.header.digest)
     quality = file.header.quality
     return file.chunk(0), seal_of(geometry, quality), quality
 

@@ -14,7 +14,7 @@ import io
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from polycodec.codecs.files.ends import (
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.keywords import FeatureKeywords, documented
-from polycodec.codecs.files.options import FeatureOptions
+from polycodec.codecs.files.options import FeatureOptions, options_of
 from polycodec.codecs.files.rate import quality_asked
 from polycodec.codecs.files.results import FeaturesEncoded
 from polycodec.codecs.files.sources import Source, seekable
@@ -44,6 +44,7 @@ from polycodec.codecs.signals.tiles import to_tensor
 from polycodec.errors import CodecError, InputError
 
 KIND = "features"
+T = TypeVar("T")
 # How an EXIF orientation turns stored rows upright: mirrored, then quarter turns.
 TURNS = {2: (1, 0), 3: (0, 2), 4: (1, 2), 5: (1, 1), 6: (0, 3), 7: (1, 3), 8: (0, 1)}
 
@@ -64,7 +65,7 @@ def features(
     Raises the errors of `polycodec.errors`; on an error nothing is written.
     """
     output, kept = in_memory(input, output)
-    source, chosen = seekable(input), FeatureOptions(**options)
+    source, chosen = seekable(input), options_of(FeatureOptions, options)
     target = target_of(source, output, ".plc", chosen.force)
     encoded_as(target)
     ends = Ends(source, target, chosen, codec)
@@ -85,31 +86,34 @@ def features(
 
 
 def features_of(
-    pictures: Sequence[Source], codec: Codec, quality: float = 50.0
+    pictures: Iterable[Source], codec: Codec, quality: float = 50.0
 ) -> list[bytes]:
     """Files of the features of many pictures, computed together.
 
     They are read one at a time; what is kept of each is what the network sees. Raises
     the errors of `polycodec.errors`, ModelError for a codec of anything else.
     """
-    check_many(pictures, codec)
+    sources = check_many(pictures, codec)
     asked = quality_asked(FeatureOptions(quality=quality))
 
     def read(k: int) -> ImageData:
-        with told_which(k, pictures):
-            return read_image(pictures[k])
+        with told_which(k, sources):
+            return read_image(sources[k])
 
-    images = map(read, range(len(pictures)))
+    images = map(read, range(len(sources)))
     return [data for data, _ in _files(codec, images, asked)]
 
 
-def check_many(files: object, codec: object) -> None:
-    """Refuse one file in place of many, and what is no codec of features."""
+def check_many(files: Iterable[T], codec: object) -> list[T]:
+    """All files; refuses one in place of many, and what is no codec of features."""
     if isinstance(files, (str, bytes, os.PathLike)):
         raise InputError(f"{str(files)[:60]!r} is one file; expected a list of them")
+    if not isinstance(files, Iterable):
+        raise InputError(f"{files!r:.60} are no files; expected a list of them")
     if not isinstance(codec, Codec):
         raise InputError(f"{codec!r:.60} is no codec; load it first: polycodec.load")
     check_kind(codec, KIND)
+    return list(files)
 
 
 @contextlib.contextmanager

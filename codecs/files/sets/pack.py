@@ -31,7 +31,7 @@ from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.image.write import losses_in_png
 from polycodec.codecs.files.keywords import documented
 from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
-from polycodec.codecs.files.options import ImageEncode
+from polycodec.codecs.files.options import ImageEncode, options_of
 from polycodec.codecs.files.rate import quality_asked
 from polycodec.codecs.files.results import Packed
 from polycodec.codecs.files.sets.options import PackOptions
@@ -63,7 +63,7 @@ def pack(
 
     Raises the errors of `polycodec.errors`; then nothing is written.
     """
-    chosen = PackOptions(**options)
+    chosen = options_of(PackOptions, options)
     given = [input] if isinstance(input, (str, os.PathLike)) else list(input)
     inputs = [os.fspath(item) for item in given]
     if not inputs:

@@ -28,6 +28,7 @@ from polycodec.codecs.files.image.decode import Opened, read_plc
 from polycodec.codecs.files.image.write import write_image
 from polycodec.codecs.files.keywords import documented
 from polycodec.codecs.files.kinds import KINDS
+from polycodec.codecs.files.options import options_of
 from polycodec.codecs.files.results import ImageDecoded, Unpacked
 from polycodec.codecs.files.sets.options import UnpackOptions
 from polycodec.codecs.files.sets.pack import BATCH, BATCH_PIXELS
@@ -58,7 +59,9 @@ def unpack(
     """
     started = time.perf_counter()
     with opened(seekable(input)) as source:
-        work = Unpacking(source, input, output, UnpackOptions(**options), codec)
+        work = Unpacking(
+            source, input, output, options_of(UnpackOptions, options), codec
+        )
         failed: dict[str, CodecError] = {}
         for done, (name, outcome) in enumerate(work.run(), 1):
             if isinstance(outcome, CodecError):

@@ -18,7 +18,7 @@ import torch
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.files.options import TokenOptions
+from polycodec.codecs.files.options import TokenOptions, options_of
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.tokens.image import codec_in, read
 from polycodec.codecs.quantizers.base import MappedQuantizer
@@ -60,7 +60,7 @@ class Map:
 
 def map_of(input: Source, codec: Codec | None = None, **options: Any) -> Map:
     """The map of a .plc file of image tokens; UsageError where there is none."""
-    chosen = TokenOptions(**options)
+    chosen = options_of(TokenOptions, options)
     with opened(seekable(input)) as stream:
         reader = Reader(stream)
         made = codec_in(reader, chosen, codec)
