@@ -39,7 +39,7 @@ from polycodec.train.task import made_for
 from polycodec.train.token import with_tables
 
 ENTROPY = {"name": "tokens-adaptive"}  # unless the config names another
-FITTED_SECONDS = 3600  # of training recordings whose tokens are counted, at most
+FITTED_SECONDS = 4 * 3600  # of training recordings whose tokens are fitted to, at most
 COUNTED_SECONDS = 1200  # of training recordings whose integers are counted, at most
 CALIBRATION_BATCHES = 4  # of training crops, every rate each
 SIZES = ((1,), (319,), (4001,))  # in samples
