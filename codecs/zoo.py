@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 import re
 import shutil
 import time
@@ -54,9 +55,13 @@ def installed() -> Path:
 
 
 def _folders() -> list[Path]:
-    """Where weights lie by name: in the package, and where this user installs them."""
+    """Where weights lie by name: in the package, and where this user installs them.
+
+    Who cannot reach the latter, as in a container with another's home, has the former.
+    """
     with contextlib.suppress(InputError):
-        return [WEIGHTS, installed()]
+        if os.access(own := installed(), os.R_OK | os.X_OK):
+            return [WEIGHTS, own]
     return [WEIGHTS]
 
 

@@ -12,7 +12,7 @@ import pytest
 from polycodec import memory
 from polycodec.cli.export import optional_name
 from polycodec.codecs import zoo
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import InputError, ModelError, UnknownNameError
 
 
 @pytest.fixture
@@ -140,3 +140,19 @@ def test_a_user_without_a_home_has_the_shipped_models(cli, photo, run, homeless)
         zoo.install(run)
     memory.remember_parts(["parts.py"], run)  # no error, and nothing is kept
     assert memory.remembered() == []
+
+
+def test_a_folder_of_models_that_cannot_be_reached_hides_no_shipped_ones(monkeypatch):
+    kept = pathlib.Path.glob
+
+    def guarded(path: pathlib.Path, pattern: str):  # as for another user's folder
+        if path == zoo.installed():
+            raise PermissionError(13, "Permission denied", str(path))
+        return kept(path, pattern)
+
+    monkeypatch.setattr(pathlib.Path, "glob", guarded)
+    monkeypatch.setattr(zoo.os, "access", lambda path, mode: False)
+    assert "image/default" in [card["name"] for card in zoo.models()]
+    assert zoo.load("features/cifar10").labels[0] == "airplane"
+    with pytest.raises(UnknownNameError):
+        zoo.load("image/none")
