@@ -88,7 +88,12 @@ def _known(codec: Given) -> Given:
     """InputError for what is no codec: a name, say."""
     if codec is None or isinstance(codec, Loader) or hasattr(codec, "digest"):
         return codec
-    raise InputError(f"{codec!r:.60} is no codec; load it first: polycodec.load")
+    raise no_codec(codec)
+
+
+def no_codec(given: object) -> InputError:
+    """What is said of what is given in place of a codec."""
+    return InputError(f"{given!r:.60} is no codec; load it first: polycodec.load")
 
 
 def check_kind(codec: Codec, kind: str) -> None:

@@ -109,19 +109,18 @@ class FileOptions(ReadOptions):
     force: bool = option(False, "Replace existing files.")
 
 
+def _quality(help: str) -> Any:
+    """Declare the field that sets the rate as a share of what a model can do."""
+    return option(None, help, "0..100", short="-q", rate=True, least=0, most=100)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodingOptions(FileOptions):
     """What is asked of all that makes ``.plc`` files."""
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
-    quality: float | None = option(
-        None,
-        "50 unless told. Photographs: about 27 dB at 5, 32 at 44, 36 at 70, 39 at 96.",
-        "0..100",
-        short="-q",
-        rate=True,
-        least=0,
-        most=100,
+    quality: float | None = _quality(
+        "50 unless told. Photographs: about 27 dB at 5, 32 at 44, 36 at 70, 39 at 96."
     )
 
 
@@ -266,13 +265,8 @@ class TokenOptions(CodingOptions):
 class FeatureOptions(CodingOptions):
     """What is asked of coding a picture's features."""
 
-    quality: float | None = option(
-        *(None, "50 unless told; more is nearer to the picture's own features."),
-        "0..100",
-        short="-q",
-        rate=True,
-        least=0,
-        most=100,
+    quality: float | None = _quality(
+        "50 unless told; more is nearer to the picture's own features."
     )
 
 

@@ -31,6 +31,7 @@ from polycodec.codecs.files.ends import (
     codec_for,
     encoded_as,
     in_memory,
+    no_codec,
     target_of,
 )
 from polycodec.codecs.files.image.data import ImageData
@@ -111,7 +112,7 @@ def check_many(files: Iterable[T], codec: object) -> list[T]:
     if not isinstance(files, Iterable):
         raise InputError(f"{files!r:.60} are no files; expected a list of them")
     if not isinstance(codec, Codec):
-        raise InputError(f"{codec!r:.60} is no codec; load it first: polycodec.load")
+        raise no_codec(codec)
     check_kind(codec, KIND)
     return list(files)
 

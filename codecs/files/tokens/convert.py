@@ -29,7 +29,7 @@ from polycodec.codecs.files.options import (
     ConvertOptions,
     LatentOptions,
     TokenOptions,
-    choose,
+    options_of,
 )
 from polycodec.codecs.files.results import (
     ImageTokenResult,
@@ -74,7 +74,7 @@ def tokens(
     all unless told) and ``model`` are for signals, ``channels`` for speech. ``codec``:
     an already loaded codec, for many files. Raises the errors of `polycodec.errors`.
     """
-    chosen: TokenOptions = choose({"speech": TokenOptions}, "speech", options)
+    chosen = options_of(TokenOptions, options)
     found: Any = _both(input, output, codec, chosen, False)
     made: Tokens | ImageTokens = found
     return made
@@ -94,7 +94,7 @@ def latents(
     that its codes stand for. ``output``: .npz or .npy for latents, a format of sounds
     for what they sound like; a stream gets .npz. Otherwise as `tokens`.
     """
-    chosen: LatentOptions = choose({"speech": LatentOptions}, "speech", options)
+    chosen = options_of(LatentOptions, options)
     found: Any = _both(input, output, codec, chosen, True)
     made: Latents = found
     return made
@@ -137,7 +137,7 @@ def convert(
     As `tokens`, for the command line: ``output`` is .npz, .wav or .png unless told.
     """
     input = seekable(input)
-    chosen: ConvertOptions = choose({"speech": ConvertOptions}, "speech", options)
+    chosen = options_of(ConvertOptions, options)
     if chosen.continuous and chosen.quality != 100:
         raise UsageError("quality is of tokens, and latents have none; leave it out")
     kind = stored_tokens(input)
