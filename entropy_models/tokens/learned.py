@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from polycodec.entropy_models.tokens.network import (
+    BATCH,
     WINDOW,
     TokenNetwork,
     Trunk,
@@ -33,6 +34,7 @@ TRIED = 16  # sequences at most
 RATES = (0, 1, 2, 4, 8, 32)
 COUNTS = ((10, 0), (6, 16), (7, 16), (8, 16), (9, 16), (10, 16))  # log2 tokens, share
 TYPICAL = 40  # windows that fix the grids
+PASSES, STEPS = 24, (800, 3200)  # over all training columns, in so many steps
 WEIGHT_TOP = 127
 
 AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)
@@ -75,12 +77,19 @@ class LearnedTokens(StepTokens, Generic[AnyTrunk]):
         self,
         codes: Sequence[np.ndarray],
         *,
-        steps: int = 800,
+        steps: int | None = None,
         seed: int = 0,
         progress: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Learn from training sequences (L, F); minutes on one core. Reproducible."""
+        """Learn from training sequences (L, F); minutes on one core. Reproducible.
+
+        ``steps``: by default 24 passes over all columns, no fewer steps than 800, no
+        more than 3,200.
+        """
         learned, kept = self.apart([s for s in self.sequences(codes) if s.size])
+        if steps is None:
+            passes = sum(s.shape[1] for s in learned) // (WINDOW * BATCH)
+            steps = min(max(PASSES * passes, STEPS[0]), STEPS[1])
         super().fit(learned)
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(seed)

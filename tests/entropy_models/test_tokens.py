@@ -149,6 +149,24 @@ def test_fit_is_reproducible(name):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.parametrize(
+    ("frames", "steps"), [(400, 800), (128 * 16 * 60, 24 * 60), (300_000, 3200)]
+)
+def test_the_more_there_is_to_learn_the_more_steps_it_takes(frames, steps, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def train(*args, steps, **options):
+        raise Begun(steps)
+
+    monkeypatch.setattr(tokens_learned, "train", train)
+    model = build("entropy/tokens-adaptive", sizes=SIZES)
+    monkeypatch.setattr(model, "apart", lambda sequences: (sequences, sequences))
+    with pytest.raises(Begun) as begun:
+        model.fit([np.zeros((len(SIZES), frames), np.int64)])
+    assert begun.value.args == (steps,)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_few_steps_are_enough_to_fit(steps):
     model = quick_fit("tokens-adaptive", 1, steps=steps)
