@@ -149,6 +149,11 @@ def beyond(value: Tensor, guess: Tensor | None) -> np.ndarray:
     """Return what of a tensor a base does not foretell, as `matrix`."""
     if guess is None:
         return matrix(value)
+    if guess.shape != value.shape:
+        raise ModelError(
+            f"the base has a tensor of {tuple(guess.shape)} where these weights have "
+            f"one of {tuple(value.shape)}; name a base of the same config"
+        )
     exact = not value.is_floating_point()
     return matrix(value) - matrix(_likely(guess, int(value.abs().max()), exact))
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polycodec.atomic import atomic_write
+from polycodec.atomic import atomic_write, check_target
 from polycodec.codecs import untrained
 from polycodec.errors import (
     DigestMismatchError,
@@ -106,8 +106,9 @@ def install(run: str | Path, *, force: bool = False) -> Path:
     """
     weights = weights_of_run(run)
     card = card_of_run(run)
-    check_name(card["name"])
-    path = _place(installed(), card["name"])
+    name, kind = card["name"], card.get("modality")
+    check_install(name, kind, base=_base_of(card), force=force)
+    path = _place(installed(), name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, force=force) as file, weights.open("rb") as source:
         shutil.copyfileobj(source, file)
@@ -128,6 +129,44 @@ def check_name(name: str) -> None:
             f"'{name}' ships with the package and cannot be replaced; choose another "
             "name"
         )
+
+
+def check_install(
+    name: str, kind: str | None, *, base: str | None = None, force: bool = False
+) -> None:
+    """Refuse what `install` would: to be asked before the work.
+
+    kind: of the signals of the codec. base: the model that its weights are a difference
+    from. ModelError also where weights would lose what they are a difference from.
+    """
+    check_name(name)
+    if kind is not None and name.partition("/")[0] != kind:
+        raise ModelError(
+            f"'{name}' is no name for a codec of {kind}; choose {kind}/..., such as "
+            f"{kind}/{name.partition('/')[2]}"
+        )
+    if base == name:
+        raise ModelError(
+            f"these weights are a difference from '{name}', which they would replace: "
+            "nobody could read them any more; choose another name"
+        )
+    path = _place(installed(), name)
+    if path.is_file():
+        check_target(path, force=force)
+        needed = [card["name"] for card in models() if _base_of(card) == name]
+        if needed:
+            raise ModelError(
+                f"'{name}' is needed by {', '.join(needed)}: their weights are a "
+                "difference from it; choose another name, or remove them first"
+            )
+
+
+def _base_of(card: dict[str, Any]) -> str | None:
+    """The model that a card's weights are a difference from."""
+    found: Any = card
+    for key in ("shrunk", "goal", "base"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _place(folder: Path, name: str) -> Path:

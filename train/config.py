@@ -72,6 +72,13 @@ SECTIONS: dict[str, type[Section]] = {
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
 
+# Read by some tasks, not by the loop; all their keys have defaults.
+SECTIONS_OF_TASKS = {
+    name: kind
+    for name, kind in SECTIONS.items()
+    if name not in ("codec", "data", "optim", "run", "eval")
+}
+
 
 def _print(note: str) -> None:
     print(f"polycodec: note: {note}", file=sys.stderr, flush=True)
@@ -124,7 +131,21 @@ def shipped() -> dict[str, Path]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose 1e-3 is a number, as in YAML 1.2; PyYAML reads it as text."""
+    """YAML whose 1e-3 is a number, as in YAML 1.2; PyYAML reads it as text.
+
+    A key that stands twice is an error: PyYAML would take the last and drop the first.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Also refuse keys that stand twice."""
+        keys = [key.value for key, _ in node.value]
+        for i, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in keys[:i]:
+                raise yaml.constructor.ConstructorError(
+                    *("while reading a section", node.start_mark),
+                    *(f"'{key.value}' stands twice in it", key.start_mark),
+                )
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -161,16 +182,27 @@ def _override(
         if not isinstance(node, dict):
             where = ".".join(keys)
             raise UsageError(f"override '{where}'; '{keys[i]}' is a value, no section")
-    before = node.get("name", _DEFAULT_PARTS.get(".".join(keys)))
-    if keys[-1] == "name" and before not in (None, value):
-        in_codec = keys[0] == "codec"
-        dropped = [k for k in node if (k != "name" if in_codec else k == "options")]
-        for key in dropped:
-            del node[key]
-        if dropped:
-            where = ".".join(keys[:-1])
-            say(f"{where} is {value} now; dropped of {before}: {', '.join(dropped)}")
+    before = _named(node, keys[:-1])
+    if keys[-1] == "name" and (dropped := _dropped(node, keys[:-1], value)):
+        where = ".".join(keys[:-1])
+        say(f"{where} is {value} now; dropped of {before}: {', '.join(dropped)}")
     node[keys[-1]] = value
+
+
+def _named(node: dict[str, Any], section: Sequence[str]) -> Any:
+    """The part that a section names, or that stands there where it names none."""
+    return node.get("name", _DEFAULT_PARTS.get(".".join([*section, "name"])))
+
+
+def _dropped(node: dict[str, Any], section: Sequence[str], name: Any) -> list[str]:
+    """Drop a part's options where another takes its place; their names."""
+    if _named(node, section) in (None, name):
+        return []
+    in_codec = section[0] == "codec"
+    options = [k for k in node if (k != "name" if in_codec else k == "options")]
+    for key in options:
+        del node[key]
+    return options
 
 
 def _located(name: str, folder: Path) -> Path:
@@ -225,11 +257,14 @@ def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(base, {**tree, "imports": list(dict.fromkeys(both))})
 
 
-def _merge(base: dict, top: dict) -> dict:
+def _merge(base: dict, top: dict, *section: str) -> dict:
+    """Lay ``top`` over ``base``; another part takes no options of the one before."""
     out = dict(base)
+    if section and "name" in top:
+        _dropped(out, section, top["name"])
     for key, value in top.items():
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = _merge(out[key], value) if both else value
+        out[key] = _merge(out[key], value, *section, key) if both else value
     return out
 
 

@@ -81,6 +81,8 @@ def export(
     out: str | Path | None = None,
     *,
     name: str | None = None,
+    data: str | None = None,
+    named: Callable[[str, str], None] | None = None,
     after: After | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -88,19 +90,27 @@ def export(
 
     Writes codec.safetensors, certificate.json and codec.json into ``out``, the run's
     own folder unless told. ``name``: what the card calls it, by default the kind of
-    signal and the folder. ``after``: done to the weights at last. Raises ModelError
-    naming the check that failed.
+    signal and the folder; ``named`` hears it and the kind before the work, and may
+    refuse. ``data``: where the run's own signals lie now, if no longer at `data.train`.
+    ``after``: done to the weights at last. Raises ModelError naming the check that
+    failed.
     """
     say = progress or (lambda text: None)
     run, out = Path(run), Path(run if out is None else out)
     for file in (WEIGHTS, CARD, CERTIFICATE):
         check_target(out / file, force=True)
     state = read_checkpoint(run)
-    config = parse_config(json.loads(state["config"]))
+    tree = json.loads(state["config"])
+    if data is not None:
+        tree["data"]["train"] = data
+    config = parse_config(tree)
     codec = averaged_codec(state, config)
     parameters = sum(p.numel() for p in codec.parameters())
     recipe = recipe_of(config, codec, say)
     kind: str = codec.kind
+    name = name or _name(kind, out)
+    if named is not None:
+        named(name, kind)
     versions = provenance()
     if versions["revision"].endswith("-dirty"):
         say(
@@ -113,7 +123,7 @@ def export(
         if after is not None:
             found |= after(part, recipe, codec)
         card = {
-            "name": name or _name(kind, out),
+            "name": name,
             "modality": kind,
             "parameters": parameters,
             "license": LICENSE,
@@ -161,7 +171,7 @@ def averaged_codec(state: dict[str, Any], config: TrainConfig) -> Codec:
     if broken:
         raise ModelError(
             f"check 'finite' failed; {broken[:3]} hold values that are no numbers; "
-            "resume an earlier checkpoint with a lower optim.lr"
+            "train again with a lower optim.lr"
         )
     return codec.eval()
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import copy
 import json
-import os
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from polycodec.codecs.base import Codec
@@ -29,37 +29,13 @@ from polycodec.memory import remember_parts
 from polycodec.registry import build, import_parts
 from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from polycodec.train.config import TrainConfig
+from polycodec.train.devices import fabric_of
 from polycodec.train.log import RunLog
 from polycodec.train.optim import learning_rate, matrices_of
 from polycodec.train.precision import Precision, fewest_seconds, precision_in
 from polycodec.train.start import init_from
+from polycodec.train.stopping import first_signal_waits
 from polycodec.train.task import Task, part_of
-
-
-def _fabric(config: TrainConfig) -> Fabric:
-    """Take the devices of the config, or as many processes as torchrun has started.
-
-    Fabric's own mixed precision would also round the inputs, pixels and rate level,
-    to bfloat16; autocast alone leaves them as they are.
-    """
-    run = config.run
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 0))  # set by torchrun
-    # Weights of a quantizer have no gradient while latents pass as they are.
-    idle = config.stages.unquantized > 0 and max(local, run.devices) > 1
-    strategy = "ddp_find_unused_parameters_true" if idle else "auto"
-    if not local:
-        return Fabric(
-            accelerator=run.accelerator, devices=run.devices, strategy=strategy
-        )
-    if run.devices not in (1, local):
-        raise UsageError(
-            f"run.devices is {run.devices}, torchrun started {local} processes here; "
-            "leave run.devices out, or make them equal"
-        )
-    nodes = int(os.environ["WORLD_SIZE"]) // local
-    return Fabric(
-        accelerator=run.accelerator, devices=local, num_nodes=nodes, strategy=strategy
-    )
 
 
 def _hold(codec: nn.Module, only: Sequence[str]) -> None:
@@ -81,7 +57,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, *, resume: bool = False) -> None:
         self.config = config
         run = config.run
-        self.fabric = _fabric(config)
+        self.fabric = fabric_of(config)
         self.fabric.launch()
         import_parts(config.imports)  # files as absolute paths, by `load_config`
         torch.manual_seed(run.seed)
@@ -136,11 +112,16 @@ class Trainer:
             return
         try:
             self.log.start(self.config, self.step, self.initialised)
-            self._train()
+            # Processes of one run would stop at steps of their own.
+            alone = self.fabric.world_size == 1
+            waits: AbstractContextManager[list[int]]
+            waits = first_signal_waits() if alone else nullcontext([])
+            with waits as heard:
+                self._train(heard)
         finally:  # a terminal's cursor comes back, whatever ended the run
             self.log.close()
 
-    def _train(self) -> None:
+    def _train(self, heard: Sequence[int]) -> None:
         run = self.config.run
         if self.precision is None:
             self._choose_precision()
@@ -160,11 +141,18 @@ class Trainer:
                 spent = (self.seconds - spent_before) / (self.step - first)
                 said = self.task.line(values)
                 self.log.line(self.step, run.steps, spent, values, said)
+            # Before the validation: an error in it costs no steps.
+            if self.step % run.save_every == 0 or self.step == run.steps:
+                self.save()
             if self.step % self.config.eval.every == 0 or self.step == run.steps:
                 rows = self.validate()
                 self.log.validation(self.step, rows, self.task.rows(rows))
-            if self.step % run.save_every == 0 or self.step == run.steps:
+            if heard:
                 self.save()
+                self.log.say(
+                    f"stopped after step {self.step}, which is saved; --resume goes on"
+                )
+                signal.raise_signal(heard[0])
 
     def _choose_precision(self) -> None:
         """Take the precision whose steps are faster; timing them leaves no trace."""

@@ -6,22 +6,27 @@
     priors                               the Bayesian family
     classes                              the feature family
 
-A section that a kind of signal does not use stays at its defaults.
+A section that a task does not read stays at its defaults; see `Task.sections`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import os
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from polycodec.train.precision import Precision
+
+# A path; shells leave ~ as it is behind an equals sign.
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
+Quality = Annotated[float, Field(ge=0, le=100)]
 
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CodecSection(Section):
@@ -46,8 +51,8 @@ class CodecSection(Section):
 class DataSection(Section):
     """Where training signals come from."""
 
-    train: str = Field(description="folder of images or of speech")
-    cache: str = Field("runs/cache", description="decoded signals are kept here")
+    train: Place = Field(description="folder of images or of speech")
+    cache: Place = Field("runs/cache", description="decoded signals are kept here")
     crop: int = Field(128, ge=64, multiple_of=64, description="image: side in pixels")
     seconds: float = Field(1.0, gt=0, le=60, description="speech: length of a crop")
     gain: tuple[float, float] = Field(
@@ -97,7 +102,7 @@ class OptimSection(Section):
 class RunSection(Section):
     """How long, where, and how precisely."""
 
-    out: str = Field(description="folder of checkpoints and logs")
+    out: Place = Field(description="folder of checkpoints and logs")
     steps: int = Field(ge=1)
     seed: int = 0
     precision: Precision | Literal["auto"] = Field(
@@ -108,8 +113,9 @@ class RunSection(Section):
     compile: bool = False
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(50, ge=1)
-    init: str | None = Field(
-        None, description="weights to start from: exported ones, or a run's folder"
+    init: Place | None = Field(
+        None,
+        description="weights to start from: a model's name, a file, or a run's folder",
     )
 
 
@@ -119,7 +125,9 @@ class EvalSection(Section):
     every: int = Field(1000, ge=1, description="steps")
     images: int = Field(16, ge=1)
     size: int = Field(256, ge=64, multiple_of=64)
-    qualities: tuple[float, ...] = (0, 15, 30, 45, 60, 75, 90, 100)
+    qualities: tuple[Quality, ...] = Field(
+        (0, 15, 30, 45, 60, 75, 90, 100), min_length=1
+    )
     utterances: int = Field(12, ge=1, description="speech: how many are measured")
     seconds: float = Field(4.0, gt=0, description="speech: at most this much of each")
     levels: tuple[int, ...] = Field(
@@ -223,7 +231,7 @@ class PriorsSection(Section):
 class ClassesSection(Section):
     """Pictures of classes, and a teacher of them (`features.task`)."""
 
-    teacher: str | None = Field(None, description="folder of the teacher's run")
+    teacher: Place | None = Field(None, description="folder of the teacher's run")
     beta: tuple[float, ...] = Field(
         (2.56, 0.08),
         description="of a bit, in squared error, at the first and last level, or at "

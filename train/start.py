@@ -10,22 +10,24 @@ from torch import Tensor
 from polycodec.codecs.base import Codec
 from polycodec.codecs.quantizers.base import Quantizer
 from polycodec.codecs.stored import load_codec, with_new_names
+from polycodec.codecs.zoo import weights_at
 from polycodec.entropy_models.base import EntropyModel
 from polycodec.errors import ModelError
-from polycodec.train.checkpoint import read_checkpoint
+from polycodec.train.checkpoint import CHECKPOINT, read_checkpoint
 
 
 def init_from(codec: Codec, path: str) -> int:
-    """Start from exported weights, or a run's, wherever names and sizes agree.
+    """Start from a model's weights, or a run's, wherever names and sizes agree.
 
     A part may be another one now: a new entropy model on a trained transform.
-    Of a run's folder its averaged weights. Units that have died in it start anew.
+    Of a run's folder its averaged weights, or, without a checkpoint, exported ones.
+    Units that have died in it start anew.
     Returns how many tensors fitted.
     """
-    if Path(path).is_dir():
+    if (Path(path) / CHECKPOINT).is_file():
         known = with_new_names(codec, read_checkpoint(Path(path))["ema"])
     else:
-        known = load_codec(path).state_dict()
+        known = load_codec(weights_at(path)).state_dict()
     known = _adopted(codec, known)
     wanted = codec.state_dict()
     _revive(known, wanted)

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from torch import Tensor, nn
 
 from polycodec.codecs.base import Codec
-from polycodec.errors import ModelError, UnknownNameError
+from polycodec.errors import ModelError, UnknownNameError, UsageError
 from polycodec.registry import find
-from polycodec.train.config import TrainConfig
+from polycodec.train.config import SECTIONS_OF_TASKS, TrainConfig
 from polycodec.train.log import RunLog
 
 if TYPE_CHECKING:  # of the extra 'train'; listing tasks needs none of it
@@ -37,6 +37,8 @@ class Task(abc.ABC):
     """Base of `task/*`. The loop sets the last three before the first step."""
 
     family: ClassVar[type[nn.Module]] = nn.Module  # of the codecs that it trains
+    # Sections that it reads beside those of the loop; None: it may be any.
+    sections: ClassVar[tuple[str, ...] | None] = None
 
     model: nn.Module  # as Fabric wraps it; model.module is the codec itself
     forward: Callable[..., Any]  # the same, compiled where asked for
@@ -46,12 +48,24 @@ class Task(abc.ABC):
         self, codec: Codec, config: TrainConfig, fabric: Fabric, log: RunLog
     ) -> None:
         made_for(self.family, codec)
+        self.check_sections(config)
         self.config, self.fabric, self.log = config, fabric, log
         self.open(codec)
 
     def open(self, codec: Codec) -> None:
         """Find the run's data; refuse what it is not made for."""
         return
+
+    @classmethod
+    def check_sections(cls, config: TrainConfig) -> None:
+        """Refuse what a config asks for and this task would not do."""
+        for name, kind in SECTIONS_OF_TASKS.items():
+            own = cls.sections is None or name in cls.sections
+            if not own and getattr(config, name) != kind():
+                raise UsageError(
+                    f"the config sets '{name}', which {cls.__name__} does not "
+                    "read; leave it out, or name a task that does with 'task:'"
+                )
 
     @property
     def codec(self) -> Codec:

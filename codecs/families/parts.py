@@ -69,6 +69,11 @@ def part_of(
     or class, for a model of something else, and for a config that gives a shared option
     another value, naming both sides.
     """
+    if not isinstance(options, (Mapping, type(None))):
+        raise ModelError(
+            f"'{kind}' is {options!r}; expected a part's name and its options, such as "
+            f"{{name: {default}}}"
+        )
     given = {"name": default, **(options or {})}
     name = f"{kind}/{given.pop('name')}"
     known, made = options_of(name), find(name)

@@ -10,6 +10,7 @@ polycodec encode photo.png -m image/mine        its files decode by that name
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +58,12 @@ def export(
             metavar="ARCH", help="RUN is a checkpoint of this architecture of its zoo."
         ),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Where the run's own signals lie now, if they moved."
+        ),
+    ] = None,
     bits: Bits = None,
     size: Size = None,
     max_loss: MaxLoss = None,
@@ -71,10 +78,16 @@ def export(
     goal = goal_of(bits, size, max_loss, base) if wanted else None
 
     name = name or install or None
-    if name and install is not None:
-        zoo.check_name(name)  # now, not after the long work
-    made = _exported if compressai is None else partial(_adopted, compressai)
-    folder, card = made(run, out, name, goal)
+    if base is not None:  # now, not after the long work
+        zoo.weights_of(base)
+    named = partial(zoo.check_install, base=base, force=force)
+    if compressai is None:
+        check = None if install is None else named
+        folder, card = _exported(run, out, name, data, goal, check)
+    else:
+        if name and install is not None:
+            named(name, None)
+        folder, card = _adopted(compressai, run, out, name, goal)
     weights = folder / zoo.EXPORTED
     if install is not None:
         weights = zoo.install(weights, force=force)
@@ -86,7 +99,12 @@ def export(
 
 
 def _exported(
-    run: str, out: str | None, name: str | None, goal: Goal | None
+    run: str,
+    out: str | None,
+    name: str | None,
+    data: str | None,
+    goal: Goal | None,
+    named: Callable[[str, str], None] | None,
 ) -> tuple[Path, dict[str, Any]]:
     """A training run's codec, packed if there is a goal: its folder and card."""
     from polycodec.train.export import export as run_export
@@ -94,7 +112,10 @@ def _exported(
 
     say = partial(print, file=sys.stderr, flush=True)
     after = None if goal is None else packing(goal)
-    return Path(out or run), run_export(run, out, name=name, after=after, progress=say)
+    card = run_export(
+        *(run, out), name=name, data=data, named=named, after=after, progress=say
+    )
+    return Path(out or run), card
 
 
 def _adopted(

@@ -61,6 +61,28 @@ def test_an_installed_model_is_replaced_only_by_force(run):
     assert zoo.install(run, force=True) == path and path.read_bytes() == b"other"
 
 
+def test_a_base_is_never_replaced_by_what_needs_it(run):
+    path = zoo.install(run)
+    before, card = path.read_bytes(), run / "codec.json"
+    about = {"modality": "image", "shrunk": {"goal": {"base": "image/mine"}}}
+    card.write_text(json.dumps({"name": "image/mine", **about}))
+    with pytest.raises(ModelError, match="they would replace"):
+        zoo.install(run, force=True)
+    card.write_text(json.dumps({"name": "image/delta", **about}))
+    zoo.install(run)
+    card.write_text(json.dumps({"name": "image/mine", "modality": "image"}))
+    with pytest.raises(ModelError, match="needed by image/delta"):
+        zoo.install(run, force=True)
+    assert path.read_bytes() == before
+
+
+def test_a_name_is_of_the_kind_of_the_codec(run):
+    card = {"name": "speech/mine", "modality": "image"}
+    (run / "codec.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="no name for a codec of image"):
+        zoo.install(run)
+
+
 def test_runs_are_listed_where_they_are_named(cli, run):
     shipped = json.loads(cli("models", "--json")[1])
     code, out, _ = cli("models", run, "--json")

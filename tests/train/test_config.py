@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 import yaml
 
 from polycodec.codecs import untrained
-from polycodec.errors import InputError, UsageError
-from polycodec.registry import KINDS, build, names, options_of
+from polycodec.errors import InputError, ModelError, UnknownNameError, UsageError
+from polycodec.registry import KINDS, build, find, names, options_of
 from polycodec.train.config import load_config, parse_config, shipped
 from polycodec.train.image.data import CropSource, ImageCache
+from polycodec.train.image.task import ImageTask
 from polycodec.train.optim import Muon, learning_rate, orthogonalise
 from polycodec.train.schema import json_schema
 
@@ -235,3 +237,82 @@ def test_muon_moves_matrices_by_orthogonal_steps():
     change = torch.linalg.svdvals((conv.weight - before).detach().flatten(1))
     size = 0.01 * 0.2 * 288**0.5
     assert 0.5 * size < change.min() and change.max() < 1.4 * size
+
+
+def test_a_key_that_stands_twice_is_named(run_config, tmp_path):
+    path = written(tmp_path / "c.yaml", run_config)
+    pathlib.Path(path).write_text("run: {steps: 3}\nrun: {out: here}\n")
+    with pytest.raises(InputError, match="'run' stands twice"):
+        load_config(path)
+
+
+def test_a_home_is_found_in_an_override(run_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = written(tmp_path / "c.yaml", run_config)
+    config = load_config(path, ["run.out=~/run", "data.train=~/photos"])
+    assert config.run.out == str(tmp_path / "run")
+    assert config.data.train == str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("qualities", [[], [0, 101]])
+def test_qualities_that_are_none_are_named(run_config, qualities):
+    run_config["eval"]["qualities"] = qualities
+    with pytest.raises(UsageError, match=r"eval\.qualities"):
+        parse_config(run_config)
+
+
+def test_an_only_image_is_not_called_small(training_images, tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    first = sorted(training_images.glob("*.png"))[0]
+    (folder / first.name).write_bytes(first.read_bytes())
+    with pytest.raises(InputError, match="held out"):
+        crops(folder, tmp_path)
+
+
+def test_a_part_that_is_a_word_is_named(run_config):
+    run_config["codec"]["transform"] = "conv"
+    options = parse_config(run_config).codec.options()
+    with pytest.raises(ModelError, match="'transform' is 'conv'"):
+        build("codec/latent", **options)
+
+
+def test_a_child_with_another_part_takes_no_options_of_the_parents(
+    run_config, tmp_path
+):
+    written(tmp_path / "base.yaml", run_config)
+    part = {"entropy": {"name": "hyperprior", "hyper": 4}}
+    child = {"include": "base.yaml", "codec": part, "optim": {"name": "adam"}}
+    config = load_config(written(tmp_path / "child.yaml", child))
+    options = config.codec.options()
+    assert options["entropy"] == part["entropy"]
+    assert options["transform"] == run_config["codec"]["transform"]
+    assert config.optim.lr == run_config["optim"]["lr"]
+
+
+def test_every_shipped_config_sets_only_what_its_task_reads():
+    found = 0
+    for name in shipped():
+        try:
+            config = load_config(name, ["data.train=x"])
+        except UsageError:  # of a fitted family, which nothing trains
+            continue
+        own = f"{name.partition('/')[0]}/{config.codec.name}"
+        with contextlib.suppress(UnknownNameError):
+            find(f"task/{config.task or own}").check_sections(config)
+            found += 1
+    assert found > 20
+
+
+def test_a_section_that_no_task_reads_is_refused(run_config):
+    run_config["adversary"] = {"names": ["patch"]}
+    config = parse_config(run_config)
+    with pytest.raises(UsageError, match="'adversary', which ImageTask does not read"):
+        ImageTask.check_sections(config)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_that_are_none_are_refused(run_config, value):
+    run_config["optim"]["lr"] = value
+    with pytest.raises(UsageError, match=r"optim\.lr"):
+        parse_config(run_config)

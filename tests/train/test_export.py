@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 
 import pytest
 import torch
@@ -21,6 +22,14 @@ from polycodec.train.loop import Trainer
 def trained(run_config, tmp_path) -> pathlib.Path:
     Trainer(parse_config(run_config)).train()
     return tmp_path / "run"
+
+
+def test_the_signals_of_a_run_may_have_moved(trained, run_config, tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        export(trained, data=str(tmp_path / "nowhere"))
+    moved = shutil.copytree(run_config["data"]["train"], tmp_path / "moved")
+    card = export(trained, data=str(moved))
+    assert card["config"]["data"]["train"] == "moved"
 
 
 @pytest.mark.usefixtures("every_machine")

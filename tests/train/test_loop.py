@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ pytest.importorskip("lightning", reason="the extra 'train' is not installed")
 
 from polycodec.errors import InputError, ModelError, UnknownNameError, UsageError
 from polycodec.registry import build
+from polycodec.train import start
 from polycodec.train.checkpoint import read_checkpoint
 from polycodec.train.config import parse_config
 from polycodec.train.loop import Trainer
@@ -284,3 +286,58 @@ def test_two_processes_end_with_equal_weights(run_config, tmp_path):
     (a, x), (b, y) = (torch.load(tmp_path / f"{r}.pt") for r in (0, 1))
     assert same(a, b) and not torch.equal(x, y)
     assert read_checkpoint(tmp_path / "run")["step"] == 2
+
+
+def test_a_signal_waits_for_the_step_and_is_kept(run_config, monkeypatch, capsys):
+    config = parse_config(run_config)
+    trainer = Trainer(config)
+    step = trainer._step
+
+    def interrupted():
+        if trainer.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step()
+
+    monkeypatch.setattr(trainer, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert read_checkpoint(trainer.out)["step"] == 3  # save_every is 2
+    assert "--resume" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_validation_that_fails_costs_no_steps(run_config, monkeypatch):
+    trainer = Trainer(parse_config(run_config))
+
+    def fails():
+        raise InputError("no")
+
+    monkeypatch.setattr(trainer, "validate", fails)
+    with pytest.raises(InputError):
+        trainer.train()
+    assert read_checkpoint(trainer.out)["step"] == 4
+
+
+def test_what_a_validation_lacks_is_said_before_the_first_step(run_config, tmp_path):
+    run_config["eval"]["size"] = 1024
+    with pytest.raises(InputError, match=r"lower eval\.size"):
+        Trainer(parse_config(run_config))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_can_start_from_a_model_by_name_or_an_export(
+    run_config, tiny_checkpoint, monkeypatch
+):
+    run_config["run"]["init"] = str(tiny_checkpoint.parent)
+    assert Trainer(parse_config(run_config)).initialised > 50
+    monkeypatch.setattr(start, "weights_at", {"image/tiny": tiny_checkpoint}.get)
+    run_config["run"]["init"] = "image/tiny"
+    assert Trainer(parse_config(run_config)).initialised > 50
+
+
+def test_an_accelerator_that_is_not_here_is_named(run_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    run_config["run"]["accelerator"] = "cuda"
+    with pytest.raises(UsageError, match=r"run\.accelerator"):
+        Trainer(parse_config(run_config))

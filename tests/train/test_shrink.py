@@ -178,3 +178,17 @@ def test_a_difference_from_the_same_weights_is_nearly_nothing(
     back = stored.read_weights(tmp_path / "codec.safetensors")[2]
     assert card["shrunk"]["bits"] <= 6
     assert all((back[k].double() == v.double()).all() for k, v in plain.items())
+
+
+def test_a_base_of_other_sizes_is_named(tiny_checkpoint, tmp_path, monkeypatch):
+    shrinker = Shrinker(tiny_checkpoint, None, lambda text: None)
+    monkeypatch.setattr(shrinker, "guessed", lambda name, found: found[name][:1])
+    with pytest.raises(ModelError, match="name a base of the same config"):
+        shrinker.menu()
+
+
+def test_weights_are_not_packed_onto_themselves(tiny_checkpoint):
+    before = tiny_checkpoint.read_bytes()
+    with pytest.raises(UsageError, match="name another folder"):
+        shrink(tiny_checkpoint, tiny_checkpoint.parent, Goal(bits=24))
+    assert tiny_checkpoint.read_bytes() == before

@@ -96,6 +96,8 @@ class ClassTask(Task):
 class TeacherTask(ClassTask):
     """Classes alone; nothing is rounded, nothing has a rate."""
 
+    sections = ("classes",)
+
     quantized = False
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -150,6 +152,8 @@ def prices(beta: Sequence[float], levels: int) -> Tensor:
 class FeatureTask(StudentTask):
     """Stage 1: the bottleneck learns to stand for the teacher's first stage."""
 
+    sections = ("classes", "stages")
+
     def open(self, codec: Codec) -> None:
         super().open(codec)
         self.beta = prices(self.config.classes.beta, codec.levels)
@@ -191,6 +195,8 @@ class FeatureTask(StudentTask):
 @register("task/features/answers")
 class AnswerTask(StudentTask):
     """Stage 2: g_s and the head learn the task, from classes and the teacher."""
+
+    sections = ("classes", "stages")  # of stage 1, whose config it continues
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and the teacher's answers; latents are rounded as in files."""

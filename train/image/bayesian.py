@@ -63,6 +63,7 @@ class BayesianTask(Task):
     """Priors for images."""
 
     family = BayesianCodec
+    sections = ("priors",)
 
     def open(self, codec: Codec) -> None:
         config, data, processes = self.config, self.config.data, self.fabric.world_size

@@ -67,8 +67,16 @@ class CropSource:
         fits = [i for i in every if min(images.shapes[i][:2]) >= crop]
         self.train, _ = split(fits, holdout)
         _, self.held_out = split(every, holdout)
+        if not fits:
+            raise InputError(
+                f"no training image is as large as the crop, {crop} px; lower "
+                "data.crop, or add larger images"
+            )
         if not self.train:
-            raise InputError(f"no training image is as large as the crop, {crop} px")
+            raise InputError(
+                f"of {len(images)} images every one that measures {crop} px is held "
+                f"out, as every {holdout}th is; add images, or change data.holdout"
+            )
         area = np.array([float(np.prod(images.shapes[i][:2])) for i in self.train])
         self.weights = area / area.sum()
 
@@ -118,10 +126,12 @@ def crops_of(config: TrainConfig, fabric: Fabric, log: RunLog) -> CropSource:
     data = config.data
     with fabric.rank_zero_first(local=True):
         images = ImageCache(data.train, data.cache, log.decoding)
-    return CropSource(
+    source = CropSource(
         images,
         crop=data.crop,
         batch=data.batch,
         seed=config.run.seed,
         holdout=data.holdout,
     )
+    source.validation(config.eval.size, 1)  # what is wrong is said now, not in hours
+    return source

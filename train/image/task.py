@@ -24,6 +24,7 @@ class ImageTask(Task):
     """The latent family on images."""
 
     family = LatentCodec
+    sections = ()
 
     def open(self, codec: Codec) -> None:
         self.source = crops_of(self.config, self.fabric, self.log)

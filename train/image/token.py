@@ -50,6 +50,7 @@ class ImageTokenTask(Task):
     """The token family on images."""
 
     family = TokenCodec
+    sections = ("adversary", "loss", "stages")
 
     def open(self, codec: Codec) -> None:
         if {"stft", "period"} & set(self.config.adversary.names):

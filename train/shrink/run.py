@@ -20,7 +20,7 @@ from polycodec.codecs import zoo
 from polycodec.codecs.base import Codec
 from polycodec.codecs.stored import TABLES, digest_of, load_codec, read_weights
 from polycodec.entropy_models.exact.layer import exact_layers
-from polycodec.errors import InputError
+from polycodec.errors import InputError, UsageError
 from polycodec.memory import files_of, remember_weights
 from polycodec.registry import parts_of_weights
 from polycodec.train.check import Panel, self_check
@@ -63,6 +63,11 @@ def shrink(
     """
     say = progress or (lambda text: None)
     path, out = zoo.weights_of_run(weights), Path(out)
+    if (out / WEIGHTS).resolve() == path.resolve():
+        raise UsageError(
+            f"the packed weights would replace those they are made from, {path}, which "
+            "files that were made with them need; name another folder"
+        )
     out.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS, CARD, CERTIFICATE):
         check_target(out / file, force=True)

@@ -183,15 +183,18 @@ class Shrinker:
 
     def _to_size(self, part: Path, menu: Menu, size: int) -> None:
         """Aim lower by what a try was too large by."""
-        aim = float(size)
+        aim, real = float(size), 0
+        plan: dict[str, Priced] | None = None
         for _ in range(TRIES):
-            self._pack(part, to_size(menu, aim))
+            if plan == (plan := to_size(menu, aim)):
+                break  # all is as coarse as it can be
+            self._pack(part, plan)
             real = part.stat().st_size
             if real <= size:
                 return
             aim -= 1.05 * (real - size)
         raise ModelError(
-            f"these weights do not fit {size} bytes; the smallest of {TRIES} tries has "
+            f"these weights do not fit {size} bytes; the last file that was tried has "
             f"{real}; ask for more"
         )
 

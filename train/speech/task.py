@@ -48,6 +48,8 @@ MOST_BATCHES = 20_000
 class SpeechTask(Task):
     """The token family on speech."""
 
+    sections: ClassVar[tuple[str, ...] | None] = ("adversary", "loss", "stages")
+
     family: ClassVar[type[nn.Module]] = TokenCodec
 
     def open(self, codec: Codec) -> None:

@@ -36,6 +36,7 @@ class LatentSpeechTask(SpeechTask):
     """Rounding latents from step ``stages.unquantized`` on."""
 
     family = LatentCodec
+    sections = ("adversary", "loss", "rates", "stages")
 
     def open(self, codec: Codec) -> None:
         super().open(codec)
