@@ -16,7 +16,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,11 +50,13 @@ class Mean:
 class Point:
     """One setting of one codec over all files; of published ones rate and scores.
 
-    Rates and seconds are of a pixel and an image, or of a second of speech.
+    Rates and seconds are of a pixel and an image, or of a second of speech. ``rates``:
+    by measure, of the files that it judged, where those are not all.
     """
 
     rate: float
     scores: dict[str, Mean | None]
+    rates: dict[str, float] = field(default_factory=dict)
     setting: float = math.nan
     file_rate: float = math.nan  # of everything written, containers too
     estimated_rate: float | None = None
@@ -82,8 +84,10 @@ class Curve:
         return [point.rate for point in self.points]
 
     def against(self, metric: str) -> tuple[list[float], list[Mean]]:
-        """Rates and means where ``metric`` has values."""
-        known = [(p.rate, p.scores.get(metric)) for p in self.points]
+        """Rates and means where ``metric`` has values, both of the same files."""
+        known = [
+            (p.rates.get(metric, p.rate), p.scores.get(metric)) for p in self.points
+        ]
         pairs = [(rate, mean) for rate, mean in known if mean is not None]
         return [rate for rate, _ in pairs], [mean for _, mean in pairs]
 
@@ -113,17 +117,26 @@ def _point(run: Run, setting: float, rows: Sequence[Row]) -> Point:
     kind = run.kind
     shares = np.array([kind.share(row.amount) for row in rows])
 
-    def rate(sizes: Sequence[float]) -> float:
-        pairs = zip(sizes, rows, strict=True)
-        each = [kind.rate_of(size, row.amount) for size, row in pairs]
-        return float(shares @ each / shares.sum())
+    def rate(sizes: Sequence[float | None]) -> float:
+        """The mean over the files that have a size."""
+        known = [(s, row) for s, row in zip(sizes, rows, strict=True) if s is not None]
+        each = [kind.rate_of(size, row.amount) for size, row in known]
+        of = np.array([kind.share(row.amount) for _, row in known])
+        return float(of @ each / of.sum())
 
     scores = {name: mean([row.scores.get(name) for row in rows]) for name in run.rules}
+    rates = {
+        name: rate([None if r.scores.get(name) is None else r.bytes for r in rows])
+        for name, found in scores.items()
+        if found is not None and found.without
+    }
     for measure in run.measures:
         if measure.of_mean is not None:
             source, function = measure.of_mean
             found = scores[source]
             scores[measure.name] = None if found is None else found.through(function)
+            if source in rates:
+                rates[measure.name] = rates[source]
     estimates = [r.estimated_bits / 8 for r in rows if r.estimated_bits is not None]
     return Point(
         setting=setting,
@@ -131,6 +144,7 @@ def _point(run: Run, setting: float, rows: Sequence[Row]) -> Point:
         file_rate=rate([row.file_bytes for row in rows]),
         estimated_rate=rate(estimates) if len(estimates) == len(rows) else None,
         scores=scores,
+        rates=rates,
         encode_seconds=sum(row.encode_seconds for row in rows) / shares.sum(),
         decode_seconds=sum(row.decode_seconds for row in rows) / shares.sum(),
         files=len(rows),

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -74,7 +75,7 @@ class Datasets:
         if isinstance(dataset, (str, pathlib.Path)):
             place = pathlib.Path(dataset)
             if place.is_dir():
-                return place.resolve().name, self._items_in(place)
+                return self._called(place), self._items_in(place)
             dataset = [place]
         paths = [pathlib.Path(item) for item in dataset]
         missing = [str(path) for path in paths if not path.is_file()]
@@ -86,6 +87,16 @@ class Datasets:
             )
         alike = len({path.name for path in paths}) < len(paths)
         return "files", [self.item(str(p) if alike else p.name, p) for p in paths]
+
+    def _called(self, folder: pathlib.Path) -> str:
+        """The name of a folder; that of the known set only where it is that set."""
+        name = folder.resolve().name
+        if name.lower() != self.own:
+            return name
+        with contextlib.suppress(InputError):
+            if self.find(folder) == self.files_in(folder):
+                return self.own
+        return f"{name} (own files)"
 
     def _is_own(self, dataset: Dataset) -> bool:
         return isinstance(dataset, str) and dataset.lower() == self.own

@@ -20,8 +20,9 @@ import pathlib
 from dataclasses import fields
 from typing import Any
 
+from polycodec.errors import UsageError
 from polycodec.eval.curves import measured
-from polycodec.eval.datasets import Dataset, Place
+from polycodec.eval.datasets import Dataset, Item, Place
 from polycodec.eval.kind import Run, kind_of, kinds
 from polycodec.eval.machine import machine
 from polycodec.eval.measure import measure_all
@@ -41,6 +42,7 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
     chosen.check(kind.name, {k.name: k.options for k in kinds()})
     subjects, skipped = select(kind, chosen)
     name, items = kind.datasets.open(dataset, data=chosen.data)
+    items = _without(items, dataset, pathlib.Path(out))
     run = Run(
         kind=kind,
         options=chosen,
@@ -68,6 +70,24 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
 
         write(result)
     return result
+
+
+def _without(items: list[Item], dataset: Dataset, out: pathlib.Path) -> list[Item]:
+    """Leave out what an earlier run has drawn into a folder below that of the files.
+
+    UsageError where the report would lie among them.
+    """
+    if not isinstance(dataset, (str, pathlib.Path)):
+        return items
+    folder, own = pathlib.Path(dataset).resolve(), out.resolve()
+    if own == folder and folder.is_dir():
+        raise UsageError(
+            f"the report would lie among the files that are measured, in {out}; name "
+            "another folder with -o"
+        )
+    if folder not in own.parents:
+        return items
+    return [item for item in items if own not in item.path.resolve().parents]
 
 
 def _command(dataset: Dataset, out: Place, options: EvalOptions) -> str:

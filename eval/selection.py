@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from polycodec.errors import UsageError
 from polycodec.eval.kind import Kind
 from polycodec.eval.options import EvalOptions
-from polycodec.eval.subjects import EFFORT, Subject
+from polycodec.eval.subjects import EFFORT, OwnCodec, Subject
 
 
 def select(kind: Kind, options: EvalOptions) -> tuple[list[Subject], dict[str, str]]:
@@ -40,6 +41,7 @@ def select(kind: Kind, options: EvalOptions) -> tuple[list[Subject], dict[str, s
             "expected at least one codec or anchor, each once; found "
             f"{[s.name for s in chosen]}; correct the list"
         )
+    _tell_apart(chosen)
     reasons = {s.name: s.missing() for s in chosen}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     remaining = [s for s in chosen if s.name not in skipped]
@@ -66,6 +68,14 @@ def _codec(
             )
         given["effort"] = int(effort)
     return kind.own(model, **given)
+
+
+def _tell_apart(subjects: Sequence[Subject]) -> None:
+    """Give codecs of ours whose labels are alike their whole names instead."""
+    count = Counter(subject.label for subject in subjects)
+    for subject in subjects:
+        if count[subject.label] > 1 and isinstance(subject, OwnCodec):
+            subject.label = f"polycodec {subject.name}"
 
 
 def _anchors(

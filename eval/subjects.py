@@ -100,7 +100,7 @@ class OwnCodec(Subject):
         self.name = name if checkpoint is None else f"{name}@{checkpoint}"
         self.label = f"polycodec {name}"
         if checkpoint is not None:
-            self.label += f" ({pathlib.Path(checkpoint).stem})"
+            self.label += f" ({pathlib.Path(checkpoint).name})"
         if effort:
             self.name += f"{EFFORT}{effort}"
             self.label += f"{EFFORT}{effort}"

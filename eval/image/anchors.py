@@ -157,6 +157,7 @@ ANCHORS: dict[str, PillowAnchor] = {
             *("jxl", "JPEG XL", "JXL", "jxl"),
             settings=(0, 10, 25, 40, 55, 70, 85, 93),
             options={"effort": 7, "num_threads": 1},
+            finest=(0, 99),  # 100 is lossless, which the plugin refuses beside these
         ),
         PillowAnchor(
             *("jpeg2000", "JPEG 2000", "JPEG2000", "jpg_2000"),

@@ -66,6 +66,9 @@ class ImageKind(Kind):
             why = "they are of the whole data set, this run is not"
             run.skipped["published curves"] = why
             dashed = []
+        elif options.published is not None and not dashed:
+            why = f"the file has none of '{run.dataset}'"
+            run.skipped["published curves"] = why
         self.check_reference(run, dashed)
         return dashed
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from polycodec.eval import bdrate
+from polycodec.codecs.measures.image import PSNR_EXACT
+from polycodec.eval import bdrate, text
 from polycodec.eval.bdrate import Comparison, Part
 from polycodec.eval.curves import Curve
 from polycodec.eval.measure import Row
@@ -41,11 +42,11 @@ DIFFERENCE = (
 
 @dataclass(frozen=True)
 class Overhead:
-    """Real file bytes against the model's own estimate, over all images.
+    """Real file bytes against the model's own estimate, over all codings.
 
-    ``percent`` is the mean excess. ``beyond`` is the largest number of bytes by
-    which an image exceeds its estimate by more than 0.6 % + 40 bytes, negative
-    when all stay within; ``worst`` is that image.
+    ``percent`` is the mean excess; ``images`` counts every setting. ``beyond`` is the
+    largest number of bytes by which an image exceeds its estimate by more than 0.6 % +
+    40 bytes, negative when all stay within; ``worst`` is that image.
     """
 
     percent: float
@@ -57,7 +58,7 @@ class Overhead:
         verdict = "within" if self.beyond <= 0 else "beyond"
         return (
             f"files are {number(self.percent, 2, sign=True)} % against the estimate "
-            f"over {self.images} files; the worst ({self.worst}) is "
+            f"over {self.images} codings; the worst ({self.worst}) is "
             f"{number(abs(self.beyond), 0)} bytes {verdict} estimate + 0.6 % + 40 bytes"
         )
 
@@ -159,7 +160,18 @@ class ImageEvaluation(Evaluation):
             for base, found in self._by_psnr(test.name).items():
                 names = f"{test.label} against {self.curve(base).label}"
                 lines.append(f"{names}: {_verdict(found)}")
-        return lines + [f"{codec}: {over}." for codec, over in self.overheads.items()]
+        lines += [f"{codec}: {over}." for codec, over in self.overheads.items()]
+        exact: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.scores.get("psnr") == PSNR_EXACT:
+                exact.setdefault(row.file, []).append(row.codec)
+        lines += [
+            f"{file} came back exactly {text.plural(len(of), 'time')} "
+            f"({', '.join(dict.fromkeys(of))}): its PSNR, which is infinite, counts as "
+            f"{PSNR_EXACT:g} dB in means and BD-rates, which say little then."
+            for file, of in exact.items()
+        ]
+        return lines
 
     def cards(self) -> list[tuple[str, str]]:
         """Return BD-rates by PSNR against the anchors."""

@@ -16,7 +16,7 @@ import numpy as np
 from polycodec.codecs.measures import image as measures
 from polycodec.eval.datasets import Item, find
 from polycodec.eval.image.anchors import PillowAnchor, match_rate
-from polycodec.eval.measure import Row
+from polycodec.eval.measure import Row, naming
 from polycodec.eval.subjects import Coded, Subject
 
 # Where differences between codecs are plain to see, yet none is hopeless.
@@ -62,9 +62,10 @@ def make_crops(
     shown = []
     for subject in [lead, *(s for s in subjects if s is not lead)]:
         at, coded = setting, first
-        if subject is not lead:
-            at, coded = _at_size(subject, pixels, len(first.data), rows)
-        decoded = subject.decompress(coded.data).signal
+        with naming(subject, at, chosen.name):
+            if subject is not lead:
+                at, coded = _at_size(subject, pixels, len(first.data), rows)
+            decoded = subject.decompress(coded.data).signal
         shown.append(
             Crop(
                 label=subject.label,

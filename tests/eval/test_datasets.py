@@ -63,6 +63,18 @@ def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):
         datasets.kodak(data=tmp_path)
 
 
+def test_a_folder_called_kodak_is_not_kodak(tmp_path, monkeypatch):
+    """Published curves of Kodak are never compared with other pictures."""
+    monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
+    place = tmp_path / "kodak"
+    place.mkdir()
+    Image.fromarray(noise((8, 8))).save(place / "kodim01.png")
+    assert IMAGES.open(place)[0] == "kodak (own files)"
+    digest = datasets.hashlib.sha256((place / "kodim01.png").read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets, "KODAK_SHA256", {"kodim01.png": digest})
+    assert IMAGES.open(place)[0] == "kodak"
+
+
 def test_kodak_has_no_cache_without_a_home(monkeypatch, homeless):
     monkeypatch.delenv(datasets.ENVIRONMENT, raising=False)
     with pytest.raises(InputError, match="set HOME or XDG_CACHE_HOME"):

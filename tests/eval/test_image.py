@@ -277,6 +277,66 @@ def test_what_was_not_measured_is_not_compared(folder, tmp_path):
     assert [point.files for point in result.curve("jpeg").points] == [2]
 
 
+def test_rates_of_a_measure_are_of_the_files_that_it_judged(folder, tmp_path):
+    """A picture too small for MS-SSIM changes no BD-rate by MS-SSIM."""
+    options = {"codecs": [], "anchors": list(SMALL), "anchor_settings": SMALL}
+    options |= {"report": False}
+
+    def by_ms_ssim(out):
+        found = evaluate(folder, out=tmp_path / out, **options).comparisons
+        return found["ms_ssim_db"]["webp"]["jpeg"].rate_akima
+
+    alone = by_ms_ssim("alone")
+    Image.fromarray(photo(7)[:40, :40]).save(folder / "small.png")
+    assert by_ms_ssim("beside") == pytest.approx(alone)
+
+
+def test_published_curves_of_another_set_are_said_to_be_left_out(folder, tmp_path):
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps({"kodak": []}))
+    options = {"codecs": [], "anchors": ["jpeg"], "anchor_settings": {"jpeg": (50,)}}
+    found = evaluate(
+        folder, out=tmp_path / "out", published=path, report=False, **options
+    )
+    assert "none of 'photos'" in found.run.skipped["published curves"]
+
+
+def test_a_report_below_its_files_is_not_measured(folder, tmp_path):
+    options = {"codecs": [], "anchors": ["jpeg"], "anchor_settings": {"jpeg": (50,)}}
+    (folder / "report").mkdir()
+    Image.fromarray(photo(3)).save(folder / "report" / "psnr.png")
+    found = evaluate(folder, out=folder / "report", report=False, **options)
+    assert found.files == ["0.png", "1.png"]
+    with pytest.raises(UsageError, match="-o"):
+        evaluate(folder, out=folder, report=False, **options)
+
+
+def test_exact_pictures_are_told(tmp_path):
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / "flat.png")
+    options = {"codecs": [], "anchors": ["jpeg"], "anchor_settings": {"jpeg": (50, 90)}}
+    found = evaluate(tmp_path / "flat.png", out=tmp_path / "o", report=False, **options)
+    assert any("flat.png came back exactly 2 times" in f for f in found.facts())
+
+
+def test_codecs_of_ours_are_told_apart():
+    from polycodec.eval.options import EvalOptions
+    from polycodec.eval.selection import select
+
+    runs = ["image/default@a/v1.2", "image/default@b/v1.2", "image/default@a/v1.3"]
+    options = EvalOptions(codecs=runs, anchors=[], qualities=(50,))
+    labels = [subject.label for subject in select(KIND, options)[0]]
+    assert len(set(labels)) == 3 and labels[2].endswith("(v1.3)")
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_anchors_code_at_both_ends_of_what_is_searched(name):
+    anchor = ANCHORS[name]
+    if reason := anchor.missing():
+        pytest.skip(reason)
+    sizes = [len(anchor.compress(photo(1), s).data) for s in anchor.finest]
+    assert sizes[0] < sizes[1]
+
+
 def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(
     folder, tmp_path, monkeypatch
 ):
