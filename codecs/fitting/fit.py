@@ -161,7 +161,10 @@ class Fit:
             self.start_quantizing()
         late = self.quantized is not None
         done = (
-            (self.progress() - share) / (1 - share) if late else self.progress() / share
+            # Below 0 where a fit goes on for longer than it was begun for.
+            max(0.0, (self.progress() - share) / (1 - share))
+            if late
+            else self.progress() / share
         )
         warm = 0.0 if late else self.recipe.warm
         rate = self.scale * rate_at(done, warm, self.recipe.floor)

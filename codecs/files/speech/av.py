@@ -43,9 +43,9 @@ _STRICT = {"err_detect": "explode+crccheck+bitstream+buffer"}
 
 
 class AvFile:
-    """An opened container and its first audio track."""
+    """An opened container and its first audio track; ``begin``: see `open_speech`."""
 
-    def __init__(self, av: Any, stream: BinaryIO) -> None:
+    def __init__(self, av: Any, stream: BinaryIO, begin: float | None = None) -> None:
         counted = least_samples(stream)
         stream.seek(0)
         self._errors = av.FFmpegError
@@ -60,7 +60,8 @@ class AvFile:
         self._mpeg = self._track.codec_context.name.startswith(("mp1", "mp2", "mp3"))
         self._track.codec_context.options = _STRICT
         self._odd, self._gaps = 0, 0  # packets that are no frames; times that jump
-        self._due: float | None = None  # when the next frame should begin, in seconds
+        # When the next frame should begin, in seconds; what is missing before it.
+        self._timed, self._due, self._missing = begin is not None, begin, 0.0
         self.decoded = 0
         self._frames = self._decoded()
         self._held: list[np.ndarray] = []
@@ -68,8 +69,8 @@ class AvFile:
         if first is None:
             self.close()
             raise InputError("its audio track holds no samples, or is damaged")
-        self._held.append(_samples(first))
-        block = self._held[0]
+        self._hold(first)
+        block = self._held[-1]
         check_shape(first.sample_rate, block.shape[1])
         tags, notes, layout = _told(self._container)
         self.info = SpeechInfo(
@@ -105,13 +106,21 @@ class AvFile:
                     f"its audio changes from {info.rate} Hz, {info.channels} channels "
                     f"to {frame.sample_rate} Hz, {block.shape[1]}; cut it there"
                 )
-            self._held.append(block)
+            self._hold(frame)
         block = np.concatenate(self._held) if self._held else self._none()
         self._held = [block[count:]]
         return block[:count]
 
     def close(self) -> None:
         self._container.close()
+
+    def _hold(self, frame: Any) -> None:
+        """Keep a frame, and silence for what is missing before it."""
+        block = _samples(frame)
+        if self._timed and self._missing > 0:
+            count = round(self._missing * frame.sample_rate)
+            self._held.append(np.zeros((count, block.shape[1]), np.float32))
+        self._held.append(block)
 
     def _none(self) -> np.ndarray:
         return np.zeros((0, self.info.channels), np.float32)
@@ -140,12 +149,12 @@ class AvFile:
     def _follow(self, frame: Any) -> None:
         """Count what was decoded, and jumps of its time."""
         now = None if frame.pts is None else float(frame.pts * frame.time_base)
-        length = frame.samples / frame.sample_rate
+        length, self._missing = frame.samples / frame.sample_rate, 0.0
         if now is None or self._due is None:
             self._due = now
-        elif now - self._due > _GAP and not self._mpeg:
-            self._gaps += 1
-            self._due = now
+        elif now - self._due > _GAP and (self._timed or not self._mpeg):
+            self._gaps += int(self.decoded > 0)
+            self._missing, self._due = now - self._due, now
         if self._due is not None:
             self._due += length
         self.decoded += frame.samples
@@ -162,6 +171,8 @@ class AvFile:
             r"(\d+):(\d+):([\d.]+)", track.metadata.get("DURATION", "")
         ):
             seconds = 3600 * int(said[1]) + 60 * int(said[2]) + float(said[3])
+            # Matroska says when a track ends; it may begin late.
+            seconds -= max(0.0, float((track.start_time or 0) * track.time_base))
         elif container.duration is not None and len(container.streams) == 1:
             seconds = container.duration / 1e6
         if seconds is None:

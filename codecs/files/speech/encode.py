@@ -50,10 +50,10 @@ logger = logging.getLogger(__name__)
 CHUNK_SECONDS = 10
 
 
-def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
-    """Encode a speech file; see `api.encode`."""
-    survey = surveyed(ends.source)
-    with open_speech(ends.source) as speech, Writer() as writer:
+def encode(ends: Ends[SpeechEncode], *, begin: float | None = None) -> SpeechEncoded:
+    """Encode a speech file; see `api.encode`. ``begin``: see `open_speech`."""
+    survey = surveyed(ends.source, begin)
+    with open_speech(ends.source, begin=begin) as speech, Writer() as writer:
         codec = codec_for("speech", ends)
         fit.check(codec, ends.options)
         job = Job(codec, speech, survey, ends)
@@ -74,9 +74,9 @@ def encode(ends: Ends[SpeechEncode]) -> SpeechEncoded:
     )
 
 
-def surveyed(source: Source) -> Survey:
+def surveyed(source: Source, begin: float | None = None) -> Survey:
     """Read a file to its end, for what has to be known before it is coded."""
-    with open_speech(source) as speech:
+    with open_speech(source, begin=begin) as speech:
         survey = Survey(speech.info.rate, speech.info.channels)
         for block in speech.blocks():
             survey.push(block)

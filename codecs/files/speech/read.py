@@ -124,14 +124,20 @@ class OpenedSpeech:
 
 
 @contextlib.contextmanager
-def open_speech(source: Source) -> Iterator[OpenedSpeech]:
-    """Open a path or a binary file that can seek; InputError says what is wrong."""
+def open_speech(
+    source: Source, *, begin: float | None = None
+) -> Iterator[OpenedSpeech]:
+    """Open a path or a binary file that can seek; InputError says what is wrong.
+
+    ``begin``: sound from that second of the file's clock on, silence where there is
+    none: what goes with pictures. Without it samples follow one after the other.
+    """
     name = name_of(source)
     if name == "-":
         name = str(getattr(source, "name", "the input"))
     with opened(source) as stream:
         try:
-            backend = _backend(stream)
+            backend = _backend(stream, begin)
         except InputError as error:
             raise InputError(f"cannot read {name}; {error}") from error
         except MemoryError:
@@ -155,7 +161,7 @@ def library(name: str) -> Any:
         return None
 
 
-def _backend(stream: BinaryIO) -> _SoundFile | AvFile:
+def _backend(stream: BinaryIO, begin: float | None = None) -> _SoundFile | AvFile:
     """The first library that understands the file."""
     stream.seek(0)
     start = stream.read(16)
@@ -183,7 +189,7 @@ def _backend(stream: BinaryIO) -> _SoundFile | AvFile:
 
     stream.seek(0)
     try:
-        backend = AvFile(av, stream)
+        backend = AvFile(av, stream, begin)
     except InputError:
         # What FFmpeg does not know libsndfile may, except MPEG audio, which it guesses.
         if soundfile is None or plain or is_mpeg(start):

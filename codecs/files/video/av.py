@@ -37,7 +37,7 @@ _LISTENING = fork_safe(threading.Lock())
 # Tags that describe the old file, not the clip.
 _TECHNICAL = re.compile(
     r"encoder|major_brand|minor_version|compatible_brands|duration|handler_name"
-    r"|vendor_id|rotate|_statistics.*|bps.*|number_of_.*",
+    r"|vendor_id|rotate|alpha_mode|_statistics.*|bps.*|number_of_.*",
     re.IGNORECASE,
 )
 _HDR = "what its HDR metadata says of light is left out"
@@ -185,12 +185,16 @@ class AvVideo:
         track, context = self._track, self._track.codec_context
         check_size(frame.width, frame.height)
         colour, depth = form_of(frame.format)
-        if has_alpha(frame.format):
+        # VP8 and VP9 have it beside the frames, where FFmpeg's decoders do not look.
+        tags = {key.lower(): value for key, value in track.metadata.items()}
+        if has_alpha(frame.format) or tags.get("alpha_mode") == "1":
             self.notes.append("transparency is left out")
         self.notes += changed_by_planes(frame.format)
         said = {**self._container.metadata, **track.metadata}
         rotation, mirrored = _turn(frame)
         full = context.color_range == 2 or frame.format.name.startswith("yuvj")
+        # As FFmpeg has it: gray that says nothing has all levels; others are cut.
+        full = full or (colour == "gray" and not context.color_range)
         told = rate or track.average_rate or track.guessed_rate or RATE
         mpeg = colour == "yuv420" and context.name != "mjpeg"
         return VideoInfo(
@@ -208,13 +212,14 @@ class AvVideo:
             mirrored=mirrored,
             rate=Fraction(told),
             time_base=1 / Fraction(rate) if rate else Fraction(track.time_base),
-            frames=track.frames or None,
+            frames=_promised(track),
             tags={k.lower(): v for k, v in said.items() if not _TECHNICAL.fullmatch(k)},
             sound=tuple(
                 a.codec_context.name if a.codec_context else "unknown"
                 for a in self._container.streams.audio
             ),
             container=self._container.format.name,
+            start=Fraction(max(0, self._container.start_time or 0), 10**6),
         )
 
     def _note_what_is_beside(self, frame: Any) -> None:
@@ -237,6 +242,18 @@ class AvVideo:
         ):
             if count:
                 self.notes.append(note)
+
+
+def _promised(track: Any) -> int | None:
+    """Frames that the index says are shown; None: the container counts none.
+
+    Its own count has also those that an edit list cuts off, and an AVI's those that
+    were dropped while it was recorded.
+    """
+    if not track.frames:
+        return None
+    shown = sum(1 for e in track.index_entries if e.size and not e.is_discard)
+    return shown or track.frames
 
 
 def _turn(frame: Any) -> tuple[int, bool]:

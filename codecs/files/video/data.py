@@ -42,7 +42,8 @@ class VideoInfo:
 
     ``rate``: frames a second, nominal; ``frames``: None where it is not told;
     ``rotation``: counter-clockwise degrees for showing, after ``mirrored``; ``sound``:
-    names of the codecs of sound tracks.
+    names of the codecs of sound tracks; ``start``: seconds at which the first of all
+    tracks begins.
     """
 
     width: int
@@ -63,6 +64,7 @@ class VideoInfo:
     tags: dict[str, str] = field(default_factory=dict)
     sound: tuple[str, ...] = ()
     container: str = ""
+    start: Fraction = Fraction(0)
 
 
 def pixel_format(colour: str, depth: int) -> str:

@@ -58,8 +58,11 @@ def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
     fit.forget(job.plan)
     pixels = info.width * info.height * job.frames
     notes = [*job.notes, *([note] if note else [])]
-    if fps and not times.even:
-        notes.append("when frames are shown follows from --fps")
+    if fps and tracks:
+        notes.append(
+            "when frames are shown follows from --fps; its sound keeps its own times, "
+            "and may not go with them"
+        )
     if times.lost:
         notes.append(
             "its times do not increase from frame to frame, or some are missing; "
@@ -127,7 +130,12 @@ class Job:
         info = self.info
         if self.ends.options.fps:
             return Times.even_of(self.frames, info.rate)
-        return Times.of(self._pts, self._last, info.time_base, info.rate)
+        pts = self._pts
+        if info.sound and self.ends.options.audio == "speech":
+            # Speech begins at 0, with silence up to its first sample.
+            start = round(info.start / info.time_base)
+            pts = [None if t is None else t - start for t in pts]
+        return Times.of(pts, self._last, info.time_base, info.rate)
 
     def header(self, quality: float, times: Times, parts: int) -> Header:
         """The file's header, once all frames have been read; ``parts`` of sound."""

@@ -52,7 +52,7 @@ def kept(
     with _spool() as spool:
         try:
             if ends.options.audio == "speech":
-                note = _spoken(ends, spool)
+                note = _spoken(ends, spool, info)
             else:
                 _copied(ends.source, spool, info)
                 note = f"its sound is copied ({names}, {readable(spool.tell())})"
@@ -142,8 +142,8 @@ def _remux(av: Any, before: Any, target: Any, container: str) -> None:
                 after.mux_one(packet)
 
 
-def _spoken(ends: Ends[VideoEncode], target: Any) -> str:
-    """Code the first sound track as speech."""
+def _spoken(ends: Ends[VideoEncode], target: Any, info: VideoInfo) -> str:
+    """Code the first sound track as speech, from the clip's start on."""
     from polycodec.codecs.files.speech.encode import encode
 
     options = SpeechEncode(device=ends.options.device)
@@ -151,11 +151,13 @@ def _spoken(ends: Ends[VideoEncode], target: Any) -> str:
     if not isinstance(source, (str, bytes)) and hasattr(source, "seek"):
         source.seek(0)
     try:
-        coded = encode(Ends(source, target, options))
+        coded = encode(Ends(source, target, options), begin=float(info.start))
     except CodecError as error:
         raise type(error)(f"its sound cannot be coded as speech: {error}") from error
+    count = len(info.sound)
+    the = "its sound" if count == 1 else f"the first of {count} sound tracks"
     return (
-        f"its sound is coded by {coded.model} ({coded.kbps:.2f} kbps, "
+        f"{the} is coded by {coded.model} ({coded.kbps:.2f} kbps, "
         f"{readable(coded.bytes)})"
     )
 

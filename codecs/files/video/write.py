@@ -125,6 +125,13 @@ class VideoWriter:
         self._av = av = library()
         self._form = form = FORMATS[suffix]
         self.geometry, self.notes = fitted(geometry, suffix)
+        if suffix == ".y4m" and not times.even:
+            self.notes.append(f"{suffix} holds one rate; when frames are shown is lost")
+            times = Times.even_of(len(times.pts), times.rate)
+        if suffix == ".y4m" and (geometry.rotation or geometry.mirrored):
+            self.notes.append(f"{suffix} does not say how frames are turned")
+        if suffix == ".y4m" and self.geometry.matrix not in (0, 2):
+            self.notes.append(f"{suffix} does not say of which matrix colours are")
         self._times, self._number = times, 0
         self._target, self._seeks = target, target.seekable()
         spool = target if self._seeks else tempfile.TemporaryFile()  # noqa: SIM115
@@ -144,8 +151,6 @@ class VideoWriter:
                 ) from error
         elif sound is not None:
             self.notes.append(f"{suffix} holds no sound; it is left out")
-        if suffix == ".y4m" and not times.even:
-            self.notes.append(f"{suffix} holds one rate; when frames are shown is lost")
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -194,7 +199,9 @@ class VideoWriter:
                 stream.sample_aspect_ratio = aspect
         if geometry.rotation or geometry.mirrored:
             try:
-                stream.set_display_rotation(geometry.rotation, geometry.mirrored)
+                # FFmpeg mirrors what it turned, the header turns what it mirrored.
+                angle = -geometry.rotation if geometry.mirrored else geometry.rotation
+                stream.set_display_rotation(angle, geometry.mirrored)
             except AttributeError:
                 self.notes.append("this PyAV cannot say how frames are turned")
         return stream
@@ -287,8 +294,8 @@ def numbered_frames(
 ) -> Iterator[Any]:
     """Yield ``write(frames)``: images by the pattern, all of them or none in the end.
 
-    Numbers go on from ``first``. Samples of up to 8 bits make 8-bit images, others
-    16-bit ones.
+    Numbers go on from ``first``. Frames are turned as they are shown. Samples of up to
+    8 bits make 8-bit images, others 16-bit ones.
     """
     if is_far(pattern):
         raise UsageError(
@@ -311,6 +318,9 @@ def numbered_frames(
             if not force and is_plain(final):
                 raise InputError(f"{final} exists already; use --force to replace it")
             there = os.path.join(part, os.path.basename(final))
+            if geometry.mirrored:
+                one = one.flip(-1)
+            one = one.rot90(geometry.rotation // 90, (-2, -1))
             pixels = to_pixels(one, (1 << depth) - 1, channels)
             with open(there, "wb") as file:
                 write_image(ImageData(pixels, depth), file, suffix=suffix)

@@ -301,3 +301,47 @@ def test_the_header_says_what_the_json_does(coded):
     assert reader.header.geometry.groups == 3 and reader.header.geometry.sound == 1
     values = info(folder / "clip.plc")
     assert json.dumps(values) and values["kbps"] > 0 and values["bpp"] > 0
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_mirrored_clips_stay_turned_as_they_were(codec, tmp_path, rotation):
+    import av
+
+    def matrix(path):
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+            return [bytes(d) for d in frame.side_data if "MATRIX" in str(d.type)]
+
+    clip = {"codec": "libx264", "frames": 2, "rotation": rotation, "mirrored": True}
+    write_clip(tmp_path / "a.mp4", **clip)
+    api.encode(tmp_path / "a.mp4", tmp_path / "a.plc", codec=codec)
+    api.decode(tmp_path / "a.plc", tmp_path / "b.mp4", codec=codec)
+    assert matrix(tmp_path / "a.mp4") == matrix(tmp_path / "b.mp4") != []
+
+
+def test_frames_before_an_edit_list_are_not_missed(tmp_path):
+    import av
+
+    write_clip(tmp_path / "a.mp4", codec="libx264", frames=12)
+    options = {"use_editlist": "1", "avoid_negative_ts": "disabled"}
+    with (
+        av.open(str(tmp_path / "a.mp4")) as old,
+        av.open(str(tmp_path / "b.mp4"), "w", options=options) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                start = round(5 / (24 * packet.time_base))
+                packet.pts, packet.dts = packet.pts - start, packet.dts - start
+                packet.stream = stream
+                new.mux(packet)
+    info, frames = read_clip(tmp_path / "b.mp4")
+    assert info.frames == len(frames) == 7
+
+
+def test_y4m_of_uneven_times_has_a_rate_of_frames(codec, tmp_path):
+    base = Fraction(1, 90000)
+    write_clip(tmp_path / "a.mkv", frames=3, pts=[9000, 12600, 18000], time_base=base)
+    api.encode(tmp_path / "a.mkv", tmp_path / "a.plc", codec=codec)
+    api.decode(tmp_path / "a.plc", tmp_path / "a.y4m", codec=codec)
+    assert read_clip(tmp_path / "a.y4m")[0].rate < 100
