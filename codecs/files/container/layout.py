@@ -65,6 +65,7 @@ WELL_KNOWN_MODELS = {
     0x83: "speech/default",
     0x84: "features/cifar10",
     0x85: "speech/live",
+    0x86: "image/cifar10",
 }
 RECORD_TYPES = {
     1: "icc",
