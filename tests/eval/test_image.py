@@ -291,6 +291,39 @@ def test_rates_of_a_measure_are_of_the_files_that_it_judged(folder, tmp_path):
     assert by_ms_ssim("beside") == pytest.approx(alone)
 
 
+def test_codecs_are_compared_over_the_files_that_all_of_them_have():
+    """A measure that one codec lacks for one file leaves that file out for all."""
+    from polycodec.eval import curves
+
+    def row(codec, file, setting, score):
+        scores = {"psnr": score, "ms_ssim": None if codec == "b" else 0.5}
+        size = int(file) * setting
+        fields = {"codec": codec, "file": file, "setting": setting, "bytes": size}
+        fields |= {"file_bytes": size, "amount": 8.0, "scores": scores}
+        times = {"encode_seconds": 1.0, "decode_seconds": 1.0}
+        return types.SimpleNamespace(**fields, **times, estimated_bits=None)
+
+    lost = {("a", "1", 2), ("b", "2", 4)}
+    rows = [
+        row(codec, file, setting, None if (codec, file, setting) in lost else 30.0 + k)
+        for codec in "ab"
+        for k, file in enumerate("123")
+        for setting in (2, 4)
+    ]
+    about = {"label": "", "kind": "codec", "counts": ""}
+    subjects = [types.SimpleNamespace(name=name, **about) for name in "ab"]
+    rules, measures = dict.fromkeys(("psnr", "ms_ssim"), ""), KIND.measures.every
+    run = types.SimpleNamespace(
+        kind=KIND, rules=rules, measures=measures, subjects=subjects
+    )
+    a, b = curves.measured(run, rows)
+    assert a.values("psnr") == b.values("psnr") == ([6.0, 12.0], [32.0, 32.0])
+    assert a.points[0].rate == 4.0 and a.points[0].scores["psnr"].without == 2
+    # What a measure never has for one codec takes nothing from the other.
+    assert a.values("ms_ssim") == ([4.0, 8.0], [0.5, 0.5])
+    assert b.values("ms_ssim") == ([], [])
+
+
 def test_published_curves_of_another_set_are_said_to_be_left_out(folder, tmp_path):
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"kodak": []}))

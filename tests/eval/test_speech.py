@@ -233,6 +233,7 @@ def test_files_that_cannot_be_judged_are_counted_not_scored(folder, tmp_path):
     mean = found.curve("test/companding").points[0].scores["si_sdr"]
     assert mean.without == 1
     assert any("2.wav" in line and "silent" in line for line in found.facts())
+    assert any("si_sdr are over 2 of 3 files" in line for line in found.facts())
     assert "(1 without)" in (tmp_path / "out" / "table.md").read_text()
 
 
