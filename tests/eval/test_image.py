@@ -28,7 +28,7 @@ from polycodec.errors import InputError, UnknownNameError, UsageError
 from polycodec.eval.image.anchors import ANCHORS, match_rate
 from polycodec.eval.image.kind import KIND
 from polycodec.eval.image.subjects import ImageCodec
-from polycodec.eval.machine import machine
+from polycodec.eval.machine import described, machine
 from polycodec.eval.measure import fingerprint
 from polycodec.eval.run import evaluate
 from polycodec.eval.subjects import Coded, Decoded, Subject, code_digest
@@ -90,6 +90,32 @@ def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
     decoded = [subject.decompress(c.data).signal for c in (coarse, fine)]
     assert psnr(picture, decoded[0]) < psnr(picture, decoded[1])
     assert len(subject.versions()) >= 3
+
+
+@pytest.mark.parametrize("name", sorted(ANCHORS))
+def test_gray_pictures_are_coded_as_one_plane(name):
+    """Three equal planes are worse than one, in bytes at the same quality."""
+    subject = ANCHORS[name]
+    if subject.missing():
+        pytest.skip(subject.missing())
+    told = described(subject.versions())
+    if subject.gray is None:
+        assert name == "webp" and "gray" not in told
+        return
+    assert "gray pictures planes 1" in told
+    assert ("4:0:0" in told) == name.startswith("avif")
+    gray, setting = photo(3, (96, 128)).mean(axis=2), subject.settings[3]
+    picture = np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+    coded = subject.compress(picture, setting).data
+    assert Image.open(io.BytesIO(coded)).mode == "L"
+    planes = replace(subject, gray=None).compress(picture, setting).data
+    assert len(coded) < 1.01 * len(planes)
+    decoded = [subject.decompress(data).signal for data in (coded, planes)]
+    assert decoded[0].shape == picture.shape
+    better = psnr(picture, decoded[0]) - psnr(picture, decoded[1])
+    assert better > -0.1
+    if name.startswith("jpeg") and name != "jpeg2000":
+        assert len(coded) < len(planes) - 100 and better == 0
 
 
 def test_versions_name_the_library_that_codes_behind_a_format():
