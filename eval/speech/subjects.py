@@ -36,5 +36,5 @@ class SpeechCodec(OwnCodec):
         """Decode a ``.plc`` file into a WAV and read that."""
         target = io.BytesIO()
         result = self._decode(io.BytesIO(data), target)
-        samples = wave.read(io.BytesIO(target.getvalue()), "the decoded WAV")
+        samples = wave.read(io.BytesIO(target.getvalue()))
         return Decoded(samples, result.seconds)
