@@ -22,7 +22,7 @@ from polycodec.eval.subjects import Coded, Decoded, OwnCodec
 class SpeechCodec(OwnCodec):
     """One of our codecs for speech; signals are (T,) float32 at 16 kHz."""
 
-    usual = (0, 25, 50, 75, 100)
+    usual, takes = (0, 25, 50, 75, 100), ("speech",)
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Encode a WAV in memory into a real ``.plc`` file in memory."""

@@ -150,6 +150,8 @@ def test_our_codecs_are_measured_through_their_files(monkeypatch):
     asked, loaded = [], []
 
     class Codec:
+        kind = "image"
+
         def __init__(self, name, device, checkpoint):
             loaded.append((name, device, checkpoint))
             self.digest = str(checkpoint).encode()
@@ -424,6 +426,8 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
         {"anchors": ["jpeg"], "reference": "webp"},
         {"anchors": ["jpeg"], "anchor_settings": {"webp": (1, 2)}},
         {"qualities": [1], "target_bpp": [1]},
+        {"qualities": [50, 150]},
+        {"target_bpp": [0]},
         {"anchors": ["jpeg"], "limit": 0},
         {"anchors": ["jpeg"], "published_ids": ["balle2018"]},
     ],
@@ -431,6 +435,26 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
 def test_contradictions_are_usage_errors(folder, tmp_path, options):
     with pytest.raises(UsageError):
         evaluate(folder, out=tmp_path, **{"codecs": [], **options})
+
+
+def test_all_files_are_checked_before_anything_is_coded(folder, tmp_path):
+    """One error names what will not do; hours were spent before the first was met."""
+    codec, options = RoundingCodec(), {"anchors": [], "report": False}
+    for k in range(12):
+        Image.fromarray(photo(1)).convert("LA").save(folder / f"odd{k:02d}.png")
+    (folder / "odd00.png").write_bytes((folder / "1.png").read_bytes()[:900])
+    with pytest.raises(InputError, match="and 2 more") as caught:
+        evaluate(folder, out=tmp_path / "out", codecs=[codec], **options)
+    said = str(caught.value).splitlines()
+    assert len(said) == 11 and codec.calls == 0
+    assert "odd00.png; the PNG is cut" in said[0] and "odd09.png has alpha" in said[9]
+
+
+def test_codecs_of_other_signals_are_refused(folder, tmp_path):
+    codec = RoundingCodec()
+    with pytest.raises(UsageError, match="is a codec of speech; expected one of image"):
+        evaluate(folder, out=tmp_path, codecs=[codec, "speech/default"], device="cpu")
+    assert codec.calls == 0
 
 
 # --- the page --------------------------------------------------------------------
