@@ -4,9 +4,10 @@
     point = one setting: mean rate, mean scores and their 95 % intervals, mean seconds
     curve = the points of one codec, sorted by rate
 
-The interval is the percentile bootstrap over files: 2,000 times as many are drawn with
-replacement, and the middle 95 % of the means is what is stated. It tells how far
-another choice of such files would move the mean.
+A measure is averaged over the same files for every codec and setting: those that it
+judged for all of them. The interval is the percentile bootstrap over files: 2,000 times
+as many are drawn with replacement, and the middle 95 % of the means is what is stated.
+It tells how far another choice of such files would move the mean.
 """
 
 from __future__ import annotations
@@ -26,14 +27,13 @@ from polycodec.eval.measure import Row
 
 if TYPE_CHECKING:
     from polycodec.eval.kind import Run
-    from polycodec.eval.subjects import Subject
 
 DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over files, its 95 % interval, and how many had no value."""
+    """A mean over files, its 95 % interval, and how many files it is without."""
 
     value: float
     low: float
@@ -51,7 +51,7 @@ class Point:
     """One setting of one codec over all files; of published ones rate and scores.
 
     Rates and seconds are of a pixel and an image, or of a second of speech. ``rates``:
-    by measure, of the files that it judged, where those are not all.
+    by measure, of the files it is averaged over (`shared`), where those are not all.
     """
 
     rate: float
@@ -97,23 +97,48 @@ class Curve:
         return rates, [mean.value for mean in means]
 
 
-def measured(run: Run, subject: Subject, rows: Sequence[Row]) -> Curve:
-    """Average the rows of one subject into its curve."""
-    groups: dict[float, list[Row]] = {}
+def measured(run: Run, rows: Sequence[Row]) -> list[Curve]:
+    """Average the rows of each subject into its curve."""
+    files, points = shared(run.rules, rows), dict[str, list[Point]]()
+    for (codec, _), group in _settings(rows).items():
+        points.setdefault(codec, []).append(_point(run, group, files))
+    return [
+        Curve(
+            name=subject.name,
+            label=subject.label,
+            kind=subject.kind,
+            points=tuple(sorted(points[subject.name], key=lambda point: point.rate)),
+            note=subject.counts,
+        )
+        for subject in run.subjects
+    ]
+
+
+def shared(names: Iterable[str], rows: Sequence[Row]) -> dict[str, set[str]]:
+    """Return, by measure, the files that every codec has a value for at every setting.
+
+    Only those are averaged: means of other files do not compare. A setting that a
+    measure judged on no file has no mean and takes no file from the others.
+    """
+    files = {}
+    for name in names:
+        judged = [
+            {row.file for row in group if row.scores.get(name) is not None}
+            for group in _settings(rows).values()
+        ]
+        known = [found for found in judged if found]
+        files[name] = set.intersection(*known) if known else set()
+    return files
+
+
+def _settings(rows: Sequence[Row]) -> dict[tuple[str, float], list[Row]]:
+    groups: dict[tuple[str, float], list[Row]] = {}
     for row in rows:
-        if row.codec == subject.name:
-            groups.setdefault(row.setting, []).append(row)
-    points = [_point(run, setting, group) for setting, group in groups.items()]
-    return Curve(
-        name=subject.name,
-        label=subject.label,
-        kind=subject.kind,
-        points=tuple(sorted(points, key=lambda point: point.rate)),
-        note=subject.counts,
-    )
+        groups.setdefault((row.codec, row.setting), []).append(row)
+    return groups
 
 
-def _point(run: Run, setting: float, rows: Sequence[Row]) -> Point:
+def _point(run: Run, rows: Sequence[Row], files: dict[str, set[str]]) -> Point:
     kind = run.kind
     shares = np.array([kind.share(row.amount) for row in rows])
 
@@ -124,9 +149,14 @@ def _point(run: Run, setting: float, rows: Sequence[Row]) -> Point:
         of = np.array([kind.share(row.amount) for _, row in known])
         return float(of @ each / of.sum())
 
-    scores = {name: mean([row.scores.get(name) for row in rows]) for name in run.rules}
+    scores = {
+        name: mean(
+            [row.scores.get(name) if row.file in files[name] else None for row in rows]
+        )
+        for name in run.rules
+    }
     rates = {
-        name: rate([None if r.scores.get(name) is None else r.bytes for r in rows])
+        name: rate([r.bytes if r.file in files[name] else None for r in rows])
         for name, found in scores.items()
         if found is not None and found.without
     }
@@ -139,7 +169,7 @@ def _point(run: Run, setting: float, rows: Sequence[Row]) -> Point:
                 rates[measure.name] = rates[source]
     estimates = [r.estimated_bits / 8 for r in rows if r.estimated_bits is not None]
     return Point(
-        setting=setting,
+        setting=rows[0].setting,
         rate=rate([row.bytes for row in rows]),
         file_rate=rate([row.file_bytes for row in rows]),
         estimated_rate=rate(estimates) if len(estimates) == len(rows) else None,

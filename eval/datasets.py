@@ -17,8 +17,10 @@ from typing import TypeAlias
 import numpy as np
 
 from polycodec.errors import InputError
+from polycodec.progress import bar
 
 ENVIRONMENT = "POLYCODEC_DATA"  # names the folder of data sets
+NAMED = 10  # files that one error names
 
 Place: TypeAlias = str | pathlib.Path
 Dataset: TypeAlias = str | pathlib.Path | Sequence[str | pathlib.Path]
@@ -34,6 +36,10 @@ class Item(ABC):
     @abstractmethod
     def read(self) -> np.ndarray:
         """Return the signal as its kind's subjects take it; InputError without."""
+
+    def check(self) -> None:
+        """Raise InputError for what cannot be measured: reads all of it unless told."""
+        self.read()
 
     @staticmethod
     @abstractmethod
@@ -116,6 +122,22 @@ class Datasets:
                 f"{', '.join(self.suffixes)}; check the path"
             )
         return [self.item(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def check_all(items: Sequence[Item], *, quiet: bool) -> None:
+    """Check every file, before anything is coded; InputError names those refused."""
+    refused = []
+    with bar(len(items), "checking", quiet=quiet) as step:
+        for item in items:
+            step(item.name)
+            try:
+                item.check()
+            except InputError as error:
+                refused.append(str(error))
+    if len(refused) > NAMED:
+        refused[NAMED:] = [f"and {len(refused) - NAMED} more"]
+    if refused:
+        raise InputError("\n".join(refused))
 
 
 def find(items: Sequence[Item], name: str) -> Item:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polycodec.errors import CodecError, InputError
+from polycodec.eval.datasets import check_all
 from polycodec.eval.subjects import Coded, Decoded, Subject
 from polycodec.plainjson import to_json
 from polycodec.progress import bar
@@ -184,7 +185,9 @@ def earlier(folders: Sequence[str | pathlib.Path]) -> dict[str, Row]:
 def measure_all(run: Run) -> list[Row]:
     """Go through all files and settings; known results are not repeated."""
     log, known = Log(run.out / RESULTS), earlier(run.options.reuse or ())
+    # Loads our codecs; then all that can be refused is refused before the long work.
     prints = {subject.name: fingerprint(subject) for subject in run.subjects}
+    check_all(run.items, quiet=run.options.quiet)
     # Each once, however often it is named: means and intervals are of files.
     settings = {s.name: list(dict.fromkeys(s.settings)) for s in run.subjects}
     total = len(run.items) * sum(map(len, settings.values()))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from polycodec.atomic import atomic_write
 from polycodec.eval import text
-from polycodec.eval.curves import Curve, Mean
+from polycodec.eval.curves import Curve, Mean, shared
 from polycodec.eval.kind import Run
 from polycodec.eval.machine import described
 from polycodec.eval.measure import Row
@@ -116,7 +116,14 @@ class Evaluation:
             for name, why in row.notes.items():
                 if name in self.run.rules:
                     unjudged.setdefault(f"No {name}, {why}", set()).add(row.file)
-        return lines + [f"{n}: {', '.join(sorted(f))}." for n, f in unjudged.items()]
+        lines += [f"{n}: {', '.join(sorted(f))}." for n, f in unjudged.items()]
+        return lines + [
+            f"Means, rates and comparisons by {name} are over {len(found)} of "
+            f"{text.plural(len(self.files), 'file')}, for which every codec has it at "
+            "every setting."
+            for name, found in shared(self.run.rules, self.rows).items()
+            if len(found) < len(set(self.files))
+        ]
 
     def headline(self) -> tuple[str, Sequence[tuple[str, str]]]:
         """Return a sentence for the page, and the cards below it: (value, text)."""

@@ -60,7 +60,7 @@ def evaluate(dataset: Dataset = "kodak", *, out: Place, **options: Any) -> Evalu
         created=datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         environment={"command": _command(dataset, out, chosen), **machine()},
         versions={subject.name: subject.versions() for subject in run.subjects},
-        curves=[measured(run, subject, rows) for subject in run.subjects],
+        curves=measured(run, rows),
         published=published,
         rows=rows,
     )

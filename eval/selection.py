@@ -9,11 +9,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from polycodec.codecs.transforms.numbers import check_quality
 from polycodec.errors import UsageError
 from polycodec.eval.kind import Kind
 from polycodec.eval.options import EvalOptions
@@ -27,6 +29,10 @@ def select(kind: Kind, options: EvalOptions) -> tuple[list[Subject], dict[str, s
         raise UsageError(
             f"qualities and rates ({kind.control}) exclude each other; give one"
         )
+    for quality in options.qualities or ():
+        check_quality(quality)
+    if not all(0 < rate < math.inf for rate in rates or ()):
+        raise UsageError(f"{kind.control} is {rates}; expected numbers above 0")
     wanted: dict[str, Any] = {"device": options.device}
     if options.qualities is not None:
         wanted["settings"] = tuple(options.qualities)

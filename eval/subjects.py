@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from polycodec.errors import UsageError
+
 EFFORT = " --effort "  # in the name of a codec, before its steps
 # Files that can change the bytes of a codec: sources, and the kernels made of them.
 CODE = (".py", ".h", ".cpp", ".cu", ".kernels")
@@ -85,6 +87,7 @@ class OwnCodec(Subject):
 
     kind = "codec"
     usual: tuple[float, ...]  # settings of a codec with many rates
+    takes: tuple[str, ...]  # kinds of codecs that code such signals
 
     def __init__(
         self,
@@ -150,7 +153,13 @@ class OwnCodec(Subject):
         if self._loaded is None:
             from polycodec.codecs import zoo
 
-            self._loaded = zoo.load(self.model, self.device, checkpoint=self.checkpoint)
+            codec = zoo.load(self.model, self.device, checkpoint=self.checkpoint)
+            if codec.kind not in self.takes:
+                raise UsageError(
+                    f"{self.name} is a codec of {codec.kind}; expected one of "
+                    f"{' or '.join(self.takes)}, as the data set is; name another"
+                )
+            self._loaded = codec
         return self._loaded
 
 

@@ -6,7 +6,9 @@
 
 The figure of a data set is the mean over images of the per-image value, as the field
 does it, not the PSNR of a mean MSE. MS-SSIM: Wang, Simoncelli, Bovik 2003, by
-torchmetrics, with its original five weights and 11-tap Gaussian (sigma 1.5).
+torchmetrics, with its original five weights and 11-tap Gaussian (sigma 1.5). Unlike
+Wang's, its mean at the last scale takes in five pixels of reflected border on each
+side: that moved JPEG by at most 0.013 dB at 768x512 pixels and 0.12 dB at 176x176.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ def ms_ssim(
 ) -> tuple[float | None, str | None]:
     """Return the MS-SSIM (0..1) of two (H, W, 3) uint8 images.
 
-    Returns the value and None, or None and the reason why there is no value.
+    Returns the value and None, or None and the reason why there is no value. It is 1
+    exactly for equal images, which rounding would have a little beside it.
     """
     _check(original, decoded)
     if {original.dtype, decoded.dtype} != {np.dtype(np.uint8)} or original.ndim != 3:
@@ -75,6 +78,8 @@ def ms_ssim(
         return None, f"{width}x{height} is below {MS_SSIM_MIN_SIDE} pixels a side"
     if height * width > MS_SSIM_MAX_PIXELS:
         return None, f"{width}x{height} is above {MS_SSIM_MAX_PIXELS} pixels"
+    if np.array_equal(original, decoded):
+        return 1.0, None
     import torch
     from torchmetrics.functional.image import (
         multiscale_structural_similarity_index_measure as measure,
@@ -108,6 +113,10 @@ def _similarity(original: np.ndarray, decoded: np.ndarray, rate: int) -> float:
     return value
 
 
+MS_SSIM_RULE = (
+    "RGB, 5 scales, 11-tap Gaussian, the last scale with its reflected border, 1 for "
+    "equal pictures"
+)
 _BOTH: dict[str, Any] = {"better": 1, "silent": True}
 MEASURES = Measures(
     _check,
@@ -121,7 +130,7 @@ MEASURES = Measures(
         *("ms_ssim", "MS-SSIM", "", 4),
         judge=_similarity,
         packages=(("torchmetrics", "torchmetrics"),),
-        rule="RGB, 5 scales, 11-tap Gaussian",
+        rule=MS_SSIM_RULE,
         **_BOTH,
     ),
     Measure(

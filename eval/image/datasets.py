@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from polycodec.atomic import atomic_write
+from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.kinds import IMAGE_SUFFIXES
 from polycodec.errors import InputError
 from polycodec.eval.datasets import ENVIRONMENT, Datasets, Item, Place
@@ -64,30 +65,16 @@ class ImageFile(Item):
 
     def read(self) -> np.ndarray:
         """Read the image as (H, W, 3) uint8, turned upright by its EXIF."""
-        try:
-            with Image.open(self.path) as image:
-                upright = ImageOps.exif_transpose(image)
-                if getattr(image, "n_frames", 1) > 1:
-                    raise InputError(
-                        f"{self.path} is animated; expected one image; measure "
-                        "its frames as separate files"
-                    )
-                if upright.mode not in ("RGB", "L"):
-                    raise InputError(
-                        f"{self.path} has mode {upright.mode}; expected 8-bit RGB or "
-                        "gray; convert it first, so that the measure is defined"
-                    )
-                return np.array(upright.convert("RGB"))
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:
+        image = read_image(self.path)
+        if image.depth != 8 or image.alpha is not None:
+            found = f"{image.depth} bits a sample" if image.depth != 8 else "alpha"
             raise InputError(
-                f"cannot read {self.path}: {error}; expected a whole image; "
-                "replace or remove the file"
-            ) from error
+                f"{self.path} has {found}; expected 8-bit RGB or gray; convert it "
+                "first, so that the measure is defined"
+            )
+        stored = Image.fromarray(image.pixels.repeat(3 // image.pixels.shape[2], 2))
+        stored.info.update(exif=image.exif or b"", xmp=image.xmp or b"")
+        return np.array(ImageOps.exif_transpose(stored))
 
     @staticmethod
     def digest(signal: np.ndarray) -> str:

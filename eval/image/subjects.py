@@ -21,7 +21,7 @@ from polycodec.eval.subjects import Coded, Decoded, OwnCodec
 class ImageCodec(OwnCodec):
     """One of our codecs for images; signals are (H, W, 3) uint8."""
 
-    usual = (5, 18, 31, 44, 57, 70, 83, 96)
+    usual, takes = (5, 18, 31, 44, 57, 70, 83, 96), ("image",)
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Encode through a temporary PNG into a real ``.plc`` file."""

@@ -22,7 +22,7 @@ from polycodec.eval.subjects import Coded, Decoded, OwnCodec
 class SpeechCodec(OwnCodec):
     """One of our codecs for speech; signals are (T,) float32 at 16 kHz."""
 
-    usual = (0, 25, 50, 75, 100)
+    usual, takes = (0, 25, 50, 75, 100), ("speech",)
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Encode a WAV in memory into a real ``.plc`` file in memory."""
@@ -36,5 +36,5 @@ class SpeechCodec(OwnCodec):
         """Decode a ``.plc`` file into a WAV and read that."""
         target = io.BytesIO()
         result = self._decode(io.BytesIO(data), target)
-        samples = wave.read(io.BytesIO(target.getvalue()), "the decoded WAV")
+        samples = wave.read(io.BytesIO(target.getvalue()))
         return Decoded(samples, result.seconds)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speech in and out of the evaluation: one channel, 16 kHz, float32 in [-1, 1].
 
-    any file ──► PyAV: decode, mix to one channel, resample ──► (T,) float32
+    any file ──► open_speech ──► PyAV: mix to one channel, resample ──► (T,) float32
     (T,) float32 ──► 16-bit steps ──► WAV bytes, FLAC bytes, data address
 
 What codecs are given is a 16-bit signal, because that is what they are compared on.
@@ -16,40 +16,57 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from polycodec.codecs.files.speech.read import OpenedSpeech, open_speech
 from polycodec.codecs.measures.speech import RATE
 from polycodec.errors import InputError
 
 FURTHEST = 400  # samples of a lag
 
 
-def read(source: pathlib.Path | io.BytesIO, name: str = "") -> np.ndarray:
-    """Decode an audio file or its bytes to (T,) float32 at 16 kHz, one channel."""
+def read(source: pathlib.Path | io.BytesIO) -> np.ndarray:
+    """Read an audio file or its bytes as (T,) float32 at 16 kHz, one channel.
+
+    InputError for what is damaged, or lacks packets: its figures would be of less.
+    """
+    with open_speech(source) as speech:
+        samples = mixed(_frames(speech))
+        if speech.lost:
+            raise InputError(
+                f"cannot read {source}; {'; '.join(speech.lost)}; expected all of its "
+                "sound; repair it or leave it out"
+            )
+    return samples
+
+
+def _frames(speech: OpenedSpeech) -> Iterator[Any]:
+    """Frames of PyAV with the channels as they are."""
     import av
 
-    name = name or str(source)
-    parts = []
-    try:
-        with av.open(source if isinstance(source, io.BytesIO) else str(source)) as file:
-            if not file.streams.audio:
-                raise InputError(
-                    f"{name} holds no audio; expected an audio file; leave it out"
-                )
-            resampler = av.AudioResampler("fltp", "mono", RATE)
-            for frame in file.decode(audio=0):
-                parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
-            parts += [f.to_ndarray()[0] for f in resampler.resample(None)]
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(
-            f"cannot read {name}: {error}; expected an audio file; replace or remove it"
-        ) from error
-    if not parts or not sum(map(len, parts)):
-        raise InputError(f"{name} holds no samples; expected speech; leave it out")
-    return np.concatenate(parts).astype(np.float32)
+    channels = speech.info.channels
+    layout = av.AudioLayout(speech.info.layout or f"{channels}c")
+    if layout.nb_channels != channels:  # a header may say less than is decoded
+        layout = av.AudioLayout(f"{channels}c")
+    for block in speech.blocks():
+        planes = np.ascontiguousarray(block.T)
+        made = av.AudioFrame.from_ndarray(planes, "fltp", layout)
+        made.sample_rate = speech.info.rate
+        yield made
+
+
+def mixed(frames: Iterable[Any], rate: int = RATE) -> np.ndarray:
+    """Frames of PyAV mixed to one channel, (T,) float32 at ``rate``."""
+    import av
+
+    resampler = av.AudioResampler("fltp", "mono", rate)
+    made = (resampler.resample(frame) for frame in itertools.chain(frames, [None]))
+    return np.concatenate([piece.to_ndarray()[0] for part in made for piece in part])
 
 
 def steps(samples: np.ndarray) -> np.ndarray:
@@ -75,11 +92,9 @@ def resampled(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Samples (T,) float32 at ``rate`` brought to ``target``."""
     import av
 
-    resampler = av.AudioResampler("fltp", "mono", target)
     made = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), "fltp", "mono")
     made.sample_rate = rate
-    parts = [*resampler.resample(made), *resampler.resample(None)]
-    return np.concatenate([part.to_ndarray()[0] for part in parts])
+    return mixed([made], target)
 
 
 def frame(samples: np.ndarray, rate: int = RATE) -> Any:

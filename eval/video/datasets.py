@@ -41,6 +41,11 @@ class VideoFile(Item):
         """(T, 3 H / 2, W) uint8, see `clip.py`."""
         return clip.read(self.path)
 
+    def check(self) -> None:
+        """Open it; frames are many, and read when they are measured."""
+        with open_video(str(self.path)):
+            pass
+
     @staticmethod
     def digest(signal: np.ndarray) -> str:
         """Return the digest of all samples."""

@@ -73,7 +73,7 @@ MEASURES = Measures(
         *("ms_ssim", "MS-SSIM", "", 4),
         judge=lambda original, decoded, rate: ms_ssim(original, decoded),
         packages=(("torchmetrics", "torchmetrics"),),
-        rule="RGB, 5 scales, 11-tap Gaussian, of each frame",
+        rule=f"{image.MS_SSIM_RULE}, of each frame",
         **_ALL,
     ),
     Measure(

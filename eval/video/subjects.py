@@ -16,7 +16,7 @@ from polycodec.eval.video import clip
 class VideoCodec(OwnCodec):
     """One of our codecs, of video or of images; signals are clips (`clip.py`)."""
 
-    usual = (10, 30, 50, 70, 90)
+    usual, takes = (10, 30, 50, 70, 90), ("image", "video")
 
     def compress(self, signal: np.ndarray, setting: float) -> Coded:
         """Encode Y4M in memory into a real ``.plc`` file in memory."""

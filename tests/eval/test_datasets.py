@@ -7,11 +7,12 @@ import pathlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from polycodec.codecs.files.image.formats.deep import write_png16
 from polycodec.errors import InputError
 from polycodec.eval.image import datasets
-from polycodec.eval.image.datasets import IMAGES
+from polycodec.eval.image.datasets import IMAGES, ImageFile
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared"
 
@@ -48,6 +49,37 @@ def test_a_truncated_picture_is_named(folder):
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match=r"0\.png"):
         IMAGES.open(folder)[1][0].read()
+
+
+def test_deep_pictures_are_refused_not_cut(tmp_path):
+    """Pillow alone reads them as 8 bits, and figures were of what is left."""
+    samples = np.full((8, 9, 3), 1000, np.uint16)
+    with (tmp_path / "a.png").open("wb") as file:
+        write_png16(file, samples)
+    (tmp_path / "b.ppm").write_bytes(b"P6 9 8 65535\n" + samples.byteswap().tobytes())
+    for name in ("a.png", "b.ppm"):
+        with pytest.raises(InputError, match=f"{name} has 16 bits"):
+            ImageFile(name, tmp_path / name).read()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_pictures_are_turned_upright_by_their_exif(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the first row is the right side
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(noise((24, 32))).save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    found = ImageFile("a", path).read()
+    assert found.shape == (32, 24, 3) and np.array_equal(found, expected)
+
+
+def test_gray_and_palettes_are_read_as_colour(tmp_path):
+    for mode in ("L", "P"):
+        image = Image.fromarray(noise((8, 9))).convert(mode)
+        image.save(tmp_path / "a.png")
+        expected = np.array(image.convert("RGB"))
+        assert np.array_equal(ImageFile("a", tmp_path / "a.png").read(), expected)
 
 
 def test_kodak_is_known_by_its_bytes(tmp_path, monkeypatch):

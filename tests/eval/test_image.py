@@ -28,7 +28,7 @@ from polycodec.errors import InputError, UnknownNameError, UsageError
 from polycodec.eval.image.anchors import ANCHORS, match_rate
 from polycodec.eval.image.kind import KIND
 from polycodec.eval.image.subjects import ImageCodec
-from polycodec.eval.machine import machine
+from polycodec.eval.machine import described, machine
 from polycodec.eval.measure import fingerprint
 from polycodec.eval.run import evaluate
 from polycodec.eval.subjects import Coded, Decoded, Subject, code_digest
@@ -92,6 +92,32 @@ def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
     assert len(subject.versions()) >= 3
 
 
+@pytest.mark.parametrize("name", sorted(ANCHORS))
+def test_gray_pictures_are_coded_as_one_plane(name):
+    """Three equal planes are worse than one, in bytes at the same quality."""
+    subject = ANCHORS[name]
+    if subject.missing():
+        pytest.skip(subject.missing())
+    told = described(subject.versions())
+    if subject.gray is None:
+        assert name == "webp" and "gray" not in told
+        return
+    assert "gray pictures planes 1" in told
+    assert ("4:0:0" in told) == name.startswith("avif")
+    gray, setting = photo(3, (96, 128)).mean(axis=2), subject.settings[3]
+    picture = np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+    coded = subject.compress(picture, setting).data
+    assert Image.open(io.BytesIO(coded)).mode == "L"
+    planes = replace(subject, gray=None).compress(picture, setting).data
+    assert len(coded) < 1.01 * len(planes)
+    decoded = [subject.decompress(data).signal for data in (coded, planes)]
+    assert decoded[0].shape == picture.shape
+    better = psnr(picture, decoded[0]) - psnr(picture, decoded[1])
+    assert better > -0.1
+    if name.startswith("jpeg") and name != "jpeg2000":
+        assert len(coded) < len(planes) - 100 and better == 0
+
+
 def test_versions_name_the_library_that_codes_behind_a_format():
     subject = ANCHORS["avif"]
     if subject.missing():
@@ -124,6 +150,8 @@ def test_our_codecs_are_measured_through_their_files(monkeypatch):
     asked, loaded = [], []
 
     class Codec:
+        kind = "image"
+
         def __init__(self, name, device, checkpoint):
             loaded.append((name, device, checkpoint))
             self.digest = str(checkpoint).encode()
@@ -291,6 +319,39 @@ def test_rates_of_a_measure_are_of_the_files_that_it_judged(folder, tmp_path):
     assert by_ms_ssim("beside") == pytest.approx(alone)
 
 
+def test_codecs_are_compared_over_the_files_that_all_of_them_have():
+    """A measure that one codec lacks for one file leaves that file out for all."""
+    from polycodec.eval import curves
+
+    def row(codec, file, setting, score):
+        scores = {"psnr": score, "ms_ssim": None if codec == "b" else 0.5}
+        size = int(file) * setting
+        fields = {"codec": codec, "file": file, "setting": setting, "bytes": size}
+        fields |= {"file_bytes": size, "amount": 8.0, "scores": scores}
+        times = {"encode_seconds": 1.0, "decode_seconds": 1.0}
+        return types.SimpleNamespace(**fields, **times, estimated_bits=None)
+
+    lost = {("a", "1", 2), ("b", "2", 4)}
+    rows = [
+        row(codec, file, setting, None if (codec, file, setting) in lost else 30.0 + k)
+        for codec in "ab"
+        for k, file in enumerate("123")
+        for setting in (2, 4)
+    ]
+    about = {"label": "", "kind": "codec", "counts": ""}
+    subjects = [types.SimpleNamespace(name=name, **about) for name in "ab"]
+    rules, measures = dict.fromkeys(("psnr", "ms_ssim"), ""), KIND.measures.every
+    run = types.SimpleNamespace(
+        kind=KIND, rules=rules, measures=measures, subjects=subjects
+    )
+    a, b = curves.measured(run, rows)
+    assert a.values("psnr") == b.values("psnr") == ([6.0, 12.0], [32.0, 32.0])
+    assert a.points[0].rate == 4.0 and a.points[0].scores["psnr"].without == 2
+    # What a measure never has for one codec takes nothing from the other.
+    assert a.values("ms_ssim") == ([4.0, 8.0], [0.5, 0.5])
+    assert b.values("ms_ssim") == ([], [])
+
+
 def test_published_curves_of_another_set_are_said_to_be_left_out(folder, tmp_path):
     path = tmp_path / "published.json"
     path.write_text(json.dumps({"kodak": []}))
@@ -365,6 +426,8 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
         {"anchors": ["jpeg"], "reference": "webp"},
         {"anchors": ["jpeg"], "anchor_settings": {"webp": (1, 2)}},
         {"qualities": [1], "target_bpp": [1]},
+        {"qualities": [50, 150]},
+        {"target_bpp": [0]},
         {"anchors": ["jpeg"], "limit": 0},
         {"anchors": ["jpeg"], "published_ids": ["balle2018"]},
     ],
@@ -372,6 +435,26 @@ def test_a_codec_that_fails_is_named_with_picture_and_setting(folder, tmp_path):
 def test_contradictions_are_usage_errors(folder, tmp_path, options):
     with pytest.raises(UsageError):
         evaluate(folder, out=tmp_path, **{"codecs": [], **options})
+
+
+def test_all_files_are_checked_before_anything_is_coded(folder, tmp_path):
+    """One error names what will not do; hours were spent before the first was met."""
+    codec, options = RoundingCodec(), {"anchors": [], "report": False}
+    for k in range(12):
+        Image.fromarray(photo(1)).convert("LA").save(folder / f"odd{k:02d}.png")
+    (folder / "odd00.png").write_bytes((folder / "1.png").read_bytes()[:900])
+    with pytest.raises(InputError, match="and 2 more") as caught:
+        evaluate(folder, out=tmp_path / "out", codecs=[codec], **options)
+    said = str(caught.value).splitlines()
+    assert len(said) == 11 and codec.calls == 0
+    assert "odd00.png; the PNG is cut" in said[0] and "odd09.png has alpha" in said[9]
+
+
+def test_codecs_of_other_signals_are_refused(folder, tmp_path):
+    codec = RoundingCodec()
+    with pytest.raises(UsageError, match="is a codec of speech; expected one of image"):
+        evaluate(folder, out=tmp_path, codecs=[codec, "speech/default"], device="cpu")
+    assert codec.calls == 0
 
 
 # --- the page --------------------------------------------------------------------

@@ -109,6 +109,52 @@ def test_flac_and_wav_give_back_their_samples(tmp_path):
         assert np.array_equal(SpeechFile(name, tmp_path / name).read(), x)
 
 
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "matroska"])
+@pytest.mark.parametrize(("rate", "layout"), [(16000, "mono"), (44100, "stereo")])
+def test_good_files_have_the_samples_that_ffmpeg_has(tmp_path, format, rate, layout):
+    """What figures of earlier versions were taken of."""
+    import av
+
+    path, channels = tmp_path / f"a.{format}", 1 + (layout == "stereo")
+    t = np.arange(rate * 3 // 2) / rate
+    waves = [0.5 * np.sin(2 * np.pi * f * t) for f in (440, 500)[:channels]]
+    codec = {"wav": "pcm_s16le", "mp3": "mp3", "matroska": "aac"}.get(format, format)
+    with av.open(str(path), "w", format=format) as file:
+        stream = file.add_stream(codec, rate=rate, layout=layout)
+        data = sound.steps(np.stack(waves)).T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(data, "s16", layout)
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    with av.open(str(path)) as file:
+        resampler, parts = av.AudioResampler("fltp", "mono", RATE), []
+        for decoded in [*file.decode(audio=0), None]:
+            parts += [p.to_ndarray()[0] for p in resampler.resample(decoded)]
+    assert np.array_equal(sound.read(path), np.concatenate(parts))
+
+
+def test_speech_that_lacks_packets_is_refused(tmp_path):
+    """Its figures were of what is left, and nothing said so."""
+    import av
+
+    whole, cut = tmp_path / "whole.ts", tmp_path / "cut.ts"
+    with av.open(str(whole), "w") as file:
+        stream = file.add_stream("aac", rate=RATE, layout="mono")
+        frame = sound.frame(voice(2.0))
+        frame.pts = 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        packets = [p for p in source.demux(audio=0) if p.size]
+        for packet in packets[:9] + packets[12:]:
+            packet.stream = stream
+            target.mux(packet)
+    assert len(SpeechFile("whole", whole).read()) >= 2 * RATE
+    with pytest.raises(InputError, match=r"cut\.ts; packets are missing at 1 place"):
+        SpeechFile("cut", cut).read()
+
+
 def test_data_sets_of_sound_are_told_from_those_of_pictures(folder, tmp_path):
     name, files = SPEECH.open(folder)
     assert name == "voices" and [f.name for f in files] == ["0.wav", "1.wav"]
@@ -233,6 +279,7 @@ def test_files_that_cannot_be_judged_are_counted_not_scored(folder, tmp_path):
     mean = found.curve("test/companding").points[0].scores["si_sdr"]
     assert mean.without == 1
     assert any("2.wav" in line and "silent" in line for line in found.facts())
+    assert any("si_sdr are over 2 of 3 files" in line for line in found.facts())
     assert "(1 without)" in (tmp_path / "out" / "table.md").read_text()
 
 

@@ -84,13 +84,19 @@ class AvFile:
         )
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What is known after reading."""
+    def lost(self) -> tuple[str, ...]:
+        """What could not be read, known after reading."""
         notes = []
         if self._odd:
             notes.append(f"{self._odd} packets are no sound, or damaged: left out")
         if self._gaps:
             notes.append(f"packets are missing at {self._gaps} places")
+        return tuple(notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is known after reading."""
+        notes = [*self.lost]
         if self._container.format.name.partition(",")[0] not in _SURE:
             notes.append("whether it is cut is not known: its format does not say")
         return tuple(notes)

@@ -83,6 +83,11 @@ class OpenedSpeech:
         """What a person should know of the file, so far."""
         return [*self.info.notes, *self._backend.notes]
 
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Of the notes, those on what is missing or could not be read."""
+        return self._backend.lost
+
     def blocks(self, count: int = 1 << 16) -> Iterator[np.ndarray]:
         """Yield (n, channels) float32 in [-1, 1], n up to ``count``."""
         while len(block := self._read(count)):
@@ -233,6 +238,7 @@ class _SoundFile:
     """libsndfile: WAV, FLAC, OGG, Opus, MP3, AIFF and others."""
 
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     decoded = 0
 
     def __init__(self, soundfile: Any, stream: BinaryIO) -> None:

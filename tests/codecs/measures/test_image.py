@@ -48,9 +48,16 @@ def test_ms_ssim_is_one_minus_nothing_for_equal_pictures_and_falls_with_noise():
     same, _ = measures.ms_ssim(a, a)
     near, _ = measures.ms_ssim(a, slightly.astype(np.uint8))
     far, _ = measures.ms_ssim(a, much.astype(np.uint8))
-    assert same == pytest.approx(1.0, abs=1e-6)
+    assert same == 1.0
     assert same > near > far
     assert measures.decibel(0.99) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ms_ssim_of_equal_pictures_is_not_rounded(seed):
+    pytest.importorskip("torchmetrics", reason="needs the eval extra")
+    noise = np.random.default_rng(seed).integers(0, 256, (200, 190, 3), np.uint8)
+    assert measures.ms_ssim(noise // 64 + 96, noise // 64 + 96) == (1.0, None)
 
 
 def test_ms_ssim_needs_176_pixels_a_side():
