@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a clip says beside its samples is understood: levels, alpha, turns, gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from polycodec.codecs.files.speech.read import open_speech
+from polycodec.codecs.files.video.av import _promised
+from polycodec.codecs.files.video.chunks import geometry_of
+from polycodec.codecs.files.video.colour import to_rgb
+from polycodec.codecs.files.video.write import numbered_frames
+from tests.clips import read_clip, write_clip
+
+av = pytest.importorskip("av")
+
+
+@pytest.mark.parametrize(
+    ("said", "levels"), [(None, (0, 255)), ((1, 2, 2, 2), (16, 235))]
+)
+def test_gray_that_says_no_range_has_all_levels(tmp_path, said, levels):
+    write_clip(tmp_path / "a.mkv", frames=1, pixels="gray", colour=said)
+    info, _ = read_clip(tmp_path / "a.mkv")
+    row = np.arange(256, dtype=np.uint8)[None]
+    [x] = to_rgb([[row]], geometry_of(info, 1, 1))
+    black, white = (x == 0).all(0), (x == 1).all(0)
+    assert (int(black.sum()) - 1, 256 - int(white.sum())) == levels
+
+
+def test_alpha_of_webm_is_noted(tmp_path):
+    from polycodec.codecs.files.video.read import open_video
+
+    for alpha in ("1", "0"):
+        path = tmp_path / f"{alpha}.webm"
+        with av.open(str(path), "w") as out:
+            track = out.add_stream("libvpx-vp9", rate=25)
+            track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+            track.metadata["alpha_mode"] = alpha
+            out.mux(track.encode(av.VideoFrame(64, 48, "yuv420p")))
+            out.mux(track.encode())
+        with open_video(path) as video:
+            assert video.notes == ["transparency is left out"] * int(alpha)
+            assert "alpha_mode" not in video.info.tags
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_numbered_frames_lie_as_the_matrix_says(tmp_path, rotation, mirrored):
+    """Of FFmpeg's display matrix: (p, q) is shown at (a p + c q, b p + d q)."""
+    from PIL import Image
+
+    turn = {"rotation": rotation, "mirrored": mirrored}
+    write_clip(tmp_path / "a.mp4", codec="libx264", frames=1, **turn)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        frame = next(container.decode(video=0))
+        said = [bytes(d) for d in frame.side_data if "MATRIX" in str(d.type)]
+    told = np.frombuffer(said[0], np.int32) >> 16 if said else np.eye(3).ravel()
+    (a, b, _, c, d), (h, w) = told[:5], (32, 48)
+    q, p = np.mgrid[:h, :w]
+    across, down = a * p + c * q, b * p + d * q
+    across, down = (one - one.min() for one in (across, down))
+    x = torch.randint(256, (1, 3, h, w), dtype=torch.uint8)
+    shown = np.zeros((int(down.max()) + 1, int(across.max()) + 1, 3), np.uint8)
+    shown[down.astype(int), across.astype(int)] = x[0].movedim(0, -1).numpy()
+    geometry = geometry_of(read_clip(tmp_path / "a.mp4")[0], 1, 1)
+    pattern = str(tmp_path / "%d.png")
+    with numbered_frames(pattern, geometry, 0, force=False) as write:
+        write(x / 255)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "0.png")), shown)
+
+
+def test_silence_stands_where_sound_is_missing(tmp_path):
+    with av.open(str(tmp_path / "a.mka"), "w", format="matroska") as out:
+        track = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for begin in (1600, 2400, 8000):  # 0.2 to 0.4 s, and 1 to 1.1 s
+            part = np.full((1, 800), 1000, np.int16)
+            frame = av.AudioFrame.from_ndarray(part, "s16", "mono")
+            frame.sample_rate, frame.pts = 8000, begin
+            out.mux(track.encode(frame))
+    expected = np.zeros(8800)
+    expected[1600:3200] = expected[8000:] = 1000 / 32768
+    for begin, whole in ((0.0, expected), (0.1, expected[800:])):
+        with open_speech(tmp_path / "a.mka", begin=begin) as speech:
+            x = np.concatenate(list(speech.blocks()))
+            assert np.array_equal(x[:, 0], whole.astype(np.float32))
+            assert speech.notes == ["packets are missing at 1 places"]
+
+
+def test_without_an_index_the_count_of_frames_is_the_container_s():
+    class Old:
+        """A track of PyAV before 17."""
+
+        frames = 12
+
+    assert _promised(Old()) == 12
