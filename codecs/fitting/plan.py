@@ -9,6 +9,7 @@ Report   of one moment: how far, PSNR, bits, seconds left
 from __future__ import annotations
 
 import contextlib
+import glob
 import signal
 import threading
 import time
@@ -155,3 +156,9 @@ class Plan:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def checkpoints(kept: Path) -> list[Path]:
+    """The files of all parts of a plan that is kept there."""
+    found = kept.parent.glob(f"{glob.escape(kept.name)}*")
+    return sorted(p for p in found if p.name.removeprefix(kept.name).isdigit())
