@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polycodec.atomic import check_target
 from polycodec.codecs.files.ends import Ends, Progress, Target
 from polycodec.codecs.files.options import FileOptions, FitOptions, spelt
+from polycodec.codecs.files.video.damage import ranges
 from polycodec.codecs.fitting.plan import Plan, Report, checkpoints
 from polycodec.errors import InputError, UsageError
 from polycodec.places import is_far
@@ -80,6 +81,20 @@ def plan_of(ends: Ends[Any], items: int, size: int | None) -> Plan:
         tell=_telling(ends.progress),
         notes=notes,
     )
+
+
+def notes_of(
+    plan: Plan, what: str, length: int, total: int, parts: int = 1
+) -> list[str]:
+    """What is to be said of a fit that ended, of ``total`` frames or seconds.
+
+    A chunk has ``length`` of them, and as many networks as ``parts``.
+    """
+    chunks = sorted({number // parts for number in plan.unbegun})
+    if not chunks:
+        return plan.notes
+    left = ranges(range(k * length, min((k + 1) * length, total)) for k in chunks)
+    return [*plan.notes, f"{what} {left} were not fitted; --resume goes on"]
 
 
 def forget(plan: Plan | None) -> None:

@@ -225,7 +225,8 @@ class Job:
                 )
         self.plan = fit.plan_of(self.ends, frames, size)
         self._code(quality)
-        self.notes += self.plan.notes
+        gop = self.encoder.gop
+        self.notes += fit.notes_of(self.plan, "frames", gop, self.frames)
         return quality
 
     def _read(self) -> Iterator[Planes]:

@@ -67,6 +67,29 @@ def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
     assert not whole.notes
 
 
+def test_what_was_not_fitted_is_named_and_is_not_taken_for_begun(
+    clip, tmp_path, monkeypatch
+):
+    out, advance, steps = tmp_path / "clip.plc", fitting.Fit._advance, []
+
+    def interrupted(fit):
+        advance(fit)
+        steps.append(fit.step)
+        if len(steps) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
+    given = {"model": MODEL, "effort": 5, "gop": 2}
+    first = encode(clip, out, **given)
+    assert "frames 2:5 were not fitted; --resume goes on" in first.notes
+    assert sum("stopped" in note for note in first.notes) == 1
+    assert [path.name for path in tmp_path.glob("*.fit*")] == ["clip.plc.fit0"]
+    encode(clip, out, resume=True, **given)
+    assert steps == [1, 2, 1, 2, 1]
+    encode(clip, tmp_path / "whole.plc", **given)
+    assert (tmp_path / "whole.plc").read_bytes() == out.read_bytes()
+
+
 def test_resume_without_what_it_goes_on_with_begins_and_says_so(clip, tmp_path):
     given = {"model": MODEL, "effort": 2, "resume": True}
     done = encode(clip, tmp_path / "a.plc", **given)
