@@ -130,11 +130,9 @@ class Job:
         info = self.info
         if self.ends.options.fps:
             return Times.even_of(self.frames, info.rate)
-        pts = self._pts
-        if info.sound and self.ends.options.audio == "speech":
-            # Speech begins at 0, with silence up to its first sample.
-            start = round(info.start / info.time_base)
-            pts = [None if t is None else t - start for t in pts]
+        # From the first track's start on, as the sound is.
+        start = round(info.start / info.time_base)
+        pts = [None if t is None else t - start for t in self._pts]
         return Times.of(pts, self._last, info.time_base, info.rate)
 
     def header(self, quality: float, times: Times, parts: int) -> Header:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 from polycodec.codecs.files.container.file import Reader
@@ -117,7 +118,7 @@ def _copied(source: Twice, target: Any, info: VideoInfo) -> None:
             with opened(source) as stream:
                 stream.seek(0)
                 with av.open(stream, "r", metadata_errors="replace") as before:
-                    _remux(av, before, target, container)
+                    _remux(av, before, target, container, info.start)
             target.seek(0, 2)
             return
         except (av.FFmpegError, ValueError) as error:
@@ -128,7 +129,8 @@ def _copied(source: Twice, target: Any, info: VideoInfo) -> None:
     )
 
 
-def _remux(av: Any, before: Any, target: Any, container: str) -> None:
+def _remux(av: Any, before: Any, target: Any, container: str, start: Fraction) -> None:
+    """Write packets with times from ``start`` on."""
     tracks = [a for a in before.streams.audio if a.codec_context is not None]
     # Bit exact: no random identities, so that a file is the same every time.
     exact = {"fflags": "+bitexact"}
@@ -138,6 +140,9 @@ def _remux(av: Any, before: Any, target: Any, container: str) -> None:
             new[track.index].metadata.update(track.metadata)
         for packet in before.demux(tracks):
             if packet.dts is not None:
+                moved = round(start / packet.time_base)
+                packet.dts -= moved
+                packet.pts = None if packet.pts is None else packet.pts - moved
                 packet.stream = new[packet.stream.index]
                 after.mux_one(packet)
 

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction as Rate
+
 import numpy as np
 import pytest
 import torch
 
+from polycodec.codecs.files import api
 from polycodec.codecs.files.speech.read import open_speech
 from polycodec.codecs.files.video.av import _promised
 from polycodec.codecs.files.video.chunks import geometry_of
@@ -95,3 +98,55 @@ def test_without_an_index_the_count_of_frames_is_the_container_s():
         frames = 12
 
     assert _promised(Old()) == 12
+
+
+@pytest.mark.parametrize(("early", "late"), [("video", 0.2), ("sound", 0.4)])
+@pytest.mark.parametrize("audio", ["copy", "speech"])
+def test_an_absolute_clock_begins_at_zero_and_in_step(
+    codec, tmp_path, early, late, audio
+):
+    """A broadcast's clock; frames and clicks each 0.2 s from where they begin."""
+    clock, rate = 50000, 48000
+    begin = {"video": clock, "sound": clock}
+    begin["sound" if early == "video" else "video"] += late
+    with av.open(str(tmp_path / "a.ts"), "w", options={"muxdelay": "0"}) as out:
+        track = out.add_stream("mpeg2video", rate=25)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        track.codec_context.max_b_frames = 0
+        sound = out.add_stream("mp2", rate=rate, layout="mono")
+        wave = np.zeros((1, rate), np.int16)
+        wave[0, rate // 5 : rate // 5 + 96] = 20000
+        for k in range(25):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = round(begin["video"] * 25) + k, 1 / Rate(25)
+            out.mux(track.encode(frame))
+        out.mux(track.encode())
+        for k in range(0, rate - 1152, 1152):
+            part = av.AudioFrame.from_ndarray(wave[:, k : k + 1152], "s16", "mono")
+            part.sample_rate, part.time_base = rate, 1 / Rate(rate)
+            part.pts = round(begin["sound"] * rate) + k
+            out.mux(sound.encode(part))
+        out.mux(sound.encode())
+    api.encode(tmp_path / "a.ts", tmp_path / "a.plc", codec=codec, audio=audio)
+    api.decode(tmp_path / "a.plc", tmp_path / "a.mkv", codec=codec)
+    before, after = (
+        first_and_click(tmp_path / "a.ts"),
+        first_and_click(tmp_path / "a.mkv"),
+    )
+    assert before[0] > clock - 1 and min(after) >= 0 and after[0] < 0.5
+    assert after[1] - after[0] == pytest.approx(before[1] - before[0], abs=0.005)
+
+
+def first_and_click(path):
+    """Seconds of the first frame, and of what is first heard."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        shown = float(frame.pts * frame.time_base)
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            x = np.abs(frame.to_ndarray().astype(np.float64)[0])
+            loud = x > 0.1 * (1 if frame.format.name.startswith("flt") else 32768)
+            if loud.any():
+                at = int(loud.argmax()) / frame.sample_rate
+                return shown, float(frame.pts * frame.time_base) + at
+    raise AssertionError("no click")
