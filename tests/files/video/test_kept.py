@@ -150,3 +150,30 @@ def first_and_click(path):
                 at = int(loud.argmax()) / frame.sample_rate
                 return shown, float(frame.pts * frame.time_base) + at
     raise AssertionError("no click")
+
+
+@pytest.mark.parametrize(
+    ("luma", "blue", "share"),
+    [
+        ((16, 235), 128, 0),
+        ((14, 237), 128, 0),
+        ((5, 128), 128, 50),
+        ((128, 90), 240, 33),
+    ],
+)
+def test_what_rgb_cannot_hold_is_noted(codec, tmp_path, luma, blue, share):
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    for plane, levels in zip(frame.planes, (luma, (blue,), (128,)), strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        rows[:] = levels[0]
+        rows[plane.height // 2 :] = levels[-1]
+        plane.update(rows)
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        track = out.add_stream("ffv1", rate=25)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        out.mux(track.encode(frame))
+        out.mux(track.encode())
+    notes = api.encode(tmp_path / "a.mkv", tmp_path / "a.plc", codec=codec).notes
+    assert [note[: note.find(" of its")] for note in notes] == [f"{share}%"] * (
+        share > 0
+    )
