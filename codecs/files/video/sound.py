@@ -192,6 +192,7 @@ class Tracks:
                 self._new[track.index].metadata.update(track.metadata)
         self._packets = self._moved()
         self._next = next(self._packets, None)
+        self.notes = self._late(suffix)
 
     def until(self, seconds: float) -> None:
         """Write the packets that are due before a time."""
@@ -206,6 +207,19 @@ class Tracks:
         """Write the rest."""
         self.until(float("inf"))
         self._before.close()
+
+    def _late(self, suffix: str) -> list[str]:
+        """A note where all is shown later: FFmpeg's Matroska has no edit lists."""
+        first = self._next
+        if suffix != ".mkv" or first is None or "mp4" not in self._before.format.name:
+            return []
+        early = -float((first.pts or 0) * first.time_base)
+        if early <= 0 or self._tracks[0].codec_context.name.endswith("opus"):
+            return []
+        return [
+            f"its sound begins {1000 * early:.0f} ms before 0, where {suffix} has no "
+            "time: frames and sound come that much later, in step"
+        ]
 
     def _moved(self) -> Iterator[Any]:
         if self._coded:

@@ -15,7 +15,7 @@ from polycodec.codecs.files.video.av import _promised
 from polycodec.codecs.files.video.chunks import geometry_of
 from polycodec.codecs.files.video.colour import to_rgb
 from polycodec.codecs.files.video.write import numbered_frames
-from tests.clips import read_clip, write_clip
+from tests.clips import read_clip, seconds, write_clip
 
 av = pytest.importorskip("av")
 
@@ -177,3 +177,17 @@ def test_what_rgb_cannot_hold_is_noted(codec, tmp_path, luma, blue, share):
     assert [note[: note.find(" of its")] for note in notes] == [f"{share}%"] * (
         share > 0
     )
+
+
+@pytest.mark.parametrize(
+    ("sound", "suffix", "late"),
+    [("aac", ".mkv", 21), ("aac", ".mp4", 0), ("libopus", ".mkv", 0)],
+)
+def test_frames_that_come_later_for_their_sound_are_noted(
+    codec, tmp_path, sound, suffix, late
+):
+    write_clip(tmp_path / "a.mp4", codec="libx264", sound=sound)
+    api.encode(tmp_path / "a.mp4", tmp_path / "a.plc", codec=codec)
+    done = api.decode(tmp_path / "a.plc", tmp_path / f"b{suffix}", codec=codec)
+    assert [f"{late} ms before 0" in note for note in done.notes] == [True] * (late > 0)
+    assert round(1000 * seconds(tmp_path / f"b{suffix}")[0]) == late
