@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from polycodec.codecs.files import fit
 from polycodec.codecs.files.container.file import Reader
 from polycodec.codecs.files.ends import (
     Ends,
@@ -75,7 +76,9 @@ def encode(
     called = options.get("as_")
     kind = kind_named(kind_called(called) if called else kind_of(input))
     chosen = choose(ENCODE, kind.words, options)
-    target = target_of(input, output, ".plc", chosen.force)
+    force = chosen.force or getattr(chosen, "resume", False)
+    target = target_of(input, output, ".plc", force)
+    chosen = fit.going_on(target, chosen)
     encoded_as(target)
     ends = Ends(input, target, chosen, codec, progress)
     logger.debug("encoding %s as %s", name_of(input), kind.words)

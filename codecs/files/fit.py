@@ -4,7 +4,7 @@
     clip.plc.fit0, clip.plc.fit1 …   checkpoints of the networks, till the file is whole
 
 The first Ctrl-C ends the fit, and the file is written with what it has; the checkpoints
-stay then, and ``--resume`` goes on from them.
+stay then, and ``--resume`` goes on from them and replaces the file.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from polycodec.codecs.base import Codec
-from polycodec.codecs.files.ends import Ends, Progress
-from polycodec.codecs.files.options import FitOptions, spelt
-from polycodec.codecs.fitting.plan import Plan, Report
-from polycodec.errors import UsageError
+from polycodec.atomic import check_target
+from polycodec.codecs.files.ends import Ends, Progress, Target
+from polycodec.codecs.files.options import FileOptions, FitOptions, spelt
+from polycodec.codecs.files.video.damage import ranges
+from polycodec.codecs.fitting.plan import Plan, Report, checkpoints
+from polycodec.errors import InputError, UsageError
 from polycodec.places import is_far
 from polycodec.progress import Tick
 
+if TYPE_CHECKING:
+    from polycodec.codecs.base import Codec
+
 logger = logging.getLogger(__name__)
+Options = TypeVar("Options", bound=FileOptions)
 ONLY_FITTED = ("effort", "time_budget", "resume")
 
 
@@ -37,15 +43,34 @@ def check(codec: Codec, options: FitOptions) -> None:
         )
 
 
+def going_on(target: Target, options: Options) -> Options:
+    """Options that replace the file of a stopped fit, if they ask to go on with it."""
+    if getattr(options, "resume", False):
+        kept = _kept(target)
+        if kept and checkpoints(kept):
+            return replace(options, force=True)
+        if isinstance(target, (str, os.PathLike)):
+            check_target(target, force=options.force)
+    return options
+
+
 def plan_of(ends: Ends[Any], items: int, size: int | None) -> Plan:
-    """How a signal of ``items`` is fitted; ``size``: bytes of all chunks at most."""
+    """How a signal of ``items`` is fitted; ``size``: bytes of all chunks at most.
+
+    InputError where a stopped fit would be lost.
+    """
     options: FitOptions = ends.options
-    kept = None
-    far = is_far(ends.target)
-    if isinstance(ends.target, (str, os.PathLike)) and not far:
-        kept = Path(f"{os.fspath(ends.target)}.fit")
+    kept, notes = _kept(ends.target), []
     if options.resume and kept is None:
         raise UsageError("resume needs an output on this machine; name it with -o")
+    found = checkpoints(kept) if kept else []
+    if found and not options.resume:
+        raise InputError(
+            f"a fit was stopped here; --resume goes on with it; delete {kept}* to "
+            "begin anew"
+        )
+    if options.resume and not found:
+        notes.append("no fit was kept to go on with; it began anew")
     return Plan(
         seconds=options.time_budget,
         steps=options.effort or None,
@@ -54,19 +79,36 @@ def plan_of(ends: Ends[Any], items: int, size: int | None) -> Plan:
         kept=kept,
         resume=options.resume,
         tell=_telling(ends.progress),
+        notes=notes,
     )
+
+
+def notes_of(
+    plan: Plan, what: str, length: int, total: int, parts: int = 1
+) -> list[str]:
+    """What is to be said of a fit that ended, of ``total`` frames or seconds.
+
+    A chunk has ``length`` of them, and as many networks as ``parts``.
+    """
+    chunks = sorted({number // parts for number in plan.unbegun})
+    if not chunks:
+        return plan.notes
+    left = ranges(range(k * length, min((k + 1) * length, total)) for k in chunks)
+    return [*plan.notes, f"{what} {left} were not fitted; --resume goes on"]
 
 
 def forget(plan: Plan | None) -> None:
     """Delete the checkpoints of a fit that came to its end."""
     if plan is not None and plan.kept is not None and not plan.stopped.is_set():
-        for path in plan.kept.parent.glob(f"{_escaped(plan.kept.name)}*"):
-            if path.name.removeprefix(plan.kept.name).isdigit():
-                path.unlink(missing_ok=True)
+        for path in checkpoints(plan.kept):
+            path.unlink(missing_ok=True)
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def _kept(target: Target) -> Path | None:
+    """What checkpoints of a target are named by; None: they cannot be kept."""
+    if not isinstance(target, (str, os.PathLike)) or is_far(target):
+        return None
+    return Path(f"{os.fspath(target)}.fit")
 
 
 def _telling(progress: Progress | None) -> Callable[[Report], None]:

@@ -94,12 +94,14 @@ class Fit:
                 if plan.kept and self.spent - kept >= KEPT:
                     kept = self.spent
                     write_kept(self, plan.kept)
-            if plan.stopped.is_set():
+            if plan.stopped.is_set() and not self.step:
+                plan.unbegun.append(plan.number)
+            elif plan.stopped.is_set() and self.progress() < 1:
                 plan.notes.append(
                     f"the fit was stopped at step {self.step}, {self.progress():.0%}; "
                     "the file is what it had"
                 )
-        if plan.kept:
+        if plan.kept and self.step:
             write_kept(self, plan.kept)
 
     def progress(self) -> float:

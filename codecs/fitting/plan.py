@@ -9,6 +9,7 @@ Report   of one moment: how far, PSNR, bits, seconds left
 from __future__ import annotations
 
 import contextlib
+import glob
 import signal
 import threading
 import time
@@ -96,7 +97,8 @@ class Plan:
 
     ``seconds`` and ``steps``: how long at most, of all items together; ``bytes``: the
     largest stream; with ``items`` they are of a signal of so many, and a part of it has
-    its share. ``kept``: file of the checkpoint; ``resume``: go on from it.
+    its share. ``kept``: file of the checkpoint; ``resume``: go on from it. ``number``:
+    of the part; ``unbegun``: numbers of parts for which a stopped fit had no step.
     ``tell`` gets a Report now and then; ``notes`` what a user has to know in the end.
     ``clock``: what seconds are counted by; a comparison beside other work counts those
     of its own process.
@@ -108,10 +110,12 @@ class Plan:
     items: int | None = None
     kept: Path | None = None
     resume: bool = False
+    number: int = 0
     seed: int = 0
     tell: Callable[[Report], None] | None = None
     clock: Callable[[], float] = time.perf_counter
     notes: list[str] = field(default_factory=list)
+    unbegun: list[int] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -135,6 +139,7 @@ class Plan:
             steps=None if self.steps is None else max(1, round(share * self.steps)),
             bytes=None if self.bytes is None else max(1, int(share * self.bytes)),
             items=None,
+            number=k,
             kept=self.kept and self.kept.with_name(f"{self.kept.name}{k}"),
         )
 
@@ -155,3 +160,9 @@ class Plan:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def checkpoints(kept: Path) -> list[Path]:
+    """The files of all parts of a plan that is kept there."""
+    found = kept.parent.glob(f"{glob.escape(kept.name)}*")
+    return sorted(p for p in found if p.name.removeprefix(kept.name).isdigit())

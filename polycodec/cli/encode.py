@@ -53,5 +53,5 @@ def encode(
 
         return api.encode(source, target, codec=loader, progress=tick, **given)
 
-    force = options["force"]
+    force = options["force"] or options["resume"]  # then `api.encode` looks
     batch.encode(planned, call, as_json=as_json, force=force, skip=skip_existing)

@@ -88,7 +88,8 @@ def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
     monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
     first = encode(sound, out, effort=12, **given)
     assert any("stopped at step 2" in note for note in first.notes)
-    encode(sound, out, effort=12, resume=True, force=True, **given)
+    assert "seconds 10:12 were not fitted; --resume goes on" in first.notes
+    encode(sound, out, effort=12, resume=True, **given)
     assert len(seen) == 12 and not list(tmp_path.glob("*.fit*"))
     encode(sound, tmp_path / "whole.plc", effort=12, **given)
     assert (tmp_path / "whole.plc").read_bytes() == out.read_bytes()

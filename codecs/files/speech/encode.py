@@ -10,6 +10,7 @@ The way back is in `decode.py`.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 
@@ -233,7 +234,9 @@ class Job:
     def notes(self) -> list[str]:
         """What a person should know about what was not kept."""
         info, notes = self.speech.info, [*self.speech.notes, *self._notes]
-        notes += self.plan.notes if self.plan else []
+        if self.plan:
+            whole = CHUNK_SECONDS, math.ceil(self.duration)
+            notes += fit.notes_of(self.plan, "seconds", *whole, self.channels)
         if self.channels > 2 and "channels" not in info.layout:
             notes.append(f"where its channels play ({info.layout}) is not kept")
         rate = self.rate

@@ -252,7 +252,8 @@ def _promised(track: Any) -> int | None:
     """
     if not track.frames:
         return None
-    shown = sum(1 for e in track.index_entries if e.size and not e.is_discard)
+    entries = getattr(track, "index_entries", ())  # PyAV 17
+    shown = sum(1 for e in entries if e.size and not e.is_discard)
     return shown or track.frames
 
 

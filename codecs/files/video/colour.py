@@ -48,6 +48,13 @@ def matrix_of(geometry: VideoGeometry) -> Tensor:
 
 def to_rgb(frames: Sequence[Sequence[np.ndarray]], geometry: VideoGeometry) -> Tensor:
     """(n, 3, H, W) float32 in [0, 1] of the planes of n frames."""
+    return unlimited(frames, geometry).clamp(0, 1)
+
+
+def unlimited(
+    frames: Sequence[Sequence[np.ndarray]], geometry: VideoGeometry
+) -> Tensor:
+    """`to_rgb` with what lies beyond [0, 1]: levels beyond 16 … 235, and colours."""
     planes = [
         torch.from_numpy(np.stack(p).astype(np.float32))
         for p in zip(*frames, strict=True)
@@ -57,14 +64,14 @@ def to_rgb(frames: Sequence[Sequence[np.ndarray]], geometry: VideoGeometry) -> T
         for plane, (offset, scale) in zip(planes, _levels(geometry), strict=True)
     ]
     if geometry.colour == "gray":
-        return scaled[0].unsqueeze(1).expand(-1, 3, -1, -1).clamp(0, 1).contiguous()
+        return scaled[0].unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
     if geometry.colour == "rgb":
         green, blue, red = scaled
-        return torch.stack([red, green, blue], dim=1).clamp(0, 1)
+        return torch.stack([red, green, blue], dim=1)
     size = geometry.height, geometry.width
     full = [scaled[0], *(_enlarged(c, size, geometry) for c in scaled[1:])]
     back = torch.linalg.inv(matrix_of(geometry)).float()
-    return _mixed(back, full).clamp(0, 1)
+    return _mixed(back, full)
 
 
 def from_rgb(x: Tensor, geometry: VideoGeometry) -> list[list[np.ndarray]]:

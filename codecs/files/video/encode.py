@@ -25,13 +25,16 @@ from polycodec.codecs.files.results import VideoEncoded
 from polycodec.codecs.files.tags import tags_record
 from polycodec.codecs.files.video import rate, sound
 from polycodec.codecs.files.video.chunks import geometry_of, groups, seal_of
-from polycodec.codecs.files.video.colour import to_rgb
+from polycodec.codecs.files.video.colour import unlimited
 from polycodec.codecs.files.video.data import Planes, VideoInfo
 from polycodec.codecs.files.video.read import OpenedVideo, open_video
 from polycodec.codecs.files.video.times import Times
 from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.signals.video import GroupEncoder
 from polycodec.errors import UsageError
+
+SLACK = 0.01  # beyond 0 … 1: what noise of one in chroma makes of black
+MANY = 0.01  # of the samples
 
 
 def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
@@ -57,7 +60,7 @@ def encode(ends: Ends[VideoEncode]) -> VideoEncoded:
                 size = writer.finish(file, job.header(quality, times, parts))
     fit.forget(job.plan)
     pixels = info.width * info.height * job.frames
-    notes = [*job.notes, *([note] if note else [])]
+    notes = [*job.notes, *job.clipped(), *([note] if note else [])]
     if fps and tracks:
         notes.append(
             "when frames are shown follows from --fps; its sound keeps its own times, "
@@ -112,6 +115,7 @@ class Job:
         self.estimated_bits = 0.0
         self.notes: list[str] = []
         self.writer = Writer()
+        self._beyond = self._samples = 0  # of RGB, in all passes
         self._pts: list[int | None] = []
         self._last = 0  # how long the last frame is shown
 
@@ -130,12 +134,20 @@ class Job:
         info = self.info
         if self.ends.options.fps:
             return Times.even_of(self.frames, info.rate)
-        pts = self._pts
-        if info.sound and self.ends.options.audio == "speech":
-            # Speech begins at 0, with silence up to its first sample.
-            start = round(info.start / info.time_base)
-            pts = [None if t is None else t - start for t in pts]
+        # From the first track's start on, as the sound is.
+        start = round(info.start / info.time_base)
+        pts = [None if t is None else t - start for t in self._pts]
         return Times.of(pts, self._last, info.time_base, info.rate)
+
+    def clipped(self) -> list[str]:
+        """A note, where much is beyond what RGB in 0 … 1 can hold."""
+        share = self._beyond / max(1, self._samples)
+        if share < MANY:
+            return []
+        return [
+            f"{share:.0%} of its samples are beyond black, white or RGB's colours, and "
+            "are clipped"
+        ]
 
     def header(self, quality: float, times: Times, parts: int) -> Header:
         """The file's header, once all frames have been read; ``parts`` of sound."""
@@ -177,8 +189,10 @@ class Job:
     def _chunk(
         self, encoder: GroupEncoder, k: int, group: list[Planes], quality: float
     ) -> bytes:
-        x = to_rgb([frame.planes for frame in group], self.geometry)
-        return encoder.chunk(k, x, quality)
+        x = unlimited([frame.planes for frame in group], self.geometry)
+        self._beyond += int(((x < -SLACK) | (x > 1 + SLACK)).sum())
+        self._samples += x.numel()
+        return encoder.chunk(k, x.clamp_(0, 1), quality)
 
     def _within(self, limit: Limit) -> float:
         """Code at the highest quality that fits the size."""
@@ -225,7 +239,8 @@ class Job:
                 )
         self.plan = fit.plan_of(self.ends, frames, size)
         self._code(quality)
-        self.notes += self.plan.notes
+        gop = self.encoder.gop
+        self.notes += fit.notes_of(self.plan, "frames", gop, self.frames)
         return quality
 
     def _read(self) -> Iterator[Planes]:

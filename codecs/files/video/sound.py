@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 from polycodec.codecs.files.container.file import Reader
@@ -117,7 +118,7 @@ def _copied(source: Twice, target: Any, info: VideoInfo) -> None:
             with opened(source) as stream:
                 stream.seek(0)
                 with av.open(stream, "r", metadata_errors="replace") as before:
-                    _remux(av, before, target, container)
+                    _remux(av, before, target, container, info.start)
             target.seek(0, 2)
             return
         except (av.FFmpegError, ValueError) as error:
@@ -128,7 +129,8 @@ def _copied(source: Twice, target: Any, info: VideoInfo) -> None:
     )
 
 
-def _remux(av: Any, before: Any, target: Any, container: str) -> None:
+def _remux(av: Any, before: Any, target: Any, container: str, start: Fraction) -> None:
+    """Write packets with times from ``start`` on."""
     tracks = [a for a in before.streams.audio if a.codec_context is not None]
     # Bit exact: no random identities, so that a file is the same every time.
     exact = {"fflags": "+bitexact"}
@@ -138,6 +140,9 @@ def _remux(av: Any, before: Any, target: Any, container: str) -> None:
             new[track.index].metadata.update(track.metadata)
         for packet in before.demux(tracks):
             if packet.dts is not None:
+                moved = round(start / packet.time_base)
+                packet.dts -= moved
+                packet.pts = None if packet.pts is None else packet.pts - moved
                 packet.stream = new[packet.stream.index]
                 after.mux_one(packet)
 
@@ -187,6 +192,7 @@ class Tracks:
                 self._new[track.index].metadata.update(track.metadata)
         self._packets = self._moved()
         self._next = next(self._packets, None)
+        self.notes = self._late(suffix)
 
     def until(self, seconds: float) -> None:
         """Write the packets that are due before a time."""
@@ -201,6 +207,19 @@ class Tracks:
         """Write the rest."""
         self.until(float("inf"))
         self._before.close()
+
+    def _late(self, suffix: str) -> list[str]:
+        """A note where all is shown later: FFmpeg's Matroska has no edit lists."""
+        first = self._next
+        if suffix != ".mkv" or first is None or "mp4" not in self._before.format.name:
+            return []
+        early = -float((first.pts or 0) * first.time_base)
+        if early <= 0 or self._tracks[0].codec_context.name.endswith("opus"):
+            return []
+        return [
+            f"its sound begins {1000 * early:.0f} ms before 0, where {suffix} has no "
+            "time: frames and sound come that much later, in step"
+        ]
 
     def _moved(self) -> Iterator[Any]:
         if self._coded:

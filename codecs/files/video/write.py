@@ -144,6 +144,7 @@ class VideoWriter:
         if sound is not None and form.sound:
             try:
                 self._tracks = Tracks(av, sound, self._out, suffix)
+                self.notes += self._tracks.notes
             except (av.FFmpegError, ValueError) as error:
                 raise InputError(
                     f"{suffix} cannot hold the sound of this video ({error}); write "

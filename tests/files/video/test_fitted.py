@@ -11,7 +11,7 @@ from clips import read_clip, tiny_codec, write_clip
 
 from polycodec import decode, encode
 from polycodec.codecs.fitting import fit as fitting
-from polycodec.errors import UsageError
+from polycodec.errors import InputError, UsageError
 
 MODEL = "video/nerv-small"
 
@@ -54,13 +54,48 @@ def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
     assert signal.getsignal(signal.SIGINT) is before
     assert any("stopped at step 3" in note for note in first.notes)
     assert (tmp_path / "clip.plc.fit0").is_file()
-    second = encode(clip, out, model=MODEL, effort=6, resume=True, force=True)
+    with pytest.raises(
+        InputError, match=r"stopped here; --resume .*.*clip\.plc\.fit\*"
+    ):
+        encode(clip, out, model=MODEL, effort=6, force=True)
+    second = encode(clip, out, model=MODEL, effort=6, resume=True)
     assert any("resumed at step 3" in note for note in second.notes)
     assert seen == [1, 2, 3, 4, 5, 6]
     assert not (tmp_path / "clip.plc.fit0").exists()
     whole = encode(clip, tmp_path / "whole.plc", model=MODEL, effort=6)
     assert (tmp_path / "whole.plc").read_bytes() == out.read_bytes()
     assert not whole.notes
+
+
+def test_what_was_not_fitted_is_named_and_is_not_taken_for_begun(
+    clip, tmp_path, monkeypatch
+):
+    out, advance, steps = tmp_path / "clip.plc", fitting.Fit._advance, []
+
+    def interrupted(fit):
+        advance(fit)
+        steps.append(fit.step)
+        if len(steps) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
+    given = {"model": MODEL, "effort": 5, "gop": 2}
+    first = encode(clip, out, **given)
+    assert "frames 2:5 were not fitted; --resume goes on" in first.notes
+    assert sum("stopped" in note for note in first.notes) == 1
+    assert [path.name for path in tmp_path.glob("*.fit*")] == ["clip.plc.fit0"]
+    encode(clip, out, resume=True, **given)
+    assert steps == [1, 2, 1, 2, 1]
+    encode(clip, tmp_path / "whole.plc", **given)
+    assert (tmp_path / "whole.plc").read_bytes() == out.read_bytes()
+
+
+def test_resume_without_what_it_goes_on_with_begins_and_says_so(clip, tmp_path):
+    given = {"model": MODEL, "effort": 2, "resume": True}
+    done = encode(clip, tmp_path / "a.plc", **given)
+    assert done.notes == ["no fit was kept to go on with; it began anew"]
+    with pytest.raises(InputError, match="exists already; use --force"):
+        encode(clip, tmp_path / "a.plc", **given)
 
 
 @pytest.mark.parametrize(
