@@ -113,10 +113,14 @@ class OwnCodec(Subject):
 
     @property
     def settings(self) -> tuple[float, ...]:  # type: ignore[override]
-        """Those given, or the kind's; one for a codec that has one rate."""
+        """Those given, or the kind's; of a codec of few rates one for each."""
         if self._settings is not None:
             return self._settings
-        return self.usual if self._codec().levels > 1 else (50.0,)
+        codec = self._codec()
+        if codec.levels == 1:
+            return (50.0,)
+        each = {codec.level_of(quality): quality for quality in reversed(self.usual)}
+        return tuple(sorted(each.values()))
 
     def _encode(self, source: Any, target: Any, setting: float) -> Any:
         """Write a real ``.plc`` file; returns what the package says of it."""

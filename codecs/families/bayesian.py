@@ -156,6 +156,7 @@ class BayesianCodec(Codec):
     def image_encoder(
         self, pixels: np.ndarray, peak: int, tile: int, effort: int = 0
     ) -> ImageEncoder:
+        self.counts(pixels.shape[:2])  # what is too large is refused before the work
         plan = Plan(steps=effort or None)
         return PictureEncoder(self, pixels, peak, plan=plan, together=True)
 

@@ -33,7 +33,7 @@ from polycodec.codecs.files.container.file import Reader, Stored
 from polycodec.codecs.files.container.members import Index
 from polycodec.codecs.files.ends import codec_of
 from polycodec.codecs.files.image.decode import Opened, region_of
-from polycodec.codecs.files.kinds import words_of
+from polycodec.codecs.files.kinds import stored_kind, words_of
 from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.files.options import ReadOptions
 from polycodec.codecs.files.sources import opened
@@ -42,6 +42,7 @@ from polycodec.codecs.strings import handed_out
 from polycodec.errors import CodecError, UsageError
 
 READ = ("signal", "codes", "latents")
+_SETS = 16  # that a thread keeps open
 Region = tuple[int, int, int, int]
 Seconds = tuple[float, float | None]
 
@@ -49,8 +50,9 @@ Seconds = tuple[float, float | None]
 class PlcDataset(Dataset[Any]):
     """Images and speech of ``.plc`` files, an item each; of a set, of each member.
 
-    ``files``: a folder, whose tree is taken in order of names; one file, such as a set;
-    or a sequence of files. ``read``: what an item is,
+    ``files``: a folder, whose tree is taken in order of names; one file; or a sequence
+    of files. Far files that are listed, or lie in folders, are not looked into: a far
+    set is named alone. ``read``: what an item is,
 
         "signal"    image (C, H, W) uint8, above 8 bits int32; speech (channels, T)
                     float32 in [-1, 1], at the rate of its file
@@ -171,39 +173,46 @@ _ITEMS: dict[str, Any] = {"image": PlcDataset._image, "speech": PlcDataset._spee
 
 
 class _Sets(threading.local):
-    """The set that a thread reads from: files have one place that is read next."""
+    """Sets that a thread reads from: files have one place that is read next."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], Index] = {}
-        self._open = contextlib.ExitStack()
+        self._open: dict[tuple[int, str], contextlib.ExitStack] = {}
 
     def index(self, path: str) -> Index:
         """The set of a path; a forked process has no file in common with its parent."""
         place = os.getpid(), path
         if place not in self._known:
-            self._open.close()
-            self._known = {place: Index(Reader(self._open.enter_context(opened(path))))}
+            if len(self._known) == _SETS:
+                oldest = next(iter(self._known))
+                del self._known[oldest]
+                self._open.pop(oldest).close()
+            with contextlib.ExitStack() as stack:
+                self._known[place] = Index(Reader(stack.enter_context(opened(path))))
+                self._open[place] = stack.pop_all()
         return self._known[place]
 
 
 def _items(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
 ) -> Iterator[tuple[str, str | None]]:
-    """The files, and of a set that is named alone its members."""
-    if not isinstance(files, (str, os.PathLike)):
-        yield from ((os.fspath(one), None) for one in files)
-        return
-    path = os.fspath(files)
-    if places.is_folder(path):
-        found, _ = folders.expand([path], _refusal)
-        yield from ((one, None) for one in found)
-        return
-    with opened(path) as file:
-        reader = Reader(file)
-        if reader.header.kind == "set":
-            yield from ((path, name) for name in Index(reader).names)
-            return
-    yield path, None
+    """The files, and of sets their members."""
+    if alone := isinstance(files, (str, os.PathLike)):
+        found = [os.fspath(files)]
+        if places.is_folder(found[0]):
+            found, alone = folders.expand(found, _refusal)[0], False
+    else:
+        found = [os.fspath(one) for one in files]
+    for path in found:
+        if not alone and (places.is_far(path) or stored_kind(path) != "set"):
+            yield path, None
+            continue
+        with opened(path) as file:
+            reader = Reader(file)
+            if reader.header.kind == "set":
+                yield from ((path, name) for name in Index(reader).names)
+            else:
+                yield path, None
 
 
 def _refusal(path: str) -> str | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class PictureEncoder(ImageEncoder):
-    """Fits a network to (H, W, 1 or 3) integers; every coding is a fit of its own.
+    """Fits a network to (H, W, 1 or 3) integers, at every level once.
 
     ``together``: whether images of one size may be fitted, and made, as one batch.
     """
@@ -46,6 +46,7 @@ class PictureEncoder(ImageEncoder):
         self.x = to_tensor(pixels, peak, codec.device)
         height, width = pixels.shape[:2]
         self.grid, self.estimated_bits = Grid(height, width, 0), 0.0
+        self._fitted: dict[float, Tensor] = {}  # a search asks for many qualities
 
     def item(self, quality: float) -> tuple[Tensor, bytes] | None:
         return (self.x, self._context(quality)) if self.together else None
@@ -55,9 +56,11 @@ class PictureEncoder(ImageEncoder):
 
     def chunks(self, quality: float) -> Iterator[bytes]:
         level = self.codec.level_of(quality)
-        codes = self.codec.encode_codes(self.x, level, plan=self.plan)
+        if level not in self._fitted:
+            codes = self.codec.encode_codes(self.x, level, plan=self.plan)
+            self._fitted[level] = codes
         context = self._context(quality)
-        coded = self.codec.write(codes, level, context=context)
+        coded = self.codec.write(self._fitted[level], level, context=context)
         self.estimated_bits = coded.estimated_bits[0]
         yield coded.data[0]
 

@@ -153,20 +153,19 @@ class Progressive:
         ]
         between = max(late // len(rounds), recipe.least)
         total = max(steps, 1) + between * (len(rounds) - 1)
-        with self.plan.stoppable():
-            for k in range(-1, len(rounds)):
-                if k >= 0:
-                    rows, block = rounds[k]
-                    rows.send(block)
-                more = max(steps, 1) if k < 0 else between if k + 1 < len(rounds) else 0
-                for _ in range(more):
-                    if self.plan.stopped.is_set():
-                        break
-                    self.advance()
-                    spent = time.perf_counter() - began
-                    if self.plan.tell and spent - told >= TOLD:
-                        told = spent
-                        self.plan.tell(self._report(spent, total))
+        for k in range(-1, len(rounds)):  # Ctrl-C ends it: what is not fitted is noise
+            if k >= 0:
+                rows, block = rounds[k]
+                rows.send(block)
+            more = max(steps, 1) if k < 0 else between if k + 1 < len(rounds) else 0
+            for _ in range(more):
+                if self.plan.stopped.is_set():
+                    break
+                self.advance()
+                spent = time.perf_counter() - began
+                if self.plan.tell and spent - told >= TOLD:
+                    told = spent
+                    self.plan.tell(self._report(spent, total))
         if self.plan.stopped.is_set():
             self.plan.notes.append(
                 f"the fit was stopped at step {self.step} of {total}; the file is what "

@@ -93,6 +93,7 @@ def unpack(
         unpacking = Unpacking(file, source, output, chosen, None)
         for note in unpacking.notes:
             print(printable(f"polycodec: {input}: {note}"), file=sys.stderr)
+        unpacking.codec()  # that of all members: without it no one comes out
         done: Iterator[Any] = unpacking.run()
 
         def work(k: int, tick: Tick) -> tuple[str, dict[str, Any]]:

@@ -28,6 +28,8 @@ def test_packed_listed_and_taken_out(cli, tree, tiny_checkpoint):
     pathlib.Path("bad.plc").write_bytes(data)
     code, out, err = cli("unpack", "bad.plc", *weights)
     assert code == 4 and out.count("\n") == 2 and "1 of 3" in err
+    code, out, err = cli("unpack", "all.plc", "-o", "none")
+    assert code == 5 and "other weights" in err and err.count("\n") == 1
     code, _, err = cli("verify", "bad.plc")
     assert code == 4 and "is damaged" in err
     code, _, err = cli("decode", "all.plc")

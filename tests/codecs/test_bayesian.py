@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import math
+import signal as signals
 
 import pytest
 import torch
+from PIL import Image
 
+import polycodec
 from polycodec.codecs.families.bayesian import BayesianCodec
+from polycodec.codecs.files.sets import pack
 from polycodec.codecs.fitting.plan import Plan
+from polycodec.codecs.fitting.progressive import Progressive
 from polycodec.codecs.stored import load_codec
 from polycodec.codecs.transforms.reparametrized import joined, parted
 from polycodec.entropy_models.models.samples import tiers_of
@@ -195,6 +200,66 @@ def test_a_picture_is_fitted_beside_others_as_it_is_alone(prior):
     x = pictures(3, seed=7)
     each = [codec.compress(one, 50, plan=Plan(steps=20))[0] for one in x]
     assert codec.compress(x, 50, plan=Plan(steps=20)) == each
+
+
+def test_ctrl_c_ends_it_and_leaves_no_noise(prior, monkeypatch):
+    codec, _ = prior
+    advance = Progressive.advance
+
+    def interrupted(self):
+        advance(self)
+        if self.step == 2:
+            signals.raise_signal(signals.SIGINT)
+
+    monkeypatch.setattr(Progressive, "advance", interrupted)
+    before = signals.signal(signals.SIGINT, signals.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            codec.compress(pictures(2), 0)
+    finally:
+        signals.signal(signals.SIGINT, before)
+
+
+def test_a_search_fits_each_level_once(prior, monkeypatch, tmp_path):
+    prior[0].save(tmp_path / "a.safetensors", IMAGE)
+    codec, run, fits = load_codec(tmp_path / "a.safetensors"), Progressive.run, []
+
+    def counted(self):
+        fits.append(self.rate)
+        return run(self)
+
+    monkeypatch.setattr(Progressive, "run", counted)
+    pixels = (255 * pictures(1)[0]).byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    sizes = [
+        polycodec.encode(
+            tmp_path / "a.png", tmp_path / f"{q}.plc", codec=codec, quality=q, effort=2
+        ).bytes
+        for q in (0, 100)
+    ]
+    fits.clear()
+    found = polycodec.encode(
+        *(tmp_path / "a.png", tmp_path / "b.plc"),
+        **{"codec": codec, "effort": 2, "target_size": sizes[1] - 2},
+    )
+    assert sorted(fits) == [0, 1] and found.bytes <= sizes[0] + 1
+    assert polycodec.decode(tmp_path / "b.plc", tmp_path / "b.png", codec=codec)
+
+
+def test_a_set_that_cannot_be_costs_no_fit(prior, monkeypatch, tmp_path):
+    prior[0].save(tmp_path / "a.safetensors", IMAGE)
+    codec, out = load_codec(tmp_path / "a.safetensors"), tmp_path / "a.plc"
+    folder = tmp_path / "icons"
+    folder.mkdir()
+    for name, side in (("a", 8), ("large", 2049)):
+        Image.new("RGB", (side, side)).save(folder / f"{name}.png")
+    monkeypatch.setattr(pack, "BATCH", 1)
+    with monkeypatch.context() as m:
+        m.setattr(Progressive, "run", lambda self: pytest.fail("it was fitted"))
+        with pytest.raises(InputError, match=r"^large\.png: .*for small ones"):
+            polycodec.pack(folder, out, codec=codec)
+    found = polycodec.pack(folder, out, codec=codec, effort=2, keep_going=True)
+    assert found.members == 1 and list(found.failed) == ["large.png"]
 
 
 TIERS = {

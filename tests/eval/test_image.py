@@ -24,6 +24,7 @@ from signals import photo
 
 from polycodec.codecs import zoo
 from polycodec.codecs.measures.image import psnr
+from polycodec.codecs.transforms.rate import Levels
 from polycodec.errors import InputError, UnknownNameError, UsageError
 from polycodec.eval.image.anchors import ANCHORS, match_rate
 from polycodec.eval.image.kind import KIND
@@ -495,3 +496,9 @@ def test_names_of_files_are_text_in_tables_and_pages(folder, tmp_path):
     assert "\\*c\\* \\<i\\>" in row
     assert len(re.findall(r"(?<!\\)\|", row)) == 3  # two cells
     assert "<i>" not in (out / "report.html").read_text()
+
+
+def test_a_codec_of_few_rates_is_measured_once_at_each(monkeypatch):
+    for levels, wanted in ((1, (50.0,)), (3, (5, 31, 83))):
+        monkeypatch.setattr(ImageCodec, "_codec", lambda self, n=levels: Levels(n))
+        assert ImageCodec("image/any").settings == wanted

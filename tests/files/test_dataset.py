@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import polycodec
+from polycodec.codecs.files import dataset
 from polycodec.codecs.files.loader import SHARED
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import BitstreamError, InputError, UsageError
@@ -102,6 +103,20 @@ def test_members_of_a_set(folder, codec, tmp_path):
         apart = np.abs(x.permute(1, 2, 0).numpy() - expected)
         assert apart.max() <= 1 and apart.mean() < 0.01
     assert torch.equal(pickle.loads(pickle.dumps(data))[1], data[1])
+
+
+def test_sets_of_a_folder_or_a_list(folder, codec, tmp_path, monkeypatch):
+    sets = tmp_path / "sets"
+    sets.mkdir()
+    for k, size in enumerate((16, 24)):
+        Image.new("RGB", (size, 16)).save(tmp_path / f"{k}.png")
+        polycodec.pack(tmp_path / f"{k}.png", sets / f"{k}.plc", codec=codec)
+    (sets / "z.plc").write_bytes((folder / "0.plc").read_bytes())
+    monkeypatch.setattr(dataset, "_SETS", 1)
+    for files in (sets, sorted(sets.iterdir())):
+        data = polycodec.PlcDataset(files, codec=codec)
+        assert [data[k].shape[2] for k in (0, 1, 2, 0)] == [16, 24, 140, 16]
+    assert [name for _, name in data.items] == ["0.png", "1.png", None]
 
 
 def test_speech_whole_in_part_and_as_codes(tmp_path, sound_codec):

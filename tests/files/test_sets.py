@@ -112,6 +112,9 @@ def test_unpacked_by_name_and_pattern(tmp_path, codec, packed):
     assert len(list(walk(tmp_path / "b"))) == 3
     whole, part = tmp_path / "all" / "b" / "c.png", tmp_path / "b" / "b" / "c.png"
     assert whole.read_bytes() == part.read_bytes()  # with the density it came with
+    assert names.chosen(["1.png", "[1].png"], ["[1].png"]) == ["[1].png"]
+    with pytest.raises(UsageError, match="the output's name is empty"):
+        polycodec.unpack(packed, "", codec=codec)
     with pytest.raises(InputError, match=r"'b/x.png'; nearest: b/c.png"):
         polycodec.unpack(packed, tmp_path / "x", codec=codec, only=["b/x.png"])
     with pytest.raises(InputError, match="exists already"):
@@ -175,6 +178,17 @@ def test_streams_that_lie_behind_good_checksums_are_named(tmp_path, codec, packe
     with pytest.raises(CodecError, match=r"1 of 5 .*'a.png' is damaged"):
         polycodec.unpack(data, tmp_path, codec=codec)
     assert len(list(walk(tmp_path))) == 4
+
+
+@pytest.mark.parametrize("first", ["a.png/c.png", "/".join("d" * 1900)])
+def test_a_folder_that_cannot_be_costs_no_other_member(tmp_path, codec, packed, first):
+    def rename(rows):
+        rows["names"] = rows["names"].replace(b"b/c.png", first.encode())
+
+    data = edited(packed, lambda chunks: None, rename)
+    with pytest.raises(InputError, match=r"1 of 5 members .* cannot make the folder"):
+        polycodec.unpack(data, tmp_path / "out", codec=codec)
+    assert len(list((tmp_path / "out").glob("**/*.png"))) == 4
 
 
 def edited(data: bytes, change, records=lambda rows: None) -> bytes:

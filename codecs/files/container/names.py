@@ -101,13 +101,16 @@ def read(data: bytes, count: int) -> list[str]:
 def chosen(names: Sequence[str], only: Sequence[str]) -> list[str]:
     """Names that are or match one of ``only``, all if there is none; InputError.
 
-    A pattern is a shell's, whose * also takes what lies in folders.
+    A pattern is a shell's, whose * also takes what lies in folders; what is a member's
+    name is no pattern.
     """
     if not only:
         return list(names)
     wanted: set[str] = set()
+    known = set(names)
     for pattern in map(normal, only):
-        found = [n for n in names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
+        found = [pattern] if pattern in known else []
+        found = found or [n for n in names if fnmatch.fnmatchcase(n, pattern)]
         if not found:
             near = difflib.get_close_matches(pattern, names[:10000], n=3, cutoff=0)
             raise InputError(

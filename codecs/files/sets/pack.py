@@ -133,6 +133,9 @@ class _Packing:
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks of the members, in their order."""
+        if self.codec.fitted and not self.ends.options.keep_going:
+            for name, path in self.found.items():  # fits take hours: errors come first
+                self._job(name, path)
         done = 0
         for batch in self._batches():
             jobs = [member.job.encoder for member in batch]
@@ -199,13 +202,19 @@ class _Packing:
             yield batch
 
     def _read(self, name: str, path: str) -> _Member:
-        image = read_image(path)
-        notes = image.notes + losses_in_png(image)
-        job = Job(self.codec, image, self.options)
+        job = self._job(name, path)
+        notes = job.image.notes + losses_in_png(job.image)
         if self.ends.options.metadata == "drop":
             job.records = []
         self.before += places.size(path)
         return _Member(name, job, job.header(self.quality), notes)
+
+    def _job(self, name: str, path: str) -> Job:
+        image = read_image(path)
+        try:
+            return Job(self.codec, image, self.options)
+        except CodecError as error:
+            raise type(error)(f"{name}: {error}") from error
 
     def _chunk(self, member: _Member, coded: list[bytes]) -> bytes:
         """The chunk of a member; notes it in the index."""

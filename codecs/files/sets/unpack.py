@@ -124,6 +124,8 @@ class Unpacking:
         )
         self.wanted = names.chosen(self.index.names, options.only)
         self.options, self._given = options, codec
+        if output == "":  # of a variable that is not set, say: not this folder
+            raise UsageError("the output's name is empty; expected a folder")
         if output is None:
             if not isinstance(input, (str, os.PathLike)) or is_far(input):
                 raise InputError("a stream has no folder; name a folder to unpack to")
@@ -183,7 +185,14 @@ class Unpacking:
 
     def _write(self, name: str, image: ImageData, notes: list[str]) -> ImageDecoded:
         path = self.folder / self.targets[name]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (OSError, RecursionError) as error:  # of this member, not of the others
+            reason = getattr(error, "strerror", None) or "too many folders in folders"
+            raise InputError(
+                f"cannot make the folder of member '{name}'; {reason}; unpack "
+                "into another folder, or this one apart, with --only"
+            ) from error
         inside = os.path.realpath(self.folder)
         if not Path(os.path.realpath(path.parent)).is_relative_to(inside):
             raise InputError(
