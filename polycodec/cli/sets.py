@@ -17,7 +17,7 @@ import typer
 
 from polycodec.cli import batch
 from polycodec.cli.failure import printable
-from polycodec.cli.options import AsJson, Inputs, flags, values_of
+from polycodec.cli.options import AsJson, Inputs, SkipExisting, flags, values_of
 from polycodec.codecs.files.jobs import STREAM
 from polycodec.codecs.files.sets.options import PackOptions, UnpackOptions
 from polycodec.errors import CodecError, InputError, UsageError
@@ -79,6 +79,7 @@ def unpack(
             "--output", "-o", metavar="DIR", help="Where to. [default: beside SET]"
         ),
     ] = None,
+    skip_existing: SkipExisting = False,
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
@@ -93,6 +94,7 @@ def unpack(
         unpacking = Unpacking(file, source, output, chosen, None)
         for note in unpacking.notes:
             print(printable(f"polycodec: {input}: {note}"), file=sys.stderr)
+        left = unpacking.leave_existing() if skip_existing else {}
         unpacking.codec()  # that of all members: without it no one comes out
         done: Iterator[Any] = unpacking.run()
 
@@ -104,4 +106,4 @@ def unpack(
                 print(printable(f"polycodec: {name}: {note}"), file=sys.stderr)
             return printable(outcome.line()), outcome.as_dict()
 
-        batch.run(unpacking.wanted, work, as_json=as_json, verb="unpacking")
+        batch.run(unpacking.wanted, work, as_json=as_json, verb="unpacking", left=left)

@@ -22,6 +22,11 @@ def test_packed_listed_and_taken_out(cli, tree, tiny_checkpoint):
     assert code == 0
     assert [json.loads(line)["input"] for line in out.splitlines()] == ["2019/b.png"]
     assert os.listdir("some") == ["2019"]
+    rest = "unpack", "all.plc", "-o", "some", "--skip-existing", "--json", *weights
+    code, out, err = cli(*rest)
+    assert code == 0 and "exists already" in out + err
+    assert sum('"output"' in line for line in out.splitlines()) == 2
+    assert cli(*rest)[0] == 0
 
     data = bytearray(pathlib.Path("all.plc").read_bytes())
     data[-1] ^= 1

@@ -143,6 +143,16 @@ class Unpacking:
         self._codec: Codec | None = None
         self._made: dict[str, str] = {}  # places, and the members that lie there
 
+    def leave_existing(self) -> dict[str, str]:
+        """Want only members whose files are not there; the others, with the reason."""
+        left = {
+            name: f"{path} exists already"
+            for name in self.wanted
+            if os.path.lexists(path := self.folder / self.targets[name])
+        }
+        self.wanted = [name for name in self.wanted if name not in left]
+        return left
+
     def run(self) -> Iterator[tuple[str, ImageDecoded | CodecError]]:
         """Take out the members; of each, in their order, what became of it."""
         batch: list[tuple[str, Member | CodecError]] = []
