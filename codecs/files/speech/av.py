@@ -63,6 +63,7 @@ class AvFile:
         # When the next frame should begin, in seconds; what is missing before it.
         self._timed, self._due, self._missing = begin is not None, begin, 0.0
         self.decoded = 0
+        self.absent = 0  # samples that its times leave out between others
         self._frames = self._decoded()
         self._held: list[np.ndarray] = []
         first = next(self._frames, None)
@@ -159,8 +160,11 @@ class AvFile:
         if now is None or self._due is None:
             self._due = now
         elif now - self._due > _GAP and (self._timed or not self._mpeg):
-            self._gaps += int(self.decoded > 0)
             self._missing, self._due = now - self._due, now
+            if self.decoded:
+                self._gaps += 1
+                if not self._timed:  # else silence stands there
+                    self.absent += round(self._missing * frame.sample_rate)
         if self._due is not None:
             self._due += length
         self.decoded += frame.samples

@@ -89,6 +89,9 @@ def test_silence_stands_where_sound_is_missing(tmp_path):
             x = np.concatenate(list(speech.blocks()))
             assert np.array_equal(x[:, 0], whole.astype(np.float32))
             assert speech.notes == ["packets are missing at 1 places"]
+    with open_speech(tmp_path / "a.mka") as speech:  # its length has the gap in it
+        x = np.concatenate(list(speech.blocks()))
+        assert len(x) == 2400 and speech.lost
 
 
 def test_without_an_index_the_count_of_frames_is_the_container_s():
