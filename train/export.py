@@ -15,6 +15,7 @@ nothing is left in the folder.
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import json
 import math
@@ -97,6 +98,8 @@ def export(
     """
     say = progress or (lambda text: None)
     run, out = Path(run), Path(run if out is None else out)
+    with contextlib.suppress(OSError):  # said by what follows
+        out.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS, CARD, CERTIFICATE):
         check_target(out / file, force=True)
     state = read_checkpoint(run)

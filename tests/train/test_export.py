@@ -28,7 +28,9 @@ def test_the_signals_of_a_run_may_have_moved(trained, run_config, tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         export(trained, data=str(tmp_path / "nowhere"))
     moved = shutil.copytree(run_config["data"]["train"], tmp_path / "moved")
-    card = export(trained, data=str(moved))
+    out = tmp_path / "a" / "new"
+    card = export(trained, out, data=str(moved))
+    assert (out / "codec.safetensors").is_file()
     assert card["config"]["data"]["train"] == "moved"
 
 
@@ -184,6 +186,6 @@ def test_weights_that_are_no_numbers_are_not_a_codec(trained):
 
 def test_export_asks_for_its_files_first(trained, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        export(trained, tmp_path / "nowhere")
+        export(trained, trained / "last.pt" / "below")
     with pytest.raises(InputError, match="no checkpoint"):
         export(tmp_path)
