@@ -49,7 +49,7 @@ DISTURBED = 8, 1 << 16  # signals that this is seen on, samples of each
 COARSEST = 1 / 16  # error over energy that no such tensor exceeds
 FINE = 2.0**-20  # the same of tensors too small to be measured
 SMALLEST = 64  # a tensor of fewer numbers is kept as it is
-TRIES = 4
+TRIES = 8
 
 
 @dataclass(frozen=True)
