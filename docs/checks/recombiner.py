@@ -2,7 +2,7 @@
 """RECOMBINER beside other codecs of small pictures, its parts one by one, and patches.
 
     python docs/checks/recombiner.py pictures TEST --weights W -o OUT --count 500
-    python docs/checks/recombiner.py ablation TRAIN TEST --steps 3000 --count 32
+    python docs/checks/recombiner.py ablation TRAIN TEST --steps 2000 --signals 512 --count 32
     python docs/checks/recombiner.py crop PICTURE --weights W --side 256
 
 `pictures`: those of a folder, evenly taken, by the priors in W at each of their rates,
@@ -196,8 +196,8 @@ def learned(x: torch.Tensor, steps: int, options: Row, network: Row) -> Bayesian
     torch.manual_seed(0)
     network = {"hidden": 24, "up": (2, 2, 2), **network}
     codec = BayesianCodec(bpp=(0.9,), network=network, **options)
-    # β hurries, so that all variants come to one rate in few steps.
-    section = PriorsSection(beta=(2.5e-6,), settle=steps // 8, factor=1.1)
+    # β begins high and hurries, so that all variants come near one rate in few steps.
+    section = PriorsSection(beta=(1e-4,), settle=steps // 2, factor=1.1)
     ascent = Ascent(codec, x, section)
     optimizer = torch.optim.Adam(codec.parameters(), 1e-3)
     for step in range(steps):
