@@ -2,7 +2,7 @@
 """RECOMBINER beside other codecs of small pictures, its parts one by one, and patches.
 
     python docs/checks/recombiner.py pictures TEST --weights W -o OUT --count 500
-    python docs/checks/recombiner.py ablation TRAIN TEST --steps 2000 --signals 512 --count 32
+    python docs/checks/recombiner.py ablation TRAIN TEST --count 32
     python docs/checks/recombiner.py crop PICTURE --weights W --side 256
 
 `pictures`: those of a folder, evenly taken, by the priors in W at each of their rates,
@@ -282,8 +282,8 @@ def main() -> None:
             own.add_argument("--side", type=int, default=256)
         elif name == "ablation":
             own.add_argument("train")
-            own.add_argument("--signals", type=int, default=1024)
-            own.add_argument("--steps", type=int, default=3000)
+            own.add_argument("--signals", type=int, default=512)
+            own.add_argument("--steps", type=int, default=2000)
             own.add_argument("--only", nargs="*")
         if name != "crop":
             own.add_argument("test")
