@@ -103,12 +103,9 @@ def export(
     for file in (WEIGHTS, CARD, CERTIFICATE):
         check_target(out / file, force=True)
     state = read_checkpoint(run)
-    tree = json.loads(state["config"])
-    if data is not None:
-        tree["data"]["train"] = data
-    config = parse_config(tree)
+    config = _config_of(state, data)
     codec = averaged_codec(state, config)
-    parameters = sum(p.numel() for p in codec.parameters())
+    parameters = sum(p.numel() for p in codec.parameters())  # freezing makes buffers
     recipe = recipe_of(config, codec, say)
     kind: str = codec.kind
     name = name or _name(kind, out)
@@ -143,6 +140,14 @@ def export(
     write_json(out / CARD, card)
     remember_weights(card["digest"], files_used(recipe.stored))
     return card
+
+
+def _config_of(state: dict[str, Any], data: str | None) -> TrainConfig:
+    """The config of a checkpoint, its signals taken from ``data`` if they moved."""
+    tree = json.loads(state["config"])
+    if data is not None:
+        tree["data"]["train"] = data
+    return parse_config(tree)
 
 
 def recipe_of(config: TrainConfig, codec: Codec, say: Callable[[str], None]) -> Recipe:

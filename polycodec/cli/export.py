@@ -80,14 +80,10 @@ def export(
     name = name or install or None
     if base is not None:  # now, not after the long work
         zoo.weights_of(base)
-    named = partial(zoo.check_install, base=base, force=force)
-    if compressai is None:
-        check = None if install is None else named
-        folder, card = _exported(run, out, name, data, goal, check)
-    else:
-        if name and install is not None:
-            named(name, None)
-        folder, card = _adopted(compressai, run, out, name, goal)
+    check = partial(zoo.check_install, base=base, force=force)
+    named = None if install is None else check
+    made = _exported if compressai is None else partial(_adopted, compressai)
+    folder, card = made(run, out, name, data, goal, named)
     weights = folder / zoo.EXPORTED
     if install is not None:
         weights = zoo.install(weights, force=force)
@@ -98,13 +94,17 @@ def export(
         print(f"{run} -> {weights}  {about}")
 
 
+# Hears what the card will say, the name and the kind of signal, and may refuse.
+Named = Callable[[str, str | None], None] | None
+
+
 def _exported(
     run: str,
     out: str | None,
     name: str | None,
     data: str | None,
     goal: Goal | None,
-    named: Callable[[str, str], None] | None,
+    named: Named,
 ) -> tuple[Path, dict[str, Any]]:
     """A training run's codec, packed if there is a goal: its folder and card."""
     from polycodec.train.export import export as run_export
@@ -119,11 +119,24 @@ def _exported(
 
 
 def _adopted(
-    architecture: str, run: str, out: str | None, name: str | None, goal: Goal | None
+    architecture: str,
+    run: str,
+    out: str | None,
+    name: str | None,
+    data: str | None,
+    goal: Goal | None,
+    named: Named,
 ) -> tuple[Path, dict[str, Any]]:
     """The codec of a checkpoint of CompressAI's: its folder and card."""
     from polycodec.codecs.families.compressai import adopt
 
+    if data is not None:
+        raise UsageError(
+            "a checkpoint of CompressAI's is taken as it is, no signals are needed; "
+            "leave --data out"
+        )
+    if name and named is not None:
+        named(name, None)
     if goal is not None:
         raise UsageError(
             "a checkpoint of CompressAI's is packed in a second step; leave out "

@@ -178,3 +178,9 @@ def test_a_folder_of_models_that_cannot_be_reached_hides_no_shipped_ones(monkeyp
     assert zoo.load("features/cifar10").labels[0] == "airplane"
     with pytest.raises(UnknownNameError):
         zoo.load("image/none")
+
+
+def test_a_checkpoint_of_compressai_takes_no_signals(cli, tmp_path):
+    given = "export", tmp_path / "net.pth", "--compressai", "mbt2018", "--data", "x"
+    code, _, err = cli(*given)
+    assert code == 2 and "leave --data out" in err

@@ -23,13 +23,12 @@ from pages import Page
 from signals import photo
 
 from polycodec.codecs import zoo
-from polycodec.codecs.measures.image import psnr
 from polycodec.codecs.transforms.rate import Levels
-from polycodec.errors import InputError, UnknownNameError, UsageError
-from polycodec.eval.image.anchors import ANCHORS, match_rate
+from polycodec.errors import InputError, UsageError
+from polycodec.eval.image.anchors import ANCHORS
 from polycodec.eval.image.kind import KIND
 from polycodec.eval.image.subjects import ImageCodec
-from polycodec.eval.machine import described, machine
+from polycodec.eval.machine import machine
 from polycodec.eval.measure import fingerprint
 from polycodec.eval.run import evaluate
 from polycodec.eval.subjects import Coded, Decoded, Subject, code_digest
@@ -74,71 +73,6 @@ def folder(tmp_path):
     for seed in range(2):
         Image.fromarray(photo(seed)).save(place / f"{seed}.png")
     return place
-
-
-# --- anchors ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(ANCHORS))
-def test_every_anchor_makes_real_bytes_that_grow_with_quality(name):
-    subject = ANCHORS[name]
-    if subject.missing():
-        pytest.skip(subject.missing())
-    picture = photo(3, (96, 128))
-    coarse = subject.compress(picture, subject.settings[0])
-    fine = subject.compress(picture, subject.settings[-1])
-    assert len(coarse.data) < len(fine.data)
-    decoded = [subject.decompress(c.data).signal for c in (coarse, fine)]
-    assert psnr(picture, decoded[0]) < psnr(picture, decoded[1])
-    assert len(subject.versions()) >= 3
-
-
-@pytest.mark.parametrize("name", sorted(ANCHORS))
-def test_gray_pictures_are_coded_as_one_plane(name):
-    """Three equal planes are worse than one, in bytes at the same quality."""
-    subject = ANCHORS[name]
-    if subject.missing():
-        pytest.skip(subject.missing())
-    told = described(subject.versions())
-    if subject.gray is None:
-        assert name == "webp" and "gray" not in told
-        return
-    assert "gray pictures planes 1" in told
-    assert ("4:0:0" in told) == name.startswith("avif")
-    gray, setting = photo(3, (96, 128)).mean(axis=2), subject.settings[3]
-    picture = np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
-    coded = subject.compress(picture, setting).data
-    assert Image.open(io.BytesIO(coded)).mode == "L"
-    planes = replace(subject, gray=None).compress(picture, setting).data
-    assert len(coded) < 1.01 * len(planes)
-    decoded = [subject.decompress(data).signal for data in (coded, planes)]
-    assert decoded[0].shape == picture.shape
-    better = psnr(picture, decoded[0]) - psnr(picture, decoded[1])
-    assert better > -0.1
-    if name.startswith("jpeg") and name != "jpeg2000":
-        assert len(coded) < len(planes) - 100 and better == 0
-
-
-def test_versions_name_the_library_that_codes_behind_a_format():
-    subject = ANCHORS["avif"]
-    if subject.missing():
-        pytest.skip(subject.missing())
-    found = subject.versions()
-    assert found["libavif"] and re.match(r"v?\d+\.\d+", found["aom"])
-
-
-def test_match_rate_finds_the_nearest_quality():
-    picture = photo(4)
-    subject = ANCHORS["jpeg"]
-    sizes = {q: len(subject.compress(picture, q).data) for q in range(1, 96)}
-    setting, coded = match_rate(subject, picture, sizes[62])
-    assert abs(len(coded.data) - sizes[62]) <= 0.02 * sizes[62]
-    assert abs(setting - 62) <= 2
-
-
-def test_an_unknown_anchor_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="webp"):
-        KIND.anchor("wepb")
 
 
 # --- our own codecs --------------------------------------------------------------
@@ -388,15 +322,6 @@ def test_codecs_of_ours_are_told_apart():
     options = EvalOptions(codecs=runs, anchors=[], qualities=(50,))
     labels = [subject.label for subject in select(KIND, options)[0]]
     assert len(set(labels)) == 3 and labels[2].endswith("(v1.3)")
-
-
-@pytest.mark.parametrize("name", ANCHORS)
-def test_anchors_code_at_both_ends_of_what_is_searched(name):
-    anchor = ANCHORS[name]
-    if reason := anchor.missing():
-        pytest.skip(reason)
-    sizes = [len(anchor.compress(photo(1), s).data) for s in anchor.finest]
-    assert sizes[0] < sizes[1]
 
 
 def test_an_anchor_that_cannot_run_is_left_out_with_its_reason(

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of sound in files share."""
+"""What tests of files share: sounds there and back, fits that are interrupted."""
 
 from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import soundfile
 
 from polycodec.codecs.files import api
 from polycodec.codecs.files.speech import encode as api_speech
+from polycodec.codecs.fitting import fit as fitting
 
 
 @pytest.fixture
@@ -33,3 +38,23 @@ def coded(tmp_path, sound_codec):
         return y, encoded, decoded
 
     return run
+
+
+@pytest.fixture
+def interrupted(monkeypatch) -> Callable[[int], list[int]]:
+    """Let fits hear Ctrl-C after so many steps of all; returns the steps they take."""
+    advance = fitting.Fit._advance
+
+    def after(count: int) -> list[int]:
+        seen: list[int] = []
+
+        def step(fit):
+            advance(fit)
+            seen.append(fit.step)
+            if len(seen) == count:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(fitting.Fit, "_advance", step)
+        return seen
+
+    return after

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import numpy as np
 import pytest
 import soundfile
 
 from polycodec import decode, encode, tokens
 from polycodec.codecs.files.container.file import Reader
-from polycodec.codecs.fitting import fit as fitting
 from polycodec.errors import InputError, ModelError, UsageError
 
 CONFIG = """
@@ -75,17 +71,9 @@ def test_a_damaged_chunk_is_silent_and_the_other_is_not(sound, given, tmp_path):
 
 
 def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
-    sound, given, tmp_path, monkeypatch
+    sound, given, tmp_path, interrupted
 ):
-    out, advance, seen = tmp_path / "hum.plc", fitting.Fit._advance, []
-
-    def interrupted(fit):
-        advance(fit)
-        seen.append(fit.step)
-        if len(seen) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
+    out, seen = tmp_path / "hum.plc", interrupted(2)
     first = encode(sound, out, effort=12, **given)
     assert any("stopped at step 2" in note for note in first.notes)
     assert "seconds 10:12 were not fitted; --resume goes on" in first.notes

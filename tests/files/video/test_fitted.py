@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
 from clips import read_clip, tiny_codec, write_clip
 
 from polycodec import decode, encode
-from polycodec.codecs.fitting import fit as fitting
 from polycodec.errors import InputError, UsageError
 
 MODEL = "video/nerv-small"
@@ -38,17 +36,9 @@ def test_a_clip_is_fitted_within_its_bytes_and_any_frame_decodes(clip, tmp_path)
 
 
 def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
-    clip, tmp_path, monkeypatch
+    clip, tmp_path, interrupted
 ):
-    out, advance, seen = tmp_path / "clip.plc", fitting.Fit._advance, []
-
-    def interrupted(fit):
-        advance(fit)
-        seen.append(fit.step)
-        if seen == [1, 2, 3]:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
+    out, seen = tmp_path / "clip.plc", interrupted(3)
     before = signal.getsignal(signal.SIGINT)
     first = encode(clip, out, model=MODEL, effort=6)
     assert signal.getsignal(signal.SIGINT) is before
@@ -68,17 +58,9 @@ def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
 
 
 def test_what_was_not_fitted_is_named_and_is_not_taken_for_begun(
-    clip, tmp_path, monkeypatch
+    clip, tmp_path, interrupted
 ):
-    out, advance, steps = tmp_path / "clip.plc", fitting.Fit._advance, []
-
-    def interrupted(fit):
-        advance(fit)
-        steps.append(fit.step)
-        if len(steps) == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(fitting.Fit, "_advance", interrupted)
+    out, steps = tmp_path / "clip.plc", interrupted(1)
     given = {"model": MODEL, "effort": 5, "gop": 2}
     first = encode(clip, out, **given)
     assert "frames 2:5 were not fitted; --resume goes on" in first.notes
