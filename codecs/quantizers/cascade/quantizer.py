@@ -47,9 +47,7 @@ from polycodec.registry import register
 class Level(nn.Module):
     """One level: half the resolution, codes, and the way back."""
 
-    def __init__(
-        self, channels: int, groups: int, size: int, depth: int, *, last: bool
-    ) -> None:
+    def __init__(self, channels: int, books: Books, depth: int, *, last: bool) -> None:
         super().__init__()
         c = channels
 
@@ -60,7 +58,7 @@ class Level(nn.Module):
             return nn.Sequential(Attention(c, depth), conv3(c, c), block(c))
 
         self.stage = nn.Sequential(down(c), block(c), Attention(c, depth))
-        self.head, self.books = branch(), Books(c, groups, size)
+        self.head, self.books = branch(), books
         self.rest = None if last else branch()
         self.back, self.side = back(), None if last else back()
         self.up = nn.Sequential(Attention(c, depth), block(c), up(c))
@@ -83,7 +81,8 @@ class Level(nn.Module):
 @register("quantizer/cascade")
 class CascadeQuantizer(Quantizer):
     """``codes``: words of a book of each level, the finest first; ``groups``: m books
-    a level, which set the rate; ``depth``: blocks of a branch of attention.
+    a level, which set the rate; ``depth``: blocks of a branch of attention;
+    ``sharpness``: see `Books`.
 
     The rate is fixed by both: m Σ_l log2(k_l) / 4^l bits for a position of the finest
     level. A code depends on all around it, 33 cells (2,112 pixels) far with three
@@ -100,8 +99,10 @@ class CascadeQuantizer(Quantizer):
         codes: Sequence[int] = (8192, 2048, 512),
         groups: int = 2,
         depth: int = 3,
+        sharpness: float | None = None,
     ) -> None:
         super().__init__()
+        last = len(codes) - 1
         if channels % groups or not codes:
             raise ModelError(
                 f"{groups} groups and codes {list(codes)}; expected some levels, and "
@@ -109,7 +110,12 @@ class CascadeQuantizer(Quantizer):
             )
         self.channels, self.groups, self.stride = channels, groups, 1 << len(codes)
         self.cascade = nn.ModuleList(
-            Level(channels, groups, k, depth, last=k_at == len(codes) - 1)
+            Level(
+                channels,
+                Books(channels, groups, k, sharpness),
+                depth,
+                last=k_at == last,
+            )
             for k_at, k in enumerate(codes)
         )
         self.sides = tuple(1 << i for i in range(len(codes)))  # of levels, coarse first
