@@ -10,8 +10,8 @@ log posteriors of a mixture of k Gaussians whose means are the codewords, all al
 round. What a mean misses of a component's true covariance is left to coarser levels.
 T is learned from 1 on, as published, or from where logits are so many times -d. At 1
 and k = 1,024 all words are about as likely, and latents must grow before codes can say
-anything: 300 steps of `image/mcquic-small` reach 12.7 dB, from -16 d on 20.7, from -64 d
-21.8.
+anything: 300 steps of `image/mcquic-small` reach 12.7 dB, from -16 d on 20.7 and from
+-64 d on 21.8.
 Zhu et al. 2022 (arXiv 2203.10897), section 3.2; the sample is that of Jang et al. 2017
 (arXiv 1611.01144) at temperature 1.
 """
