@@ -121,6 +121,10 @@ def codes(codec: Codec, args: argparse.Namespace) -> dict:
         groups = np.split(x, 16 // batch)
         found = [taken(codec, group, every(codec.stride)) for group in groups]
         compare(f"{batch} side by side", np.concatenate(found))
+    for batch in (1, 4, 16):
+        groups = torch.from_numpy(x)[:, None].split(batch)
+        found = [codec.encode_codes(group, codec.levels).numpy() for group in groups]
+        compare(f"whole, {batch} in a batch", np.concatenate(found))
     torch.set_num_threads(args.threads)
     whole = [taken(codec, one, every(one.shape[1])) for one in rows]
     compare(f"{args.threads} threads", np.concatenate(whole))
