@@ -149,10 +149,11 @@ class Quantizer(nn.Module, abc.ABC):
         """Start from a sample of latents z (N, D), in order of time, if overridden."""
         return
 
-    def renew(self) -> tuple[str, ...]:
+    def renew(self, z: Tensor) -> tuple[str, ...]:
         """Give dead codes a new start, where training asks for it now and then.
 
-        Returns the names of the weights that moved; none unless overridden.
+        z: latents (B, D, h, w) of training signals, in evaluation mode. Returns the
+        names of the weights that moved; none unless overridden.
         """
         return ()
 

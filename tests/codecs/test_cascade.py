@@ -126,7 +126,7 @@ def test_planes_say_what_they_are_given(name):
 def test_planes_are_the_maps_of_the_levels():
     quantizer = tiny("quantizer/cascade", channels=CHANNELS).eval()
     z = latents()
-    maps = [index for _, index in quantizer._made(z)]
+    maps = [level.index for level in quantizer._made(z)]
     assert [m.shape[2:] for m in maps] == [(8, 12), (4, 6), (2, 3)]
     planes = quantizer.encode(z)
     back = quantizer._maps(planes)
@@ -182,20 +182,38 @@ def test_parts_of_many_positions_are_one(monkeypatch):
         assert one.abs().sum() > 0 and torch.allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
-def test_dead_words_become_copies_of_the_most_used():
+def test_a_sharp_choice_takes_the_nearest_words_and_holds_latents_near_them():
     torch.manual_seed(0)
-    quantizer = tiny("quantizer/cascade", channels=CHANNELS)
-    assert quantizer.renew() == ()
-    books = quantizer.cascade[1].books  # 8 words
-    words = books.words.detach().clone()
-    books.shares[0] = torch.tensor([0.6, 0, 0.3, 0, 0, 0, 0, 0.1])
-    assert quantizer.renew() == ("cascade.1.books.",)
-    moved = (books.words[0] != words[0]).any(1)
-    assert int(moved.sum()) == 4 and not moved[[0, 2, 7]].any()  # half of all at most
-    assert torch.equal(books.words[1], words[1])
-    for word in books.words[0][moved].detach():
-        assert (word == words[0][[0, 2, 7, 1, 3, 4, 5, 6]]).all(1).any()
-    assert float(books.shares[0].detach().sum()) == pytest.approx(1, abs=1e-6)
+    published = tiny("quantizer/cascade", channels=CHANNELS)
+    torch.manual_seed(0)
+    sharp = tiny("quantizer/cascade", channels=CHANNELS, sharpness=1e4)
+    z = torch.randn(2, CHANNELS, 16, 16)
+    out, plain = (q.train()(z) for q in (sharp, published))
+    assert torch.equal(out.codes, sharp.encode(z))  # published ones are drawn
+    assert not torch.equal(plain.codes, published.encode(z))
+    assert plain.loss.tolist() == [0, 0] and bool((out.loss > 0).all())
+    out.loss.sum().backward()
+    for level in sharp.cascade:
+        assert all(w.grad.abs().sum() > 0 for w in level.head.parameters())
+    assert sharp.cascade[-1].books.words.grad is None  # words stay where they are used
+
+
+def test_dead_words_become_latents_that_are_seen():
+    torch.manual_seed(0)
+    quantizer = tiny("quantizer/cascade", channels=CHANNELS).eval()
+    z = torch.randn(2, CHANNELS, 16, 16)
+    assert quantizer.renew(z) == ()
+    first, second = quantizer.cascade[:2]
+    words = second.books.words.detach().clone()  # 8
+    second.books.shares[0] = torch.tensor([0.6, 0, 0.3, 0, 0, 0, 0, 0.1])
+    assert quantizer.renew(z) == ("cascade.1.books.",)
+    moved = (second.books.words[0] != words[0]).any(1)
+    assert moved.tolist() == [False, True, False, True, True, True, True, False]
+    assert torch.equal(second.books.words[1], words[1])
+    seen = second.head(second.stage(first(z)[2]))[:, : words.shape[2]].movedim(1, -1)
+    for word in second.books.words[0][moved]:
+        assert (seen == word).all(-1).any()
+    assert quantizer.renew(z) == ()  # each is given time
 
 
 def test_nearest_words_are_counted_while_training():

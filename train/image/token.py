@@ -75,26 +75,30 @@ class ImageTokenTask(Task):
         quantizer, stages = self.codec.quantizer, self.config.stages
         torch.manual_seed(self.config.run.seed + step)
         if quantizer.local and builds_at(stages, step):
-            z = self._latents(step, stages.frames)
+            z = flatten(self._latents(step, stages.frames))[: stages.frames]
             self.log.say(f"building codebooks from {len(z)} latents")
             quantizer.initialise(self.fabric.to_device(z))
             return ("quantizer.",)
         early = 0 < step < RENEWED * self.config.run.steps
         if stages.renew and early and step % stages.renew == 0:
-            return tuple(f"quantizer.{name}" for name in quantizer.renew())
+            z = self.fabric.to_device(self._latents(step, stages.frames))
+            self.model.eval()
+            moved = quantizer.renew(z)
+            self.model.train()
+            return tuple(f"quantizer.{name}" for name in moved)
         return ()
 
     @torch.no_grad()
     def _latents(self, step: int, count: int) -> Tensor:
-        """Latents (``count``, D) of training crops."""
-        rows: list[Tensor] = []
+        """Latents (B, D, h, w) of training crops, at least ``count`` positions."""
+        maps: list[Tensor] = []
         self.model.eval()
-        while sum(map(len, rows)) < count:
-            x, _ = self.source.batch_at(BUILD_STEPS + step + len(rows))
+        while sum(z[:, 0].numel() for z in maps) < count:
+            x, _ = self.source.batch_at(BUILD_STEPS + step + len(maps))
             x = self.codec.signal.prepared(self.fabric.to_device(x))
-            rows.append(flatten(self.codec.analyse(x, self.codec.levels)).cpu())
+            maps.append(self.codec.analyse(x, self.codec.levels).cpu())
         self.model.train()
-        return torch.cat(rows)[:count]
+        return torch.cat(maps)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the distortion of a batch, some items at fewer levels."""

@@ -26,7 +26,7 @@ Codes are planes of the coarsest grid, coarse levels first:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,17 @@ from polycodec.codecs.transforms.image.attention import (
 )
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import register
+
+HELD = 0.25  # of the squared distance from words, in the loss of a sharp choice
+
+
+class Made(NamedTuple):
+    """What a level makes of x (B, C, h, w)."""
+
+    q: Tensor  # (B, C, h/2, w/2)
+    index: Tensor  # codes (B, m, h/2, w/2)
+    rest: Tensor | None  # what is left for a coarser level
+    apart: Tensor  # (B,) mean squared distance of latents from q, which stays
 
 
 class Level(nn.Module):
@@ -63,11 +74,13 @@ class Level(nn.Module):
         self.back, self.side = back(), None if last else back()
         self.up = nn.Sequential(Attention(c, depth), block(c), up(c))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of x (B, C, h, w): q (B, C, h/2, w/2), its codes, and what is left."""
+    def forward(self, x: Tensor) -> Made:
+        """Of x (B, C, h, w)."""
         z = self.stage(x)
-        q, index = self.books(self.head(z))
-        return q, index, None if self.rest is None else self.rest(z) - q
+        head = self.head(z)
+        q, index = self.books(head)
+        apart = (head.float() - q.detach()).square().flatten(1).mean(1)
+        return Made(q, index, None if self.rest is None else self.rest(z) - q, apart)
 
     def restored(self, q: Tensor, coarser: Tensor | None) -> Tensor:
         """r (B, C, h, w) of q and of what the coarser level restored."""
@@ -82,7 +95,7 @@ class Level(nn.Module):
 class CascadeQuantizer(Quantizer):
     """``codes``: words of a book of each level, the finest first; ``groups``: m books
     a level, which set the rate; ``depth``: blocks of a branch of attention;
-    ``sharpness``: see `Books`.
+    ``sharpness``: see `Books`; where given, latents are held near their words.
 
     The rate is fixed by both: m Σ_l log2(k_l) / 4^l bits for a position of the finest
     level. A code depends on all around it, 33 cells (2,112 pixels) far with three
@@ -109,6 +122,7 @@ class CascadeQuantizer(Quantizer):
                 f"groups that divide {channels} channels"
             )
         self.channels, self.groups, self.stride = channels, groups, 1 << len(codes)
+        self.held = 0.0 if sharpness is None else HELD
         self.cascade = nn.ModuleList(
             Level(
                 channels,
@@ -166,14 +180,15 @@ class CascadeQuantizer(Quantizer):
     def quantized(self, z: Tensor, active: Tensor) -> Quantized:
         """See :meth:`Quantizer.quantized`: all planes, sampled while training."""
         made = self._made(z)
-        z_hat = self._restored([q for q, _ in made])
-        codes = self._planes([index for _, index in made])
-        return Quantized(z_hat.float(), codes, z_hat.new_zeros(len(z)).float())
+        z_hat = self._restored([level.q for level in made]).float()
+        apart = torch.stack([level.apart for level in made]).sum(0)
+        codes = self._planes([level.index for level in made])
+        return Quantized(z_hat, codes, self.held * apart)
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
         """See :meth:`Quantizer.encode`; all planes or the first, the nearest codes."""
-        planes = self._planes([index for _, index in self._made(z.float())])
+        planes = self._planes([level.index for level in self._made(z.float())])
         return planes[:, : self.count_of(levels)]
 
     @torch.no_grad()
@@ -190,24 +205,28 @@ class CascadeQuantizer(Quantizer):
         return self._restored([level.books.decode(index) for level, index in levels])
 
     @torch.no_grad()
-    def renew(self) -> tuple[str, ...]:
+    def renew(self, z: Tensor) -> tuple[str, ...]:
         """See :meth:`Quantizer.renew`."""
-        moved = [level.books.renew() for level in self._levels]
-        return tuple(f"cascade.{i}.books." for i, any_of in enumerate(moved) if any_of)
+        moved: list[str] = []
+        for i, level in enumerate(self._levels):
+            if level.books.renew(level.head(level.stage(z))):
+                moved.append(f"cascade.{i}.books.")
+            rest = level(z).rest
+            z = z if rest is None else rest
+        return tuple(moved)
 
     @property
     def _levels(self) -> list[Level]:
         """Finest first."""
         return [cast(Level, level) for level in self.cascade]
 
-    def _made(self, z: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """q and codes of each level, the finest first."""
+    def _made(self, z: Tensor) -> list[Made]:
+        """Of each level, the finest first."""
         assert not any(n % self.stride for n in z.shape[2:]), "codecs pad to strides"
         made, x = [], z
         for level in self._levels:
-            q, index, left = level(x)
-            made.append((q, index))
-            x = q if left is None else left
+            made.append(level(x))
+            x = x if made[-1].rest is None else made[-1].rest
         return made
 
     def _restored(self, words: Sequence[Tensor]) -> Tensor:
