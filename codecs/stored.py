@@ -207,7 +207,10 @@ def predictor(codec: Codec, about: Mapping[str, Any]) -> Predicted:
         try:
             return exact[owner].regridded(before, own)[leaf]
         except (KeyError, RuntimeError) as error:
-            raise ModelError(f"the base does not fit {owner}; {error}") from error
+            raise ModelError(
+                f"the base does not fit {owner}; {error}; expected the model that "
+                "these weights were fine-tuned from; name that one"
+            ) from error
 
     return predicted
 

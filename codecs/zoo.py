@@ -90,7 +90,12 @@ def _card(path: Path) -> dict[str, Any]:
 
 def weights_of(name: str) -> Path:
     """The weights file of a model by name; UnknownNameError lists the nearest."""
-    known = {card["name"] for card in models()}
+    if name in untrained.configs():
+        raise ModelError(
+            f"'{name}' has no weights, it is fitted to each signal; expected a model "
+            "that has some; 'polycodec models' lists them"
+        )
+    known = {card["name"] for card in models()} - untrained.configs().keys()
     for place in _folders():
         path = _place(place, name)
         if name in known and path.is_file():

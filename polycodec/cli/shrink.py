@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polycodec.cli.options import AsJson
+from polycodec.cli.options import AsJson, Force
 from polycodec.cli.values import parse_size
 from polycodec.plainjson import to_json
 
@@ -63,6 +63,7 @@ def shrink(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What its card calls it.")
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Pack weights into fewer bits; say what is lost."""
@@ -72,7 +73,9 @@ def shrink(
 
     source = zoo.weights_at(weights)
     say = partial(print, file=sys.stderr, flush=True)
-    card = run_shrink(source, out, goal, data=data, name=name, progress=say)
+    card = run_shrink(
+        *(source, out, goal), data=data, name=name, force=force, progress=say
+    )
     if as_json:
         print(to_json(card))
     else:

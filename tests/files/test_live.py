@@ -90,6 +90,9 @@ def test_a_wav_is_its_samples(pcm, packets):
         (b"", "no samples"),
         (b"fLaC" + pcm, "begins like a file"),
         (b"OggS" + pcm, "convert it"),
+        (b"\x89PNG\r\n\x1a\n" + pcm, "begins like a file"),
+        (b"\xff\xd8\xff\xe0" + pcm, "begins like a file"),
+        (b"\x93PLC" + pcm, "begins like a file"),
     ]:
         with pytest.raises(InputError, match=word):
             encoded(wrong)

@@ -17,7 +17,7 @@ from polycodec.codecs.quantizers.weights.allocation import (
     to_loss,
     to_size,
 )
-from polycodec.errors import ModelError, UsageError
+from polycodec.errors import CodecError, InputError, ModelError, UsageError
 from polycodec.train.shrink.run import panel_in, shrink
 from polycodec.train.shrink.score import Score, score
 from polycodec.train.shrink.shrinker import Goal, Shrinker
@@ -83,17 +83,23 @@ def test_what_signals_disagree_on_is_doubted():
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"bits": 3.0, "size": 3}, {"bits": 0.0}, {"max_loss": float("nan")}]
+    ("given", "found"),
+    [
+        ({}, "none"),
+        ({"bits": 3.0, "size": 4}, "3 and 4"),
+        ({"bits": 0.0}, "0"),
+        ({"max_loss": float("nan")}, "nan"),
+    ],
 )
-def test_goals_are_one_number_above_zero(given):
-    with pytest.raises(UsageError, match="one of"):
+def test_goals_are_one_number_above_zero(given, found):
+    with pytest.raises(UsageError, match=f"one of .*; found {found};"):
         Goal(**given)
 
 
 def test_a_size_is_met_and_the_card_says_what_was_lost(
     tiny_checkpoint, training_images, tmp_path, capsys
 ):
-    size = tiny_checkpoint.stat().st_size // 2
+    size = tiny_checkpoint.stat().st_size * 3 // 4
     with pytest.raises(SystemExit) as ended:
         main(
             [
@@ -117,10 +123,10 @@ def test_a_size_is_met_and_the_card_says_what_was_lost(
 
 def test_without_data_bits_are_met_and_a_loss_is_refused(tiny_checkpoint, tmp_path):
     # An untrained codec's numbers are too few to be small beside tables and header.
-    card = shrink(tiny_checkpoint, tmp_path, Goal(bits=24))
-    assert card["shrunk"]["bits"] <= 24 and "loss" not in card["shrunk"]
+    card = shrink(tiny_checkpoint, tmp_path, Goal(bits=36))
+    assert card["shrunk"]["bits"] <= 36 and "loss" not in card["shrunk"]
     with pytest.raises(UsageError, match="--data"):
-        shrink(tiny_checkpoint, tmp_path, Goal(max_loss=0.1))
+        shrink(tiny_checkpoint, tmp_path / "lost", Goal(max_loss=0.1))
 
 
 def test_a_size_that_cannot_be_met_is_named(tiny_checkpoint, tmp_path):
@@ -180,6 +186,31 @@ def test_a_difference_from_the_same_weights_is_nearly_nothing(
     assert all((back[k].double() == v.double()).all() for k, v in plain.items())
 
 
+def test_a_base_of_another_kind_is_refused_and_so_is_one_without_weights(
+    tiny_checkpoint, tmp_path
+):
+    for base, word in (
+        ("speech/live", "fine-tuned from; name that one"),
+        ("speech/siren", "fitted to each signal"),
+        ("speech/sirene", "nearest: speech/"),
+    ):
+        with pytest.raises(CodecError, match=word):
+            shrink(tiny_checkpoint, tmp_path, Goal(bits=36, base=base))
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_there_are_replaced_when_asked_only(tiny_checkpoint, tmp_path):
+    first = shrink(tiny_checkpoint, tmp_path, Goal(bits=36))["digest"]
+    with pytest.raises(InputError, match="--force"):
+        shrink(tiny_checkpoint, tmp_path, Goal(bits=20))
+    assert stored.digest_of(tmp_path / "codec.safetensors").hex() == first
+    (tmp_path / "codec.json").unlink()
+    assert shrink(tiny_checkpoint, tmp_path, Goal(bits=36), force=True)["name"]
+    assert (tmp_path / "codec.json").is_file()
+    with pytest.raises(UsageError, match="is a file; expected a folder"):
+        shrink(tiny_checkpoint, tmp_path / "codec.json", Goal(bits=20))
+
+
 def test_a_base_of_other_sizes_is_named(tiny_checkpoint, tmp_path, monkeypatch):
     shrinker = Shrinker(tiny_checkpoint, None, lambda text: None)
     monkeypatch.setattr(shrinker, "guessed", lambda name, found: found[name][:1])
@@ -190,5 +221,5 @@ def test_a_base_of_other_sizes_is_named(tiny_checkpoint, tmp_path, monkeypatch):
 def test_weights_are_not_packed_onto_themselves(tiny_checkpoint):
     before = tiny_checkpoint.read_bytes()
     with pytest.raises(UsageError, match="name another folder"):
-        shrink(tiny_checkpoint, tiny_checkpoint.parent, Goal(bits=24))
+        shrink(tiny_checkpoint, tiny_checkpoint.parent, Goal(bits=36))
     assert tiny_checkpoint.read_bytes() == before

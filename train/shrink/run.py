@@ -52,6 +52,7 @@ def shrink(
     *,
     data: str | Path | None = None,
     name: str | None = None,
+    force: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Pack a weights file, or an exported run's, into the folder ``out``; its card.
@@ -59,7 +60,8 @@ def shrink(
     data: a folder of signals of the codec's kind, every second of which is measured on;
     without one, every tensor is taken to harm alike and nothing is said of the loss.
     The card keeps what the original's says of its making. Raises ModelError where a
-    goal cannot be met, and where the packed codec fails a check.
+    goal cannot be met, and where the packed codec fails a check; InputError where
+    weights are there already, which files may need, unless ``force``.
     """
     say = progress or (lambda text: None)
     path, out = zoo.weights_of_run(weights), Path(out)
@@ -68,9 +70,11 @@ def shrink(
             f"the packed weights would replace those they are made from, {path}, which "
             "files that were made with them need; name another folder"
         )
+    if out.is_file():
+        raise UsageError(f"{out} is a file; expected a folder; name another")
     out.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS, CARD, CERTIFICATE):
-        check_target(out / file, force=True)
+        check_target(out / file, force=force or file != WEIGHTS)
     beside = path.with_suffix(".json")
     card = zoo.card_of_run(path) if beside.is_file() else {}
     with TemporaryDirectory() as cache, atomic_path(out / WEIGHTS) as part:

@@ -47,7 +47,7 @@ MEASURED = 4096  # a tensor of more numbers is disturbed to see what it does
 NOISE = 1e-2  # of its energy
 DISTURBED = 8, 1 << 16  # signals that this is seen on, samples of each
 COARSEST = 1 / 16  # error over energy that no such tensor exceeds
-FINE = 2.0**-20  # the same of tensors too small to be measured
+FINE = 2.0**-26  # the same of tensors too small to be measured, gains among them
 SMALLEST = 64  # a tensor of fewer numbers is kept as it is
 TRIES = 8
 
@@ -68,7 +68,8 @@ class Goal:
         given = [v for v in (self.bits, self.size, self.max_loss) if v is not None]
         if len(given) != 1 or not 0 < given[0] < math.inf:
             raise UsageError(
-                "expected one of --bits, --size and --max-loss, above 0; name one"
+                "expected one of --bits, --size and --max-loss, above 0; found "
+                f"{' and '.join(f'{v:g}' for v in given) or 'none'}; name one"
             )
 
 
@@ -91,11 +92,17 @@ class Shrinker:
         self.before = score(self.codec, panel, self.levels) if panel else None
         self.few = panel.brief(*DISTURBED) if panel else None
         self.calm = score(self.codec, self.few, self.levels) if self.few else None
-        self.guessed = predictor(self.codec, about_base(base))
         self.memo: dict[tuple[str, Choice], bytes] = {}
         free = approximable(self.codec)
         self.names = [k for k in free if self.tensors[k].numel() >= SMALLEST]
         self.parameters = sum(self.tensors[k].numel() for k in free)
+        self.guessed = predictor(self.codec, about_base(base))
+        known = (self.guessed(k, self.tensors) is not None for k in self.names)
+        if base is not None and not any(known):
+            raise ModelError(
+                f"'{base}' has none of these weights, it is another kind of codec; "
+                "expected the model that they were fine-tuned from; name that one"
+            )
 
     def menu(self) -> Menu:
         """Measure every tensor and ask every quantizer."""

@@ -29,7 +29,9 @@ _UNKNOWN = 0x7FFF_0000  # sizes from here on stand for none
 _ENDLESS = 1 << 62
 # Files that are no samples, by four bytes or about: two are as likely a quiet sound.
 _FILE = re.compile(
-    rb"fLaC|OggS|ID3|RF64|BW64|\.snd|caff|FORM|....ftyp|\x1aE\xdf\xa3", re.DOTALL
+    rb"fLaC|OggS|ID3|RF64|BW64|\.snd|caff|FORM|....ftyp|\x1aE\xdf\xa3|\x93PLC"
+    rb"|\x89PNG|GIF8|\xff\xd8\xff[\xdb\xe0-\xef]|PK\x03\x04|%PDF",
+    re.DOTALL,
 )
 
 
