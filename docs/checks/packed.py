@@ -78,7 +78,7 @@ def alike(shrinker: Shrinker, menu: Menu, size: float) -> Menu:
             setting = middle[name] + finer
             cost = offers[name].get(setting, math.inf)
             found[name] = [Priced(Choice("lattice", setting), cost, 0.0)]
-        total = sum(found[name][0].bytes for name in found)
+        total = sum(offered[0].bytes for offered in found.values() if offered)
         best = min(best, (abs(total - size), found), key=lambda one: one[0])
     return best[1]
 
