@@ -17,6 +17,7 @@ from polycodec.codecs.quantizers.weights.allocation import (
     to_loss,
     to_size,
 )
+from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.errors import CodecError, InputError, ModelError, UsageError
 from polycodec.train.shrink.run import panel_in, shrink
 from polycodec.train.shrink.score import Score, score
@@ -171,6 +172,32 @@ def test_what_a_loss_was_expected_to_be_is_corrected(factor, tmp_path):
     assert 0.4 * goal < shrinker._lost(tmp_path)["loss"] <= goal
     shrinker.plan = to_loss(menu_of(0), goal).values()
     assert not 0.4 * goal < shrinker._lost(tmp_path)["loss"] <= goal
+
+
+@pytest.mark.parametrize("goal", ["size", "loss"])
+def test_a_goal_between_two_plans_is_met_by_the_finer_or_smaller(goal, tmp_path):
+    offers = [Priced(Choice("none", k), *of) for k, of in enumerate([(90, 1), (10, 8)])]
+
+    class Pretended(Shrinker):
+        """Thirteen bytes more than its plans have, and half again as much lost."""
+
+        def __init__(self) -> None:
+            self.say = lambda text: None
+
+        def _pack(self, part, plan):
+            self.plan = plan["a"]
+            part.write_bytes(bytes(round(self.plan.bytes) + 13))
+
+        def _lost(self, part):
+            return {"loss": 1.5 * self.plan.loss}
+
+    shrinker, part = Pretended(), tmp_path / "a"
+    if goal == "size":
+        shrinker._to_size(part, {"a": offers}, 102)
+        assert shrinker.plan.bytes == 10
+    else:
+        shrinker._to_loss(part, {"a": offers}, 11)
+        assert shrinker.plan.bytes == 90
 
 
 def test_a_difference_from_the_same_weights_is_nearly_nothing(

@@ -189,29 +189,34 @@ class Shrinker:
         return found
 
     def _to_size(self, part: Path, menu: Menu, size: int) -> None:
-        """Aim lower by what a try was too large by."""
-        aim, real = float(size), 0
+        """Aim lower by what a try was too large by, and by more if nothing changes."""
+        aim, real, excess = float(size), 0, 0.0
         plan: dict[str, Priced] | None = None
         for _ in range(TRIES):
             if plan == (plan := to_size(menu, aim)):
-                break  # all is as coarse as it can be
-            self._pack(part, plan)
-            real = part.stat().st_size
-            if real <= size:
-                return
-            aim -= 1.05 * (real - size)
+                excess *= 2
+            else:
+                self._pack(part, plan)
+                real = part.stat().st_size
+                if real <= size:
+                    return
+                excess = 1.05 * (real - size)
+            aim -= excess
         raise ModelError(
             f"these weights do not fit {size} bytes; the last file that was tried has "
             f"{real}; ask for more"
         )
 
     def _to_loss(self, part: Path, menu: Menu, most: float) -> None:
-        aim, good = most, math.inf
+        aim, good, loss = most, math.inf, 0.0
         best: dict[str, Priced] | None = None
         plan: dict[str, Priced] | None = None
         for _ in range(TRIES):
             if plan == (plan := to_loss(menu, aim)):
-                break  # all is as coarse, or as fine, as it can be
+                if loss <= most:
+                    break  # nothing between it and what loses more
+                aim /= 3
+                continue
             self._pack(part, plan)
             loss, real = self._lost(part)["loss"], part.stat().st_size
             self.say(f"{real} bytes lose {loss:.4f}; {most:g} may be lost")
