@@ -126,7 +126,7 @@ def test_planes_say_what_they_are_given(name):
 def test_planes_are_the_maps_of_the_levels():
     quantizer = tiny("quantizer/cascade", channels=CHANNELS).eval()
     z = latents()
-    maps = [level.index for level in quantizer._made(z)]
+    maps = [level.codes for level in quantizer._made(z)]
     assert [m.shape[2:] for m in maps] == [(8, 12), (4, 6), (2, 3)]
     planes = quantizer.encode(z)
     back = quantizer._maps(planes)

@@ -50,7 +50,7 @@ class Made(NamedTuple):
     """What a level makes of x (B, C, h, w)."""
 
     q: Tensor  # (B, C, h/2, w/2)
-    index: Tensor  # codes (B, m, h/2, w/2)
+    codes: Tensor  # (B, m, h/2, w/2)
     rest: Tensor | None  # what is left for a coarser level
     apart: Tensor  # (B,) mean squared distance of latents from q, which stays
 
@@ -182,13 +182,13 @@ class CascadeQuantizer(Quantizer):
         made = self._made(z)
         z_hat = self._restored([level.q for level in made]).float()
         apart = torch.stack([level.apart for level in made]).sum(0)
-        codes = self._planes([level.index for level in made])
+        codes = self._planes([level.codes for level in made])
         return Quantized(z_hat, codes, self.held * apart)
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
         """See :meth:`Quantizer.encode`; all planes or the first, the nearest codes."""
-        planes = self._planes([level.index for level in self._made(z.float())])
+        planes = self._planes([level.codes for level in self._made(z.float())])
         return planes[:, : self.count_of(levels)]
 
     @torch.no_grad()
