@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # of them must have gained together, after half of the steps, for the search to go on.
 RATE, LAST, TRIES, GAIN = 0.08, 0.05, 10, 5e-4
 ANNEALING = Annealing()
+# What torch 2.6 and later know of processors that have instructions for bfloat16.
+BFLOAT16 = "_is_amx_tile_supported", "_is_avx512_bf16_supported"
 
 
 @torch.inference_mode(False)
@@ -147,5 +149,5 @@ def _halved(device: str) -> bool:
     """Whether a device multiplies bfloat16 faster than float32."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch 2.6 and later
-    return bool(tiles and tiles())
+    asked = (getattr(torch.cpu, name, None) for name in BFLOAT16)
+    return any(ask() for ask in asked if ask)
