@@ -50,9 +50,9 @@ class Annealing:
     rule: str = "atanh"
     slope: float = 1.4
     candidates: int = 2
-    warm: float = 0.5
+    warm: float = 0.3
     cold: float = 0.15
-    softness: float | None = 0.6
+    softness: float | None = 0.8
 
     def temperature(self, progress: float) -> float:
         """τ after a share of the search, 0 … 1."""
