@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # as a cosine to a share of it; tries of rounded latents on the way; what the last three
 # of them must have gained together, after half of the steps, for the search to go on.
 RATE, LAST, TRIES, GAIN = 0.08, 0.05, 10, 5e-4
+IDLE = 0.3  # bits a step that Adam takes for nothing: what matters less moves less
 ANNEALING = Annealing()
 # What torch 2.6 and later know of processors that have instructions for bfloat16.
 BFLOAT16 = "_is_amx_tile_supported", "_is_avx512_bf16_supported"
@@ -66,7 +67,7 @@ def refined(
         side = codec.entropy.side(leaves[0])
     if side is not None:
         leaves.append(side.clone().requires_grad_())
-    optimizer = torch.optim.Adam(leaves)
+    optimizer = torch.optim.Adam(leaves, eps=IDLE)
     every = max(1, steps // TRIES)
     best, kept, tries = before, [y], [before.total]
     for step in range(steps):
@@ -112,11 +113,11 @@ class _Search:
     def estimated(
         self, leaves: Sequence[Tensor], counts: RateEstimator
     ) -> tuple[Tensor, Cost]:
-        """The estimated cost of latents, and side information: differentiable, told."""
+        """The cost of latents, and side information: in bits, differentiable; told."""
         y, *side = leaves
         y_hat = self.codec.code(counts, y, self.level, side=side[0] if side else None)
         error, bits = self.error(y_hat), counts.bits.sum()
-        cost = bits / self.samples + self.lmbda * 255**2 * error
+        cost = bits + self.samples * self.lmbda * 255**2 * error
         return cost, Cost(bits.item() / 8, error.item(), self.lmbda, self.samples)
 
     @torch.no_grad()
