@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codecs of images that can be composed of what is registered, tiny.
 
-    every transform x every entropy model of latents x every density x, under the sliced
-    model, every reference
+    every transform x every entropy model of latents x every density x, under models
+    that take them, every reference
 
 `tests/contracts/test_matrix.py` takes cells that cover it, `docs/checks/matrix.py` all
 of them. A newly registered part takes part without a line here.
@@ -60,6 +60,7 @@ class Model(NamedTuple):
 
 def models() -> Iterator[Model]:
     """Every entropy model of latents with every density and reference it can have."""
+    small = {one["name"]: one for one in section("entropy", "sliced")["references"]}
     for name in ENTROPY:
         takes = options_of(f"entropy/{name}")
         for prior in PRIORS if "prior" in takes else [""]:
@@ -67,9 +68,8 @@ def models() -> Iterator[Model]:
             label = f"{name}-{prior}" if prior else name
             yield Model(label, name, prior, given)
             if "references" in takes:
-                listed = {one["name"]: one for one in given["references"]}
                 for one in of_kind("reference"):
-                    alone = {**given, "references": [listed.get(one, {"name": one})]}
+                    alone = {**given, "references": [small.get(one, {"name": one})]}
                     yield Model(f"{label}-{one}", name, prior, alone)
     for number, (part, options) in enumerate(VARIANTS):
         kind, _, name = part.partition("/")

@@ -57,7 +57,7 @@ TINY: dict[str, dict] = {
             {"name": "intra", "width": 8, "inner": 8},
             {"name": "guided", "width": 8, "inner": 8},
             {"name": "adaptive-channels", "width": 8},
-            {"name": "adaptive-inter", "width": 8, "head": 4, "reads": 3},
+            {"name": "adaptive-inter", "width": 8, "inner": 4, "head": 4, "reads": 3},
         ],
     },
     "entropy/autoregressive": {"groups": 3, "frames": 3, "hidden": 24, "width": 16},

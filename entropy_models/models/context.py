@@ -32,7 +32,7 @@ from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
 from polycodec.entropy_models.models.slices import SlicesModel
 from polycodec.entropy_models.priors.density import START, Density
-from polycodec.entropy_models.references.base import State
+from polycodec.entropy_models.references.base import Reference, References, State
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -50,21 +50,34 @@ class SliceParameters(nn.Module):
         kernel: int,
         hidden: int,
         density: Density,
+        passes: int,
+        references: Sequence[Mapping[str, Any]],
     ) -> None:
         super().__init__()
+        sizes = {"before": before, "channels": channels, "features": features}
+        self.references = References(references, **sizes, passes=passes)
+        more = sum(part.width for part in cast("list[Reference]", [*self.references]))
         # One more input channel says which positions of the slice are known.
         self.context = ExactConv2d(before + channels + 1, hidden, kernel)
-        self.mix = ExactConv2d(features + hidden, hidden, 1)
+        self.mix = ExactConv2d(features + hidden + more, hidden, 1)
         self.out = ExactConv2d(hidden, density.outputs * channels, 1)
         self.out.bias.data.copy_(density.start(torch.full((channels,), START)))
 
-    def forward(self, state: State, where: Positions) -> Tensor:
+    def forward(
+        self, half: int, state: State, before: dict[int, Tensor], where: Positions
+    ) -> Tensor:
         """(B, outputs · C, 1, n), of the n positions in ``where``."""
         phi = state.phi
         flag = state.known.to(phi.dtype).expand(len(phi), 1, *phi.shape[2:])
         known = torch.cat([*state.decoded, state.current, flag], dim=1)
         context = F.relu(self.context.at(known, where))
-        features = torch.cat([gather(phi, where), context], dim=1)
+        seen = self.references.within(half, state, before, where)
+        none = context[:, :1] * 0  # of a reference that this pass does not look at
+        more = [
+            seen.get(k, none.expand(-1, part.width, -1, -1))
+            for k, part in enumerate(cast("list[Reference]", [*self.references]))
+        ]
+        features = torch.cat([gather(phi, where), context, *more], dim=1)
         return self.out(F.relu(self.mix(features)))
 
 
@@ -75,7 +88,9 @@ class ContextModel(SlicesModel):
     ``channels``: M of the latent; ``hyper``: N of z; ``features``: width of φ;
     ``slices``: channels of each slice, summing to M; ``kernels``: context kernel of
     each slice; ``passes``: 1 (all positions at once) or 2 (checkerboard); ``prior``:
-    name and options of `prior/*`.
+    name and options of `prior/*`; ``references``: names and options of `reference/*`,
+    which see more than the kernels do. Those of a model that had none start unheard
+    with `run.init`: its estimates are the same at first.
     """
 
     def __init__(
@@ -89,6 +104,7 @@ class ContextModel(SlicesModel):
         hidden: int = 128,
         passes: int = 2,
         prior: Options = "gaussian",
+        references: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(
             channels,
@@ -106,17 +122,50 @@ class ContextModel(SlicesModel):
             )
         starts = [sum(slices[:i]) for i in range(len(slices))]
         self.nets = nn.ModuleList(
-            SliceParameters(features, start, size, kernel, hidden, self.density)
+            SliceParameters(
+                features,
+                start,
+                size,
+                kernel,
+                hidden,
+                self.density,
+                passes,
+                references,
+            )
             for start, size, kernel in zip(starts, slices, kernels, strict=True)
         )
 
+    def before(self, i: int, state: State) -> dict[int, Tensor]:
+        return self._net(i).references.before(state)
+
     def prior(
-        self, i: int, half: int, state: State, before: None, where: Positions
+        self,
+        i: int,
+        half: int,
+        state: State,
+        before: dict[int, Tensor],
+        where: Positions,
     ) -> Prior:
-        return self.density.of(self.nets[i](state, where), self.tables.get("y"))
+        raw = self._net(i)(half, state, before, where)
+        return self.density.of(raw, self.tables.get("y"))
+
+    def adopted(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `EntropyModel.adopted`: references that are new have no weight yet."""
+        adopted = super().adopted(known)
+        for i in range(len(self.slices)):
+            key, own = f"nets.{i}.mix.weight", self._net(i).mix.weight
+            old = adopted.get(key)
+            if old is not None and old.shape[1] < own.shape[1]:
+                wider = old.new_zeros(own.shape)
+                wider[:, : old.shape[1]] = old
+                adopted[key] = wider
+        return adopted
 
     def last_layers(self, i: int) -> list[ExactConv2d]:
-        return [cast("SliceParameters", self.nets[i]).out]
+        return [self._net(i).out]
+
+    def _net(self, i: int) -> SliceParameters:
+        return cast("SliceParameters", self.nets[i])
 
 
 @register("entropy/hyperprior")

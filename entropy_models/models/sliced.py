@@ -37,9 +37,9 @@ from polycodec.entropy_models.models.selective import Guidance, cross_entropy
 from polycodec.entropy_models.models.slices import SlicesModel
 from polycodec.entropy_models.priors.density import START, Density, Tables
 from polycodec.entropy_models.priors.tables import certain_first
-from polycodec.entropy_models.references.base import Reference, State
+from polycodec.entropy_models.references.base import References, State
 from polycodec.errors import ModelError
-from polycodec.registry import build, find, register
+from polycodec.registry import register
 
 Options = Mapping[str, Any]
 RESIDUAL = 31 / 64  # BITSTREAM: what a predicted residual may reach, less than ½
@@ -86,24 +86,10 @@ class Slice(nn.Module):
     ) -> None:
         super().__init__()
         self.density, self.side, self.joint = density, side, joint
-        self.references, self.nets = nn.ModuleList(), nn.ModuleList()
-        self.residuals = nn.ModuleList()
-        self.plan: list[list[int]] = [[] for _ in range(passes)]
-        widths = [features] * passes
-        for options in references:
-            name = f"reference/{options['name']}"
-            kind = cast("type[Reference]", find(name))
-            given = {k: v for k, v in options.items() if k != "name"}
-            halves = [h for h in range(passes) if kind.applies(before, h, **given)]
-            if not halves:
-                continue
-            part = build(
-                name, before=before, channels=channels, features=features, **given
-            )
-            for half in halves:
-                self.plan[half].append(len(self.references))
-                widths[half] += part.width
-            self.references.append(part)
+        self.nets, self.residuals = nn.ModuleList(), nn.ModuleList()
+        sizes = {"before": before, "channels": channels, "features": features}
+        self.references = References(references, **sizes, passes=passes)
+        widths = [features + width for width in self.references.widths()]
         for width in widths:
             net = Layers([width, *parameters, density.outputs * channels])
             last = cast("ExactConv2d", net[-1])
@@ -120,9 +106,8 @@ class Slice(nn.Module):
         self.waiting: tuple[Tensor, Prior] | None = None  # for values of this pass
 
     def before(self, state: State) -> dict[int, Tensor]:
-        """Results of the references that read earlier slices alone, by number."""
-        parts = cast("Iterable[Reference]", self.references)
-        return {k: part.before(state) for k, part in enumerate(parts) if part.once}
+        """See :meth:`References.before`."""
+        return self.references.before(state)
 
     def prior(
         self,
@@ -133,13 +118,8 @@ class Slice(nn.Module):
         tables: Tables | None,
     ) -> Prior:
         """What the network says of the latents of a pass, (B, C, 1, n)."""
-        parts = [gather(state.phi, where)]
-        for k in self.plan[half]:
-            part = cast("Reference", self.references[k])
-            parts.append(
-                gather(before[k], where) if part.once else part.within(state, where)
-            )
-        given = torch.cat(parts, dim=1)
+        seen = self.references.within(half, state, before, where)
+        given = torch.cat([gather(state.phi, where), *seen.values()], dim=1)
         raw = self.nets[half](given)
         prior = self.density.of(raw, tables)
         if self.guidance is None:

@@ -14,14 +14,15 @@ it is exact arithmetic: a decoder computes the same integers (`entropy_models/ex
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from polycodec.entropy_models.exact.positions import Positions, scatter
+from polycodec.entropy_models.exact.positions import Positions, gather, scatter
+from polycodec.registry import build, find
 
 
 @dataclass
@@ -74,3 +75,55 @@ class Reference(nn.Module, abc.ABC):
     def within(self, state: State, where: Positions) -> Tensor:
         """The result at the positions of a pass, (B, width, 1, n)."""
         raise NotImplementedError
+
+
+class References(nn.ModuleList):
+    """The references of one slice, built of names and options: those that apply.
+
+    ``plan``: the numbers of those that each pass looks at.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Mapping[str, Any]],
+        *,
+        before: int,
+        channels: int,
+        features: int,
+        passes: int,
+    ) -> None:
+        super().__init__()
+        self.plan: list[list[int]] = [[] for _ in range(passes)]
+        sizes = {"before": before, "channels": channels, "features": features}
+        for options in references:
+            name = f"reference/{options['name']}"
+            kind = cast("type[Reference]", find(name))
+            given = {k: v for k, v in options.items() if k != "name"}
+            halves = [h for h in range(passes) if kind.applies(before, h, **given)]
+            if not halves:
+                continue
+            for half in halves:
+                self.plan[half].append(len(self))
+            self.append(build(name, **sizes, **given))
+
+    def widths(self) -> list[int]:
+        """Channels of the results of each pass, side by side."""
+        parts = cast("list[Reference]", list(self))
+        return [sum(parts[k].width for k in numbers) for numbers in self.plan]
+
+    def before(self, state: State) -> dict[int, Tensor]:
+        """Results of those that read earlier slices alone, by number."""
+        parts = cast("Iterable[Reference]", self)
+        return {k: part.before(state) for k, part in enumerate(parts) if part.once}
+
+    def within(
+        self, half: int, state: State, before: dict[int, Tensor], where: Positions
+    ) -> dict[int, Tensor]:
+        """Results for a pass, (B, width, 1, n) each, by number."""
+        found = {}
+        for k in self.plan[half]:
+            part = cast("Reference", self[k])
+            found[k] = (
+                gather(before[k], where) if part.once else part.within(state, where)
+            )
+        return found

@@ -152,7 +152,9 @@ def test_a_picture_of_tiles_tells_progress_and_what_was_gained(codec, tmp_path):
     assert "searched" not in plain.as_dict()
 
 
-@pytest.mark.parametrize("known", ["_is_amx_tile_supported", "_is_avx512_bf16_supported"])
+@pytest.mark.parametrize(
+    "known", ["_is_amx_tile_supported", "_is_avx512_bf16_supported"]
+)
 def test_bfloat16_where_the_processor_has_instructions_for_it(monkeypatch, known):
     for name in search.BFLOAT16:
         monkeypatch.setattr(torch.cpu, name, lambda n=name: n == known, raising=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from emulation import Emulator, library
+from tiny_parts import shaken
 
 from polycodec.cuda import shares
 from polycodec.entropy_models import streams
@@ -132,3 +133,22 @@ def test_a_trained_gaussian_model_becomes_nearly_the_same_mixtures():
     assert bits(mixture) < 1.02 * bits(gaussian) < 0.9 * bits(fresh)
     means = mixture.nets[0].out.bias[:12].view(3, 4)
     assert (means.diff(dim=0) > 0).all()  # those that start alike would stay alike
+
+
+def test_references_that_are_added_to_a_trained_model_start_unheard():
+    torch.manual_seed(6)
+    sizes = {"hyper": 8, "features": 16, "slices": (4, 8), "kernels": (3, 3)}
+    trained = shaken(ContextModel(12, **sizes, hidden=16))
+    local = {"name": "local", "width": 8}
+    more = shaken(ContextModel(12, **sizes, hidden=16, references=[local]))
+    known = dict(trained.named_parameters())
+    more.load_state_dict(more.adopted(known), strict=False)
+    y = 3 * torch.randn(1, 12, 8, 8)
+    bits = []
+    for model in (trained, more):
+        coder = RateEstimator(1, noise=False)
+        model.code(coder, y, (1, 8, 8))
+        bits.append(float(coder.bits.detach().sum()))
+    assert bits[0] == pytest.approx(bits[1], rel=1e-6)
+    coder.bits.sum().backward()
+    assert all(net.mix.weight.grad[:, 32:].any() for net in more.nets)  # they learn

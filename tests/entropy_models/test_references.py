@@ -56,6 +56,10 @@ LISTED = {section["name"] for case in CASES.values() for section in case}
 NEW = {n.partition("/")[2] for n in names("reference/*")} - LISTED
 CASES |= {name: [{"name": name}] for name in NEW}  # takes part without a line here
 CASES["all"] = [section for case in CASES.values() for section in case]
+CASES["context"] = [  # beside the kernels of that model
+    {"name": "local", **SMALL},
+    *({"name": name, "inner": 8, **SMALL} for name in ("inter", "intra")),
+]
 # The latents of a slice that its second half sees; whether the first half of the next
 # slice sees any of it.
 SEES = {
@@ -73,6 +77,7 @@ SEES = {
     "adaptive-inter": (False, True),
     "mlicv2": (True, True),
     "all": (True, True),
+    "context": (True, True),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 SIZE = (8, 6, 7)
@@ -90,6 +95,10 @@ MORE = {
 def fresh(case: str):
     torch.manual_seed(0)
     options = {"references": CASES[case], **SIZES, **MORE.get(case, {})}
+    if case == "context":
+        hidden = options.pop("parameters")[0]
+        options |= {"kernels": [3, 3], "hidden": hidden}
+        return shaken(build("entropy/context", channels=12, **options))
     return shaken(build("entropy/sliced", channels=12, **options))
 
 
