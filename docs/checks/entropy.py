@@ -18,9 +18,12 @@ is that of the transform, so the bits are the verdict: the encoder's thrift, by 
 model may trade error for bits, is off while they are counted. A model that predicts
 residuals (`residual`) changes the decoded latents, for better or worse: there training
 also counts their error (PER_ERROR), and the verdict is the BD-rate. A variant that was
-exported into OUT is not trained again. Prints a table, and writes it to
-OUT/entropy.json. With `imports=[...]` among the overrides, a model may live outside the
-package.
+exported into OUT is not trained again. With `--trained` every model starts at the
+trained one of the transform's codec, as far as it fits, and latents are rounded as its
+encoder rounds them: by the BD-rate the table then says what a model adds to it. Models
+that start at nothing are told apart by how fast they learn, too. Prints a table, and
+writes it to OUT/entropy.json. With `imports=[...]` among the overrides, a model may live
+outside the package.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,7 @@ from polycodec.train.export import export
 from polycodec.train.image.data import CropSource, ImageCache
 from polycodec.train.image.task import BALANCE_POINT, draw_levels
 from polycodec.train.loop import Trainer
+from polycodec.train.start import init_from
 from polycodec.train.task import Task, made_for
 
 CONFIG = "image/default"
@@ -124,6 +128,7 @@ class LatentsTask(Task):
 
     count = 1024  # of cached crops
     checkpoint: str | None = None
+    trained = False  # whether models start at that of the checkpoint
 
     @property
     def codec(self) -> LatentCodec:
@@ -137,11 +142,15 @@ class LatentsTask(Task):
             if name.startswith(("transform.", "rates."))
         }
         codec.load_state_dict(shared, strict=False)
+        if self.trained:
+            init_from(codec, self.checkpoint or CONFIG)
         assert codec.entropy is not None
         codec.transform.requires_grad_(False)
         codec.rates.requires_grad_(False)
         out = Path(self.config.run.out).parent
         self.latents = Latents(base, self._source(), self.count, out)
+        if self.trained:
+            return
         middle = (self.latents.levels - codec.level_of(50)).abs().argsort()[:64]
         sample = torch.from_numpy(self.latents.values[np.sort(middle.numpy())])
         codec.entropy.initialise(sample.std(dim=(0, 2, 3)))
@@ -156,7 +165,7 @@ class LatentsTask(Task):
         y, level = self.latents.batch(step, self.config.data.batch)
         torch.manual_seed(SEED + step)  # the noise of this step
         with self.precision():
-            bits, error = estimated(self.codec, y, noise=True)
+            bits, error = estimated(self.codec, y, noise=not self.trained)
         pixels = y.shape[2] * y.shape[3] * self.codec.stride**2
         weight = (BALANCE_POINT / self.codec.lmbda_of(level)) ** 0.5
         # Of rounding alone it is the same for every model, and no gradient's business.
@@ -304,9 +313,11 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=16, help="held-out crops")
     parser.add_argument("--cache", type=Path, help="decoded images; OUT/cache")
     parser.add_argument("--checkpoint", help="the transform's, not the package's")
+    parser.add_argument("--trained", action="store_true", help="start at its model")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     LatentsTask.count, LatentsTask.checkpoint = given.count, given.checkpoint
+    LatentsTask.trained = given.trained
     shared = [
         "task=image/cached-latents",
         f"data.train={given.images}",
@@ -325,7 +336,7 @@ def main() -> None:
         config = load_config(CONFIG, [*shared, run, *overrides])
         codec = trained(config)
         crops = held_out(config, given.test)
-        with no_thrift():
+        with nullcontext() if given.trained else no_thrift():
             rows = [{"quality": q, **measured(codec, crops, q)} for q in QUALITIES]
         assert codec.entropy is not None
         parameters = sum(p.numel() for p in codec.entropy.parameters())
