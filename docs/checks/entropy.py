@@ -22,8 +22,8 @@ exported into OUT is not trained again. With `--trained` every model starts at t
 trained one of the transform's codec, as far as it fits, and latents are rounded as its
 encoder rounds them: by the BD-rate the table then says what a model adds to it. Models
 that start at nothing are told apart by how fast they learn, too. Prints a table, and
-writes it to OUT/entropy.json. With `imports=[...]` among the overrides, a model may live
-outside the package.
+writes it to OUT/entropy.json. With `imports=[...]` among the overrides, a model may
+live outside the package.
 """
 
 from __future__ import annotations
