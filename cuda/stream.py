@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from polycodec.cuda.priors.mixture import Mixture
 
 MAX_LANES = 32
-# Bytes of payload that one lane's 3 bytes of state may stand for: 0.29 % at most.
-BYTES_PER_LANE = 1024
+# Bytes of payload that one lane's 3 bytes of state may stand for: 0.07 % at most.
+BYTES_PER_LANE = 4096
 BYTES_PER_CHUNK = MAX_LANES * BYTES_PER_LANE
 
 

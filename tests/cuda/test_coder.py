@@ -227,10 +227,10 @@ def test_tables_cost_little_over_the_true_distribution():
 
 
 def test_choice_of_lanes():
-    assert choose_lanes(0) == choose_lanes(2047) == (0, 1)
-    assert choose_lanes(2048) == (2, 1)
-    assert choose_lanes(32768) == choose_lanes(65535) == (32, 1)
-    assert choose_lanes(65536) == (32, 2)
+    assert choose_lanes(0) == choose_lanes(8191) == (0, 1)
+    assert choose_lanes(8192) == (2, 1)
+    assert choose_lanes(131072) == choose_lanes(262143) == (32, 1)
+    assert choose_lanes(262144) == (32, 2)
     assert choose_lanes(100, chunks=2) == (1, 2)
     for lanes, chunks in [(3, None), (64, None), (0, 2), (4, 0), (-1, 1)]:
         with pytest.raises(UsageError):
