@@ -111,12 +111,7 @@ def export(
     name = name or _name(kind, out)
     if named is not None:
         named(name, kind)
-    versions = provenance()
-    if versions["revision"].endswith("-dirty"):
-        say(
-            f"note: polycodec itself has uncommitted changes, {versions['revision']}, "
-            "and the card says so; commit them before publishing these weights"
-        )
+    versions = _versions(say)
     with atomic_path(out / WEIGHTS) as name_of_part:
         part = Path(name_of_part)
         found = recipe.write(codec, part)
@@ -140,6 +135,17 @@ def export(
     write_json(out / CARD, card)
     remember_weights(card["digest"], files_used(recipe.stored))
     return card
+
+
+def _versions(say: Callable[[str], None]) -> dict[str, str]:
+    """What the card says of the software; says where that is not published."""
+    versions = provenance()
+    if versions["revision"].endswith("-dirty"):
+        say(
+            f"note: polycodec itself has uncommitted changes, {versions['revision']}, "
+            "and the card says so; commit them before publishing these weights"
+        )
+    return versions
 
 
 def _config_of(state: dict[str, Any], data: str | None) -> TrainConfig:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # as a cosine to a share of it; tries of rounded latents on the way; what the last three
 # of them must have gained together, after half of the steps, for the search to go on.
 RATE, LAST, TRIES, GAIN = 0.08, 0.05, 10, 5e-4
-IDLE = 0.3  # bits a step that Adam takes for nothing: what matters less moves less
+IDLE = 0.3  # Adam's eps: latents that weigh less, in bits a step, move less
 ANNEALING = Annealing()
 # What torch 2.6 and later know of processors that have instructions for bfloat16.
 BFLOAT16 = "_is_amx_tile_supported", "_is_avx512_bf16_supported"

@@ -135,6 +135,8 @@ class LatentsTask(Task):
         return made_for(LatentCodec, super().codec)
 
     def prepare(self, codec: Codec) -> None:
+        if self.trained:
+            init_from(codec, self.checkpoint or CONFIG)
         base = frozen(self.checkpoint)
         shared = {
             name: value
@@ -142,15 +144,13 @@ class LatentsTask(Task):
             if name.startswith(("transform.", "rates."))
         }
         codec.load_state_dict(shared, strict=False)
-        if self.trained:
-            init_from(codec, self.checkpoint or CONFIG)
         assert codec.entropy is not None
         codec.transform.requires_grad_(False)
         codec.rates.requires_grad_(False)
         out = Path(self.config.run.out).parent
         self.latents = Latents(base, self._source(), self.count, out)
         if self.trained:
-            return
+            return  # its scales are there
         middle = (self.latents.levels - codec.level_of(50)).abs().argsort()[:64]
         sample = torch.from_numpy(self.latents.values[np.sort(middle.numpy())])
         codec.entropy.initialise(sample.std(dim=(0, 2, 3)))

@@ -14,8 +14,9 @@ arXiv 1809.02736); one slice and two passes the checkerboard (He et al. 2021, ar
 2007.08739); both together follow ELIC (He et al. 2022, arXiv 2203.10886), which
 also has slices that grow: the first few channels carry most of the energy.
 
-The loop is that of `slices`. Contexts read decoded integers plus means on a grid of
-1/16, never floats.
+The loop is that of `slices`. References (`entropy_models/references`) may show a net
+more than its kernel does, on trained weights too (`adopted`). Contexts read decoded
+integers plus means on a grid of 1/16, never floats.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from polycodec.entropy_models.exact.convolution import ExactConv2d
 from polycodec.entropy_models.exact.positions import Positions, gather
 from polycodec.entropy_models.models.slices import SlicesModel
 from polycodec.entropy_models.priors.density import START, Density
-from polycodec.entropy_models.references.base import Reference, References, State
+from polycodec.entropy_models.references.base import References, State
 from polycodec.errors import ModelError
 from polycodec.registry import register
 
@@ -56,7 +57,7 @@ class SliceParameters(nn.Module):
         super().__init__()
         sizes = {"before": before, "channels": channels, "features": features}
         self.references = References(references, **sizes, passes=passes)
-        more = sum(part.width for part in cast("list[Reference]", [*self.references]))
+        more = sum(part.width for part in self.references)
         # One more input channel says which positions of the slice are known.
         self.context = ExactConv2d(before + channels + 1, hidden, kernel)
         self.mix = ExactConv2d(features + hidden + more, hidden, 1)
@@ -75,7 +76,7 @@ class SliceParameters(nn.Module):
         none = context[:, :1] * 0  # of a reference that this pass does not look at
         more = [
             seen.get(k, none.expand(-1, part.width, -1, -1))
-            for k, part in enumerate(cast("list[Reference]", [*self.references]))
+            for k, part in enumerate(self.references)
         ]
         features = torch.cat([gather(phi, where), context, *more], dim=1)
         return self.out(F.relu(self.mix(features)))

@@ -14,7 +14,7 @@ it is exact arithmetic: a decoder computes the same integers (`entropy_models/ex
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -106,24 +106,24 @@ class References(nn.ModuleList):
                 self.plan[half].append(len(self))
             self.append(build(name, **sizes, **given))
 
+    def __iter__(self) -> Iterator[Reference]:
+        return cast("Iterator[Reference]", super().__iter__())
+
     def widths(self) -> list[int]:
         """Channels of the results of each pass, side by side."""
-        parts = cast("list[Reference]", list(self))
-        return [sum(parts[k].width for k in numbers) for numbers in self.plan]
+        every = [part.width for part in self]
+        return [sum(every[k] for k in numbers) for numbers in self.plan]
 
     def before(self, state: State) -> dict[int, Tensor]:
         """Results of those that read earlier slices alone, by number."""
-        parts = cast("Iterable[Reference]", self)
-        return {k: part.before(state) for k, part in enumerate(parts) if part.once}
+        return {k: part.before(state) for k, part in enumerate(self) if part.once}
 
     def within(
         self, half: int, state: State, before: dict[int, Tensor], where: Positions
     ) -> dict[int, Tensor]:
         """Results for a pass, (B, width, 1, n) each, by number."""
-        found = {}
-        for k in self.plan[half]:
-            part = cast("Reference", self[k])
-            found[k] = (
-                gather(before[k], where) if part.once else part.within(state, where)
-            )
-        return found
+        return {
+            k: gather(before[k], where) if part.once else part.within(state, where)
+            for k, part in enumerate(self)
+            if k in self.plan[half]
+        }
