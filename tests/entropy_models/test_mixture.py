@@ -13,36 +13,38 @@ from polycodec.cuda import shares
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
 from polycodec.entropy_models.models.context import ContextModel
+from polycodec.entropy_models.priors.density import density_of
 from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.mixture import Mixture, scale_set, weights_of
 from polycodec.entropy_models.priors.scales import LOG_STEP
-from polycodec.errors import DeterminismError, UsageError
+from polycodec.errors import DeterminismError, ModelError, UsageError
 
 SHAPE = (2, 5, 6, 7)
 
 
-def mixture(components: int = 3, seed: int = 1, scales=True) -> Mixture:
+def mixture(components: int = 3, seed: int = 1, scales=True, least=1) -> Mixture:
     rng = torch.Generator().manual_seed(seed)
     shape = (SHAPE[0], components, *SHAPE[1:])
     centres = 6 * torch.randn(shape, generator=rng)
     index = 20 + 10 * torch.randn(shape, generator=rng)
     logits = torch.randn(shape, generator=rng)
-    return Mixture(centres, index, logits, scale_set() if scales else None)
+    return Mixture(centres, index, logits, scale_set() if scales else None, least=least)
 
 
 def values(seed: int = 2) -> torch.Tensor:
     return 8 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-def test_values_come_back_and_the_estimate_is_near():
-    prior, y = mixture(), values()
+@pytest.mark.parametrize("least", [0, 1])
+def test_values_come_back_and_the_estimate_is_near(least):
+    prior, y = mixture(least=least), values()
     y[0, 0, 0, 0], y[1, 2, 3, 4] = 1e6, -900.3  # clamped, and an escape
     encoder = RangeEncoder(2, estimate=True)
     coded = encoder.code(y, prior, SHAPE)
     data = encoder.finish()
     assert coded[0, 0, 0, 0] == 2**15 - 1 and coded[1, 2, 3, 4] <= -899
     decoder = RangeDecoder(data)
-    assert torch.equal(decoder.code(None, mixture(), SHAPE), coded)
+    assert torch.equal(decoder.code(None, mixture(least=least), SHAPE), coded)
     decoder.finish()
     assert (coded == torch.round(y)).float().mean() > 0.8
     estimator = RateEstimator(2, noise=False)
@@ -82,6 +84,34 @@ def test_weights_are_those_of_the_coder():
     np.testing.assert_array_equal(
         found, np.moveaxis(shares(np.moveaxis(logits, 1, -1), 256), -1, 1)
     )
+
+
+def test_weights_may_vanish_and_are_near_what_they_are_of():
+    logits = np.random.default_rng(4).integers(-900, 900, (4, 3, 500))
+    found = weights_of(torch.from_numpy(logits), least=0).numpy()
+    exact = np.exp2(logits / 32) / np.exp2(logits / 32).sum(axis=1, keepdims=True)
+    assert (found.sum(axis=1) == 256).all()
+    assert np.abs(found - 256 * exact).max() < 1.01
+    assert (found[exact < 1e-5] == 0).all() and (exact < 1e-5).sum() > 1000
+
+
+def test_what_is_sure_costs_nothing_where_weights_may_vanish():
+    # One component knows; two wide ones have a chance of one in 100,000.
+    index = torch.tensor([0.0, 30.0, 30.0]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 64, 64)
+    logits = torch.tensor([0.0, -16.6, -16.6]).view(1, 3, 1, 1, 1).expand_as(index)
+    sizes = []
+    for least in (0, 1):
+        prior = Mixture(0 * index, index, logits, scale_set(), least=least)
+        encoder = RangeEncoder(1)
+        encoder.code(torch.zeros(1, 1, 64, 64), prior, (1, 1, 64, 64))
+        sizes.append(len(encoder.finish()[0]))
+        prior.distributions()[0].check()
+    assert sizes[0] < sizes[1] - 4
+
+
+def test_a_least_weight_that_cannot_be_is_refused():
+    with pytest.raises(ModelError, match="least is 2; expected"):
+        density_of({"name": "mixture", "least": 2})
 
 
 def test_other_parameters_are_told():
