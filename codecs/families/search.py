@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Measured on crops of training photographs: Adam's rate in quantization steps, falling
 # as a cosine to a share of it; tries of rounded latents on the way; what the last three
 # of them must have gained together, after half of the steps, for the search to go on.
-RATE, LAST, TRIES, GAIN = 0.08, 0.05, 10, 5e-4
+RATE, LAST, TRIES, GAIN = 0.05, 0.05, 10, 5e-4
 IDLE = 0.3  # Adam's eps: latents that weigh less, in bits a step, move less
 ANNEALING = Annealing()
 # What torch 2.6 and later know of processors that have instructions for bfloat16.

@@ -55,7 +55,8 @@ def test_what_is_handed_over_costs_what_it_says_in_real_bytes(codec, x):
     assert told[-1].step == found.steps <= 30
 
 
-def test_thrift_would_undo_part_of_a_search(codec, x):
+def test_thrift_would_undo_part_of_a_search(codec, x, monkeypatch):
+    monkeypatch.setattr(search, "RATE", 0.2)
     warm = Annealing(warm=0.5, cold=0.5)  # leaves latents where thrift meddles
     found = search.refined(codec, x, start(codec, x), LEVEL, 30, annealing=warm)
     plain, thrifty = (
