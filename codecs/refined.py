@@ -50,8 +50,11 @@ class Cost:
 def gained(before: Cost, after: Cost, steps: int) -> dict[str, float]:
     """What a search gained, for people and programs.
 
-    ``saved_percent``: of the bytes before, at equal PSNR: the cost that it saved, all
-    of it taken as bits, where λ is the slope of rate against distortion.
+    ``saved_percent``: of the bytes before, the cost that it saved, all of it taken as
+    bits. At equal PSNR that much is saved where λ is the slope of rate against
+    distortion, which it nearly is on photographs; a few steps, or noise, may save less.
+    Bytes are those of streams, without the file's header; PSNR is before rounding to
+    pixels.
     """
     saved = before.total - after.total
     return {

@@ -196,6 +196,22 @@ def build(name: str, **options: Any) -> Any:
         raise ModelError(f"cannot build '{name}' ({given}); {error}") from error
 
 
+def named(kind: str, given: Any) -> tuple[str, dict[str, Any]]:
+    """A part's ``kind/name`` and its options, of a config's NAME or {name: NAME, ...}.
+
+    Raises ModelError for anything else.
+    """
+    options = {"name": given} if isinstance(given, str) else given
+    options = dict(options) if isinstance(options, Mapping) else {}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ModelError(
+            f"a {kind} is {given!r}; expected a part's name, or {{name: NAME}} with "
+            f"its options; 'polycodec parts {kind}' lists them"
+        )
+    return f"{kind}/{name}", options
+
+
 def options_of(name: str) -> dict[str, inspect.Parameter]:
     """The options of a part with their annotations and defaults, by name."""
     return dict(_parameters(find(name)))

@@ -52,7 +52,7 @@ class SliceParameters(nn.Module):
         hidden: int,
         density: Density,
         passes: int,
-        references: Sequence[Mapping[str, Any]],
+        references: Sequence[Options],
     ) -> None:
         super().__init__()
         sizes = {"before": before, "channels": channels, "features": features}
@@ -105,7 +105,7 @@ class ContextModel(SlicesModel):
         hidden: int = 128,
         passes: int = 2,
         prior: Options = "gaussian",
-        references: Sequence[Mapping[str, Any]] = (),
+        references: Sequence[Options] = (),
     ) -> None:
         super().__init__(
             channels,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from polycodec.cuda import ScaleSet, TableSet
+from polycodec.cuda.priors.mixture import MAX_COMPONENTS
 from polycodec.entropy_models.base import Counter, Prior
 from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.mixture import Mixture, scale_set
@@ -24,7 +25,7 @@ from polycodec.entropy_models.priors.scales import SCALE_BINS
 from polycodec.entropy_models.priors.statistics import TableCounter
 from polycodec.entropy_models.priors.tables import LARGEST, gaussian_tables
 from polycodec.errors import ModelError
-from polycodec.registry import build, register
+from polycodec.registry import build, named, register
 
 Tables = TableSet | ScaleSet
 START = 22.0  # the scale index near σ = 1: a net starts there, not at the smallest
@@ -67,8 +68,8 @@ class Density(abc.ABC):
 
 def density_of(prior: Mapping[str, Any] | str) -> Density:
     """The density that a config names: a name of `prior/*`, or with its options."""
-    given = {"name": prior} if isinstance(prior, str) else dict(prior)
-    return cast("Density", build(f"prior/{given.pop('name')}", **given))
+    name, options = named("prior", prior)
+    return cast("Density", build(name, **options))
 
 
 @register("prior/gaussian")
@@ -101,17 +102,21 @@ class MixtureDensity(Density):
     """K means, scales and weights; whole numbers are coded.
 
     ``components``: K <= 4. ``least``: of each weight, in 1/256: with 0 components may
-    vanish, which saves 0.1 to 0.4 % of photographs' bytes, at low rates up to 1.4 %; with
-    1, which is what stored weights mean that do not say, none does.
+    vanish, which saves 0.1 to 0.4 % of photographs' bytes, at low rates up to 1.4 %;
+    with 1, which is what stored weights mean that do not say, none does.
     """
 
     whole = True
 
     def __init__(self, *, components: int = 3, least: int = 1) -> None:
-        if least not in (0, 1):
-            raise ModelError(f"least is {least}; expected a least weight of 0 or 1")
+        if type(components) is not int or not 1 <= components <= MAX_COMPONENTS:
+            raise ModelError(
+                f"components is {components!r}; expected 1 to {MAX_COMPONENTS}"
+            )
+        if type(least) is not int or least not in (0, 1):
+            raise ModelError(f"least is {least!r}; expected a least weight of 0 or 1")
         self.components, self.outputs = components, 3 * components
-        self.least = int(least)
+        self.least = least
 
     def of(self, raw: Tensor, tables: Tables | None) -> Prior:
         shape = (3, self.components, -1)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from polycodec.entropy_models.exact.positions import Positions, gather, scatter
-from polycodec.registry import build, find
+from polycodec.errors import ModelError
+from polycodec.registry import build, find, named
 
 
 @dataclass
@@ -85,7 +86,7 @@ class References(nn.ModuleList):
 
     def __init__(
         self,
-        references: Sequence[Mapping[str, Any]],
+        references: Sequence[Mapping[str, Any] | str],
         *,
         before: int,
         channels: int,
@@ -95,10 +96,16 @@ class References(nn.ModuleList):
         super().__init__()
         self.plan: list[list[int]] = [[] for _ in range(passes)]
         sizes = {"before": before, "channels": channels, "features": features}
-        for options in references:
-            name = f"reference/{options['name']}"
+        if isinstance(references, (str, Mapping)):
+            raise ModelError(f"references is {references!r}; expected a list of them")
+        for reference in references:
+            name, given = named("reference", reference)
+            if stated := sorted(sizes.keys() & given.keys()):
+                raise ModelError(
+                    f"{name} is given {', '.join(stated)}, which the model says of "
+                    "each slice; leave that out"
+                )
             kind = cast("type[Reference]", find(name))
-            given = {k: v for k, v in options.items() if k != "name"}
             halves = [h for h in range(passes) if kind.applies(before, h, **given)]
             if not halves:
                 continue

@@ -13,11 +13,10 @@ from polycodec.cuda import shares
 from polycodec.entropy_models import streams
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder, RateEstimator
 from polycodec.entropy_models.models.context import ContextModel
-from polycodec.entropy_models.priors.density import density_of
 from polycodec.entropy_models.priors.gaussian import Gaussian
 from polycodec.entropy_models.priors.mixture import Mixture, scale_set, weights_of
 from polycodec.entropy_models.priors.scales import LOG_STEP
-from polycodec.errors import DeterminismError, ModelError, UsageError
+from polycodec.errors import DeterminismError, UsageError
 
 SHAPE = (2, 5, 6, 7)
 
@@ -107,11 +106,6 @@ def test_what_is_sure_costs_nothing_where_weights_may_vanish():
         sizes.append(len(encoder.finish()[0]))
         prior.distributions()[0].check()
     assert sizes[0] < sizes[1] - 4
-
-
-def test_a_least_weight_that_cannot_be_is_refused():
-    with pytest.raises(ModelError, match="least is 2; expected"):
-        density_of({"name": "mixture", "least": 2})
 
 
 def test_other_parameters_are_told():

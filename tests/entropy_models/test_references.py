@@ -257,11 +257,27 @@ def test_a_reference_that_has_nothing_to_look_at_is_left_out():
         ({"references": [{"name": "local", "heads": 3}]}, "3 heads of 4"),
         ({"references": [{"name": "inter", "inner": 9}]}, "2 heads of 9"),
         ({"references": [{"name": "adaptive-inter"}]}, "heads of 32 of 4"),
+        ({"references": [{"window": 3}]}, "a reference is .*'window': 3.*NAME"),
+        ({"references": [3]}, "a reference is 3; expected a part's name"),
+        ({"references": "local"}, "references is 'local'; expected a list"),
+        ({"references": [{"name": "local", "before": 3}]}, "is given before, which"),
+        ({"prior": {"components": 3}}, "a prior is .*; expected a part's name"),
+        ({"prior": {"name": "mixture", "components": 0}}, "components is 0; .* 1 to 4"),
+        ({"prior": {"name": "mixture", "components": 5}}, "components is 5; .* 1 to 4"),
+        ({"prior": {"name": "mixture", "components": True}}, "components is True"),
+        ({"prior": {"name": "mixture", "least": 2}}, "least is 2; expected"),
+        ({"prior": {"name": "mixture", "least": 0.0}}, "least is 0.0; expected"),
     ],
 )
 def test_what_does_not_fit_is_named(options, words):
     with pytest.raises(ModelError, match=words):
         build("entropy/sliced", **{"channels": 12, "slices": [4, 8], **options})
+
+
+def test_a_reference_may_be_a_name_alone():
+    parts = ({"references": given} for given in (["near"], [{"name": "near"}]))
+    one, two = (build("entropy/sliced", channels=4, slices=[4], **p) for p in parts)
+    assert str(one) == str(two)
 
 
 def test_reads_that_stay_where_they_are_are_plain_attention():
