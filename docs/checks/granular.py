@@ -80,14 +80,15 @@ def wished(codec: Codec, path: Path, x: np.ndarray, folder: Path) -> dict[str, f
     mask[h // 3 : 2 * h // 3, w // 3 : 2 * w // 3] = 255
     roi = folder / f"roi-{path.stem}.png"
     Image.fromarray(mask).save(roi)
-    found = {}
-    for name, options in (("without", {}), ("with", {"roi": roi})):
-        size, x_hat = coded(codec, path, quality=44, **options)
+
+    def measured(**options: Any) -> tuple[int, dict[str, float]]:
+        size, x_hat = coded(codec, path, **options)
         error = (x_hat.astype(float) - x) ** 2
         parts = {"inside": error[mask > 0], "outside": error[mask == 0]}
-        psnr = {k: 10 * np.log10(255**2 / v.mean()) for k, v in parts.items()}
-        found[name] = size, psnr
-    (before, plain), (after, drawn) = found["without"], found["with"]
+        return size, {k: 10 * np.log10(255**2 / v.mean()) for k, v in parts.items()}
+
+    after, drawn = measured(quality=44, roi=roi)
+    before, plain = measured(target_size=after)
     gains = {k: float(drawn[k] - plain[k]) for k in plain}
     return {"bytes_ratio": after / before, **gains}
 
