@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from polycodec.codecs.transforms.rate import Levels
 from polycodec.entropy_models.base import Coder, EntropyModel
 from polycodec.entropy_models.tokens.base import TokenModel
 from polycodec.registry import register
+
+if TYPE_CHECKING:
+    from polycodec.codecs.fitting.plan import Plan
 
 
 @dataclass
@@ -138,6 +141,11 @@ class TokenCodec(Codec):
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
         return self.transform.analyse(x, self._one_rate(x))
+
+    def _encode(self, x: Tensor, level: float, plan: Plan | None) -> Tensor:
+        # Floats choose the words, and a batch is summed in another order than one.
+        encode, each = super()._encode, x.split(1) if len(x) else (x,)
+        return torch.cat([encode(one, level, plan) for one in each])
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         """See :meth:`Codec.quantize`: codes (B, levels, *S)."""

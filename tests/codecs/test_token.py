@@ -41,6 +41,28 @@ def test_codes_do_not_depend_on_pieces(codec, piece):
     assert whole.shape == (3, codec.grid((12345,))[0])
 
 
+def test_pictures_of_a_batch_are_coded_as_they_are_alone(monkeypatch):
+    torch.manual_seed(0)
+    parts = {
+        "transform": {"name": "attention", "depth": 1},
+        "quantizer": {"name": "cascade", "codes": [16, 8], "groups": 2, "depth": 1},
+        "entropy": {"name": "tokens-conditional"},
+    }
+    codec = build("codec/token", signal="image", channels=8, **parts).eval()
+    x, seen = torch.rand(3, 3, 64, 48), []
+    analyse = codec.transform.analyse
+
+    def watched(x, level):
+        seen.append(len(x))
+        return analyse(x, level)
+
+    monkeypatch.setattr(codec.transform, "analyse", watched)
+    codes = codec.encode_codes(x, 1)
+    assert seen == [1, 1, 1]  # sums of a batch are rounded otherwise
+    alone = torch.cat([codec.encode_codes(one, 1) for one in x.split(1)])
+    assert torch.equal(codes, alone)
+
+
 def test_samples_do_not_depend_on_pieces(codec):
     codes = torch.randint(0, 256, (1, 8, 30))
     whole = codec.decode_codes(codes, codec.levels)[0]
