@@ -81,6 +81,7 @@ TINY: dict[str, dict] = {
 # Further options under which a part must keep its contract.
 VARIANTS: list[tuple[str, dict]] = [
     ("transform/conv", {"scaled": False}),
+    ("transform/conv", {"shortcut": True}),
     ("transform/residual", {"shortcut": True}),
     ("transform/mixing", {"blocks": "residual"}),
     ("transform/mixing", {"shortcut": True}),

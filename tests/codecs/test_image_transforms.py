@@ -87,9 +87,18 @@ def test_shortcuts_are_linear_and_start_orthogonal(factor):
     assert down.penalty() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("residual", {}),
+        ("conv", {}),
+        ("mixing", {"width": 64}),
+        ("swin", {"width": 64, "depths": [1, 1, 1], "growth": 8, "dense": 8}),
+    ],
+)
 @torch.no_grad()
-def test_shortcuts_start_as_the_transform_of_what_they_are_given():
-    part = build("transform/residual", channels=320, shortcut=True, knots=1)
+def test_shortcuts_start_as_the_transform_of_what_they_are_given(name, options):
+    part = build(f"transform/{name}", channels=320, shortcut=True, knots=1, **options)
     x = torch.nn.functional.interpolate(noise(8, 3, 16, 16), scale_factor=8)
     x = x + 0.1 * noise(8, 3, 128, 128)
     assert part.initialise(x)
@@ -120,10 +129,10 @@ def test_a_slope_keeps_units_that_are_never_positive_learning():
 
 
 def test_training_is_told_of_the_penalty():
-    assert tiny("transform/residual", channels=6).penalty() is None
-    assert tiny("transform/residual", channels=6, shortcut=True).penalty() is not None
-    assert tiny("transform/mixing", channels=6).penalty() is None
-    assert tiny("transform/mixing", channels=6, shortcut=True).penalty() is not None
+    for name in ("residual", "conv", "mixing", "swin"):
+        part = f"transform/{name}"
+        assert tiny(part, channels=6).penalty() is None
+        assert tiny(part, channels=6, shortcut=True).penalty() is not None
 
 
 def test_the_enhancement_starts_as_the_identity():

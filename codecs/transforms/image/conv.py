@@ -16,12 +16,17 @@ left out (``scaled: false``), and the pair is then that of the papers.
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.base import ImageTransform
+from polycodec.codecs.transforms.image.shortcuts import (
+    ShortcutTransform,
+    beside,
+    through,
+)
 from polycodec.codecs.transforms.rate import RateScale
 from polycodec.entropy_models.priors.scales import soft_clamp
 from polycodec.registry import register
@@ -75,9 +80,14 @@ def _positive(v: Tensor, floor: float) -> Tensor:
 
 
 class Stack(nn.Module):
-    """Convolutions with GDN and level scale between them: g_a, or g_s if ``up``."""
+    """Convolutions with GDN and level scale between them: g_a, or g_s if ``up``.
 
-    def __init__(self, widths: list[int], knots: int, *, up: bool) -> None:
+    Linear shortcuts beside them, if asked for.
+    """
+
+    def __init__(
+        self, widths: list[int], knots: int, shortcut: bool, *, up: bool
+    ) -> None:
         super().__init__()
         inner = widths[1:-1]
         pairs = list(itertools.pairwise(widths))
@@ -87,26 +97,40 @@ class Stack(nn.Module):
         )
         self.norms = nn.ModuleList(GDN(width, inverse=up) for width in inner)
         self.scales = nn.ModuleList(RateScale(width, knots) for width in inner)
+        self.shortcuts = beside(shortcut, widths, [2] * len(pairs), up=up)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        steps = zip(self.convs, self.norms, self.scales, strict=False)
-        for conv, norm, scale in steps:
-            x = scale(norm(conv(x)), level)  # (B, N, H/2, W/2), then H/4, H/8
-        return self.convs[-1](x)
+        stages = [partial(self._stage, i) for i in range(len(self.convs))]
+        return through(stages, self.shortcuts, x, level)
+
+    def _stage(self, i: int, x: Tensor, level: Tensor) -> Tensor:
+        x = self.convs[i](x)  # (B, N, H/2, W/2), then H/4, H/8; at last (B, M, H/16)
+        return x if i == len(self.norms) else self.scales[i](self.norms[i](x), level)
 
 
 @register("transform/conv")
-class ConvTransform(ImageTransform):
-    """The pair g_a, g_s. ``width``: N of the papers; ``scaled``: level scales."""
+class ConvTransform(ShortcutTransform):
+    """The pair g_a, g_s. ``width``: N of the papers; ``scaled``: level scales.
+
+    ``shortcut``: linear wavelet shortcuts beside the convolutions (`shortcuts.py`).
+    """
 
     def __init__(
-        self, channels: int, *, width: int = 128, scaled: bool = True, knots: int = 8
+        self,
+        channels: int,
+        *,
+        width: int = 128,
+        scaled: bool = True,
+        shortcut: bool = False,
+        knots: int = 8,
     ) -> None:
         super().__init__(channels, 16)
         inner = [width] * 3
         levels = knots if scaled else 1
-        self.g_a = Stack([3, *inner, channels], levels, up=False)
-        self.g_s = Stack([channels, *inner, 3], levels, up=True)
+        g_a = Stack([3, *inner, channels], levels, shortcut, up=False)
+        g_s = Stack([channels, *inner, 3], levels, shortcut, up=True)
+        self.g_a, self.g_s = g_a, g_s
+        self.ends = g_a.convs[-1], g_s.convs[-1]
 
     def reach(self) -> tuple[int, int]:
         """See :meth:`ImageTransform.reach`.

@@ -21,14 +21,18 @@ that of a reproduction which works from the paper: the authors published no code
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.image import reach
 from polycodec.codecs.transforms.image.conv import GDN
-from polycodec.codecs.transforms.image.shortcuts import beside, penalty, through
+from polycodec.codecs.transforms.image.shortcuts import (
+    ShortcutTransform,
+    beside,
+    through,
+)
 from polycodec.codecs.transforms.rate import RateScale
 from polycodec.errors import UsageError
 from polycodec.registry import register
@@ -126,6 +130,11 @@ class Double(nn.Sequential):
     def __init__(self, a: int, b: int) -> None:
         super().__init__(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2))
 
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The convolution."""
+        return cast("nn.Conv2d", self[0])
+
 
 class Up(nn.Module):
     """(B, a, h, w) -> (B, b, 2 h, 2 w)."""
@@ -164,7 +173,7 @@ class Stages(nn.Module):
 
 
 @register("transform/mixing")
-class MixingTransform(ImageTransform):
+class MixingTransform(ShortcutTransform):
     """The pair g_a, g_s of MLIC++ and MLICv2.
 
     ``width``: N of the papers; ``blocks``: residual (MLIC++) or mixing (MLICv2);
@@ -193,9 +202,11 @@ class MixingTransform(ImageTransform):
             return Stage(layers, out, knots if out == N else 1)
 
         analysis = [stage([Down(a, N), block(N)], N) for a in (3, N, N)]
-        analysis.append(stage([nn.Conv2d(N, M, 3, 2, 1)], M))
+        latents, pixels = nn.Conv2d(N, M, 3, 2, 1), Double(N, 3)
+        analysis.append(stage([latents], M))
         synthesis = [stage([block(a), Up(a, N)], N) for a in (M, N, N)]
-        synthesis.append(stage([block(N), Double(N, 3)], 3))
+        synthesis.append(stage([block(N), pixels], 3))
+        self.ends = latents, pixels.conv
         widths = [3, N, N, N, M]
         down = beside(shortcut, widths, [2] * 4)
         up = beside(shortcut, widths[::-1], [2] * 4, up=True)
@@ -209,7 +220,3 @@ class MixingTransform(ImageTransform):
         analysis = [*down * 3, reach.conv(3, 2)]
         synthesis = [*up * 3, *self._steps, *double]
         return reach.reach(analysis, synthesis, self.stride, self.stride)
-
-    def penalty(self) -> Tensor | None:
-        """See :meth:`Transform.penalty`."""
-        return penalty(self)

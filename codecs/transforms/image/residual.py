@@ -17,7 +17,7 @@ Before the first step `initialise` turns the convolutions into the Karhunen-Loè
 transform of 16 x 16 blocks: C = E[v vᵀ] = A Λ Aᵀ, and the K axes of largest variance
 are the best K linear coordinates. Of the 768 axes of held-out photographs 192 keep
 36.6 dB, 256 keep 40.1 and 320 keep 43.8: training starts from a working codec. Where
-there are shortcuts, these are that transform, and the convolutions start small.
+there are shortcuts, these are that transform, and what is added to them starts small.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.image.shortcuts import (
+    ShortcutTransform,
     beside,
-    penalty,
     principal_axes,
-    start,
     through,
 )
 from polycodec.codecs.transforms.rate import RateScale
@@ -149,7 +147,7 @@ class Synthesis(nn.Module):
 
 
 @register("transform/residual")
-class ResidualTransform(ImageTransform):
+class ResidualTransform(ShortcutTransform):
     """The pair g_a, g_s. ``depths``: blocks at H/4, H/8, H/16, g_a then g_s.
 
     ``shortcut``: linear wavelet shortcuts. ``slope``: of the activation below 0. With
@@ -175,6 +173,7 @@ class ResidualTransform(ImageTransform):
         self.depths = tuple(analysis_depths), tuple(synthesis_depths)
         self.g_a = Analysis(channels, widths, analysis_depths, knots, shortcut, slope)
         self.g_s = Synthesis(channels, widths, synthesis_depths, knots, shortcut, slope)
+        self.ends = self.g_a.down2, self.g_s.head
 
     def reach(self) -> tuple[int, int]:
         """See :meth:`ImageTransform.reach`.
@@ -186,10 +185,6 @@ class ResidualTransform(ImageTransform):
         analysis = 4 * (e1 + 2) + 8 * (e2 + 1) + 16 * e3
         return analysis, d3 + -(-(2 * d2 + d1 + 1) // 4)
 
-    def penalty(self) -> Tensor | None:
-        """See :meth:`Transform.penalty`."""
-        return penalty(self)
-
     @torch.no_grad()
     def initialise(self, x: Tensor) -> bool:
         """Make g_a the Karhunen-Loève transform of x (B, 3, H, W), g_s its inverse.
@@ -197,11 +192,9 @@ class ResidualTransform(ImageTransform):
         The stages hold 48 (4 x 4 pixels), 192 (8 x 8) and M (16 x 16) axes, each stage
         the axes of 2 x 2 positions of the one before. Widths must have room for them.
         """
-        g_a, g_s = self.g_a, self.g_s
-        if start(g_a.shortcuts, g_s.shortcuts, x):
-            for layer in (g_a.stem, g_a.down1, g_a.down2, g_s.up1, g_s.up2, g_s.head):
-                layer.weight *= 0.1
+        if super().initialise(x):
             return True
+        g_a, g_s = self.g_a, self.g_s
         a, b = g_a.stem.out_channels, g_a.down1.out_channels
         if a < 48 or b < 192 or self.channels > 768:
             return False

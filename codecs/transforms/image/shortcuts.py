@@ -9,7 +9,8 @@
 The shortcuts compact energy linearly, so that the stages need to learn only what is not
 linear: Li et al. 2025, "On disentangled training for nonlinear transform in learned
 image compression" (arXiv 2501.13751). Their 1x1 matrices are kept near orthogonal by
-`penalty`, which training adds to its loss.
+`penalty`, which training adds to its loss. Before the first step the shortcuts become
+the Karhunen-Loève transform of what is trained on, which the paper does not do.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polycodec.codecs.transforms.base import ImageTransform
+
 Stage = Callable[[Tensor, Tensor], Tensor]
 
 _WEIGHT = 0.1  # of the penalty in the loss, the paper's
 _START = 0.5  # logarithm of a detail subband's first scale; the low band's is 0
+_SMALL = 0.1  # share of its first weights that a layer beside shortcuts starts with
 
 
 def haar(x: Tensor) -> Tensor:
@@ -119,15 +123,19 @@ def start(down: nn.ModuleList, up: nn.ModuleList, x: Tensor) -> bool:
             x = haar(x)
         axes = principal_axes(x, min(x.shape[1], there.mix.out_channels))
         x = torch.einsum("bchw,kc->bkhw", x, axes)
-        # The channels of a subband lie together; some may hold no axis.
-        axes = axes.view(-1, bands, inner)
-        for layer in (there, back):
-            layer.log_scale.zero_()
-            layer.mix.weight.zero_()
-        forward = there.mix.weight.view(there.mix.out_channels, bands, -1)
-        forward[: len(axes), :, :inner] = axes
-        backward = back.mix.weight.view(bands, -1, back.mix.in_channels)
-        backward[:, :inner, : len(axes)] = axes.permute(1, 2, 0)
+        # The channels of a subband lie together; the last ones may hold no axis yet.
+        # They get what outputs are left, so that all may learn.
+        width = there.mix.in_channels // bands
+        weight = axes.new_zeros(there.mix.out_channels, bands, width)
+        weight[: len(axes), :, :inner] = axes.view(-1, bands, inner)
+        rest = axes.new_empty(len(weight) - len(axes), bands * (width - inner))
+        if rest.numel():
+            nn.init.orthogonal_(rest)
+            weight[len(axes) :, :, inner:] = rest.view(len(rest), bands, -1)
+        there.log_scale.zero_()
+        back.log_scale.zero_()
+        there.mix.weight.copy_(weight.flatten(1)[..., None, None])
+        back.mix.weight.copy_(weight.flatten(1).T[..., None, None])
     return bool(both)
 
 
@@ -138,7 +146,31 @@ def principal_axes(x: Tensor, count: int) -> Tensor:
     return axes.flip(1).T[:count].float()
 
 
-def penalty(module: nn.Module) -> Tensor | None:
-    """What keeps the shortcuts inside ``module`` near orthogonal; None: none there."""
-    terms = [m.penalty() for m in module.modules() if isinstance(m, Shortcut)]
-    return _WEIGHT * torch.stack(terms).sum() if terms else None
+class ShortcutTransform(ImageTransform):
+    """An image transform whose g_a and g_s hold ``shortcuts``; they may be none.
+
+    ``ends``: the layers of g_a and of g_s whose results the last shortcut is added to.
+    """
+
+    g_a: nn.Module
+    g_s: nn.Module
+    ends: tuple[nn.Module, nn.Module]
+
+    def _shortcuts(self) -> tuple[nn.ModuleList, nn.ModuleList]:
+        both = self.g_a.shortcuts, self.g_s.shortcuts
+        return cast("tuple[nn.ModuleList, nn.ModuleList]", both)
+
+    def penalty(self) -> Tensor | None:
+        """What keeps the shortcuts near orthogonal; None: there are none."""
+        down, up = self._shortcuts()
+        terms = [cast("Shortcut", layer).penalty() for layer in (*down, *up)]
+        return _WEIGHT * torch.stack(terms).sum() if terms else None
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> bool:
+        """See `start`; what is added to the shortcuts' results starts small."""
+        if not start(*self._shortcuts(), x):
+            return False
+        for layer in self.ends:
+            layer.get_parameter("weight").mul_(_SMALL)
+        return True

@@ -30,10 +30,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polycodec.codecs.transforms.base import ImageTransform
 from polycodec.codecs.transforms.image import reach
 from polycodec.codecs.transforms.image.mixing import Double, Stage, Stages
-from polycodec.codecs.transforms.image.shortcuts import beside, penalty
+from polycodec.codecs.transforms.image.shortcuts import ShortcutTransform, beside
 from polycodec.registry import register
 
 SIDE = 8  # positions of a window, along each axis
@@ -188,7 +187,7 @@ class Enhancement(nn.Module):
 
 
 @register("transform/swin")
-class SwinTransform(ImageTransform):
+class SwinTransform(ShortcutTransform):
     """The pair g_a, g_s of S2LIC.
 
     ``width``: N of the paper; ``depths``, ``heads``: of the residual blocks at H/2,
@@ -228,13 +227,15 @@ class SwinTransform(ImageTransform):
             blocks = ResidualSwin(N, count, list(itertools.islice(ahead, depth)))
             analysis.append(Stage([*before, blocks], N, knots))
             before = [nn.Conv2d(N, N, 3, 2, 1)]
-        analysis.append(Stage([nn.Conv2d(N, M, 3, 2, 1)], M, 1))
+        latents, pixels = nn.Conv2d(N, M, 3, 2, 1), Double(N, 3)
+        analysis.append(Stage([latents], M, 1))
         synthesis: list[nn.Module] = []
         for a, (depth, count) in zip((M, N, N), reversed(sizes), strict=True):
             blocks = ResidualSwin(N, count, list(itertools.islice(back, depth)))
             double = nn.ConvTranspose2d(a, N, 3, 2, 1, 1)
             synthesis.append(Stage([double, blocks], N, knots))
-        synthesis.append(Stage([Double(N, 3), *enhancement()], 3, 1))
+        synthesis.append(Stage([pixels, *enhancement()], 3, 1))
+        self.ends = latents, pixels.conv
         widths = [3, N, N, N, M]
         down = beside(shortcut, widths, [2] * 4)
         up = beside(shortcut, widths[::-1], [2] * 4, up=True)
@@ -261,7 +262,3 @@ class SwinTransform(ImageTransform):
             synthesis += [reach.transposed(3), *inner]
         synthesis += [reach.conv(3), reach.shuffle(2), *enhancement]
         return reach.reach(analysis, synthesis, self.stride, self.period)
-
-    def penalty(self) -> Tensor | None:
-        """See :meth:`Transform.penalty`."""
-        return penalty(self)
