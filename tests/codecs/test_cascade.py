@@ -160,7 +160,7 @@ def test_words_are_sampled_by_their_likelihood():
         wanted = (-apart.sum(1) / 2).softmax(0)  # T = 1, √k = 2
         share = torch.bincount(index[0, group].flatten(), minlength=4) / 1e4
         assert torch.allclose(share, wanted, atol=0.02)
-    q, nearest = books.eval()(x)
+    q, nearest, _ = books.eval()(x)
     assert (nearest == nearest[..., :1, :1]).all()
     assert torch.equal(q, books.decode(nearest))
 
@@ -180,6 +180,18 @@ def test_parts_of_many_positions_are_one(monkeypatch):
     # The same noise is drawn in the same order, and again where it is needed again.
     for one, two in zip(*grads, strict=True):
         assert one.abs().sum() > 0 and torch.allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_a_level_gains_nothing_by_shrinking():
+    """Nor do its choices turn into noise: 0.01 of the size is the same in all."""
+    books, x = Books(6, 3, 4, sharpness=4.0).train(), torch.randn(2, 6, 4, 4)
+    torch.manual_seed(1)
+    _, index, apart = books(x)
+    with torch.no_grad():
+        books.words.mul_(0.01)
+    torch.manual_seed(1)
+    _, small, as_far = books(0.01 * x)
+    assert torch.equal(index, small) and torch.allclose(apart, as_far, rtol=1e-3)
 
 
 def test_a_sharp_choice_takes_the_nearest_words_and_holds_latents_near_them():

@@ -2,18 +2,22 @@
 """m codebooks side by side, each for C/m channels, chosen by sampling while trained.
 
     d_i = |x - c_i|²,   logit_i = -T_j d_i / √k       of group j, in C/m numbers
+                        logit_i = -T_j s d_i / v_j    with a sharpness s
     training     one-hot of argmax(logit + Gumbel noise), gradient of its softmax
     otherwise    argmin d
 
 A position is one of kᵐ vectors at the cost of m small books. As a density: logits are
 log posteriors of a mixture of k Gaussians whose means are the codewords, all alike and
 round. What a mean misses of a component's true covariance is left to coarser levels.
-T is learned from 1 on, as published, or from where logits are so many times -d. At 1
-and k = 1,024 all words are about as likely, and latents must grow before codes can say
-anything: 300 steps of `image/mcquic-small` reach 12.7 dB, from -64 d on 21.9. But so
-sharp a choice has no gradient where a latent is far from words: the loss holds it near
-them (`quantizer.py`), and words that nothing chooses become latents (`renew`). Without,
-coarse levels had one word left after 2,000 steps.
+T is learned from 1 on. As published, and at k = 1,024, all words are then about as
+likely, and latents must grow before codes can say anything: 300 steps of
+`image/mcquic-small` reach 12.7 dB, with a sharp choice 21.9.
+
+A sharp choice has no gradient where a latent is far from words: the loss holds it near
+them, and words that nothing chooses become latents (`renew`). Both distances count in
+v, the variance of the latents of a batch, so that a level gains nothing by shrinking.
+Where they did not, coarse levels shrank until every choice was noise, and after 6,000
+steps had one to five words left.
 Zhu et al. 2022 (arXiv 2203.10897), section 3.2; the sample is that of Jang et al. 2017
 (arXiv 1611.01144) at temperature 1.
 """
@@ -21,6 +25,7 @@ Zhu et al. 2022 (arXiv 2203.10897), section 3.2; the sample is that of Jang et a
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -29,6 +34,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 FLOOR = 1e-3  # of the learned T
+LEAST = 1e-9  # of a variance
 DECAY = 0.99  # of shares, a step
 DEAD = 0.03  # of a uniform share: not chosen in about the last 350 steps
 DISTANCES = 1 << 24  # held at a time
@@ -37,8 +43,8 @@ DISTANCES = 1 << 24  # held at a time
 class Books(nn.Module):
     """``groups`` codebooks of ``size`` words for (B, ``channels``, h, w).
 
-    ``sharpness``: of the first logits, -sharpness · d; None as published, T = 1.
-    ``shares``: how often each word was the nearest of late, (m, k).
+    ``sharpness``: s above, None as published. ``shares``: how often each word was the
+    nearest of late, (m, k).
     """
 
     shares: Tensor
@@ -50,30 +56,33 @@ class Books(nn.Module):
         width = channels // groups
         words = torch.randn(groups, size, width) * math.sqrt(2 / (5 * width))
         self.words = nn.Parameter(words)
-        start = 1.0 if sharpness is None else sharpness * math.sqrt(size)
-        self.scale = nn.Parameter(torch.full((groups,), start))
+        self.sharpness = sharpness
+        self.scale = nn.Parameter(torch.ones(groups))
         self.register_buffer("shares", torch.full((groups, size), 1 / size))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of x (B, C, h, w): words in its place, and indexes (B, m, h, w) int64.
 
-        Sampled in training mode, whatever autocast says in float32.
+        Sampled in training mode, whatever autocast says in float32. At last how far
+        latents are from their words while training, (B,): mean square over variance.
         """
         with torch.autocast(x.device.type, enabled=False):
             rows = self._rows(x.float())
             step = max(1, DISTANCES // self.words[..., 0].numel())
-            parts = rows.split(step)
-            if self.training and len(parts) > 1:  # distances are computed again
-                made = [checkpoint(self._sample, p, use_reentrant=False) for p in parts]
-            else:
-                run = self._sample if self.training else self._nearest
-                made = [run(part) for part in parts]
-            index = torch.cat([i for _, i, _ in made])
+            variance = rows.var(0, correction=0).mean(1).clamp_min(LEAST)
+            run = self._nearest
             if self.training:
-                self._follow(torch.cat([best for _, _, best in made]))
-            return self._maps(torch.cat([q for q, _, _ in made]), x), self._maps(
-                index[..., None], x
-            )
+                run = partial(self._sample, scales=self._scales(variance.detach()))
+                if len(rows) > step:  # distances are computed again
+                    run = partial(checkpoint, run, use_reentrant=False)
+            made = [run(part) for part in rows.split(step)]
+            words, index, best = (torch.cat(parts) for parts in zip(*made, strict=True))
+            apart = rows.new_zeros(len(x))
+            if self.training:
+                self._follow(best)
+                far = (rows - words.detach()).square().mean(2) / variance
+                apart = far.view(len(x), -1).mean(1)
+            return self._maps(words, x), self._maps(index[..., None], x), apart
 
     def decode(self, index: Tensor) -> Tensor:
         """Words (B, C, h, w) of indexes (B, m, h, w)."""
@@ -118,11 +127,16 @@ class Books(nn.Module):
         index = self._distances(rows).argmin(2)
         return self._look_up(index), index, index
 
-    def _sample(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scales(self, variance: Tensor) -> Tensor:
+        """What distances count in logits, (m,); variance (m,): of the latents."""
+        if self.sharpness is None:
+            return self.scale.clamp_min(FLOOR) / math.sqrt(self.words.shape[1])
+        return self.scale.clamp_min(FLOOR) * self.sharpness / variance
+
+    def _sample(self, rows: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sampled words, their indexes, and the nearest ones' (N, m)."""
         distances = self._distances(rows)
-        scale = self.scale.clamp_min(FLOOR)[:, None] / math.sqrt(self.words.shape[1])
-        logits = -distances * scale
+        logits = -distances * scales[:, None]
         noise = -torch.empty_like(logits).exponential_().log()
         soft = (logits + noise).softmax(2)
         index = soft.argmax(2)

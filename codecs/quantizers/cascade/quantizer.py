@@ -43,7 +43,7 @@ from polycodec.codecs.transforms.image.attention import (
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import register
 
-HELD = 0.25  # of the squared distance from words, in the loss of a sharp choice
+HELD = 0.005  # of how far latents are from words, in the loss of a sharp choice
 
 
 class Made(NamedTuple):
@@ -52,7 +52,7 @@ class Made(NamedTuple):
     q: Tensor  # (B, C, h/2, w/2)
     codes: Tensor  # (B, m, h/2, w/2)
     rest: Tensor | None  # what is left for a coarser level
-    apart: Tensor  # (B,) mean squared distance of latents from q, which stays
+    apart: Tensor  # (B,) how far latents are from q, see `Books.forward`
 
 
 class Level(nn.Module):
@@ -78,8 +78,7 @@ class Level(nn.Module):
         """Of x (B, C, h, w)."""
         z = self.stage(x)
         head = self.head(z)
-        q, index = self.books(head)
-        apart = (head.float() - q.detach()).square().flatten(1).mean(1)
+        q, index, apart = self.books(head)
         return Made(q, index, None if self.rest is None else self.rest(z) - q, apart)
 
     def restored(self, q: Tensor, coarser: Tensor | None) -> Tensor:
