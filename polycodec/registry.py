@@ -28,6 +28,7 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import numbers
 import os
 import pkgutil
 import sys
@@ -76,6 +77,14 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "recipe": _TRAINED,
 }
 KINDS = tuple(_HOMES)
+# Types of options whose values are checked, and what people call their values.
+_PLAIN: dict[str, tuple[type, str]] = {
+    "bool": (bool, "true or false"),
+    "int": (numbers.Integral, "a whole number"),
+    "float": (numbers.Real, "a number"),
+    "str": (str, "a name"),
+    "None": (type(None), "null"),
+}
 GROUP, VARIABLE = "polycodec.parts", "POLYCODEC_PARTS"
 _LOADED: set[str] = set()
 _LOADING = fork_safe(threading.RLock())
@@ -189,11 +198,34 @@ def build(name: str, **options: Any) -> Any:
     for option in options:
         if option not in known and not open_ended:
             raise UnknownNameError.of(f"option of {name}", option, known)
+        _check(name, option, options[option], known)
     try:
         return target(**options)
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
         given = ", ".join(options)
         raise ModelError(f"cannot build '{name}' ({given}); {error}") from error
+
+
+def _check(
+    name: str, option: str, value: Any, known: Mapping[str, inspect.Parameter]
+) -> None:
+    """ModelError for a value that an option annotated with plain types cannot have."""
+    stated = known[option].annotation if option in known else Any
+    text = stated if isinstance(stated, str) else getattr(stated, "__name__", "")
+    allowed = [word.strip() for word in text.split("|")]
+    if not set(allowed) <= _PLAIN.keys():
+        return
+    # True is a number for Python, and for nobody else.
+    kinds = ["bool"] if isinstance(value, bool) else [w for w in allowed if w != "bool"]
+    if not any(k in allowed and isinstance(value, _PLAIN[k][0]) for k in kinds):
+        wanted = " or ".join(_PLAIN[word][1] for word in allowed)
+        raise ModelError(f"option '{option}' of {name} is {value!r}; expected {wanted}")
 
 
 def named(kind: str, given: Any) -> tuple[str, dict[str, Any]]:

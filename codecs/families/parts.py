@@ -117,6 +117,12 @@ def _check_stated(name: str, part: T, base: type[T]) -> None:
                 f"{name} {what}; expected of a {base.__name__} ({base.__module__}) by "
                 f"the end of its __init__; {how}"
             )
+    for weight, value in part.named_parameters():
+        if not value.numel():
+            raise ModelError(
+                f"{weight} of {name} has the shape {tuple(value.shape)}, no numbers; "
+                "expected widths and depths of its layers of 1 or more"
+            )
 
 
 def _check_codes(name: str, found: str, wanted: str) -> None:

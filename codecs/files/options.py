@@ -120,7 +120,7 @@ class CodingOptions(FileOptions):
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     quality: float | None = _quality(
-        "50 unless told. Photographs: about 27 dB at 5, 32 at 44, 36 at 70, 39 at 96."
+        "50 unless told. Photographs: about 27 dB at 5, 33 at 44, 37 at 70, 40 at 96."
     )
 
 

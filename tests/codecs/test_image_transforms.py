@@ -113,8 +113,9 @@ def test_shortcuts_start_as_the_transform_of_what_they_are_given(name, options):
         y = layer(y)
     # 320 of 768 axes: what is lost is noise of 0.01, of 0.01 + 1.
     assert (y - x).square().mean() < 0.02
+    # The whole pair starts as they are, but for small blocks behind zeros.
     level = torch.zeros(8)
-    assert (part.g_s(part.g_a(x, level), level) - x).square().mean() < 0.1
+    assert (part.g_s(part.g_a(x, level), level) - y).square().mean() < 1e-4
 
 
 def test_a_slope_keeps_units_that_are_never_positive_learning():

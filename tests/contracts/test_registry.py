@@ -27,6 +27,7 @@ from polycodec.codecs.transforms.network import Network
 from polycodec.entropy_models.base import EntropyModel
 from polycodec.entropy_models.priors.density import Density
 from polycodec.entropy_models.references.base import Reference
+from polycodec.errors import ModelError
 from polycodec.registry import KINDS, build, find, names, options_of
 from polycodec.train.export import Recipe
 from polycodec.train.task import Task
@@ -99,6 +100,32 @@ def test_a_part_is_documented_and_its_options_have_defaults(name):
         open_ended = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         has_default = parameter.default is not parameter.empty
         assert has_default or open_ended or option in given, option
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("transform/conv", {"shortcut": "no"}, "'shortcut'.* is 'no'; .*true or false"),
+        ("transform/conv", {"shortcut": 1}, "'shortcut' .* is 1; expected true or fal"),
+        ("transform/conv", {"shortcut": None}, "is None; expected true or false"),
+        ("transform/conv", {"width": 1.5}, "'width' .* is 1.5; expected a whole num"),
+        ("transform/conv", {"width": True}, "'width' .* is True; expected a whole num"),
+        ("transform/residual", {"slope": "x"}, "'slope' .* is 'x'; expected a number"),
+        ("transform/mixing", {"blocks": 3}, "'blocks' .* is 3; expected a name"),
+        ("quantizer/cascade", {"sharpness": "4"}, "is '4'; expected a number or null"),
+        ("transform/residual", {"widths": [0, 8]}, "cannot build 'transf"),
+        ("transform/swin", {"width": 16, "heads": [3, 4, 4]}, "3 heads; .* 16 chan"),
+    ],
+)
+def test_options_have_the_types_that_parts_state(name, options, said):
+    with pytest.raises(ModelError, match=said):
+        build(name, channels=8, **options)
+
+
+def test_a_layer_without_numbers_is_named():
+    given = {"name": "conv", "width": 0}
+    with pytest.raises(ModelError, match=r"g_a.convs.0.weight of transform.conv .*\(0"):
+        build("codec/latent", channels=8, transform=given)
 
 
 def test_threads_that_come_while_parts_are_loaded_wait(monkeypatch):

@@ -28,7 +28,6 @@ Stage = Callable[[Tensor, Tensor], Tensor]
 
 _WEIGHT = 0.1  # of the penalty in the loss, the paper's
 _START = 0.5  # logarithm of a detail subband's first scale; the low band's is 0
-_SMALL = 0.1  # share of its first weights that a layer beside shortcuts starts with
 
 
 def haar(x: Tensor) -> Tensor:
@@ -149,7 +148,7 @@ def principal_axes(x: Tensor, count: int) -> Tensor:
 class ShortcutTransform(ImageTransform):
     """An image transform whose g_a and g_s hold ``shortcuts``; they may be none.
 
-    ``ends``: the layers of g_a and of g_s whose results the last shortcut is added to.
+    ``ends``: layers of g_a and of g_s whose zeros leave the last shortcut by itself.
     """
 
     g_a: nn.Module
@@ -168,9 +167,10 @@ class ShortcutTransform(ImageTransform):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> bool:
-        """See `start`; what is added to the shortcuts' results starts small."""
+        """See `start`; what is added to the shortcuts' results starts as nothing."""
         if not start(*self._shortcuts(), x):
             return False
         for layer in self.ends:
-            layer.get_parameter("weight").mul_(_SMALL)
+            for weight in layer.parameters():
+                weight.zero_()
         return True

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from polycodec.codecs.transforms.image import reach
 from polycodec.codecs.transforms.image.mixing import Double, Stage, Stages
 from polycodec.codecs.transforms.image.shortcuts import ShortcutTransform, beside
+from polycodec.errors import ModelError
 from polycodec.registry import register
 
 SIDE = 8  # positions of a window, along each axis
@@ -61,6 +62,10 @@ class WindowAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
+        if heads < 1 or channels % heads:
+            raise ModelError(
+                f"{heads} heads; expected a divisor of {channels} channels"
+            )
         self.heads = heads
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
