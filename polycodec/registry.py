@@ -28,6 +28,7 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import math
 import numbers
 import os
 import pkgutil
@@ -217,13 +218,14 @@ def _check(
 ) -> None:
     """ModelError for a value that an option annotated with plain types cannot have."""
     stated = known[option].annotation if option in known else Any
-    text = stated if isinstance(stated, str) else getattr(stated, "__name__", "")
+    text = stated if isinstance(stated, str) else inspect.formatannotation(stated)
     allowed = [word.strip() for word in text.split("|")]
     if not set(allowed) <= _PLAIN.keys():
         return
     # True is a number for Python, and for nobody else.
     kinds = ["bool"] if isinstance(value, bool) else [w for w in allowed if w != "bool"]
-    if not any(k in allowed and isinstance(value, _PLAIN[k][0]) for k in kinds):
+    fits = any(k in allowed and isinstance(value, _PLAIN[k][0]) for k in kinds)
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
         wanted = " or ".join(_PLAIN[word][1] for word in allowed)
         raise ModelError(f"option '{option}' of {name} is {value!r}; expected {wanted}")
 

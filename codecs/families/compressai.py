@@ -19,7 +19,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import textwrap
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -334,6 +336,38 @@ class CompressAICodec(Codec):
         return digest_of(path).hex()
 
 
+def _state_of(checkpoint: str | Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by their names; ModelError for anything else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(
+            f"cannot read {checkpoint}; {error.strerror or error}"
+        ) from error
+    except Exception as error:  # what a stranger's file raises is not foreseen
+        raise ModelError(
+            f"{checkpoint} is no file of tensors that torch.save wrote, or has other "
+            "objects beside them, of which nothing is run; expected a checkpoint as "
+            "CompressAI's examples write it"
+        ) from error
+    for key in ("network", "state_dict", "model_state_dict"):
+        state = state.get(key, state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise ModelError(
+            f"{checkpoint} holds a {type(state).__name__} that is no table of tensors; "
+            "expected a checkpoint as CompressAI's examples write it"
+        )
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise ModelError(
+                f"{key} of {checkpoint} is not finite; its training has diverged; take "
+                "an earlier checkpoint"
+            )
+    return state
+
+
 def adopt(
     architecture: str,
     checkpoint: str | Path,
@@ -346,17 +380,15 @@ def adopt(
     Returns the card. ModelError for an architecture that cannot be coded here, and for
     a file that is no checkpoint of it.
     """
-    theirs = _class(architecture)
+    theirs, state = _class(architecture), _state_of(checkpoint)
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        for key in ("network", "state_dict", "model_state_dict"):
-            state = state.get(key, state)
         model = theirs.from_state_dict(state)
-    except Exception as error:  # what a stranger's file raises is not foreseen
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # what a stranger's weights raise is not foreseen
+        what = "they have no tensor" if isinstance(error, KeyError) else ""
+        reason = textwrap.shorten(f"{what} {error}", 200, placeholder=" …")
         raise ModelError(
-            f"cannot read {checkpoint} as {architecture}; {reason}; expected a "
-            "checkpoint as CompressAI's examples write it"
+            f"the weights of {checkpoint} are not those of {architecture}; {reason}; "
+            "name the architecture that they were trained as"
         ) from error
     model.eval().update(force=True)
     known = inspect.signature(theirs.__init__).parameters

@@ -77,9 +77,24 @@ def test_a_file_by_the_command_line(cli, tmp_path, monkeypatch):
     assert np.array(Image.open(tmp_path / "back.png")).shape == (96, 80, 3)
     code, _, err = cli(*args[:3], "cheng2020-anchor")
     assert code == 5 and "cannot be coded here" in err
-    (tmp_path / "net.pth.tar").write_bytes(b"no checkpoint")
-    code, _, err = cli(*args)
-    assert code == 5 and "cannot read net.pth.tar" in err
+    state = torch.load(tmp_path / "net.pth.tar")["state_dict"]
+    first = "g_a.0.weight"
+    broken = {
+        "is no file of tensors": b"no checkpoint",
+        "holds a list that is no table": [1],
+        f"{first} of net.pth.tar is not finite": {**state, first: state[first] / 0},
+        f"no tensor '{first}'": {k: v for k, v in state.items() if k != first},
+        "not those of mbt2018-mean; ": {**state, first: state[first][:, :2]},
+    }
+    for said, given in broken.items():
+        if isinstance(given, bytes):
+            (tmp_path / "net.pth.tar").write_bytes(given)
+        else:
+            torch.save(given, tmp_path / "net.pth.tar")
+        code, _, err = cli(*args)
+        assert code == 5 and said in err, err
+    code, _, err = cli("export", str(tmp_path), *args[2:])
+    assert code != 0 and "Is a directory" in err
 
 
 def test_other_tables_are_refused_not_decoded_to_noise(adopted):
@@ -115,7 +130,7 @@ def test_an_unknown_architecture_is_refused(tmp_path):
     path, _ = checkpoint(tmp_path, "mbt2018-mean")
     with pytest.raises(ModelError, match="expected one of"):
         ours.adopt("elic2022", path, tmp_path / "mine")
-    with pytest.raises(ModelError, match="cannot read"):
+    with pytest.raises(ModelError, match="not those of bmshj2018-factorized"):
         ours.adopt("bmshj2018-factorized", path, tmp_path / "mine")
 
 

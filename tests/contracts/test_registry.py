@@ -111,6 +111,8 @@ def test_a_part_is_documented_and_its_options_have_defaults(name):
         ("transform/conv", {"width": 1.5}, "'width' .* is 1.5; expected a whole num"),
         ("transform/conv", {"width": True}, "'width' .* is True; expected a whole num"),
         ("transform/residual", {"slope": "x"}, "'slope' .* is 'x'; expected a number"),
+        ("transform/residual", {"slope": float("nan")}, "is nan; expected a number"),
+        ("quantizer/cascade", {"sharpness": 0}, "sharpness is 0; expected more than"),
         ("transform/mixing", {"blocks": 3}, "'blocks' .* is 3; expected a name"),
         ("quantizer/cascade", {"sharpness": "4"}, "is '4'; expected a number or null"),
         ("transform/residual", {"widths": [0, 8]}, "cannot build 'transf"),

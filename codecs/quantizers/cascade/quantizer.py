@@ -114,6 +114,8 @@ class CascadeQuantizer(Quantizer):
         sharpness: float | None = None,
     ) -> None:
         super().__init__()
+        if sharpness is not None and sharpness <= 0:
+            raise ModelError(f"sharpness is {sharpness}; expected more than 0, or null")
         last = len(codes) - 1
         if channels % groups or not codes:
             raise ModelError(
