@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from polycodec.codecs.base import Codec
 
 MORE = 1 << 20  # numbers of a network that are not stored
-# What parts raise for options that nobody would give them, besides errors of ours.
+# What parts raise for options that nobody would give them.
 _NOT_BUILT = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
-    *(RuntimeError, TypeError, ValueError),
+    *(ModelError, RuntimeError, TypeError, ValueError),
 )
 
 
@@ -68,8 +68,8 @@ def at_most(numbers: int) -> Iterator[None]:
         left -= value.numel()
         if left < 0:
             raise ModelError(
-                f"the config asks for a network of more than {numbers} numbers, as "
-                "many as come with it; it is damaged"
+                f"it asks for a network of more than {numbers} numbers, as many as "
+                "come with it; it is damaged"
             )
 
     with contextlib.ExitStack() as stack:
