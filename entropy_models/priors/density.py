@@ -109,11 +109,11 @@ class MixtureDensity(Density):
     whole = True
 
     def __init__(self, *, components: int = 3, least: int = 1) -> None:
-        if type(components) is not int or not 1 <= components <= MAX_COMPONENTS:
+        if not 1 <= components <= MAX_COMPONENTS:
             raise ModelError(
                 f"components is {components!r}; expected 1 to {MAX_COMPONENTS}"
             )
-        if type(least) is not int or least not in (0, 1):
+        if least not in (0, 1):
             raise ModelError(f"least is {least!r}; expected a least weight of 0 or 1")
         self.components, self.outputs = components, 3 * components
         self.least = least

@@ -37,6 +37,7 @@ def made(case) -> Transform:
     channels = CHANNELS.get(name, M)
     if "knots" in options_of(name):
         options = {"knots": KNOTS, **options}
+    torch.manual_seed(0)  # a norm of few channels magnifies rounding, of some weights
     return shaken(tiny(name, channels=channels, **options))
 
 

@@ -264,9 +264,9 @@ def test_a_reference_that_has_nothing_to_look_at_is_left_out():
         ({"prior": {"components": 3}}, "a prior is .*; expected a part's name"),
         ({"prior": {"name": "mixture", "components": 0}}, "components is 0; .* 1 to 4"),
         ({"prior": {"name": "mixture", "components": 5}}, "components is 5; .* 1 to 4"),
-        ({"prior": {"name": "mixture", "components": True}}, "components is True"),
+        ({"prior": {"name": "mixture", "components": True}}, "components' .* is True"),
         ({"prior": {"name": "mixture", "least": 2}}, "least is 2; expected"),
-        ({"prior": {"name": "mixture", "least": 0.0}}, "least is 0.0; expected"),
+        ({"prior": {"name": "mixture", "least": 0.0}}, "least' .* is 0.0; exp"),
     ],
 )
 def test_what_does_not_fit_is_named(options, words):
