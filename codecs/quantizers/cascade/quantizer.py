@@ -43,7 +43,7 @@ from polycodec.codecs.transforms.image.attention import (
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import register
 
-HELD = 0.005  # of how far latents are from words, in the loss of a sharp choice
+HELD = 0.0005  # of how far latents are from words, in the loss of a sharp choice
 
 
 class Made(NamedTuple):
