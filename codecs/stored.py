@@ -28,6 +28,7 @@ from torch import Tensor
 from polycodec.codecs.packed import Predicted, pack, said_count, unpack
 from polycodec.codecs.quantizers.weights.base import Choice
 from polycodec.codecs.rebuilt import rebuilt
+from polycodec.codecs.zoo import EXPORTED
 from polycodec.cuda import ScaleSet, TableSet
 from polycodec.entropy_models.exact.layer import exact_layers
 from polycodec.entropy_models.relative.blocks import NormalPrior
@@ -116,8 +117,9 @@ def write_weights(
 
 
 def load_codec(path: str | Path, *, name: str = "unnamed") -> Codec:
-    """Build a codec from a weights file; ModelError when it is not one."""
+    """Build a codec of a weights file, or a run's folder; ModelError for others."""
     path = Path(path)
+    path = path / EXPORTED if path.is_dir() else path
     codec, config, tensors = read_weights(path)
     fill(codec, tensors, config, path)
     codec.name, codec.digest = name, digest_of(path)[:4]

@@ -28,8 +28,6 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
-import math
-import numbers
 import os
 import pkgutil
 import sys
@@ -44,6 +42,7 @@ from polycodec.errors import InputError, ModelError, UnknownNameError
 from polycodec.forking import fork_safe
 from polycodec.importing import FILES, imported, is_there
 from polycodec.memory import absolute, files_of, remembered
+from polycodec.options import check_value
 
 Part = Callable[..., Any]
 T = TypeVar("T", bound=Part)
@@ -78,14 +77,6 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "recipe": _TRAINED,
 }
 KINDS = tuple(_HOMES)
-# Types of options whose values are checked, and what people call their values.
-_PLAIN: dict[str, tuple[type, str]] = {
-    "bool": (bool, "true or false"),
-    "int": (numbers.Integral, "a whole number"),
-    "float": (numbers.Real, "a number"),
-    "str": (str, "a name"),
-    "None": (type(None), "null"),
-}
 GROUP, VARIABLE = "polycodec.parts", "POLYCODEC_PARTS"
 _LOADED: set[str] = set()
 _LOADING = fork_safe(threading.RLock())
@@ -199,7 +190,8 @@ def build(name: str, **options: Any) -> Any:
     for option in options:
         if option not in known and not open_ended:
             raise UnknownNameError.of(f"option of {name}", option, known)
-        _check(name, option, options[option], known)
+        if option in known:
+            check_value(name, known[option], options[option])
     try:
         return target(**options)
     except (
@@ -211,23 +203,6 @@ def build(name: str, **options: Any) -> Any:
     ) as error:
         given = ", ".join(options)
         raise ModelError(f"cannot build '{name}' ({given}); {error}") from error
-
-
-def _check(
-    name: str, option: str, value: Any, known: Mapping[str, inspect.Parameter]
-) -> None:
-    """ModelError for a value that an option annotated with plain types cannot have."""
-    stated = known[option].annotation if option in known else Any
-    text = stated if isinstance(stated, str) else inspect.formatannotation(stated)
-    allowed = [word.strip() for word in text.split("|")]
-    if not set(allowed) <= _PLAIN.keys():
-        return
-    # True is a number for Python, and for nobody else.
-    kinds = ["bool"] if isinstance(value, bool) else [w for w in allowed if w != "bool"]
-    fits = any(k in allowed and isinstance(value, _PLAIN[k][0]) for k in kinds)
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        wanted = " or ".join(_PLAIN[word][1] for word in allowed)
-        raise ModelError(f"option '{option}' of {name} is {value!r}; expected {wanted}")
 
 
 def named(kind: str, given: Any) -> tuple[str, dict[str, Any]]:

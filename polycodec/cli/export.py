@@ -128,7 +128,7 @@ def _adopted(
     named: Named,
 ) -> tuple[Path, dict[str, Any]]:
     """The codec of a checkpoint of CompressAI's: its folder and card."""
-    from polycodec.codecs.families.compressai import adopt
+    from polycodec.codecs.families.adopted import adopt
 
     if data is not None:
         raise UsageError(

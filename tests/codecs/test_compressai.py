@@ -18,6 +18,7 @@ pytest.importorskip("compressai.zoo", reason="needs the compressai extra")
 
 from polycodec.codecs import zoo
 from polycodec.codecs.families import compressai as ours
+from polycodec.codecs.families.adopted import adopt
 from polycodec.codecs.measures.image import psnr
 from polycodec.errors import DeterminismError, ModelError
 from polycodec.eval.image.compressai import AsCompressAI, main
@@ -40,14 +41,14 @@ def checkpoint(folder: pathlib.Path, architecture: str) -> tuple[pathlib.Path, o
 @pytest.fixture
 def adopted(tmp_path):
     path, model = checkpoint(tmp_path, "mbt2018-mean")
-    ours.adopt("mbt2018-mean", path, tmp_path / "mine")
+    adopt("mbt2018-mean", path, tmp_path / "mine")
     return zoo.load("image/mine", checkpoint=tmp_path / "mine"), model
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_bytes_and_images_are_theirs(tmp_path, architecture):
     path, model = checkpoint(tmp_path, architecture)
-    card = ours.adopt(architecture, path, tmp_path / "mine")
+    card = adopt(architecture, path, tmp_path / "mine")
     codec = zoo.load("image/mine", checkpoint=tmp_path / "mine")
     assert card["digest"][:8] == codec.digest.hex() and codec.levels == 1
     x = torch.from_numpy(photo(1, (128, 192))).permute(2, 0, 1)[None] / 255
@@ -129,9 +130,9 @@ def test_threads_and_copies_do_not_meet(adopted):
 def test_an_unknown_architecture_is_refused(tmp_path):
     path, _ = checkpoint(tmp_path, "mbt2018-mean")
     with pytest.raises(ModelError, match="expected one of"):
-        ours.adopt("elic2022", path, tmp_path / "mine")
+        adopt("elic2022", path, tmp_path / "mine")
     with pytest.raises(ModelError, match="not those of bmshj2018-factorized"):
-        ours.adopt("bmshj2018-factorized", path, tmp_path / "mine")
+        adopt("bmshj2018-factorized", path, tmp_path / "mine")
 
 
 def test_their_evaluation_runs_ours(tmp_path, tiny_checkpoint, capsys):

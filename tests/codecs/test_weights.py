@@ -112,6 +112,13 @@ def test_files_that_are_no_weights_are_named(tmp_path, data):
         load_codec(path)
 
 
+def test_a_folder_of_a_run_stands_for_its_weights(tiny_checkpoint, tmp_path):
+    with pytest.raises(ModelError, match=r"cannot read weights .*codec\.safetensors"):
+        load_codec(tmp_path)
+    shutil.copy(tiny_checkpoint, tmp_path / "codec.safetensors")
+    assert load_codec(tmp_path).digest == load_codec(tiny_checkpoint).digest
+
+
 def test_another_precision_is_named(tiny_checkpoint):
     codec = load_codec(tiny_checkpoint)
     x = torch.rand(1, 3, 40, 40)
