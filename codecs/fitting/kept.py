@@ -88,7 +88,8 @@ def about_of(fit: Fit) -> dict[str, Any]:
         "network": type(fit.network).__name__,
         "width": fit.network.width,
         "size": list(x.shape),
-        "coding": fit.recipe.coding,
+        # Without a second stage weights are the same however they will be coded.
+        "coding": fit.recipe.coding if fit.recipe.late else None,
         # Of the samples, in 1/255, exact: sums of whole numbers.
         "sum": int((255 * x).round().to(torch.int64).sum()),
     }

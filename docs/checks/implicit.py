@@ -3,28 +3,33 @@
 
     python docs/checks/implicit.py OUT CLIP... [--seconds 600] [--frames 32]
         [--size 360x240] [--bpp 0.1 0.3] [--networks nerv nerv++ hnerv hnerv-boost]
-        [--codings cem packed eight pruned trellis] [--steps N]
+        [--codings trellis eight cem packed pruned] [--steps N]
 
 Every network of `configs/video/small` is fitted to the first frames of every clip for
-the same seconds of the processor, at every rate, under every way of quantizing:
+the same seconds of the processor, at every size, under every way of quantizing. A size
+is the bits a pixel that its weights would take at 4 bits each:
 
-    cem      consistent entropy minimization: steps and weights learn with their rate
-    packed   the same, and then each tensor is coded in the cheaper of ways, trellis and
-             lattice among them (`codecs/fitting/allocated.py`)
-    eight    8 bits a weight, then the same coder; all seconds go to the first stage
+    trellis  all seconds go to the first stage; then each tensor is coded in the cheaper
+             of ways, trellis and lattice among them (`codecs/fitting/allocated.py`), in
+             as many bytes as the size says
+    eight    the same weights in 8 bits, then the same coder; no limit of bytes
+    cem      consistent entropy minimization: steps and weights learn with their rate,
+             down to the bytes of the size
+    packed   the same, and then each tensor as in `trellis`
     pruned   40 % of the weights are zero; 8 bits, and the last quarter learns on
-    trellis  all seconds go to the first stage; then each tensor as in `packed`
 
-Weights that are too many for their bytes are coded in larger steps, all alike.
 Bytes are those of the chunk, PSNR that of its decoded frames, of 8-bit RGB, its mean
 over frames. A row is a file in OUT: a comparison that was ended goes on where it was,
-also inside a fit. What lost is in the table like what won.
+also inside a fit. At the end the bits of each way at equal PSNR against `eight`: the
+logarithm of its bits is interpolated between its sizes, where these enclose the PSNR.
+What lost is in the table like what won.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -35,17 +40,20 @@ import torch
 from PIL import Image
 
 from polycodec.codecs import untrained
+from polycodec.codecs.fitting.clip import sealed_with
 from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.measures.image import psnr
 from polycodec.registry import build
 
 CODINGS: dict[str, dict[str, Any]] = {
+    "trellis": {"coding": "trellis"},
+    "eight": {"coding": "eight", "quantizing": 0.0, "packed": False},
     "cem": {"coding": "cem", "packed": False},
     "packed": {"coding": "cem"},
-    "eight": {"coding": "eight", "quantizing": 0.0, "packed": False},
     "pruned": {"coding": "eight", "keep": 0.6, "packed": False},
-    "trellis": {"coding": "trellis"},
 }
+SHARED = "trellis", "eight"  # one fit, coded twice; the first keeps time for coding
+DEPTH = 4.0  # bits a value that a size means
 
 
 def frames_of(clip: Path, count: int, size: tuple[int, int]) -> np.ndarray:
@@ -75,15 +83,13 @@ def fitted(
     section = untrained.section_of(untrained.configs()[f"video/{network}-small"])
     options = {k: v for k, v in section.items() if k != "name"}
     options["fit"] = {**options["fit"], **CODINGS[coding]}
-    # 8 bits a value, of which the coder leaves some 6.5: as many bits, fewer values.
-    depth = 6.5 if coding in ("eight", "pruned") else 4.0
-    options |= {"bpp": [bpp, 2 * bpp], "depth": depth}
+    options |= {"bpp": [bpp, 2 * bpp], "depth": DEPTH}
     codec = build("codec/implicit", **options)
     plan = replace(long, kept=kept, resume=True, notes=[])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     began, area = time.process_time(), x[:, 0].numel()
-    # With a limit bytes are what a rate is, whatever codes them.
-    plan.items, plan.bytes = len(x), int(bpp * area / 8)
+    if coding not in ("eight", "pruned"):
+        plan.items, plan.bytes = len(x), int(bpp * area / 8)
     encoder = codec.group_encoder(x.shape[2:], len(x), plan)
     data = encoder.chunk(0, x, 0)
     spent = time.process_time() - began
@@ -101,20 +107,52 @@ def fitted(
         "bpp": 8 * len(data) / area,
         "estimated_bpp": encoder.estimated_bits / area,
         "psnr": float(np.mean(each)),
+        "values": (values := values_of(codec, data, x)),
+        "bits a value": 8 * len(data) / values,
         "seconds": spent,
         "decoded_fps": pace,
         "notes": plan.notes,
     }
 
 
+def values_of(codec: Any, data: bytes, x: torch.Tensor) -> int:
+    """Weights and embeddings in a chunk of frames x (N, 3, H, W)."""
+    size = len(x), *x.shape[2:]
+    context = sealed_with(0, len(x), x.shape[2:])
+    codes = codec.read([data], 1, size, context=context)
+    return int(codec.opened(codes)[0].values)
+
+
+def savings(rows: list[dict[str, Any]]) -> str:
+    """Bits at equal PSNR against 8 bits, of each clip, network and way, as Markdown."""
+    lines = ["| clip | network | coding | bits at equal PSNR |", "|---|---|---|---|"]
+    lines_of: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for row in rows:
+        key = row["clip"], row["network"], row["coding"]
+        lines_of.setdefault(key, []).append((row["psnr"], math.log(row["bpp"])))
+    for (clip, network, coding), points in lines_of.items():
+        psnrs, bits = zip(*sorted(points), strict=True)
+        found = [
+            math.exp(float(np.interp(at, psnrs, bits)) - full) - 1
+            for at, full in lines_of.get((clip, network, "eight"), [])
+            if psnrs[0] <= at <= psnrs[-1]
+        ]
+        if coding != "eight":
+            each = ", ".join(f"{100 * one:+.0f} %" for one in found)
+            lines.append(f"| {clip} | {network} | {coding} | {each or 'apart'} |")
+    return "\n".join(lines)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as Markdown."""
-    heads = ["clip", "network", "coding", "asked", "bpp", "PSNR", "fit", "decoding"]
+    heads = ["clip", "network", "size", "values", "coding", "bpp", "bits a value"]
+    heads += ["PSNR", "fit", "decoding"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = (
-            *(row["clip"], row["network"], row["coding"], f"{row['asked_bpp']:g}"),
-            *(f"{row['bpp']:.4f}", f"{row['psnr']:.2f} dB"),
+            *(row["clip"], row["network"], f"{row['asked_bpp']:g}"),
+            *(f"{row['values']:,}", row["coding"], f"{row['bpp']:.4f}"),
+            *(f"{row['bits a value']:.2f}", f"{row['psnr']:.2f} dB"),
             *(f"{row['seconds']:.0f} s", f"{row['decoded_fps']:.1f} fps"),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -150,16 +188,18 @@ def main() -> None:
                     name = f"{clip.stem}-{network}-{coding}-{bpp:g}-{setting}"
                     done = given.out / f"{name}.json"
                     if not done.is_file():
-                        kept = given.out / f"{name}.fit"
+                        fit = "once" if coding in SHARED else coding
+                        kept = given.out / f"{name.replace(coding, fit)}.fit"
                         asked = network, coding, bpp, long, kept
                         row = {"clip": clip.stem, **fitted(pixels, *asked)}
                         if any("stopped" in note for note in row["notes"]):
                             raise SystemExit("stopped; the same command goes on")
                         done.write_text(json.dumps(row))
-                        kept.with_name(f"{kept.name}0").unlink(missing_ok=True)
                     rows.append(json.loads(done.read_text()))
                     print(table(rows[-1:]).split("\n")[-1], flush=True)
-    print(table(rows))
+    for kept in given.out.glob("*.fit0"):
+        kept.unlink()
+    print(f"{table(rows)}\n\n{savings(rows)}")
 
 
 if __name__ == "__main__":
