@@ -9,9 +9,10 @@ stay then, and ``--resume`` goes on from them and replaces the file.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,6 +96,17 @@ def notes_of(
         return plan.notes
     left = ranges(range(k * length, min((k + 1) * length, total)) for k in chunks)
     return [*plan.notes, f"{what} {left} were not fitted; --resume goes on"]
+
+
+@contextlib.contextmanager
+def keeping(plan: Plan) -> Iterator[None]:
+    """Within, who ends the process is told what is left of a fit, to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if plan.kept and (found := checkpoints(plan.kept)):
+            error.args = (f"{found[0]} keeps the fit, --resume goes on",)
+        raise
 
 
 def forget(plan: Plan | None) -> None:

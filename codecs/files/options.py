@@ -172,7 +172,7 @@ class FitOptions(EncodeOptions):
 
     effort: int = option(0, EFFORT, "N", least=0)
     time_budget: float | None = option(
-        None, "Models that are fitted: how long at most.", "5m", least=0.1
+        None, "Models that are fitted: how long, without start-up.", "5m", least=0.1
     )
     resume: bool = option(
         False, "Models that are fitted: go on where a fit was stopped."
@@ -234,7 +234,7 @@ class VideoDecode(DecodeOptions):
     """What is asked of decoding a video; ``frames``: from, to (None: the end)."""
 
     frames: tuple[int, int | None] | None = option(
-        None, "Video: frames A to B - 1 only.", "M:N"
+        None, "Video: frames M to N - 1 only.", "M:N"
     )
     salvage: bool = option(False, _SALVAGE)
 

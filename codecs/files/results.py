@@ -100,7 +100,7 @@ class VideoEncoded(Result):
     def line(self) -> str:
         """One line for people."""
         rate = f"{self.bpp:.3f} bpp", f"{self.kbps:.1f} kbps", f"q {self.quality:g}"
-        done = f"{self.frames} frames", f"{self.fps:.1f} fps"
+        done = _frames(self.frames), f"{self.fps:.1f} fps"
         return self._line(readable(self.bytes), *rate, *done)
 
 
@@ -122,7 +122,7 @@ class VideoDecoded(Result):
     def line(self) -> str:
         """One line for people."""
         size = f"{self.width}x{self.height}"
-        return self._line(size, f"{self.frames} frames", f"{self.fps:.1f} fps")
+        return self._line(size, _frames(self.frames), f"{self.fps:.1f} fps")
 
 
 @dataclass
@@ -313,3 +313,7 @@ def readable(size: int) -> str:
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"

@@ -15,7 +15,9 @@ the steps of the fit alone, within the same bytes. Lee and Song 2025, "Q-Palette
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,7 +59,15 @@ def allocated(fit: Fit, bytes_of: Size, most: int | None) -> Coded:
 
     k, codes = own.coarsened(fit.network, embeddings, small)
     ways: list[Coded] = [(k, list(codes))]
-    if recipe.packed and not fit.plan.stopped.is_set():
+    packs = fit.packs() and not fit.plan.stopped.is_set()
+    if recipe.packed and not fit.packs():
+        least = math.ceil(2 * fit.closing_seconds())
+        fit.plan.notes.append(
+            f"its weights are not packed, for want of time; {least} s are enough"
+        )
+    if packs and fit.plan.tell:
+        fit.plan.tell(replace(fit.report(), packing=True))
+    if packs:
         limit = bytes_of(*ways[0]) if most is None else most
         found = Search(fit, own, embeddings, k, bytes_of).within(limit)
         ways += [] if found is None else [found]

@@ -82,7 +82,10 @@ class Fit:
         plan = self.plan
         if plan.kept and plan.resume and plan.kept.is_file():
             read_kept(self, plan.kept)
-            plan.notes.append(f"resumed at step {self.step}, {self.progress():.0%}")
+            over = "; its time is over, more goes on" if self.progress() >= 1 else ""
+            plan.notes.append(
+                f"resumed at step {self.step}, {self.progress():.0%}{over}"
+            )
         began, told, kept = plan.clock() - self.spent, 0.0, self.spent
         with plan.stoppable():
             while self.progress() < 1 and not plan.stopped.is_set():
@@ -100,6 +103,7 @@ class Fit:
                 plan.notes.append(
                     f"the fit was stopped at step {self.step}, {self.progress():.0%}; "
                     "the file is what it had"
+                    + (f"; {plan.kept} keeps it, --resume goes on" if plan.kept else "")
                 )
         if plan.kept and self.step:
             write_kept(self, plan.kept)
@@ -109,11 +113,24 @@ class Fit:
         if self.plan.seconds is None:
             return min(1.0, self.step / self.total)
         most = self.plan.seconds * (1 - CLOSING)
-        if self.step:
-            closing = self.closing * self.spent / self.step
-            most = max(most / 2, most - closing)
+        if self.packs():
+            most = max(most / 2, most - self.closing_seconds())
         done = self.spent / most
         return min(1.0, max(done, self.step / self.total if self.plan.steps else 0))
+
+    def packs(self) -> bool:
+        """Whether weights are packed after the last step, if there is time for it.
+
+        What nothing else makes small is always packed.
+        """
+        if not self.recipe.packed or self.plan.seconds is None or not self.step:
+            return self.recipe.packed
+        most = self.plan.seconds * (1 - CLOSING) / 2
+        return self.recipe.coding == "trellis" or self.closing_seconds() <= most
+
+    def closing_seconds(self) -> float:
+        """About how long it takes from the last step to the bytes."""
+        return self.closing * self.spent / max(1, self.step)
 
     def report(self) -> Report:
         """Where the fit stands."""
@@ -166,7 +183,7 @@ class Fit:
             # Below 0 where a fit goes on for longer than it was begun for.
             max(0.0, (self.progress() - share) / (1 - share))
             if late
-            else self.progress() / share
+            else self.progress()
         )
         warm = 0.0 if late else self.recipe.warm
         rate = self.scale * rate_at(done, warm, self.recipe.floor)

@@ -2,11 +2,12 @@
 """The checkpoint of a fit: one safetensors file; nothing in it is unpickled.
 
 tensors   network.*, quantized.*, optimizer.<k>.*, generator, noise
-header    steps, seconds and what the fit is of, as JSON
+header    steps, seconds and what the fit is of, as JSON; SHA-256 of all
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 
 GENERATORS = ("generator", "noise")
+SAID = {  # what a user calls it
+    "network": "another model",
+    "width": "a network of another quality or size of file",
+    "size": "a signal of another size",
+    "sum": "another signal",
+    "coding": "another way of coding weights",
+}
 
 
 def write_kept(fit: Fit, path: Path) -> None:
@@ -38,26 +46,34 @@ def write_kept(fit: Fit, path: Path) -> None:
             f"optimizer.{number}.{k}": torch.as_tensor(v) for k, v in values.items()
         }
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    about = {"fit": about_of(fit), "numbers": state["numbers"]}
+    about = json.dumps({"fit": about_of(fit), "numbers": state["numbers"]})
+    header = {"about": about, "digest": _digest(about, tensors)}
     with atomic_write(path, force=True) as file:
-        file.write(save(tensors, {"about": json.dumps(about)}))
+        file.write(save(tensors, header))
 
 
 def read_kept(fit: Fit, path: Path) -> None:
     """Go on from a kept fit; InputError for one of another signal or config."""
     try:
         with safe_open(os.fspath(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "null"))
+            header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(
             f"cannot resume from {path}; {error}; delete it to begin anew"
         ) from error
-    found = about.get("fit") if isinstance(about, dict) else None
-    if found != about_of(fit):
+    text = header.get("about", "")
+    if header.get("digest") != _digest(text, tensors):
         raise InputError(
-            f"{path} is of another fit; expected {about_of(fit)}, found {found}; give "
-            "the options it was begun with, or delete it to begin anew"
+            f"cannot resume from {path}; it is damaged, or no checkpoint of a fit; "
+            "delete it to begin anew"
+        )
+    about, mine = json.loads(text), about_of(fit)
+    if differ := [key for key in mine if about["fit"].get(key) != mine[key]]:
+        raise InputError(
+            f"{path} is of another fit, {SAID[differ[0]]} (its {differ[0]} is "
+            f"{about['fit'].get(differ[0])}, not {mine[differ[0]]}); give the options "
+            "it was begun with, or delete it to begin anew"
         )
     parts: dict[str, dict[str, Any]] = {"network": {}, "quantized": {}, "optimizer": {}}
     for key, value in tensors.items():
@@ -79,6 +95,15 @@ def read_kept(fit: Fit, path: Path) -> None:
             "numbers": about["numbers"],
         }
     )
+
+
+def _digest(about: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of a header's text and of all tensors, hex."""
+    found = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def about_of(fit: Fit) -> dict[str, Any]:

@@ -28,8 +28,9 @@ class Recipe:
 
     epochs: passes over the items in all, unless a plan says how long; ``quantizing``:
     the share of them for the second stage. ``batch``: items a step. ``lr``, ``warm``,
-    ``floor``: of the first stage (`rate_at`), ``late_lr`` of the second. ``loss``:
-    parts and their weights.
+    ``floor``: of the first stage (`rate_at`), which learns as if it had all the time:
+    what it has not learned when it ends, the second, of ``late_lr``, hardly does.
+    ``loss``: parts and their weights.
 
     ``coding``: cem, steps and weights learn with their rate (consistent entropy
     minimization) while it is above the target, ``lmbda`` a bit of rate per pixel of one
@@ -74,21 +75,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Report:
-    """Where a fit stands; ``psnr`` of the last items in dB, ``left`` in seconds."""
+    """Where a fit stands; ``psnr`` of the last items in dB, ``left`` in seconds.
+
+    ``packing``: all steps are done, and its weights are coded.
+    """
 
     step: int
     progress: float
     psnr: float
     bits: float | None
     left: float
+    packing: bool = False
 
     def __str__(self) -> str:
         rate = "" if self.bits is None else f"  {self.bits / 8000:.1f} kB"
         minutes, seconds = divmod(round(self.left), 60)
-        return (
-            f"{100 * self.progress:.0f} %  {self.psnr:.2f} dB{rate}  "
-            f"{minutes}:{seconds:02d} left"
-        )
+        ahead = "packing weights" if self.packing else f"{minutes}:{seconds:02d} left"
+        return f"{100 * self.progress:.0f} %  {self.psnr:.2f} dB{rate}  {ahead}"
 
 
 @dataclass

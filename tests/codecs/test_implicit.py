@@ -122,8 +122,36 @@ def test_it_stops_with_what_it_has_and_goes_on(tmp_path):
     whole = made.compress(clip(), 60, plan=Plan(steps=60))
     assert torch.equal(made.decompress(whole), second)
     plan = Plan(steps=60, kept=kept, resume=True)
-    with pytest.raises(InputError, match="another fit"):
+    with pytest.raises(InputError, match=r"another fit, another signal .* sum is"):
         made.compress(clip().flip(3) ** 2, 60, plan=plan)
+    with pytest.raises(InputError, match="of another quality or size of file"):
+        made.compress(clip(), 90, plan=plan)
+    longer = Plan(steps=60, kept=kept, resume=True)
+    made.compress(clip(), 60, plan=longer)
+    assert longer.notes == ["resumed at step 60, 100%; its time is over, more goes on"]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    made, kept = codec(), tmp_path / "clip.fit"
+    made.compress(clip(), 60, plan=Plan(steps=4, kept=kept))
+    whole = kept.read_bytes()
+    for at in range(0, len(whole), len(whole) // 40):
+        kept.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        with pytest.raises(InputError, match=r"cannot resume .*delete it to begin"):
+            made.compress(clip(), 60, plan=Plan(steps=8, kept=kept, resume=True))
+
+
+@pytest.mark.parametrize(("seconds", "packed"), [(4.0, False), (40.0, True)])
+def test_weights_are_packed_within_the_time_that_there_is(seconds, packed):
+    """Of a clock by which every step takes 0.1 s, and packing some 5 s."""
+    now, told = iter(range(10**6)), []
+    plan = Plan(seconds=seconds, clock=lambda: next(now) / 10, tell=told.append)
+    codec(packed=True).compress(clip(), 60, plan=plan)
+    assert any(report.packing for report in told) is packed
+    late = [note for note in plan.notes if "not packed, for want of time" in note]
+    assert len(late) == (not packed)
+    closing = 5 if packed else 0
+    assert told[-1].step == pytest.approx(10 * (0.97 * seconds - closing), rel=0.2)
 
 
 def test_a_fit_that_diverges_goes_back_and_says_so():

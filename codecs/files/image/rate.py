@@ -25,7 +25,7 @@ def largest_within(size_of: Callable[[float], int], limit: int, what: str) -> fl
     if smallest > limit:
         raise UsageError(
             f"{what} asks for at most {limit} bytes; quality 0 needs {smallest}; "
-            "raise the target or make the image smaller"
+            "raise the target or make the input smaller"
         )
     if size_of(100.0) <= limit:
         return 100.0

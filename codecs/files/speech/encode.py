@@ -141,8 +141,9 @@ class Job:
         elif limit:
             return self._within(writer, limit)
         levels = int(self.codec.level_of(quality))
-        for codes in self.codes(levels):
-            self._add(writer, codes, levels)
+        with fit.keeping(self.plan or Plan()):
+            for codes in self.codes(levels):
+                self._add(writer, codes, levels)
         return quality
 
     def codes(self, levels: int | None = None) -> Iterator[Tensor]:

@@ -137,9 +137,10 @@ def wanted_frames(
         return range(geometry.frames)
     begin, end = frames[0], geometry.frames if frames[1] is None else frames[1]
     if not 0 <= begin < end <= geometry.frames:
+        asked = f"{begin}:{'' if frames[1] is None else frames[1]}"
         raise UsageError(
-            f"frames {begin}:{end} do not lie in the video; expected A:B with A before "
-            f"B, inside 0:{geometry.frames}; B is behind the last one"
+            f"frames {asked} do not lie inside 0:{geometry.frames}, those of the "
+            "video; expected A:B with A before B; B is behind the last one"
         )
     return range(begin, end)
 

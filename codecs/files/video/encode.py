@@ -112,6 +112,7 @@ class Job:
         self.encoder = self._encoder()
         self.geometry = geometry_of(info, 1, self.encoder.gop)
         self.frames = self.coded = 0
+        self.total = info.frames  # so far as it is known
         self.estimated_bits = 0.0
         self.notes: list[str] = []
         self.writer = Writer()
@@ -181,7 +182,7 @@ class Job:
             total += len(chunk)
             self.coded += len(group)
             if self.ends.progress:
-                told = max(self.info.frames or self._guessed(), self.frames)
+                told = max(self.total or self._guessed(), self.frames)
                 self.ends.progress(self.frames, told)
         self.estimated_bits = self.encoder.estimated_bits
         return total
@@ -223,7 +224,13 @@ class Job:
             beside = sum(map(len, sound.pieces(tracks)))
         groups_of = self.frames // self.encoder.gop + 1
         beside += len(times.record or b"") + 200 + 9 * groups_of
-        return limit.bytes(amounts) - beside, beside
+        left = limit.bytes(amounts) - beside
+        if left <= 0:
+            raise UsageError(
+                f"{limit} leaves nothing beside the {beside} bytes of sound and "
+                "header; give more, or code the sound (--audio speech) or leave it out"
+            )
+        return left, beside
 
     def _fitted(self, limit: Limit | None, quality: float) -> float:
         """Code once, by a model that is fitted within its bytes."""
@@ -231,14 +238,10 @@ class Job:
         if limit or not frames:
             frames = sum(1 for _ in self._read())
         if limit:
-            size, beside = self._left(limit)
-            if size <= 0:
-                raise UsageError(
-                    f"{limit} leaves nothing beside the {beside} bytes of sound and "
-                    "header; give more, or leave the sound out (--audio none)"
-                )
-        self.plan = fit.plan_of(self.ends, frames, size)
-        self._code(quality)
+            size, _ = self._left(limit)
+        self.plan, self.total = fit.plan_of(self.ends, frames, size), frames
+        with fit.keeping(self.plan):
+            self._code(quality)
         gop = self.encoder.gop
         self.notes += fit.notes_of(self.plan, "frames", gop, self.frames)
         return quality
@@ -252,7 +255,7 @@ class Job:
                 self._pts.append(frame.pts)
                 self._last = frame.duration
                 yield frame
-            self.notes = list(video.notes)
+            self.notes, self.total = list(video.notes), self.frames
 
     def _guessed(self) -> int:
         return -(-self.frames // 100) * 100

@@ -9,6 +9,8 @@ import pytest
 from clips import read_clip, tiny_codec, write_clip
 
 from polycodec import decode, encode
+from polycodec.codecs.files import fit
+from polycodec.codecs.fitting.plan import Plan
 from polycodec.errors import InputError, UsageError
 
 MODEL = "video/nerv-small"
@@ -55,6 +57,27 @@ def test_an_interrupt_writes_what_there_is_and_resume_goes_on(
     whole = encode(clip, tmp_path / "whole.plc", model=MODEL, effort=6)
     assert (tmp_path / "whole.plc").read_bytes() == out.read_bytes()
     assert not whole.notes
+
+
+def test_who_ends_the_process_is_told_what_is_left(clip, tmp_path):
+    kept = tmp_path / "clip.plc.fit"
+    for left in ("", f"{kept}0 keeps the fit, --resume goes on"):
+        with pytest.raises(KeyboardInterrupt) as error, fit.keeping(Plan(kept=kept)):
+            raise KeyboardInterrupt
+        assert str(error.value) == left
+        (tmp_path / "clip.plc.fit0").touch()
+
+
+def test_no_byte_is_left_for_frames_beside_their_sound(clip, tmp_path):
+    for codec in (None, tiny_codec()):
+        with pytest.raises(UsageError, match="leaves nothing beside the"):
+            encode(
+                clip,
+                tmp_path / "a.plc",
+                model=MODEL if codec is None else None,
+                codec=codec,
+                target_size=20,
+            )
 
 
 def test_what_was_not_fitted_is_named_and_is_not_taken_for_begun(
