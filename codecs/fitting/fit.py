@@ -34,6 +34,7 @@ from polycodec.errors import ModelError
 
 # Of the mean of the last errors against the lowest so far, and more; of one fit.
 WORSE, SLACK, RESTARTS = 2.0, 1e-3, 8
+LEAST_SPAN = 20  # steps of that mean: what stands for rounding is noise
 TOLD, KEPT = 0.5, 60.0  # seconds between reports, between checkpoints
 CLOSING = 0.03  # of the time, for what comes after the last step; and so many steps:
 FINAL, ITEMS = 30, 4  # items on which `allocated` measures errors, twice a tensor
@@ -200,7 +201,7 @@ class Fit:
         loss.backward()
         value = float(mse)
         mean = value if self.mean != self.mean else self.mean
-        mean += (value - mean) / (2 * self.every)
+        mean += (value - mean) / max(LEAST_SPAN, 2 * self.every)
         if not mean <= WORSE * min(self.best, mean) + SLACK:  # also of no number
             self._set_back()
             return
@@ -286,8 +287,9 @@ class Fit:
                 "its learning rate; give the config a lower fit.lr"
             )
         scale, restarts, spent = self.scale / 2, self.restarts, self.spent
-        at = self.step
+        at, noise = self.step, self.noise.get_state()
         self.load(self.good)
+        self.noise.set_state(noise)  # the same once more would fail once more
         self.scale, self.restarts, self.spent = scale, restarts, spent
         self.plan.notes.append(
             f"the fit diverged at step {at} and went back to step {self.step}, at "
