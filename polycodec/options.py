@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 from polycodec.errors import ModelError
@@ -18,6 +19,18 @@ PLAIN: dict[str, tuple[type, str]] = {
     "str": (str, "a name"),
     "None": (type(None), "null"),
 }
+
+
+def lists_of(options: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> str:
+    """What the lists among ``options`` are by default, to be compared with."""
+    lists = [k for k, v in options.items() if _is_list(v) and k in known]
+    usual = {k: known[k].default for k in lists}
+    each = [f"{k} is {list(v)}" for k, v in usual.items() if _is_list(v)]
+    return f"; by default {' and '.join(each)}" if each else ""
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def check_value(name: str, option: inspect.Parameter, value: Any) -> None:

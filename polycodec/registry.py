@@ -42,7 +42,7 @@ from polycodec.errors import InputError, ModelError, UnknownNameError
 from polycodec.forking import fork_safe
 from polycodec.importing import FILES, imported, is_there
 from polycodec.memory import absolute, files_of, remembered
-from polycodec.options import check_value
+from polycodec.options import check_value, lists_of
 
 Part = Callable[..., Any]
 T = TypeVar("T", bound=Part)
@@ -200,9 +200,12 @@ def build(name: str, **options: Any) -> Any:
         RuntimeError,
         AttributeError,
         ArithmeticError,
+        LookupError,
     ) as error:
         given = ", ".join(options)
-        raise ModelError(f"cannot build '{name}' ({given}); {error}") from error
+        raise ModelError(
+            f"cannot build '{name}' ({given}); {error}{lists_of(options, known)}"
+        ) from error
 
 
 def named(kind: str, given: Any) -> tuple[str, dict[str, Any]]:

@@ -116,6 +116,12 @@ def test_a_part_is_documented_and_its_options_have_defaults(name):
         ("transform/mixing", {"blocks": 3}, "'blocks' .* is 3; expected a name"),
         ("quantizer/cascade", {"sharpness": "4"}, "is '4'; expected a number or null"),
         ("transform/residual", {"widths": [0, 8]}, "cannot build 'transf"),
+        ("transform/residual", {"widths": [8]}, r"by default widths is \[128, 192\]"),
+        (
+            "transform/residual",
+            {"analysis_depths": [1]},
+            "cannot .*by default analysis",
+        ),
         ("transform/swin", {"width": 16, "heads": [3, 4, 4]}, "3 heads; .* 16 chan"),
     ],
 )
