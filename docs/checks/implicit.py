@@ -3,26 +3,25 @@
 
     python docs/checks/implicit.py OUT CLIP... [--seconds 600] [--frames 32]
         [--size 360x240] [--bpp 0.1 0.3] [--networks nerv nerv++ hnerv hnerv-boost]
-        [--codings trellis eight cem packed pruned] [--steps N]
+        [--codings eight trellis-4 trellis-5 trellis-6 cem-5 ...] [--steps N]
 
 Every network of `configs/video/small` is fitted to the first frames of every clip for
 the same seconds of the processor, at every size, under every way of quantizing. A size
 is the bits a pixel that its weights would take at 4 bits each:
 
-    trellis  all seconds go to the first stage; then each tensor is coded in the cheaper
-             of ways, trellis and lattice among them (`codecs/fitting/allocated.py`), in
-             as many bytes as the size says
-    eight    the same weights in 8 bits, then the same coder; no limit of bytes
-    cem      consistent entropy minimization: steps and weights learn with their rate,
-             down to the bytes of the size
-    packed   the same, and then each tensor as in `trellis`
-    pruned   40 % of the weights are zero; 8 bits, and the last quarter learns on
+    eight      8 bits a value, then the coder; all seconds go to the first stage
+    trellis-R  the same fit; each tensor is coded in the cheaper of ways, trellis and
+               lattice among them (`codecs/fitting/allocated.py`), R bits a value in all
+    cem-R      consistent entropy minimization: in the last quarter of the seconds steps
+               and weights learn with their rate, down to R bits a value
+    packed-R   the same, and then each tensor as in `trellis-R`
+    pruned     40 % of the weights are zero; 8 bits, and the last quarter learns on
 
 Bytes are those of the chunk, PSNR that of its decoded frames, of 8-bit RGB, its mean
-over frames. A row is a file in OUT: a comparison that was ended goes on where it was,
-also inside a fit. At the end the bits of each way at equal PSNR against `eight`: the
-logarithm of its bits is interpolated between its sizes, where these enclose the PSNR.
-What lost is in the table like what won.
+over frames; what packing takes comes to the seconds. A row is a file in OUT: a
+comparison that was ended goes on where it was, also inside a fit. At the end the bits
+of each way at equal PSNR against `eight`: the logarithm of its bits is interpolated
+along its rows, where these enclose the PSNR. What lost is in the table like what won.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from polycodec.codecs import untrained
 from polycodec.codecs.fitting.clip import sealed_with
@@ -46,13 +47,13 @@ from polycodec.codecs.measures.image import psnr
 from polycodec.registry import build
 
 CODINGS: dict[str, dict[str, Any]] = {
-    "trellis": {"coding": "trellis"},
     "eight": {"coding": "eight", "quantizing": 0.0, "packed": False},
+    "trellis": {"coding": "trellis"},
     "cem": {"coding": "cem", "packed": False},
     "packed": {"coding": "cem"},
     "pruned": {"coding": "eight", "keep": 0.6, "packed": False},
 }
-SHARED = "trellis", "eight"  # one fit, coded twice; the first keeps time for coding
+SHARED = "eight", "trellis"  # ways that code one fit, the first of which fits
 DEPTH = 4.0  # bits a value that a size means
 
 
@@ -82,17 +83,21 @@ def fitted(
     """One row: a network fitted to a clip, coded, and decoded again."""
     section = untrained.section_of(untrained.configs()[f"video/{network}-small"])
     options = {k: v for k, v in section.items() if k != "name"}
-    options["fit"] = {**options["fit"], **CODINGS[coding]}
-    options |= {"bpp": [bpp, 2 * bpp], "depth": DEPTH}
+    way, _, bits = coding.partition("-")
+    depth = float(bits or DEPTH)
+    options["fit"] = {**options["fit"], **CODINGS[way]}
+    options |= {"bpp": [bpp, 2 * bpp], "depth": depth}
     codec = build("codec/implicit", **options)
     plan = replace(long, kept=kept, resume=True, notes=[])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    began, area = time.process_time(), x[:, 0].numel()
-    if coding not in ("eight", "pruned"):
-        plan.items, plan.bytes = len(x), int(bpp * area / 8)
+    area, before = x[:, 0].numel(), spent_on(kept)
+    began = time.process_time()
+    if bits:
+        plan.items, plan.bytes = len(x), int(depth / DEPTH * bpp * area / 8)
     encoder = codec.group_encoder(x.shape[2:], len(x), plan)
     data = encoder.chunk(0, x, 0)
-    spent = time.process_time() - began
+    fit = spent_on(kept)
+    packing = time.process_time() - began - (fit - before)
     began = time.process_time()
     decoder = codec.group_decoder(x.shape[2:], len(x), len(x), 0)
     decoded = torch.cat(list(decoder.frames(0, data, range(len(x)))))
@@ -109,10 +114,20 @@ def fitted(
         "psnr": float(np.mean(each)),
         "values": (values := values_of(codec, data, x)),
         "bits a value": 8 * len(data) / values,
-        "seconds": spent,
+        "seconds": fit,
+        "packing": packing,
         "decoded_fps": pace,
         "notes": plan.notes,
     }
+
+
+def spent_on(kept: Path) -> float:
+    """Seconds that a kept fit has had."""
+    path = kept.with_name(f"{kept.name}0")
+    if not path.is_file():
+        return 0.0
+    with safe_open(path, framework="pt") as file:
+        return float(json.loads(file.metadata()["about"])["numbers"]["spent"])
 
 
 def values_of(codec: Any, data: bytes, x: torch.Tensor) -> int:
@@ -128,7 +143,7 @@ def savings(rows: list[dict[str, Any]]) -> str:
     lines = ["| clip | network | coding | bits at equal PSNR |", "|---|---|---|---|"]
     lines_of: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in rows:
-        key = row["clip"], row["network"], row["coding"]
+        key = row["clip"], row["network"], row["coding"].partition("-")[0]
         lines_of.setdefault(key, []).append((row["psnr"], math.log(row["bpp"])))
     for (clip, network, coding), points in lines_of.items():
         psnrs, bits = zip(*sorted(points), strict=True)
@@ -146,14 +161,15 @@ def savings(rows: list[dict[str, Any]]) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as Markdown."""
     heads = ["clip", "network", "size", "values", "coding", "bpp", "bits a value"]
-    heads += ["PSNR", "fit", "decoding"]
+    heads += ["PSNR", "fit", "packing", "decoding"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = (
             *(row["clip"], row["network"], f"{row['asked_bpp']:g}"),
             *(f"{row['values']:,}", row["coding"], f"{row['bpp']:.4f}"),
             *(f"{row['bits a value']:.2f}", f"{row['psnr']:.2f} dB"),
-            *(f"{row['seconds']:.0f} s", f"{row['decoded_fps']:.1f} fps"),
+            *(f"{row['seconds']:.0f} s", f"{row['packing']:.0f} s"),
+            f"{row['decoded_fps']:.0f} fps",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -170,9 +186,12 @@ def main() -> None:
     parser.add_argument("--bpp", type=float, nargs="+", default=[0.1, 0.3])
     every = ["nerv", "nerv++", "hnerv", "hnerv-boost"]
     parser.add_argument("--networks", nargs="+", default=every, choices=every)
-    codings = list(CODINGS)
-    parser.add_argument("--codings", nargs="+", default=codings, choices=codings)
+    usual = ["eight", "trellis-4", "trellis-5", "trellis-6", "cem-5"]
+    parser.add_argument("--codings", nargs="+", default=usual)
     given = parser.parse_args()
+    for coding in given.codings:
+        if not re.fullmatch(r"eight|pruned|(trellis|cem|packed)-\d(\.\d+)?", coding):
+            parser.error(f"'{coding}' is none of eight, pruned, trellis-4, cem-5 ...")
     given.out.mkdir(parents=True, exist_ok=True)
     width, height = map(int, given.size.split("x"))
     seconds = None if given.steps else given.seconds
@@ -188,7 +207,8 @@ def main() -> None:
                     name = f"{clip.stem}-{network}-{coding}-{bpp:g}-{setting}"
                     done = given.out / f"{name}.json"
                     if not done.is_file():
-                        fit = "once" if coding in SHARED else coding
+                        shared = coding.partition("-")[0] in SHARED
+                        fit = "once" if shared else coding
                         kept = given.out / f"{name.replace(coding, fit)}.fit"
                         asked = network, coding, bpp, long, kept
                         row = {"clip": clip.stem, **fitted(pixels, *asked)}
