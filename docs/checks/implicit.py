@@ -20,8 +20,9 @@ is the bits a pixel that its weights would take at 4 bits each:
 Bytes are those of the chunk, PSNR that of its decoded frames, of 8-bit RGB, its mean
 over frames; what packing takes comes to the seconds. A row is a file in OUT: a
 comparison that was ended goes on where it was, also inside a fit. At the end the bits
-of each way at equal PSNR against `eight`: the logarithm of its bits is interpolated
-along its rows, where these enclose the PSNR. What lost is in the table like what won.
+of each way at equal PSNR against `eight`: the logarithm of its bits along the lower
+hull of its rows, of all sizes and R, where these enclose the PSNR. What lost is in the
+table like what won.
 """
 
 from __future__ import annotations
@@ -138,6 +139,19 @@ def values_of(codec: Any, data: bytes, x: torch.Tensor) -> int:
     return int(codec.opened(codes)[0].values)
 
 
+def hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The lower convex hull of points (x, y), by x."""
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        while len(found) > 1:
+            (a, b), (c, d) = found[-2:]
+            if (d - b) * (x - a) < (y - b) * (c - a):
+                break
+            found.pop()
+        found.append((x, y))
+    return found
+
+
 def savings(rows: list[dict[str, Any]]) -> str:
     """Bits at equal PSNR against 8 bits, of each clip, network and way, as Markdown."""
     lines = ["| clip | network | coding | bits at equal PSNR |", "|---|---|---|---|"]
@@ -146,7 +160,7 @@ def savings(rows: list[dict[str, Any]]) -> str:
         key = row["clip"], row["network"], row["coding"].partition("-")[0]
         lines_of.setdefault(key, []).append((row["psnr"], math.log(row["bpp"])))
     for (clip, network, coding), points in lines_of.items():
-        psnrs, bits = zip(*sorted(points), strict=True)
+        psnrs, bits = zip(*hull(points), strict=True)
         found = [
             math.exp(float(np.interp(at, psnrs, bits)) - full) - 1
             for at, full in lines_of.get((clip, network, "eight"), [])
