@@ -277,6 +277,12 @@ class ImplicitCodec(Codec):
         write, pairs = super().write, zip(codes, context, strict=True)
         done = [write(row[None], level, context=own, **given) for row, own in pairs]
         for row, one in zip(codes, done, strict=True):
+            said = one.codes[0, 0]
+            if not torch.equal(said, row[0, : len(said)].to(said)):
+                raise ModelError(
+                    "the stream cannot hold a number of this network, which is beyond "
+                    "16 bits; ask for a smaller file"
+                )
             self._check_read(row[None], len(one.data[0]))
         return Coded(
             [item for one in done for item in one.data],

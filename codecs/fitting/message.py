@@ -3,7 +3,10 @@
 
     rest of the codes (1, n), after sizes and width       coded as
       how   (G,)  0: in steps; else a number of PACKED     a row      only if the
-      bytes (P,)  of each tensor that is packed            a row      width is below 0
+      bytes (P,)  of each tensor that is packed, FULL      a row      width is below 0
+                  at most
+      beyond (2 L,)  of the L that are FULL, the rest      a row      if L is above 0
+                  in two digits, the high ones first
       k     (G - P,)  of the steps of the others           a tensor
       values of the others, whole numbers of steps         a tensor each
       bytes of the packed ones                             8 bits each
@@ -32,6 +35,7 @@ from polycodec.errors import BitstreamError, ModelError
 from polycodec.registry import build
 
 PACKED = ("", "trellis", "lattice", "scalar")  # BITSTREAM: by number
+FULL, DIGIT = 32767, 1 << 14  # BITSTREAM: the largest number of a row; a digit's base
 MOST_BYTES, BESIDE = 8, 256  # of a packed value, and of a tensor beside its values
 EMBEDDINGS = "embeddings"
 
@@ -80,7 +84,9 @@ def code(
         if not all(0 <= n < len(PACKED) for n in how) or not 0 < len(most) < len(how):
             raise BitstreamError(f"the stream packs tensors as {how}; it is damaged")
         row = torch.cat([row, entropy.row(coder, taken(len(most)), len(most))], dim=1)
-        counts = [int(n) for n in row[0, len(how) :]]
+        if large := 2 * int((row[0, len(how) :] == FULL).sum()):
+            row = torch.cat([row, entropy.row(coder, taken(large), large)], dim=1)
+        counts = _counts(row[0, len(how) :], len(most))
         if not all(0 <= n <= top for n, top in zip(counts, most, strict=True)):
             raise BitstreamError(
                 f"the stream packs tensors in {counts} bytes, too many"
@@ -104,7 +110,10 @@ def row_of(k: Tensor, parts: Sequence[Part]) -> Tensor:
         return torch.cat([k, *plain])
     how = [PACKED.index(p[0]) if isinstance(p, tuple) else 0 for p in parts]
     kept = k[torch.tensor(how, device=k.device) == 0]
-    numbers = how + [len(data) for _, data in packed]
+    sizes = [len(data) for _, data in packed]
+    large = [divmod(n - FULL, DIGIT) for n in sizes if n >= FULL]
+    numbers = how + [min(n, FULL) for n in sizes]
+    numbers += [n for digit in zip(*large, strict=True) for n in digit]
     octets = np.frombuffer(b"".join(data for _, data in packed), np.uint8)
     head, tail = torch.tensor(numbers), torch.from_numpy(octets.astype(np.float32))
     return torch.cat([head.to(k), kept, *plain, tail.to(k)])
@@ -117,8 +126,9 @@ def opened(network: Network, rest: Tensor, *, packed: bool) -> dict[str, Tensor]
     counts: list[int] = []
     if packed:
         how = [int(n) for n in rest[: len(how)]]
-        at = len(how) + sum(map(bool, how))
-        counts = [int(n) for n in rest[len(how) : at]]
+        tensors = sum(map(bool, how))
+        counts = _counts(rest[len(how) :], tensors)
+        at = len(how) + tensors + 2 * sum(n >= FULL for n in counts)
     steps = iter(steps_of(rest[at : at + how.count(0)]))
     at += how.count(0)
     each = zip(wanted.values(), how, strict=True)
@@ -135,6 +145,16 @@ def opened(network: Network, rest: Tensor, *, packed: bool) -> dict[str, Tensor]
             found[name] = (values * next(steps)).view(shape)
             at += len(values)
     return found
+
+
+def _counts(numbers: Tensor, tensors: int) -> list[int]:
+    """Bytes of packed tensors, of the numbers (n,) that say them and others behind."""
+    counts = [int(n) for n in numbers[:tensors]]
+    large = [k for k, n in enumerate(counts) if n == FULL]
+    digits = numbers[tensors : tensors + 2 * len(large)].view(2, len(large))
+    for k, high, low in zip(large, *digits.tolist(), strict=True):
+        counts[k] += DIGIT * int(high) + int(low)
+    return counts
 
 
 def together(rows: Iterable[Tensor]) -> Tensor:

@@ -20,9 +20,9 @@ is the bits a pixel that its weights would take at 4 bits each:
 Bytes are those of the chunk, PSNR that of its decoded frames, of 8-bit RGB, its mean
 over frames; what packing takes comes to the seconds. A row is a file in OUT: a
 comparison that was ended goes on where it was, also inside a fit. At the end the bits
-of each way at equal PSNR against `eight`: the logarithm of its bits along the lower
-hull of its rows, of all sizes and R, where these enclose the PSNR. What lost is in the
-table like what won.
+of each way at equal PSNR against `eight`: the mean of the logarithm of their ratio over
+the PSNR that both reach, along the lower hull of the rows of all sizes and R. What lost
+is in the table like what won.
 """
 
 from __future__ import annotations
@@ -160,15 +160,15 @@ def savings(rows: list[dict[str, Any]]) -> str:
         key = row["clip"], row["network"], row["coding"].partition("-")[0]
         lines_of.setdefault(key, []).append((row["psnr"], math.log(row["bpp"])))
     for (clip, network, coding), points in lines_of.items():
-        psnrs, bits = zip(*hull(points), strict=True)
-        found = [
-            math.exp(float(np.interp(at, psnrs, bits)) - full) - 1
-            for at, full in lines_of.get((clip, network, "eight"), [])
-            if psnrs[0] <= at <= psnrs[-1]
-        ]
-        if coding != "eight":
-            each = ", ".join(f"{100 * one:+.0f} %" for one in found)
-            lines.append(f"| {clip} | {network} | {coding} | {each or 'apart'} |")
+        if coding == "eight" or not (full := lines_of.get((clip, network, "eight"))):
+            continue
+        own, usual = (np.array(hull(one)).T for one in (points, full))
+        low, high = max(own[0, 0], usual[0, 0]), min(own[0, -1], usual[0, -1])
+        at = np.linspace(low, high, 1001)
+        ratio = np.interp(at, *own) - np.interp(at, *usual)
+        cell = f"{100 * math.expm1(ratio.mean()):+.0f} %, {low:.2f} to {high:.2f} dB"
+        cell = cell if low < high else "apart"
+        lines.append(f"| {clip} | {network} | {coding} | {cell} |")
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from polycodec.codecs.fitting.plan import Plan
 from polycodec.codecs.packed import matrix
 from polycodec.codecs.transforms.network import on_meta
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
-from polycodec.errors import BitstreamError
+from polycodec.errors import BitstreamError, ModelError
 from polycodec.registry import build
 
 HNERV = {
@@ -78,6 +78,40 @@ def test_every_quantizer_is_a_way_into_the_stream():
     for name, value in tensors.items():
         worst = (found[name] - value).square().mean() / value.square().mean()
         assert found[name].shape == value.shape and worst < 0.08, name
+
+
+@pytest.mark.parametrize("wide", [16, 40, 60])
+def test_tensors_of_many_bytes_are_read_as_they_were_written(wide):
+    """Of 14 kB, which one number says, of 35 kB and 52 kB, which it does not."""
+    torch.manual_seed(1)
+    made = codec({**NERV, "stem": 48})
+    network = made.network_of((2, 16, 24), wide)
+    parts: list[message.Part] = []
+    for value in message.shapes(network).values():
+        x = torch.randn(value)
+        data = build("weights/scalar").encode(matrix(x), -16) if x.ndim > 1 else None
+        parts.append(torch.round(9 * x.flatten()) if data is None else ("scalar", data))
+    k = torch.full((len(parts),), -80.0)
+    head = torch.tensor([2.0, 16, 24, -wide])
+    row = torch.cat([head, message.row_of(k, parts)])[None, None]
+    largest = max(len(part[1]) for part in parts if isinstance(part, tuple))
+    assert (largest > message.FULL) == (wide > 16) and largest > 800 * wide
+    coded = made.write(row, 50)
+    back = made.read(coded.data, 50, (2, 16, 24))
+    assert torch.equal(back, row) and torch.equal(coded.codes, row)
+    opened = message.opened(network, back[0, 0, 4:], packed=True)
+    for part, found in zip(parts, opened.values(), strict=True):
+        if isinstance(part, tuple):
+            wanted = build("weights/scalar").decode(part[1], matrix(found).shape)
+            assert np.array_equal(matrix(found), wanted)
+
+
+def test_numbers_that_no_stream_holds_are_refused():
+    made = codec()
+    row = made.encode_codes(clip(), 1, plan=Plan(steps=2))
+    row[..., -1] = 1e6
+    with pytest.raises(ModelError, match="beyond 16 bits"):
+        made.write(row, 1)
 
 
 @pytest.mark.parametrize(

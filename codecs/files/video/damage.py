@@ -26,6 +26,8 @@ def with_frames(error: BitstreamError, source: Reader | BinaryIO) -> BitstreamEr
             whole.append(frames_of(geometry, k))
         except BitstreamError:
             missing.append(frames_of(geometry, k))
+    if not missing:  # what is wrong is no damage
+        return error
     message = str(error).removesuffix("; get the file again")
     message = message.removesuffix("; get it again")
     return type(error)(
