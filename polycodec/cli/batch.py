@@ -61,6 +61,10 @@ def run(
                 _say(text, aside)
             except BrokenPipeError:
                 raise
+            except KeyboardInterrupt as error:
+                if error.args:  # what is kept, to go on with
+                    print(f"polycodec: {printable(str(error))}", file=sys.stderr)
+                raise
             except Exception as error:
                 code, message = explain(error)
                 if as_json:

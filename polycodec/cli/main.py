@@ -95,7 +95,6 @@ def main(argv: list[str] | None = None) -> None:
         args = optional_name(args)
     if debug:
         _show_log()
-    left = "nothing half-written is left"
     try:
         _check_folder()
         code = get_command(app).main(
@@ -113,8 +112,8 @@ def main(argv: list[str] | None = None) -> None:
         # must not find the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1  # what the parser's library makes of it, too
-    except (KeyboardInterrupt, typer.Abort) as error:
-        code, left = INTERRUPTED, str(error.__cause__ or error) or left
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:
         if process.received() is None:
             if debug:
@@ -124,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     if number := process.received():  # what a library made of it does not count
         code = 128 + number
     if code > 128:
-        print(f"polycodec: interrupted; {left}", file=sys.stderr)
+        print("polycodec: interrupted; nothing half-written is left", file=sys.stderr)
     sys.exit(code)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
 import types
 
@@ -12,10 +14,31 @@ import pytest
 from PIL import Image
 
 from polycodec.cli.values import parse_frames
+from polycodec.codecs.fitting import fit as fitting
+from polycodec.codecs.fitting.kept import write_kept
 from polycodec.errors import UsageError
 from tests.clips import read_clip, same, write_clip
 
 pytest.importorskip("av")
+
+
+def test_a_second_interrupt_says_what_is_kept(cli, tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "clip.mkv", frames=3)
+    advance = fitting.Fit._advance
+
+    def step(fit):
+        advance(fit)
+        if fit.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)  # heard by the fit
+        if fit.step == 2 and fit.plan.stopped.is_set():
+            write_kept(fit, fit.plan.kept)
+            os.kill(os.getpid(), signal.SIGINT)  # by nobody
+
+    monkeypatch.setattr(fitting.Fit, "_advance", step)
+    given = ("-m", "video/nerv-small", "--effort", 9)
+    code, _, err = cli("encode", clip, "-o", "clip.plc", *given)
+    assert code == 130 and "clip.plc.fit0 keeps the fit, --resume goes on" in err
+    assert [p.name for p in tmp_path.glob("clip.plc*")] == ["clip.plc.fit0"]
 
 
 def test_a_clip_there_and_back_and_a_part_of_it(cli, tmp_path, tiny_checkpoint):
