@@ -36,7 +36,12 @@ def test_a_second_interrupt_says_what_is_kept(cli, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fitting.Fit, "_advance", step)
     given = ("-m", "video/nerv-small", "--effort", 9)
-    code, _, err = cli("encode", clip, "-o", "clip.plc", *given)
+    # In the background of a shell it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, _, err = cli("encode", clip, "-o", "clip.plc", *given)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130 and "clip.plc.fit0 keeps the fit, --resume goes on" in err
     assert [p.name for p in tmp_path.glob("clip.plc*")] == ["clip.plc.fit0"]
 
