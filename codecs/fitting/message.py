@@ -128,7 +128,8 @@ def opened(network: Network, rest: Tensor, *, packed: bool) -> dict[str, Tensor]
         how = [int(n) for n in rest[: len(how)]]
         tensors = sum(map(bool, how))
         counts = _counts(rest[len(how) :], tensors)
-        at = len(how) + tensors + 2 * sum(n >= FULL for n in counts)
+        first = rest[len(how) : len(how) + tensors]
+        at = len(how) + tensors + 2 * int((first == FULL).sum())
     steps = iter(steps_of(rest[at : at + how.count(0)]))
     at += how.count(0)
     each = zip(wanted.values(), how, strict=True)
