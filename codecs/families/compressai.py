@@ -68,6 +68,7 @@ def architectures() -> dict[str, Any]:
 
 
 def class_of(architecture: str) -> Any:
+    """CompressAI's class of that name; ModelError for one that cannot be coded here."""
     known = architectures()
     if architecture not in known:
         raise ModelError(
