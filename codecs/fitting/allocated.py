@@ -2,7 +2,8 @@
 """After a fit: which way each tensor is coded, in the bytes that there are.
 
     per tensor   steps of many sizes, under the density of the stream
-                 trellis, lattice, scalar (`quantizers/weights`)
+                 trellis, lattice, scalar (`quantizers/weights`); embeddings of frames
+                 that follow each other mostly as changes from one to the next
     harm         what an error in it adds to the mean squared error of items: measured,
                  with a small noise and its opposite
     price        of a byte, halved until all fit (`quantizers/weights/allocation.py`)

@@ -105,6 +105,24 @@ def test_zeros_come_back(name):
         assert np.abs(quantizer.decode(data, w.shape)).max() < 1e-25
 
 
+# Frames of a clip that hardly moves: what a value is beyond the one before is little,
+# and errors do not add up from row to row.
+@pytest.mark.parametrize("name", ["scalar", "lattice"])
+def test_rows_that_follow_each_other_are_coded_as_changes(name):
+    quantizer, noise = build(f"weights/{name}"), np.random.default_rng(3)
+    apart = noise.normal(0, 1, (64, 135))
+    slow = np.cumsum(0.05 * apart, axis=0) + noise.normal(0, 2, (1, 135))
+    w = slow * np.sqrt(np.square(apart).mean() / np.square(slow).mean())
+    sizes, errors = [], []
+    for one in (apart, w):
+        data = quantizer.encode(one, -16)
+        sizes.append(len(data))
+        errors.append(np.square(one - quantizer.decode(data, one.shape)).mean(1))
+    assert sizes[1] < 0.6 * sizes[0]
+    assert errors[1].mean() == pytest.approx(errors[0].mean(), rel=0.05)
+    assert errors[1][32:].mean() == pytest.approx(errors[1][:32].mean(), rel=0.1)
+
+
 # Whoever changes one of these changes weights that exist: a new name is needed.
 @pytest.mark.parametrize(
     ("name", "data"),

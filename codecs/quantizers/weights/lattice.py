@@ -58,7 +58,6 @@ class E8Quantizer(LatticeQuantizer):
         encoder: StreamEncoder,
         points: np.ndarray,
         bins: np.ndarray,
-        size: tuple[int, ...],
         shape: entropy.Shape,
     ) -> None:
         k, h = points[:, :EIGHT], points[:, EIGHT]
