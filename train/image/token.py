@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in tokens: random crops, distortion alone, codebooks that are kept in use.
 
-    loss = MSE of samples in -1 … 1  +  what the quantizer asks for
+    loss = MSE of samples in -1 … 1, of fewer planes times share^balance
+           + what the quantizer asks for
            + loss.perceptual · `perceptual`  +  adversary.weight · an adversary's
 
 The rate is fixed by the codebooks, so no bits stand in the loss (McQuic, Zhu et al.
@@ -113,9 +114,11 @@ class ImageTokenTask(Task):
         with self.precision():
             out = self.forward(x, to_device(active), rate=rate, quantize=quantize)
         x_hat = out.x_hat.float()
-        mse, asked = (x_hat - x).square().mean(), out.loss.float().mean()
-        values = {"psnr": psnr_of_mse(mse.detach()), "quantizer": asked.detach()}
-        total = 4 * mse + asked
+        each, asked = (x_hat - x).square().mean((1, 2, 3)), out.loss.float().mean()
+        psnr = psnr_of_mse(each.detach().mean())
+        values = {"psnr": psnr, "quantizer": asked.detach()}
+        share = to_device(active / codec.quantizer.levels)
+        total = 4 * (each * share**self.config.optim.balance).mean() + asked
         if weight := self.config.loss.perceptual:
             values["perceptual"] = perceptual(x, x_hat)
             total = total + weight * values["perceptual"]
