@@ -27,7 +27,7 @@ from torch import Tensor
 
 from polycodec.codecs.base import Codec, Coded, ordinary
 from polycodec.codecs.families.parts import Options, part_of, signal_of
-from polycodec.codecs.fitting import message
+from polycodec.codecs.fitting import heap, message
 from polycodec.codecs.fitting.allocated import allocated
 from polycodec.codecs.fitting.clip import ClipDecoder, ClipEncoder
 from polycodec.codecs.fitting.fit import Fit
@@ -179,21 +179,20 @@ class ImplicitCodec(Codec):
         return self.part(items, channels, width, **self.options)
 
     def items(self, x: Tensor) -> Tensor:
-        """Items (N, C, *S) in [0, 1] of one signal (1, C, *S)."""
+        """Items (N, C, *S) in [0, 1] of a signal (1, C, *S); the only copy of it."""
         low, high = self.signal.low, self.signal.high
-        x = (x - low) / (high - low)
-        return x[0].movedim(1, 0).contiguous() if self.signal.kind == "video" else x
+        if self.signal.kind == "video":
+            x = x[0].movedim(1, 0)
+        return torch.sub(x, low, out=x.new_empty(x.shape)).div_(high - low)
 
     def analyse(self, x: Tensor, level: float) -> Tensor:
         """Codes (B, 1, n) of prepared signals x: each is fitted."""
-        return self._analysed(x, level, Plan())
+        return self._analysed(self.signal.restored(x), level, Plan())
 
     def _analysed(self, x: Tensor, level: float, plan: Plan) -> Tensor:
-        with torch.inference_mode(False), torch.enable_grad():
-            signals = self.signal.restored(x.clone())
-            return message.together(
-                self._fitted(one[None], level, plan) for one in signals
-            )
+        """Codes of signals in their range."""
+        with torch.inference_mode(False), torch.enable_grad(), heap.kept():
+            return message.together(self._fitted(one[None], level, plan) for one in x)
 
     def quantize(self, z: Tensor, level: float) -> Tensor:
         return torch.round(z)
@@ -303,8 +302,8 @@ class ImplicitCodec(Codec):
 
     def _encode(self, x: Tensor, level: float, plan: Plan | None) -> Tensor:
         self._check_precision()
-        x = self.signal.prepared(x.to(self.device))
-        return self.quantize(self._analysed(x, level, plan or Plan()), level)
+        codes = self._analysed(x.to(self.device), level, plan or Plan())
+        return self.quantize(codes, level)
 
     def _decode(self, codes: Tensor, level: float) -> Tensor:
         """See :meth:`Codec._decode`; signals are made whole, never in windows."""

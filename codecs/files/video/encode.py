@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 
+import torch
+
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files import fit
 from polycodec.codecs.files.container.file import Header, Record, Writer
@@ -190,10 +192,14 @@ class Job:
     def _chunk(
         self, encoder: GroupEncoder, k: int, group: list[Planes], quality: float
     ) -> bytes:
-        x = unlimited([frame.planes for frame in group], self.geometry)
-        self._beyond += int(((x < -SLACK) | (x > 1 + SLACK)).sum())
+        size = self.geometry.height, self.geometry.width
+        x = torch.empty(len(group), 3, *size)
+        for frame, one in zip(group, x, strict=True):  # many at once take much memory
+            part = unlimited([frame.planes], self.geometry)[0]
+            self._beyond += int(((part < -SLACK) | (part > 1 + SLACK)).sum())
+            one.copy_(part).clamp_(0, 1)
         self._samples += x.numel()
-        return encoder.chunk(k, x.clamp_(0, 1), quality)
+        return encoder.chunk(k, x, quality)
 
     def _within(self, limit: Limit) -> float:
         """Code at the highest quality that fits the size."""
