@@ -66,6 +66,7 @@ WELL_KNOWN_MODELS = {
     0x84: "features/cifar10",
     0x85: "speech/live",
     0x86: "image/cifar10",
+    0x87: "image/granular",
 }
 RECORD_TYPES = {
     1: "icc",
