@@ -18,9 +18,11 @@ al. 2022, "Unified multivariate Gaussian mixture for efficient neural image comp
 codes are statistics taken at export here, from the final weights.
 
 A file may end after any level: what finer ones would say is zero then, as it is for
-some items of training. That gives m books three rates, and is what makes coarse levels
-say anything: without it fine codes, which a gradient reaches first, said all, and
-shuffling the coarsest level of a trained model cost it 0.003 dB. The paper has neither.
+some items of training. That gives m books three rates, and coarse levels something to
+say. After 600 steps of `image/mcquic-small`, half of the items with fewer levels,
+shuffling the coarsest level cost 1.4 dB; with all levels always, and coarse ones
+continuous at first, 0.003 dB, but all levels together were 1.9 dB better so early. The
+paper has neither.
 
 Codes are planes of the coarsest grid, coarse levels first:
 
