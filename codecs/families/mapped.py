@@ -36,12 +36,21 @@ class MappedEncoder(TileEncoder):
         super().__init__(codec, pixels, peak, tile, effort)
         self.quantizer = quantizer
         self.detail: np.ndarray | None = None
-        self._activity: Tensor | None = None
+        self._activity: Tensor | None = None  # that of the picture itself
+        self._raised: Tensor | None = None  # with detail
         self._only: Tensor | None = None  # latents of a picture in one piece
 
     def wish(self, detail: np.ndarray) -> None:
         """See `ImageEncoder.wish`."""
-        self.detail, self._activity = detail, None
+        self.detail, self._raised = detail, None
+
+    @torch.inference_mode()
+    def heeded(self, quality: float) -> bool:
+        """See `ImageEncoder.heeded`."""
+        level = self.codec.level_of(quality)
+        pair = self._measured(level), self.activity(level)
+        with_, without = (self.quantizer.allocate(one, int(level)) for one in pair)
+        return not torch.equal(with_, without)
 
     def latents(self, k: int, level: float) -> Tensor:
         """See `TileEncoder.latents`: no rate changes them."""
@@ -65,6 +74,15 @@ class MappedEncoder(TileEncoder):
 
         Where nothing happens nothing is raised.
         """
+        whole = self._measured(level)
+        if self.detail is None:
+            return whole
+        if self._raised is None:
+            self._raised = self._with_detail(whole)
+        return self._raised
+
+    def _measured(self, level: float) -> Tensor:
+        """Activities of the picture, without any wish."""
         if self._activity is None:
             size = self.codec.grid((self.grid.height, self.grid.width))
             whole: Tensor | None = None
@@ -75,10 +93,10 @@ class MappedEncoder(TileEncoder):
                 rows, columns = self.grid.span(k).scaled(self.codec.stride).slices
                 whole[:, :, rows, columns] = part
             assert whole is not None
-            self._activity = whole if self.detail is None else self._raised(whole)
+            self._activity = whole
         return self._activity
 
-    def _raised(self, activity: Tensor) -> Tensor:
+    def _with_detail(self, activity: Tensor) -> Tensor:
         """Above all others where the picture's detail (H, W) is 1."""
         detail = torch.from_numpy(np.ascontiguousarray(self.detail)).float()
         detail = self.codec.padded(detail[None, None]).to(activity.device)

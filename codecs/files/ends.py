@@ -70,6 +70,10 @@ def codec_for(kind: str, ends: Ends[CodingOptions]) -> Codec:
     codec, options = _known(ends.codec) or Loader(), ends.options
     if isinstance(codec, Loader):
         codec = codec.load(options.model or model_of(kind), options)
+    elif options.model not in (None, codec.name):
+        raise UsageError(
+            f"model is '{options.model}', and codec is '{codec.name}'; give one"
+        )
     check_kind(codec, kind)
     return codec
 

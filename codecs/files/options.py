@@ -64,7 +64,7 @@ class Options:
         known, hints = fields(self), typing.get_type_hints(type(self))
         for f in known:
             if not _fits(value := getattr(self, f.name), hints[f.name]):
-                raise UsageError(f"{spelt(f.name)} is {value!r}; expected {f.type}")
+                raise UsageError(f"{spelt(f.name)} is {value!r:.60}; expected {f.type}")
         check({f.name: f for f in known}, vars(self))
 
 
@@ -120,7 +120,7 @@ class CodingOptions(FileOptions):
 
     model: str | None = option(None, "See polycodec models.", "MODEL", short="-m")
     quality: float | None = _quality(
-        "50 unless told. Photographs: about 27 dB at 5, 33 at 44, 37 at 70, 40 at 96."
+        "50 unless told. Photographs by image/default: 27 dB at 5, 33 at 44, 40 at 96."
     )
 
 
@@ -254,7 +254,12 @@ class TokenOptions(CodingOptions):
     """What is asked of turning speech or images into tokens."""
 
     quality: float = option(
-        100.0, "Levels; all: 100.", "0..100", short="-q", least=0, most=100
+        100.0,
+        "Levels, or how fine a map is; all: 100.",
+        "0..100",
+        short="-q",
+        least=0,
+        most=100,
     )
     channels: str = option(
         "mix", "Speech: one channel, or each.", one_of=("mix", "keep")

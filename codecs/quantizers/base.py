@@ -251,10 +251,18 @@ class MappedQuantizer(Quantizer):
         return self.encode_mapped(z, self.allocate(self.activity(z), rate))
 
     def check_codes(self, codes: Tensor) -> None:
-        """See :meth:`Quantizer.check_codes`; nor codes where the map has none."""
+        """See :meth:`Quantizer.check_codes`; nor codes where the map has none.
+
+        All planes must be there, as the map names codes of any.
+        """
         super().check_codes(codes)
         if torch.compiler.is_compiling():
             return
+        if codes.shape[1] != self.levels:
+            raise InputError(
+                f"codes have {codes.shape[1]} levels; expected all {self.levels}, a "
+                "map and the codes that it asks for"
+            )
         extra = (codes != 0) & ~self.sent(codes)
         if bool(extra.any()):
             plane = int(extra.flatten(2).any(2).any(0).nonzero()[0])

@@ -38,7 +38,7 @@ from polycodec.codecs.quantizers.base import (
     straight_through,
     unflatten,
 )
-from polycodec.errors import InputError, ModelError
+from polycodec.errors import ModelError
 from polycodec.registry import register
 
 PLANES = (1, 1, 4, 16)
@@ -182,12 +182,7 @@ class GranularQuantizer(MappedQuantizer):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """See :meth:`Quantizer.decode`; what the map leaves out is not looked at."""
-        if codes.shape[1] != self.levels:
-            raise InputError(
-                f"codes have {codes.shape[1]} levels; expected all {self.levels}, a "
-                "map and the codes that it asks for"
-            )
-        super().check_codes(codes)
+        self.check_codes(codes)
         masks = self._masks(codes[:, :1])
         parts = codes[:, 1:].split(PLANES[1:], 1)
         coarse, medium, fine = (

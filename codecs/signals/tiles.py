@@ -80,6 +80,10 @@ class ImageEncoder(abc.ABC):
             "codec with a map of detail, such as image/granular; leave --roi out"
         )
 
+    def heeded(self, quality: float) -> bool:
+        """Whether a wish changes anything at that quality."""
+        return False
+
     def item(self, quality: float) -> tuple[Tensor, bytes] | None:
         """The image (1, 3, H, W) as its codec takes it, and what its one chunk is
         sealed with; None: it is no item of a batch."""

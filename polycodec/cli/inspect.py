@@ -44,8 +44,9 @@ def info(
     """
     from polycodec.codecs.files.container import inspect
 
-    if plot and len(files) > 1:
-        raise UsageError(f"--plot writes one picture, of one file; found {len(files)}")
+    names, left = _listed(files)
+    if plot is not None:
+        _check_plot(plot, names)
 
     def work(name: str) -> tuple[str, dict[str, Any]]:
         values = {**inspect.info(batch.source_of(name)), "input": name}
@@ -55,7 +56,7 @@ def info(
         rows = (" ".join(f"{n:2}" for n in row) for row in values["map"]["codes"])
         return "\n".join([card(values), *(f"    {row}" for row in rows)]), values
 
-    _run(files, work, as_json, "reading")
+    _run(names, left, work, as_json, "reading")
 
 
 def verify(files: Files, as_json: AsJson = False) -> None:
@@ -68,17 +69,30 @@ def verify(files: Files, as_json: AsJson = False) -> None:
         line = f"{name}: whole  {counts}  {readable(values['bytes'])}"
         return printable(line), values
 
-    _run(files, work, as_json, "checking")
+    _run(*_listed(files), work, as_json, "checking")
+
+
+def _listed(files: list[str]) -> tuple[list[str], dict[str, str]]:
+    """All files, and all .plc files of folders; and what is left out of them."""
+    return expand(files, lambda p: None if is_plc(p) else "not a .plc file")
+
+
+def _check_plot(plot: str, names: list[str]) -> None:
+    """UsageError for a plot of several files, or in another format than PNG."""
+    if len(names) > 1:
+        raise UsageError(f"--plot writes one picture, of one file; found {len(names)}")
+    if not plot.lower().endswith(".png"):
+        raise UsageError(f"--plot is '{plot}'; expected a name that ends in .png")
 
 
 def _run(
-    files: list[str],
+    names: list[str],
+    left: dict[str, str],
     work: Callable[[str], tuple[str, dict[str, Any]]],
     as_json: bool,
     verb: str,
 ) -> NoReturn:
-    """Do the work on all files, and all .plc files of folders."""
-    names, left = expand(files, lambda p: None if is_plc(p) else "not a .plc file")
+    """Do the work on all files."""
     batch.run(
         names, lambda k, tick: work(names[k]), as_json=as_json, verb=verb, left=left
     )
@@ -120,10 +134,14 @@ def _map(
     from PIL import Image
 
     from polycodec.atomic import atomic_write
+    from polycodec.codecs.files.ends import target_of
     from polycodec.codecs.files.tokens.map import map_of
 
-    found = map_of(batch.source_of(name), checkpoint=checkpoint)
-    if plot:
+    source = batch.source_of(name)
+    if plot is not None:
+        target_of(source, plot, ".png", force)  # which is not the file itself
+    found = map_of(source, checkpoint=checkpoint)
+    if plot is not None:
         with atomic_write(plot, force=force) as file:
             Image.fromarray(found.picture()).save(file, format="PNG")
     return found.numbers()

@@ -5,6 +5,7 @@
     polycodec tokens talk.plc -o talk.npy      ->  codes alone
     polycodec tokens talks/ -o tokens          ->  the tree of talks/, in tokens/
     polycodec tokens talk.npz                  ->  talk.wav
+    polycodec tokens tokens/ -o talks          ->  and a folder of them
     polycodec tokens talk.npz -o talk.plc
     polycodec tokens photo.png -m MODEL        ->  photo.npz, and back to photo.png
     polycodec tokens talk.flac --continuous    ->  talk.npz, latents, and back
@@ -16,10 +17,13 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from polycodec import places
 from polycodec.cli import batch
 from polycodec.cli.options import AsJson, Inputs, Output, SkipExisting, flags, values_of
+from polycodec.codecs.files.folders import Taken, expand
 from polycodec.codecs.files.jobs import Job, plan
 from polycodec.codecs.files.kinds import kind_of, recognised, stored_kind
 from polycodec.codecs.files.loader import Loader
@@ -41,7 +45,7 @@ def tokens(
     Images need a model of codebooks for them: `--model`, or `--checkpoint`.
     """
     given = values_of(options, ConvertOptions)
-    refuse = functools.partial(_refusal, _kinds(options))
+    refuse = _taken(inputs, _kinds(options))
     planned = plan(inputs, output, suffix=_suffix, refuse=refuse, made=_is_tokens)
 
     loader = Loader()  # one codec serves all files of its weights
@@ -82,8 +86,22 @@ def _kinds(options: dict[str, Any]) -> tuple[str, ...]:
     return ("image" if (options["model"] or "").startswith("image/") else "speech",)
 
 
+def _taken(inputs: Sequence[str], wanted: tuple[str, ...]) -> Taken:
+    """What is taken of folders: signals, or tokens where nothing else is there."""
+    signals = functools.cache(functools.partial(_refusal, wanted))
+    if not any(map(places.is_folder, inputs)):
+        return signals
+    files, _ = expand(inputs, lambda path: None)
+    if any(signals(file) is None for file in files):
+        return signals
+    back = functools.partial(_refusal, ("tokens",))
+    return back if any(map(_is_tokens, files)) else signals
+
+
 def _refusal(wanted: tuple[str, ...], path: str) -> str | None:
     """Why a file of a folder is not taken; ``wanted``: kinds that are."""
+    if "tokens" in wanted and _is_tokens(path):
+        return None
     stored = stored_kind(path)
     kind = stored or (kind_of(path) if recognised(path) else None)
     if kind == "video" and not stored:

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tiny_parts import section
+from granular_codec import fine_of, picture, saved_in
 
-from polycodec import decode, encode
 from polycodec.codecs.stored import load_codec
 from polycodec.codecs.transforms.image.activity import activity
 from polycodec.entropy_models.coders import RangeDecoder, RangeEncoder
@@ -19,47 +15,15 @@ from polycodec.errors import CodecError, InputError, UsageError
 from polycodec.registry import build
 from polycodec.train.config import load_config
 
-CONFIG = {
-    "name": "token",
-    "signal": "image",
-    "channels": 14,
-    "transform": section("transform", "vqgan"),
-    "quantizer": {"name": "granular", "codes": 64, "steps": 41},
-    "entropy": {"name": "tokens-masked"},
-}
-
-
-def picture(h: int = 192, w: int = 256) -> torch.Tensor:
-    """Flat above, grain below that grows to the right; (1, 3, h, w), 8 bits."""
-    noise = torch.rand(1, 3, h, w, generator=torch.Generator().manual_seed(3)) - 0.5
-    ramp = torch.linspace(0, 0.6, w) * (torch.arange(h)[:, None] >= h // 4)
-    return ((0.5 + ramp * noise) * 255).round() / 255
-
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """Weights of a tiny codec whose words are latents, its tables fitted."""
-    torch.manual_seed(0)
-    codec = build("codec/token", **{k: v for k, v in CONFIG.items() if k != "name"})
-    codec.eval()
-    z = codec.analyse(codec.signal.prepared(picture()), 1)
-    codec.quantizer.initialise(z.flatten(2)[0].T)
-    levels = codec.quantizer.measured
-    codec.entropy.fit([codec.encode_codes(picture(), k)[0].numpy() for k in levels])
-    path = tmp_path_factory.mktemp("granular") / "codec.safetensors"
-    codec.save(path, CONFIG)
-    return path
+    return saved_in(tmp_path_factory.mktemp("granular"))
 
 
 @pytest.fixture(scope="module")
 def codec(path):
     return load_codec(path, name="image/test")
-
-
-def fine_of(codes: torch.Tensor) -> torch.Tensor:
-    """How many quadrants of each cell are fine."""
-    kind = (codes[:, 0] - 1).clamp_min(0)
-    return sum((kind >> q) & 1 for q in range(4))
 
 
 @pytest.mark.parametrize(
@@ -182,58 +146,8 @@ def test_maps_of_any_size_come_back(codec, size):
     decoder.finish()
 
 
-def test_detail_goes_where_it_is_wished_for_at_equal_cost(codec, tmp_path):
-    pixels = (picture()[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    mask = np.zeros(pixels.shape[:2], np.uint8)
-    mask[96:160, 32:96] = 255  # little grain: not where the codes are spent unasked
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    found = {}
-    for roi in (None, tmp_path / "mask.png"):
-        options = {"codec": codec, "quality": 40, "force": True, "roi": roi}
-        made = encode(tmp_path / "a.png", tmp_path / "a.plc", **options)
-        decode(tmp_path / "a.plc", tmp_path / "b.png", codec=codec, force=True)
-        drawn = None if roi is None else mask / 255
-        encoder = codec.image_encoder(pixels, 255, 0)
-        if drawn is not None:
-            encoder.wish(drawn)
-        found[roi] = made.bytes, fine_of(encoder.codes(0, codec.level_of(40)))[0]
-    (before, plain), (after, wished) = found.values()
-    assert abs(after / before - 1) < 0.03
-    inside = slice(6, 10), slice(2, 6)
-    assert int(plain[inside].sum()) == 0 < int(plain.sum())
-    assert int(wished[inside].sum()) == int(wished.sum()) == int(plain.sum())
-    Image.fromarray(mask[1:]).save(tmp_path / "mask.png")
-    with pytest.raises(InputError, match=r"256x191; expected 256x192"):
-        encode(tmp_path / "a.png", tmp_path / "c.plc", codec=codec, roi=roi)
-
-
 def test_other_codecs_have_no_map_to_draw(tiny_checkpoint):
     codec = load_codec(tiny_checkpoint)
     encoder = codec.image_encoder(np.zeros((64, 64, 3), np.uint8), 255, 0)
     with pytest.raises(UsageError, match="leave --roi out"):
         encoder.wish(np.ones((64, 64)))
-
-
-def test_info_shows_the_map_as_numbers_and_as_a_picture(codec, path, tmp_path, cli):
-    pixels = (picture()[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    file = tmp_path / "a.plc"
-    encode(tmp_path / "a.png", file, codec=codec, quality=40)
-    plot = tmp_path / "map.png"
-    options = "--map", "--plot", plot, "--checkpoint", path, "--json"
-    code, out, err = cli("info", file, *options)
-    assert code == 0, err
-    found = json.loads(out)["map"]
-    codes = codec.encode_codes(picture(), codec.level_of(40))
-    counts = codec.quantizer.sent(codes)[0, 1:].sum(0)
-    assert found["codes"] == counts.tolist() and found["coarse"] >= 0.25
-    mean = float(counts.float().mean())
-    assert found["codes_a_cell"] == pytest.approx(mean, abs=1e-3)
-    shares = found["coarse"] + found["medium"] + found["fine"]
-    assert shares == pytest.approx(1, abs=1e-3)
-    drawn = np.asarray(Image.open(plot))
-    assert drawn.shape == pixels.shape[:2] and drawn[0, 0] == 0
-    assert (drawn == 255).mean() == pytest.approx(found["fine"], abs=1e-3)
-    assert cli("info", file, "--checkpoint", path)[0] == 0
-    assert cli("info", file, "--plot", plot, "--checkpoint", path)[0] == 3  # is there

@@ -140,6 +140,30 @@ def test_suffixes_and_kinds_are_named(talk, photo, tmp_path, codec):
         api_tokens.convert(photo)
 
 
+def test_what_is_asked_of_signals_is_not_asked_of_codes(talk, photo, tmp_path, codec):
+    api_tokens.convert(talk, tmp_path / "t.npz", codec=codec)
+    api.encode(talk, tmp_path / "t.plc", codec=codec)
+    for name, output in (("t.npz", "b.wav"), ("t.plc", "b.npz")):
+        for option in ({"model": "speech/other"}, {"quality": 10}):
+            with pytest.raises(InputError, match=r"leave (--model|it) out"):
+                args = tmp_path / name, tmp_path / output
+                api_tokens.convert(*args, codec=codec, **option)
+            assert not (tmp_path / output).exists()
+    named = {"codec": codec, "model": codec.name}
+    api_tokens.convert(tmp_path / "t.npz", tmp_path / "b.wav", **named)
+    with pytest.raises(UsageError, match="channels is for speech"):
+        api_tokens.convert(photo, codec=codec, channels="keep")
+    with pytest.raises(UsageError, match="model is 'speech/other', and codec is"):
+        api.encode(talk, tmp_path / "c.plc", codec=codec, model="speech/other")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04"])
+def test_what_only_its_name_makes_tokens_is_damaged(tmp_path, codec, data):
+    (tmp_path / "t.npz").write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        api_tokens.convert(tmp_path / "t.npz", tmp_path / "b.wav", codec=codec)
+
+
 def changed(data: bytes, **arrays) -> io.BytesIO:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         fields = {name: archive[name] for name in archive.files}
@@ -157,7 +181,7 @@ def test_hostile_archives(talk, codec):
     codes = read_tokens(io.BytesIO(data)).codes
     cases = {
         "no codes": {"codes": None},
-        "a code": {"codes": codes + 9},
+        "a code .* in plane 0, expected -1 to ": {"codes": codes + 9},
         "frames": {"codes": codes[:, :, 1:]},
         "levels of": {"codes": codes.repeat(2, axis=1)},
         "missing codes": {"codes": np.where(np.arange(4)[:, None] == 1, -1, codes)},
@@ -227,6 +251,12 @@ def test_command_for_a_folder(cli, talk, tmp_path, codec, sound_weights):
         for p in tmp_path.glob("out/**/*.npz")
     }
     assert made == {"a.npz", "deep/b.npz"}
+    assert cli("tokens", "out", "-o", "back")[0] == 0  # no signals there: the way back
+    made = sorted(p.name for p in (tmp_path / "back").glob("**/*.wav"))
+    assert made == ["a.wav", "b.wav"]
+    (tmp_path / "out" / "a.npz").rename(tmp_path / "in" / "b.npz")
+    assert cli("tokens", "in", "-o", "again")[0] == 0
+    assert not list((tmp_path / "again").glob("**/*.wav"))
     assert cli("tokens", "in/a.wav", "talk.wav")[0] == 0
 
 

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from polycodec.codecs.base import Codec
@@ -35,6 +34,7 @@ from polycodec.codecs.files.ends import (
     target_of,
 )
 from polycodec.codecs.files.image.data import ImageData
+from polycodec.codecs.files.image.orientation import upright
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.keywords import FeatureKeywords, documented
 from polycodec.codecs.files.options import FeatureOptions, options_of
@@ -46,8 +46,6 @@ from polycodec.errors import CodecError, InputError
 
 KIND = "features"
 T = TypeVar("T")
-# How an EXIF orientation turns stored rows upright: mirrored, then quarter turns.
-TURNS = {2: (1, 0), 3: (0, 2), 4: (1, 2), 5: (1, 1), 6: (0, 3), 7: (1, 3), 8: (0, 1)}
 
 
 @documented(FeatureKeywords)
@@ -161,9 +159,5 @@ def _files(
 
 def _upright(image: ImageData) -> Tensor:
     """The picture (1, 3, H, W) in [0, 1] as it is meant to be seen."""
-    pixels, exif = image.pixels, Image.Exif()
-    exif.load(b"Exif\0\0" + (image.exif or b""))
-    mirrored, quarters = TURNS.get(exif.get(274, 1), (0, 0))
-    pixels = pixels[:, ::-1] if mirrored else pixels
-    pixels = np.ascontiguousarray(np.rot90(pixels, quarters))
+    pixels = np.ascontiguousarray(upright(image.pixels, image.exif))
     return to_tensor(pixels, (1 << image.depth) - 1, torch.device("cpu"))

@@ -30,6 +30,7 @@ from polycodec.codecs.files.image import rate
 from polycodec.codecs.files.image.alpha import CODED_ALPHA, encode_alpha, seal_of
 from polycodec.codecs.files.image.data import ImageData
 from polycodec.codecs.files.image.decode import read_plc
+from polycodec.codecs.files.image.orientation import as_stored, upright
 from polycodec.codecs.files.image.read import read_image
 from polycodec.codecs.files.image.records import records_of
 from polycodec.codecs.files.image.write import losses_in_png
@@ -45,6 +46,9 @@ from polycodec.errors import InputError
 from polycodec.progress import Tick
 
 logger = logging.getLogger(__name__)
+UNHEARD = (
+    "roi changes nothing: all of it is alike or flat, or the quality leaves no choice"
+)
 
 
 def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
@@ -56,6 +60,8 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     data = job.file(quality, ends.progress)
     with ends.writing() as file:
         file.write(data)
+    if options.roi is not None and not job.encoder.heeded(quality):
+        image.notes.append(UNHEARD)
     pixels, searched = image.width * image.height, job.encoder.searched
     return ImageEncoded(
         **ends.about(job.codec.name),
@@ -108,18 +114,22 @@ class Job:
         )
 
     def _detail(self) -> np.ndarray | None:
-        """What --roi asks for, (H, W) in [0, 1]."""
+        """What --roi asks for, (H, W) in [0, 1], of rows as the picture has them."""
         if self.options.roi is None:
             return None
         drawn, image = read_image(self.options.roi), self.image
-        if (drawn.width, drawn.height) != (image.width, image.height):
-            raise InputError(
-                f"roi '{self.options.roi}' is {drawn.width}x{drawn.height}; expected "
-                f"{image.width}x{image.height}, the size of the picture, white where "
-                "detail is wished for"
-            )
         whole: np.ndarray = drawn.pixels.mean(2) / ((1 << drawn.depth) - 1)
-        return whole
+        if drawn.alpha is not None:  # what cannot be seen is not white
+            whole = whole * drawn.alpha / np.iinfo(drawn.alpha.dtype).max
+        whole = upright(whole, drawn.exif)
+        height, width = upright(image.pixels[..., 0], image.exif).shape
+        if whole.shape != (height, width):
+            raise InputError(
+                f"roi '{self.options.roi}' is {whole.shape[1]}x{whole.shape[0]}; "
+                f"expected {width}x{height}, the size of the picture as it is seen, "
+                "white where detail is wished for"
+            )
+        return as_stored(whole, image.exif)
 
     def file(self, quality: float, progress: Progress | None = None) -> bytes:
         """The whole file at ``quality``."""

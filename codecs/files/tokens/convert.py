@@ -39,6 +39,7 @@ from polycodec.codecs.files.results import (
 from polycodec.codecs.files.sources import Source, Twice, name_of, opened, seekable
 from polycodec.codecs.files.tokens import continuous, image, speech
 from polycodec.codecs.files.tokens.file import (
+    TOKEN_SUFFIXES,
     AnyTokens,
     ImageTokens,
     Latents,
@@ -50,7 +51,6 @@ from polycodec.codecs.files.tokens.file import (
 )
 from polycodec.errors import InputError, ModelError, UsageError
 
-TOKEN_SUFFIXES = (".npz", ".npy")
 MODULES: dict[str, ModuleType] = {
     "speech": speech,
     "image": image,
@@ -111,6 +111,7 @@ def _both(
     source: Twice
     if isinstance(input, (Tokens, ImageTokens, Latents)):
         source, found = "-", input
+        found.check()
     else:
         source = seekable(input)
         found, _ = _tokens_of(source, options, codec, continuous)
@@ -200,7 +201,9 @@ def _tokens_of(
     """The tokens of a file, and what a person should know of it."""
     if stored_tokens(input):
         with opened(input) as file:
-            return read_tokens(file), []
+            tokens = read_tokens(file)
+        _check_stored(tokens, name_of(input), options)
+        return tokens, []
     stored = stored_kind(input)
     kind = stored or kind_of(input)
     if kind == "video" and not stored:
@@ -209,6 +212,8 @@ def _tokens_of(
         raise InputError(
             f"{name_of(input)} holds {kind}; tokens are made of speech and of images"
         )
+    if kind != "speech" and options.channels != "mix":
+        raise UsageError(f"channels is for speech, found {kind}; leave it out")
     module = MODULES[kind]
     if latent:
         if kind != "speech":
@@ -219,8 +224,28 @@ def _tokens_of(
         module = continuous
     if stored:
         with opened(input) as file:
-            return module.read(Reader(file), options, codec)
+            tokens, notes = module.read(Reader(file), options, codec)
+        _check_stored(tokens, name_of(input), options)
+        return tokens, notes
     return module.tokens_of(input, options, codec)
+
+
+def _check_stored(
+    tokens: AnyTokens, name: str, options: TokenOptions | LatentOptions
+) -> None:
+    """InputError where something else was asked than a file of codes says."""
+    asked = options.model
+    if asked and not options.checkpoint and asked != tokens.model:
+        raise InputError(
+            f"{name} is of the model '{tokens.model}', and '{asked}' was asked for; "
+            "leave --model out"
+        )
+    for option in ("quality", "channels"):
+        usual = TokenOptions.__dataclass_fields__[option].default
+        if getattr(options, option, usual) != usual:
+            raise InputError(
+                f"{option} is of signals, and {name} is coded already; leave it out"
+            )
 
 
 def _write(tokens: AnyTokens, ends: Ends[Any], suffix: str) -> None:

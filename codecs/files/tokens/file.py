@@ -48,11 +48,12 @@ import numpy as np
 from polycodec.codecs.base import Codec
 from polycodec.codecs.families.token import TokenCodec
 from polycodec.codecs.files.container.layout import MAX_RATE, MAX_SPAN, SAMPLES
-from polycodec.codecs.files.sources import Twice, opened
+from polycodec.codecs.files.sources import Twice, name_of, opened
 from polycodec.codecs.signals.image import MAX_PIXELS
 from polycodec.errors import InputError, ModelError, VersionError
 
 VERSION = 1
+TOKEN_SUFFIXES = (".npz", ".npy")
 MEL = 80 * 200  # numbers a second of the mel spectrogram that LatentSpeech replaces
 MAX_BYTES = 1 << 30  # of one array
 _FEW = 1 << 16  # elements of any array but codes
@@ -125,12 +126,10 @@ class Tokens(OfSpeech):
     def check(self) -> None:
         """InputError for fields that do not fit one another."""
         codes, sizes = self.codes, self.sizes
-        _require(codes.ndim == 3 and codes.size > 0, "codes", codes.shape)
-        _require(sizes.ndim == 1, "sizes", sizes.shape)
+        _check_arrays(codes, sizes)
         _require(0 < codes.shape[1] <= len(sizes), "levels of codes", codes.shape)
         self.check_speech()
-        beyond = codes >= np.asarray(sizes)[: codes.shape[1], None]
-        _require(not beyond.any() and codes.min() >= -1, "a code", codes.max())
+        _check_codes(codes.swapaxes(0, 1), sizes, -1)
         # What is not sent is the same levels of all channels for a whole chunk.
         lost = codes < 0
         _require(not lost[:, 0].any(), "a code of level 0", -1)
@@ -192,8 +191,7 @@ class ImageTokens:
     def check(self) -> None:
         """InputError for fields that do not fit one another."""
         codes, sizes = self.codes, self.sizes
-        _require(codes.ndim == 3 and codes.size > 0, "codes", codes.shape)
-        _require(sizes.ndim == 1, "sizes", sizes.shape)
+        _check_arrays(codes, sizes)
         _require(0 < codes.shape[0] <= len(sizes), "planes of codes", codes.shape)
         size = self.height, self.width
         _require(min(size) > 0 and math.prod(size) <= MAX_PIXELS, "size", size)
@@ -203,9 +201,9 @@ class ImageTokens:
         _require(1 <= self.depth <= 16, "depth", self.depth)
         _require(self.colour in ("rgb", "gray"), "colour", self.colour)
         grid = tuple(-(-n // self.stride) for n in size)
-        _require(codes.shape[1:] == grid, "rows and columns", (codes.shape, grid))
-        beyond = codes >= np.asarray(sizes)[: codes.shape[0], None, None]
-        _require(not beyond.any() and codes.min() >= 0, "a code", codes.max())
+        found = f"{codes.shape[1:]}, expected {grid} of a picture of that size"
+        _require(codes.shape[1:] == grid, "rows and columns", found)
+        _check_codes(codes, sizes, 0)
 
 
 AnyTokens = Tokens | ImageTokens | Latents
@@ -227,7 +225,7 @@ def write_tokens(file: BinaryIO, tokens: AnyTokens, *, plain: bool = False) -> N
 def stored_tokens(input: Twice) -> str | None:
     """The kind of signal whose tokens a file holds, None: it holds none.
 
-    By its first bytes, and the names of its arrays.
+    By its first bytes and the names of its arrays, or its own name: it is damaged.
     """
     with opened(input) as file:
         at = file.tell()
@@ -236,7 +234,8 @@ def stored_tokens(input: Twice) -> str | None:
         if start == b"\x93NUMPY":
             return "speech"  # codes alone, which `read_tokens` refuses by name
         if start[:4] != b"PK\x03\x04":
-            return None
+            named = name_of(input).lower().endswith(TOKEN_SUFFIXES)
+            return "speech" if named else None
         try:
             with zipfile.ZipFile(file) as archive:
                 return "image" if "kind.npy" in archive.namelist() else "speech"
@@ -335,19 +334,40 @@ def _value(name: str, array: np.ndarray, kind: str) -> Any:
         _require(bool(fine), name, array.dtype)
         return array.astype(np.float32)
     if kind == "np.ndarray":
-        _require(array.dtype.kind in "iu" and array.size > 0, name, array.dtype)
+        fits = array.dtype.kind in "iu" and array.size > 0
+        found = f"{array.dtype} of shape {array.shape}, expected integers"
+        _require(fits, name, found)
         limits = np.iinfo(np.int32)
         small = limits.min <= array.min() and array.max() <= limits.max
         _require(bool(small), name, "numbers beyond 32 bits")
         return array.astype(np.int32)
     _require(array.size == 1, name, array.shape)
     if kind == "str":
-        _require(array.dtype.kind == "U", name, array.dtype)
+        _require(array.dtype.kind == "U", name, f"{array.dtype}, expected text")
         return str(array.flat[0])
     value = array.flat[0]
     whole = array.dtype.kind in "iuf" and float(value).is_integer()
     _require(whole, name, value)
     return int(value)
+
+
+def _check_arrays(codes: Any, sizes: Any) -> None:
+    """InputError for what are no arrays of integers, (A, B, C) and (L,)."""
+    for name, array, axes in (("codes", codes, 3), ("sizes", sizes, 1)):
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+            found = getattr(array, "dtype", type(array).__name__)
+            _require(False, name, f"{found}, expected an array of integers")
+        fits = array.ndim == axes and array.size > 0
+        _require(fits, name, f"of shape {array.shape}, expected {axes} axes")
+
+
+def _check_codes(codes: np.ndarray, sizes: np.ndarray, least: int) -> None:
+    """InputError for a code of a level (levels, ...) outside least … its size - 1."""
+    for level, plane in enumerate(codes):
+        low, high, size = int(plane.min()), int(plane.max()), int(sizes[level])
+        wrong = low if low < least else high
+        found = f"{wrong} in plane {level}, expected {least} to {size - 1}"
+        _require(least <= low and high < size, "a code", found)
 
 
 def _require(fine: bool, what: str, found: Any) -> None:

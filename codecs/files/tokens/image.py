@@ -24,11 +24,14 @@ from polycodec.codecs.files.container.file import (
 from polycodec.codecs.files.ends import Ends, Given, codec_for, codec_of
 from polycodec.codecs.files.image.alpha import seal_of
 from polycodec.codecs.files.image.read import read_image
+from polycodec.codecs.files.image.records import records_of
 from polycodec.codecs.files.options import TokenOptions
 from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.tokens.file import ImageTokens, digest_in, with_codebooks
 from polycodec.codecs.signals.grid import Grid, choose_tile
 from polycodec.codecs.signals.tiles import TileDecoder, TileEncoder
+
+LEFT = "metadata and alpha are not kept in files of tokens"
 
 
 def tokens_of(
@@ -44,8 +47,8 @@ def tokens_of(
     level = books.level_of(options.quality)
     parts = (encoder.codes(k, level) for k in range(len(encoder.grid)))
     found = _gathered(books, geometry, parts)
-    left = ["metadata and alpha are not kept in files of tokens"]
-    return found, [*image.notes, *(left if image.alpha is not None else [])]
+    beside = image.alpha is not None or records_of(image)
+    return found, [*image.notes, *([LEFT] if beside else [])]
 
 
 def codec_in(reader: Reader, options: TokenOptions, given: Given) -> TokenCodec:
@@ -66,8 +69,7 @@ def read(
     decoder = TileDecoder(codec, grid, header.quality, reader.chunk)
     decoder.samples = _samples(geometry)
     found = _gathered(codec, geometry, (decoder.codes(k) for k in range(len(grid))))
-    left = ["metadata and alpha are not kept in files of tokens"]
-    return found, [*(left if reader.directory else []), *reader.warnings]
+    return found, [*([LEFT] if reader.directory else []), *reader.warnings]
 
 
 def write(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from polycodec.codecs.base import Codec
 from polycodec.codecs.files.container.file import Reader
+from polycodec.codecs.files.kinds import words_of
 from polycodec.codecs.files.options import TokenOptions, options_of
 from polycodec.codecs.files.sources import Source, name_of, opened, seekable
 from polycodec.codecs.files.tokens.image import codec_in, read
@@ -28,11 +29,12 @@ from polycodec.errors import UsageError
 @dataclass(frozen=True)
 class Map:
     """``codes``: (h, w), how many codes each cell of ``cell`` pixels a side has;
-    ``parts``: (k h, k w) in 0 … 1, how fine each part of it is."""
+    ``parts``: (k h, k w) in 0 … 1, how fine each part of it is; ``size``: (H, W)."""
 
     codes: np.ndarray
     parts: np.ndarray
     cell: int
+    size: tuple[int, int]
 
     def numbers(self) -> dict[str, Any]:
         """Plain values: cells, mean codes, shares of area, codes of every cell."""
@@ -51,11 +53,11 @@ class Map:
         }
 
     def picture(self) -> np.ndarray:
-        """(H, W) uint8 in pixels of the padded picture: 0 coarse, 255 fine."""
+        """(H, W) uint8, of the picture's size: 0 coarse, 255 fine."""
         side = self.cell * self.codes.shape[0] // self.parts.shape[0]
         gray = np.rint(255 * self.parts).astype(np.uint8)
         whole: np.ndarray = gray.repeat(side, 0).repeat(side, 1)
-        return whole
+        return whole[: self.size[0], : self.size[1]]
 
 
 def map_of(input: Source, codec: Codec | None = None, **options: Any) -> Map:
@@ -63,6 +65,11 @@ def map_of(input: Source, codec: Codec | None = None, **options: Any) -> Map:
     chosen = options_of(TokenOptions, options)
     with opened(seekable(input)) as stream:
         reader = Reader(stream)
+        if (kind := reader.header.kind) != "image":
+            raise UsageError(
+                f"{name_of(input)} holds {words_of(kind)}; maps are of one image of "
+                "tokens; leave --map out"
+            )
         made = codec_in(reader, chosen, codec)
         quantizer = made.quantizer
         if not isinstance(quantizer, MappedQuantizer):
@@ -74,4 +81,5 @@ def map_of(input: Source, codec: Codec | None = None, **options: Any) -> Map:
     codes = torch.from_numpy(tokens.codes.astype(np.int64))[None]
     counts = quantizer.sent(codes)[0, 1:].sum(0)
     parts = quantizer.fineness(codes[:, :1])[0, 0]
-    return Map(counts.numpy(), parts.numpy(), made.stride)
+    size = tokens.height, tokens.width
+    return Map(counts.numpy(), parts.numpy(), made.stride, size)

@@ -98,6 +98,25 @@ def test_gray_of_16_bits_is_kept_and_alpha_said_to_be_lost(tmp_path):
         assert "3 x 2 x 2 tokens of 20x20" in result.line()
 
 
+def test_arrays_are_checked_in_python_too(picture, tmp_path):
+    codec = made(TILED)
+    tokens = polycodec.tokens(picture, codec=codec)
+    floats = tokens.codes.astype(float)
+    for codes in (floats, floats * np.nan, tokens.codes.tolist(), tokens.codes + 16):
+        tokens.codes = codes
+        with pytest.raises(InputError, match=r"expected (an array|0 to 15)"):
+            polycodec.tokens(tokens, tmp_path / "a.png", codec=codec)
+
+
+def test_metadata_is_said_to_be_lost(picture, tmp_path):
+    codec, exif = made(TILED), Image.Exif()
+    exif[274] = 6
+    Image.open(picture).save(tmp_path / "turned.png", exif=exif.tobytes())
+    for name, notes in (("in.png", 0), ("turned.png", 1)):
+        result = convert(tmp_path / name, tmp_path / "t.npz", codec=codec, force=True)
+        assert len(result.notes) == notes
+
+
 def test_other_books_are_named(picture, tmp_path):
     tokens = polycodec.tokens(picture, codec=made(CASCADE))
     with pytest.raises(ModelError, match="tokens are of codebooks"):
@@ -117,7 +136,7 @@ def test_hostile_fields_are_named(picture):
         "tile": {"tile": 7},
         "depth": {"depth": 40},
         "colour": {"colour": "cmyk"},
-        "a code": {"codes": tokens.codes - 1},
+        "a code .* -1 in plane \\d, expected 0 to 15": {"codes": tokens.codes - 1},
         "planes": {"codes": np.concatenate([tokens.codes] * 2)},
         "kind": {"kind": "music"},
     }
