@@ -78,11 +78,7 @@ class OptimSection(Section):
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of averaged weights")
     balance: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="loss of level λ counts λ^-balance; of tokens of images, of a "
-        "share of all planes, share^balance",
+        0.5, ge=0, le=1, description="loss of level λ counts λ^-balance"
     )
     only: tuple[str, ...] = Field(
         (), description="train weights with these prefixes; all others stay as they are"

@@ -133,8 +133,9 @@ class TokenCodec(Codec):
         if not quantize:
             empty = torch.empty(len(x), 0, *z.shape[2:], dtype=torch.int64)
             loss = z.new_zeros(len(x)).float()
-            x_hat = self.signal.restored(self.synthesise(z, self.levels))
-            return TokenOutput(x_hat, z, z, empty, loss)
+            z_hat = self.quantizer.relaxed(z)
+            x_hat = self.signal.restored(self.synthesise(z_hat, self.levels))
+            return TokenOutput(x_hat, z, z_hat, empty, loss)
         q = self.quantizer(z, active, rate)
         x_hat = self.signal.restored(self.synthesise(q.z_hat, self.levels))
         return TokenOutput(x_hat, z, q.z_hat, q.codes, q.loss)

@@ -145,8 +145,15 @@ class Quantizer(nn.Module, abc.ABC):
         InputError for codes outside their codebooks (`check_codes`).
         """
 
+    def relaxed(self, z: Tensor) -> Tensor:
+        """Return ẑ of z (B, D, *S) before there are words: z, unless overridden."""
+        return z
+
     def initialise(self, z: Tensor) -> None:
-        """Start from a sample of latents z (N, D), in order of time, if overridden."""
+        """Start from a sample of latents z (N, D), in order of time, if overridden.
+
+        z of a quantizer that is not `local`: (B, D, h, w), in evaluation mode.
+        """
         return
 
     def renew(self, z: Tensor) -> tuple[str, ...]:

@@ -137,30 +137,6 @@ def test_planes_are_the_maps_of_the_levels():
     assert above == (2 * (1 + 2), 2 * (1 + 2) + 1, 0, 1)
 
 
-def test_a_file_may_end_after_any_level():
-    """Training's view of an item with fewer levels is what fewer codes decode to."""
-    quantizer = tiny("quantizer/cascade", channels=CHANNELS).eval()
-    z, seen = latents(), []
-    assert quantizer.rates == (2, 10, 42)
-    for rate, planes in enumerate(quantizer.rates, 1):
-        codes = quantizer.encode_at(z, rate)
-        assert codes.shape[1] == planes and quantizer.rate_of(codes) == rate
-        with torch.no_grad():
-            own = quantizer(z, torch.tensor([planes, planes]))
-        assert torch.equal(own.codes[:, :planes], codes)
-        assert (own.codes[:, planes:] == -1).all()
-        seen.append(quantizer.decode(codes))
-        assert torch.allclose(own.z_hat, seen[-1], atol=1e-5)
-    # One item of a batch may have fewer than another.
-    with torch.no_grad():
-        mixed = quantizer(z, torch.tensor([2, 42])).z_hat
-    assert torch.allclose(mixed, torch.stack([seen[0][0], seen[2][1]]), atol=1e-5)
-    assert not torch.allclose(seen[0], seen[1]) and not torch.allclose(seen[1], seen[2])
-    for planes in (1, 3, 41):
-        with pytest.raises(InputError, match="whole levels"):
-            quantizer.decode(quantizer.encode(z)[:, :planes])
-
-
 def test_coarser_levels_estimate_what_finer_ones_leave():
     """Words of a level change what the next one is given, and the result."""
     quantizer = tiny("quantizer/cascade", channels=CHANNELS).eval()

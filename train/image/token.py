@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in tokens: random crops, distortion alone, codebooks that are kept in use.
 
-    loss = MSE of samples in -1 … 1, of fewer planes times share^balance
-           + what the quantizer asks for
+    loss = MSE of samples in -1 … 1  +  what the quantizer asks for
            + loss.perceptual · `perceptual`  +  adversary.weight · an adversary's
 
 The rate is fixed by the codebooks, so no bits stand in the loss (McQuic, Zhu et al.
@@ -75,10 +74,13 @@ class ImageTokenTask(Task):
         """Build codebooks where a stage ends; renew dead codes now and then."""
         quantizer, stages = self.codec.quantizer, self.config.stages
         torch.manual_seed(self.config.run.seed + step)
-        if quantizer.local and builds_at(stages, step):
-            z = flatten(self._latents(step, stages.frames))[: stages.frames]
-            self.log.say(f"building codebooks from {len(z)} latents")
+        if builds_at(stages, step):
+            z = self._latents(step, stages.frames)
+            self.log.say(f"building codebooks from latents of {len(z)} crops")
+            z = z if not quantizer.local else flatten(z)[: stages.frames]
+            self.model.eval()
             quantizer.initialise(self.fabric.to_device(z))
+            self.model.train()
             return ("quantizer.",)
         early = 0 < step < RENEWED * self.config.run.steps
         if stages.renew and early and step % stages.renew == 0:
@@ -114,11 +116,9 @@ class ImageTokenTask(Task):
         with self.precision():
             out = self.forward(x, to_device(active), rate=rate, quantize=quantize)
         x_hat = out.x_hat.float()
-        each, asked = (x_hat - x).square().mean((1, 2, 3)), out.loss.float().mean()
-        psnr = psnr_of_mse(each.detach().mean())
-        values = {"psnr": psnr, "quantizer": asked.detach()}
-        share = to_device(active / codec.quantizer.levels)
-        total = 4 * (each * share**self.config.optim.balance).mean() + asked
+        mse, asked = (x_hat - x).square().mean(), out.loss.float().mean()
+        values = {"psnr": psnr_of_mse(mse.detach()), "quantizer": asked.detach()}
+        total = 4 * mse + asked
         if weight := self.config.loss.perceptual:
             values["perceptual"] = perceptual(x, x_hat)
             total = total + weight * values["perceptual"]

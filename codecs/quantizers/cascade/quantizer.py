@@ -17,13 +17,6 @@ al. 2022, "Unified multivariate Gaussian mixture for efficient neural image comp
 (McQuic, arXiv 2203.10897), as its code of spring 2022 has it. Its running histograms of
 codes are statistics taken at export here, from the final weights.
 
-A file may end after any level: what finer ones would say is zero then, as it is for
-some items of training. That gives m books three rates, and coarse levels something to
-say. After 600 steps of `image/mcquic-small`, half of the items with fewer levels,
-shuffling the coarsest level cost 1.4 dB; with all levels always, and coarse ones
-continuous at first, 0.003 dB, but all levels together were 1.9 dB better so early. The
-paper has neither.
-
 Codes are planes of the coarsest grid, coarse levels first:
 
     level 2, 1 code a cell     level 1, 2 x 2     level 0, 4 x 4       of m groups each
@@ -33,14 +26,17 @@ Codes are planes of the coarsest grid, coarse levels first:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from polycodec.codecs.quantizers.base import Quantized, Quantizer
-from polycodec.codecs.quantizers.cascade.books import Books
+from polycodec.codecs.quantizers.cascade.books import (
+    Books,
+    GroupedBooks,
+    RunningBooks,
+)
 from polycodec.codecs.transforms.image.attention import (
     Attention,
     block,
@@ -51,7 +47,7 @@ from polycodec.codecs.transforms.image.attention import (
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import register
 
-HELD = 0.0005  # of how far latents are from words, in the loss of a sharp choice
+HELD = 0.02  # of how far latents are from words that follow them, in the loss
 
 
 class Made(NamedTuple):
@@ -60,13 +56,15 @@ class Made(NamedTuple):
     q: Tensor  # (B, C, h/2, w/2)
     codes: Tensor  # (B, m, h/2, w/2)
     rest: Tensor | None  # what is left for a coarser level
-    apart: Tensor  # (B,) how far latents are from q, see `Books.forward`
+    apart: Tensor  # (B,) how far latents are from q, see `GroupedBooks.forward`
 
 
 class Level(nn.Module):
     """One level: half the resolution, codes, and the way back."""
 
-    def __init__(self, channels: int, books: Books, depth: int, *, last: bool) -> None:
+    def __init__(
+        self, channels: int, books: GroupedBooks, depth: int, *, last: bool
+    ) -> None:
         super().__init__()
         c = channels
 
@@ -89,6 +87,12 @@ class Level(nn.Module):
         q, index, apart = self.books(head)
         return Made(q, index, None if self.rest is None else self.rest(z) - q, apart)
 
+    def relaxed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of x (B, C, h, w): what stands for words yet, and the rest."""
+        z = self.stage(x)
+        q = self.books.relaxed(self.head(z))
+        return q, None if self.rest is None else self.rest(z) - q
+
     def restored(self, q: Tensor, coarser: Tensor | None) -> Tensor:
         """r (B, C, h, w) of q and of what the coarser level restored."""
         t: Tensor = self.back(q)
@@ -102,11 +106,11 @@ class Level(nn.Module):
 class CascadeQuantizer(Quantizer):
     """``codes``: words of a book of each level, the finest first; ``groups``: m books
     a level, which set the rate; ``depth``: blocks of a branch of attention;
-    ``sharpness``: see `Books`; where given, latents are held near their words.
+    ``running``: words follow latents (`RunningBooks`), in place of being sampled.
 
-    They fix the rates: m Σ_l log2(k_l) / 4^l bits for a position of the finest level,
-    over the levels that are sent. A code depends on all around it, 33 cells (2,112
-    pixels) far with three levels and a depth of 3: there are no tiles.
+    The rate is fixed by both: m Σ_l log2(k_l) / 4^l bits for a position of the finest
+    level. A code depends on all around it, 33 cells (2,112 pixels) far with three
+    levels and a depth of 3: there are no tiles.
     """
 
     kind = "image"
@@ -119,11 +123,9 @@ class CascadeQuantizer(Quantizer):
         codes: Sequence[int] = (8192, 2048, 512),
         groups: int = 2,
         depth: int = 3,
-        sharpness: float | None = None,
+        running: bool = False,
     ) -> None:
         super().__init__()
-        if sharpness is not None and sharpness <= 0:
-            raise ModelError(f"sharpness is {sharpness}; expected more than 0, or null")
         last = len(codes) - 1
         if channels % groups or not codes:
             raise ModelError(
@@ -131,14 +133,9 @@ class CascadeQuantizer(Quantizer):
                 f"groups that divide {channels} channels"
             )
         self.channels, self.groups, self.stride = channels, groups, 1 << len(codes)
-        self.held = 0.0 if sharpness is None else HELD
+        books = RunningBooks if running else Books
         self.cascade = nn.ModuleList(
-            Level(
-                channels,
-                Books(channels, groups, k, sharpness),
-                depth,
-                last=k_at == last,
-            )
+            Level(channels, books(channels, groups, k), depth, last=k_at == last)
             for k_at, k in enumerate(codes)
         )
         self.sides = tuple(1 << i for i in range(len(codes)))  # of levels, coarse first
@@ -151,9 +148,7 @@ class CascadeQuantizer(Quantizer):
 
     @property
     def rates(self) -> tuple[int, ...]:
-        """See :meth:`Quantizer.rates`: a level more each."""
-        planes = [side * side * self.groups for side in self.sides]
-        return tuple(accumulate(planes))
+        return (self.levels,)
 
     @property
     def alike(self) -> tuple[int, ...]:
@@ -186,25 +181,24 @@ class CascadeQuantizer(Quantizer):
         self, z: Tensor, active: Tensor | None = None, rate: Tensor | None = None
     ) -> Quantized:
         """See :meth:`Quantizer.forward`; networks in autocast's type, codes never."""
-        if active is None:
-            active = torch.full((len(z),), self.levels)
-        return self.quantized(z, active)
+        return self.quantized(z, torch.full((len(z),), self.levels))
 
     def quantized(self, z: Tensor, active: Tensor) -> Quantized:
-        """See :meth:`Quantizer.quantized`: sampled while training, whole levels."""
-        made, active = self._made(z), active.to(z.device)
-        words = [
-            level.q * (active >= last).to(level.q.dtype)[:, None, None, None]
-            for level, last in zip(made, reversed(self.rates), strict=True)
-        ]
-        z_hat = self._restored(words).float()
+        """See :meth:`Quantizer.quantized`: all planes, sampled while training."""
+        made = self._made(z)
+        z_hat = self._restored([level.q for level in made]).float()
         apart = torch.stack([level.apart for level in made]).sum(0)
         codes = self._planes([level.codes for level in made])
-        least = torch.tensor(self.rates, device=z.device)
-        sent = least[torch.searchsorted(least, active, right=True) - 1]
-        planes = torch.arange(self.levels, device=z.device)
-        there = (planes < sent[:, None])[:, :, None, None]
-        return Quantized(z_hat, codes.where(there, -1), self.held * apart)
+        return Quantized(z_hat, codes, HELD * apart)
+
+    def relaxed(self, z: Tensor) -> Tensor:
+        """See :meth:`Quantizer.relaxed`."""
+        words, x = [], z
+        for level in self._levels:
+            q, rest = level.relaxed(x)
+            words.append(q)
+            x = x if rest is None else rest
+        return self._restored(words).float()
 
     @torch.no_grad()
     def encode(self, z: Tensor, levels: int | None = None) -> Tensor:
@@ -214,22 +208,24 @@ class CascadeQuantizer(Quantizer):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """See :meth:`Quantizer.decode`; codes must have planes of whole levels."""
-        if codes.shape[1] not in self.rates:
+        """See :meth:`Quantizer.decode`; codes must have all planes."""
+        if codes.shape[1] != self.levels:
             raise InputError(
-                f"codes have {codes.shape[1]} planes; expected one of "
-                f"{', '.join(map(str, self.rates))}: a cascade has whole levels"
+                f"codes have {codes.shape[1]} levels; expected all {self.levels}: a "
+                "cascade has one rate"
             )
         self.check_codes(codes)
-        batch, _, h, w = codes.shape
-        words = []
-        for level, side, index in zip(
-            self._levels, reversed(self.sides), self._maps(codes), strict=True
-        ):
-            size = batch, self.channels, side * h, side * w
-            nothing = level.books.words.new_zeros(size)
-            words.append(nothing if index is None else level.books.decode(index))
-        return self._restored(words)
+        maps = self._maps(codes)
+        levels = zip(self._levels, maps, strict=True)
+        return self._restored([level.books.decode(index) for level, index in levels])
+
+    @torch.no_grad()
+    def initialise(self, z: Tensor) -> None:
+        """See :meth:`Quantizer.initialise`: a level after the other."""
+        for level in self._levels:
+            level.books.start(level.head(level.stage(z)))
+            rest = level(z).rest
+            z = z if rest is None else rest
 
     @torch.no_grad()
     def renew(self, z: Tensor) -> tuple[str, ...]:
@@ -272,14 +268,11 @@ class CascadeQuantizer(Quantizer):
             folded.append(cells.permute(0, 3, 5, 1, 2, 4).flatten(1, 3))
         return torch.cat(folded, 1)
 
-    def _maps(self, codes: Tensor) -> list[Tensor | None]:
-        """The reverse of `_planes`; None of levels beyond those that are there."""
-        maps: list[Tensor | None] = []
-        for last, s in zip(self.rates, self.sides, strict=True):
-            if last > codes.shape[1]:
-                maps.append(None)
-                continue
-            planes = codes[:, last - s * s * self.groups : last]
+    def _maps(self, codes: Tensor) -> list[Tensor]:
+        """The reverse of `_planes`."""
+        sizes = [s * s * self.groups for s in self.sides]
+        maps = []
+        for planes, s in zip(codes.split(sizes, 1), self.sides, strict=True):
             cells = planes.unflatten(1, (s, s, self.groups))
             maps.append(cells.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3))
         return maps[::-1]
