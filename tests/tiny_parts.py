@@ -88,6 +88,7 @@ VARIANTS: list[tuple[str, dict]] = [
     ("transform/swin", {"growth": 0, "depths": [1, 1, 2], "shortcut": True}),
     ("transform/spectral", {"causal": True}),
     ("transform/live", {"ahead": 0, "taps": [3, 2]}),
+    ("quantizer/cascade", {"running": True}),
     ("transform/seanet", {"causal": False}),
     ("transform/seanet", {"ratios": (3, 5, 7), "causal": True}),
     ("transform/seanet", {"lstm": 1}),

@@ -11,7 +11,7 @@ from tiny_parts import TINY, cascade, tiny
 
 from polycodec import decode, encode
 from polycodec.codecs.quantizers.cascade import books as books_module
-from polycodec.codecs.quantizers.cascade.books import Books
+from polycodec.codecs.quantizers.cascade.books import Books, RunningBooks
 from polycodec.codecs.stored import load_codec
 from polycodec.errors import InputError, ModelError, UsageError
 from polycodec.registry import build, find, names
@@ -182,32 +182,66 @@ def test_parts_of_many_positions_are_one(monkeypatch):
         assert one.abs().sum() > 0 and torch.allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
+def running(seed: int = 0):
+    torch.manual_seed(seed)
+    return tiny("quantizer/cascade", channels=CHANNELS, running=True)
+
+
 def test_a_level_gains_nothing_by_shrinking():
-    """Nor do its choices turn into noise: 0.01 of the size is the same in all."""
-    books, x = Books(6, 3, 4, sharpness=4.0).train(), torch.randn(2, 6, 4, 4)
-    torch.manual_seed(1)
-    _, index, apart = books(x)
+    """Nor by growing: how far latents are from words is counted in their variance."""
+    books, x = RunningBooks(6, 3, 4), torch.randn(2, 6, 4, 4)
+    _, index, apart = books.eval()(x)
     with torch.no_grad():
-        books.words.mul_(0.01)
-    torch.manual_seed(1)
+        for book in books.books:
+            book.vectors.mul_(0.01)
     _, small, as_far = books(0.01 * x)
     assert torch.equal(index, small) and torch.allclose(apart, as_far, rtol=1e-3)
 
 
-def test_a_sharp_choice_takes_the_nearest_words_and_holds_latents_near_them():
-    torch.manual_seed(0)
-    published = tiny("quantizer/cascade", channels=CHANNELS)
-    torch.manual_seed(0)
-    sharp = tiny("quantizer/cascade", channels=CHANNELS, sharpness=1e4)
-    z = torch.randn(2, CHANNELS, 16, 16)
-    out, plain = (q.train()(z) for q in (sharp, published))
-    assert torch.equal(out.codes, sharp.encode(z))  # published ones are drawn
-    assert not torch.equal(plain.codes, published.encode(z))
-    assert plain.loss.tolist() == [0, 0] and bool((out.loss > 0).all())
-    out.loss.sum().backward()
-    for level in sharp.cascade:
+def test_words_follow_latents_which_learn_straight_through():
+    quantizer, z = running().eval(), torch.randn(2, CHANNELS, 16, 16)
+    before = [[b.vectors.clone() for b in at.books.books] for at in quantizer.cascade]
+    codes, leaf = quantizer.encode(z), z.clone().requires_grad_()
+    out = quantizer.train()(leaf)
+    assert torch.equal(out.codes, codes) and bool((out.loss > 0).all())
+    out.z_hat.square().mean().backward()
+    assert leaf.grad.abs().sum() > 0
+    for level, words in zip(quantizer.cascade, before, strict=True):
         assert all(w.grad.abs().sum() > 0 for w in level.head.parameters())
-    assert sharp.cascade[-1].books.words.grad is None  # words stay where they are used
+        for book, old in zip(level.books.books, words, strict=True):
+            assert not torch.equal(book.vectors, old)
+    # What is straight through is the latents' own gradient.
+    books, x = RunningBooks(6, 3, 4).eval(), torch.randn(2, 6, 4, 4).requires_grad_()
+    books(x)[0].sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_before_there_are_words_noise_stands_for_them():
+    quantizer, z = running().eval(), latents()
+    still = quantizer.relaxed(z)
+    assert torch.equal(still, quantizer.relaxed(z)) and still.shape == z.shape
+    assert not torch.allclose(quantizer.train().relaxed(z), still)
+    books = RunningBooks(6, 3, 4).train()
+    x = (
+        torch.randn(1, 6, 300, 300)
+        * torch.tensor([1, 1, 9, 9, 0.1, 0.1])[:, None, None]
+    )
+    noise = (books.relaxed(x) - x).std((0, 2, 3))
+    wanted = torch.tensor([0.3, 0.3, 2.7, 2.7, 0.03, 0.03])
+    assert torch.allclose(noise, wanted, rtol=0.02)
+    assert torch.equal(books.eval().relaxed(x), x)
+
+
+def test_words_start_as_means_of_what_a_level_is_given():
+    quantizer, z = running().eval(), torch.randn(4, CHANNELS, 32, 32)
+    seen = [at.apart.mean() for at in quantizer._made(z)]
+    quantizer.initialise(z)
+    for level, before in zip(quantizer._made(z), seen, strict=True):
+        assert level.apart.mean() < 0.6 * before
+    published = tiny("quantizer/cascade", channels=CHANNELS).eval()
+    words = published.cascade[0].books.words.clone()
+    published.initialise(z)
+    assert torch.equal(published.cascade[0].books.words, words)
 
 
 def test_dead_words_become_latents_that_are_seen():

@@ -76,8 +76,9 @@ class ImageTokenTask(Task):
         torch.manual_seed(self.config.run.seed + step)
         if builds_at(stages, step):
             z = self._latents(step, stages.frames)
-            self.log.say(f"building codebooks from latents of {len(z)} crops")
-            z = z if not quantizer.local else flatten(z)[: stages.frames]
+            z = flatten(z)[: stages.frames] if quantizer.local else z
+            count = len(z) * z[0, 0].numel()
+            self.log.say(f"building codebooks from {count} latents")
             self.model.eval()
             quantizer.initialise(self.fabric.to_device(z))
             self.model.train()
