@@ -45,7 +45,7 @@ LEAST = 1e-9  # of a variance
 DECAY = 0.99  # of shares, a step
 DEAD = 0.03  # of a uniform share: not chosen in about the last 350 steps
 DISTANCES = 1 << 24  # held at a time
-RUNNING = 0.98  # decay of running means, a step
+RUNNING = 0.95  # decay of running means, a step
 NOISE = 0.3  # of the size of a group's latents, in place of words
 
 
