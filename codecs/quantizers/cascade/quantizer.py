@@ -47,7 +47,7 @@ from polycodec.codecs.transforms.image.attention import (
 from polycodec.errors import InputError, ModelError
 from polycodec.registry import register
 
-HELD = 0.04  # of how far latents are from words that follow them, in the loss
+HELD = 0.02  # of how far latents are from words that follow them, in the loss
 
 
 class Made(NamedTuple):
