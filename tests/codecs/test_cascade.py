@@ -196,6 +196,11 @@ def test_a_level_gains_nothing_by_shrinking():
             book.vectors.mul_(0.01)
     _, small, as_far = books(0.01 * x)
     assert torch.equal(index, small) and torch.allclose(apart, as_far, rtol=1e-3)
+    x = x.requires_grad_()  # as the loss sees it: words are means, which follow
+    books.start(x.detach())
+    books(x)[2].sum().backward()
+    pull, along = x.grad.norm() * x.norm(), (x.grad * x).sum()
+    assert pull > 0 and along.abs() < 1e-4 * pull
 
 
 def test_words_follow_latents_which_learn_straight_through():
