@@ -67,6 +67,7 @@ WELL_KNOWN_MODELS = {
     0x85: "speech/live",
     0x86: "image/cifar10",
     0x87: "image/granular",
+    0x88: "image/mcquic",
 }
 RECORD_TYPES = {
     1: "icc",
