@@ -4,11 +4,11 @@
     python docs/checks/hostile.py PHOTO SPEECH [CLIP] [--count 500] [--out table.json]
         [--priors WEIGHTS] [--features WEIGHTS]
 
-Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits) and of speech
-(one chunk; two chunks of two channels), of a clip if there is one, by a codec of images
-and by networks that are fitted to it, and sets of parts of the photograph, also by
-RECOMBINER if there are priors, and its features if there are weights for them, are
-changed at random, and decoded, or classified:
+Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits), by the default
+model and by those of tokens, and of speech (one chunk; two chunks of two channels), of a
+clip if there is one, by a codec of images and by networks that are fitted to it, and sets
+of parts of the photograph, also by RECOMBINER if there are priors, and its features if
+there are weights for them, are changed at random, and decoded, or classified:
 
     bytes           any byte, the checksums left as they are
     fields          a field of the header, the header's checksum repaired
@@ -60,6 +60,7 @@ from polycodec.codecs.stored import load_codec
 from polycodec.errors import CodecError
 
 NETWORKS = ("video/nerv-small", "video/hnerv-boost-small")
+TOKENS = ("image/granular", "image/mcquic")
 
 
 def decoded(codec: Codec, data: bytes) -> list[np.ndarray]:
@@ -144,6 +145,8 @@ def files(codec: Codec, source: Path) -> dict[str, bytes]:
             ("tiles", photo, {"quality": 30, "tile": 64}),
             ("gray, 16 bits", deep, {"quality": 30}),
         ):
+            if "tile" in options and codec.tiling.reach is None:
+                continue
             png = io.BytesIO()
             image.save(png, "PNG", exif=options.pop("exif", None))
             made[name] = coded(codec, png, **options)
@@ -247,6 +250,7 @@ def main() -> None:
     sums: Counter[str] = Counter()
     sources = {kind: (KINDS[kind].model, getattr(args, name)) for kind, name in NAMES}
     sources |= {name: (name, args.clip) for name in NETWORKS}
+    sources |= {name: (name, args.photo) for name in TOKENS}
     sources["speech/siren"] = "speech/siren", args.speech
     sources["set"] = KINDS["image"].model, args.photo
     sources["set by priors"] = "image/recombiner", args.priors and args.photo
