@@ -4,11 +4,12 @@
     python docs/checks/hostile.py PHOTO SPEECH [CLIP] [--count 500] [--out table.json]
         [--priors WEIGHTS] [--features WEIGHTS]
 
-Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits), by the default
-model and by those of tokens, and of speech (one chunk; two chunks of two channels), of a
-clip if there is one, by a codec of images and by networks that are fitted to it, and sets
-of parts of the photograph, also by RECOMBINER if there are priors, and its features if
-there are weights for them, are changed at random, and decoded, or classified:
+Files of a photograph (with metadata and alpha; in tiles; gray of 16 bits), by the
+default model and by those of tokens, and of speech (one chunk; two chunks of two
+channels), of a clip if there is one, by a codec of images and by networks that are
+fitted to it, and sets of parts of the photograph, also by RECOMBINER if there are
+priors, and its features if there are weights for them, are changed at random, and
+decoded, or classified:
 
     bytes           any byte, the checksums left as they are
     fields          a field of the header, the header's checksum repaired
