@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of a codec as one safetensors file, and a codec of such a file.
 
-    ordinary layers     float16, small ones float32
+    ordinary layers     float16, small ones and what is larger than its range float32
     exact layers        the integers that they compute with
     frequency tables    integers
     header              the config that rebuilds the modules, as JSON
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TABLES, CODED = "tables", "coded"
 PACKED_VERSION = 1
+LARGEST = float(torch.finfo(torch.float16).max)
 _MOST_OF_TABLES = 1 << 24  # numbers of all tables together
 TABLE_KINDS: dict[str, Any] = {
     "tables": TableSet,
@@ -58,8 +59,9 @@ def tensors_of(codec: Codec) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for key, value in codec.state_dict().items():
         if key.rpartition(".")[0] not in exact:
-            half = value.is_floating_point() and value.numel() > 4096
-            tensors[key] = value.half() if half else value
+            large = value.is_floating_point() and value.numel() > 4096
+            fits = large and bool((value.abs() <= LARGEST).all())
+            tensors[key] = value.half() if fits else value
     for name, layer in exact.items():
         tensors |= {f"{name}.{k}": v for k, v in layer.integers().items()}
     for name, table in _tables(codec).items():
