@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tiny_parts import section
 
 from polycodec.codecs import zoo
 from polycodec.codecs.stored import digest_of, load_codec
 from polycodec.errors import ModelError, UsageError
+from polycodec.registry import build
 
 
 def changed(source, target, change) -> None:
@@ -117,6 +119,24 @@ def test_a_folder_of_a_run_stands_for_its_weights(tiny_checkpoint, tmp_path):
         load_codec(tmp_path)
     shutil.copy(tiny_checkpoint, tmp_path / "codec.safetensors")
     assert load_codec(tmp_path).digest == load_codec(tiny_checkpoint).digest
+
+
+def test_numbers_beyond_half_precision_are_kept(tmp_path):
+    config = {
+        "signal": "image",
+        "channels": 12,
+        "transform": section("transform", "conv"),
+        "quantizer": {"name": "residual", "levels": 1, "codes": 512},
+        "entropy": {"name": "tokens-static"},
+    }
+    codec = build("codec/token", **config)
+    codec.freeze(lambda codec: None)
+    for largest in (6e4, 1e6):
+        codec.quantizer.books[0].vectors[0, 0] = largest
+        codec.save(tmp_path / "a.safetensors", {"name": "token", **config})
+        found = load_codec(tmp_path / "a.safetensors").quantizer.books[0].vectors
+        exact = torch.equal(found, codec.quantizer.books[0].vectors)
+        assert exact == (largest > 65504) and float(found[0, 0]) == largest
 
 
 def test_another_precision_is_named(tiny_checkpoint):
