@@ -190,10 +190,12 @@ class Quantizer(nn.Module, abc.ABC):
         """
         if torch.compiler.is_compiling():
             return
-        if codes.ndim < 3 or codes.is_floating_point():
+        fits = codes.ndim >= 3 and codes.dtype in (torch.int32, torch.int64)
+        if not fits or len(codes) == 0:
             raise InputError(
                 f"codes are {codes.dtype} of shape {tuple(codes.shape)}; expected "
-                "integers (batch, levels, positions)"
+                "integers (batch, levels, positions), int32 or int64, a batch of at "
+                "least one"
             )
         if codes.shape[1] > self.levels:
             raise InputError(

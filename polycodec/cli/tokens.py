@@ -108,4 +108,8 @@ def _refusal(wanted: tuple[str, ...], path: str) -> str | None:
         kind = "speech"  # its sound
     if kind in wanted:
         return None
-    return "tokens already" if _is_tokens(path) else f"no {' and no '.join(wanted)}"
+    if _is_tokens(path):
+        return "tokens already"
+    if kind == "image":
+        return "of images, which are taken where -m names their model"
+    return f"no {' and no '.join(wanted)}"

@@ -106,6 +106,9 @@ def test_codes_outside_the_codebook_are_named(name):
             wrong[1, level, 1, 2] = bad
             with pytest.raises(InputError, match=f"level {level} .*expected 0"):
                 quantizer.decode(wrong)
+    for wrong in (codes[:0], codes.to(torch.int16), codes.float()):
+        with pytest.raises(InputError, match="int32 or int64"):
+            quantizer.decode(wrong)
     for wrong in (codes[:, 1:], torch.cat([codes, codes[:, :1]], 1)):
         with pytest.raises(InputError, match="levels"):
             quantizer.decode(wrong)
@@ -283,7 +286,10 @@ def test_files_of_odd_sizes(size, tmp_path):
     codec = made()
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "in.png")
-    encode(tmp_path / "in.png", tmp_path / "a.plc", codec=codec)
+    made_of = encode(tmp_path / "in.png", tmp_path / "a.plc", codec=codec)
+    asked = encode(tmp_path / "in.png", tmp_path / "q.plc", codec=codec, quality=9)
+    one_rate = "'image/test' has one rate; quality changes nothing"
+    assert one_rate in asked.notes and one_rate not in made_of.notes
     decode(tmp_path / "a.plc", tmp_path / "whole.png", codec=codec)
     whole = np.array(Image.open(tmp_path / "whole.png"))
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None]

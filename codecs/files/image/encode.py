@@ -60,6 +60,8 @@ def encode(ends: Ends[ImageEncode]) -> ImageEncoded:
     data = job.file(quality, ends.progress)
     with ends.writing() as file:
         file.write(data)
+    if job.codec.levels == 1 and options.quality is not None:
+        image.notes.append(f"'{job.codec.name}' has one rate; quality changes nothing")
     if options.roi is not None and not job.encoder.heeded(quality):
         image.notes.append(UNHEARD)
     pixels, searched = image.width * image.height, job.encoder.searched

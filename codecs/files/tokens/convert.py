@@ -261,9 +261,9 @@ def _write(tokens: AnyTokens, ends: Ends[Any], suffix: str) -> None:
     codec = with_codebooks(codec_of(of.header_of(tokens, 0), ends.options, ends.codec))
     if tuple(tokens.sizes) != tuple(codec.sizes) or tokens.every != codec.stride:
         raise ModelError(
-            f"the tokens are of codebooks {tokens.sizes.tolist()} every "
-            f"{tokens.every} samples, '{codec.name}' has {list(codec.sizes)} every "
-            f"{codec.stride}"
+            f"the tokens are of {len(tokens.sizes)} codebooks, "
+            f"{tokens.sizes.tolist()!s:.40}, every {tokens.every}; '{codec.name}' has "
+            f"{len(codec.sizes)}, {list(codec.sizes)!s:.40}, every {codec.stride}"
         )
     if suffix == ".plc":
         with ends.writing() as file:

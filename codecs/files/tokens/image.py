@@ -30,8 +30,9 @@ from polycodec.codecs.files.sources import Twice
 from polycodec.codecs.files.tokens.file import ImageTokens, digest_in, with_codebooks
 from polycodec.codecs.signals.grid import Grid, choose_tile
 from polycodec.codecs.signals.tiles import TileDecoder, TileEncoder
+from polycodec.errors import InputError
 
-LEFT = "metadata and alpha are not kept in files of tokens"
+LEFT = "metadata, EXIF orientation with it, and alpha are not kept in files of tokens"
 
 
 def tokens_of(
@@ -74,6 +75,11 @@ def read(
 
 def write(tokens: ImageTokens, file: BinaryIO, codec: TokenCodec) -> None:
     """Entropy-code tokens into a .plc file; ``codec``: of their digest."""
+    if tokens.tile and codec.tiling.reach is None:
+        raise InputError(
+            f"tile is {tokens.tile}, and '{codec.name}' has no tiles; expected 0; "
+            "write the file of tokens again"
+        )
     codes = torch.from_numpy(tokens.codes.astype(np.int64))[None]
     rates, level = codec.quantizer.rates, codec.quantizer.rate_of(codes)
     steps = len(rates) - 1

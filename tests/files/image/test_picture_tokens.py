@@ -119,8 +119,12 @@ def test_metadata_is_said_to_be_lost(picture, tmp_path):
 
 def test_other_books_are_named(picture, tmp_path):
     tokens = polycodec.tokens(picture, codec=made(CASCADE))
-    with pytest.raises(ModelError, match="tokens are of codebooks"):
+    with pytest.raises(ModelError, match="tokens are of 42 codebooks"):
         polycodec.tokens(tokens, tmp_path / "a.png", codec=made(TILED))
+    tokens.tile = 64
+    with pytest.raises(InputError, match="has no tiles; expected 0"):
+        polycodec.tokens(tokens, tmp_path / "a.plc", codec=made(CASCADE))
+    tokens.tile = 0
     fewer = made(CASCADE)
     tokens.codes = tokens.codes[:3]
     with pytest.raises(InputError, match="3 planes; this codebook has rates of 42"):
