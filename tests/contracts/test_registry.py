@@ -112,9 +112,9 @@ def test_a_part_is_documented_and_its_options_have_defaults(name):
         ("transform/conv", {"width": True}, "'width' .* is True; expected a whole num"),
         ("transform/residual", {"slope": "x"}, "'slope' .* is 'x'; expected a number"),
         ("transform/residual", {"slope": float("nan")}, "is nan; expected a number"),
-        ("quantizer/cascade", {"sharpness": 0}, "sharpness is 0; expected more than"),
         ("transform/mixing", {"blocks": 3}, "'blocks' .* is 3; expected a name"),
-        ("quantizer/cascade", {"sharpness": "4"}, "is '4'; expected a number or null"),
+        ("quantizer/cascade", {"running": "4"}, "is '4'; expected true or false"),
+        ("transform/vqgan", {"decoder_depth": "4"}, "is '4'; expected .* or null"),
         ("transform/residual", {"widths": [0, 8]}, "cannot build 'transf"),
         ("transform/residual", {"widths": [8]}, r"by default widths is \[128, 192\]"),
         (
