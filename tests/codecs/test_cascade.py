@@ -191,25 +191,19 @@ def running(seed: int = 0):
 
 
 def test_a_level_gains_nothing_by_shrinking():
-    """Nor by growing: distances are counted in the variance, which is held near 1."""
+    """Nor by growing: how far latents are from words is counted in their variance."""
     books, x = RunningBooks(6, 3, 4), torch.randn(2, 6, 4, 4)
     _, index, apart = books.eval()(x)
     with torch.no_grad():
         for book in books.books:
             book.vectors.mul_(0.01)
     _, small, as_far = books(0.01 * x)
-    assert torch.equal(index, small) and bool((as_far > apart).all())
+    assert torch.equal(index, small) and torch.allclose(apart, as_far, rtol=1e-3)
     x = x.requires_grad_()  # as the loss sees it: words are means, which follow
     books.start(x.detach())
     books(x)[2].sum().backward()
     pull, along = x.grad.norm() * x.norm(), (x.grad * x).sum()
-    assert pull > 0 and along.abs() < 0.05 * pull  # but for the anchor
-    for scale, sign in ((1e4, 1), (1e-4, -1)):  # large ones shrink, small ones grow
-        x = (scale * x.detach()).requires_grad_()
-        books.start(x.detach())
-        books(x)[2].sum().backward()
-        assert sign * float((x.grad * x).sum()) > 0
-        x = x / scale
+    assert pull > 0 and along.abs() < 1e-4 * pull
 
 
 def test_words_follow_latents_which_learn_straight_through():
