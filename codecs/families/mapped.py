@@ -49,8 +49,8 @@ class MappedEncoder(TileEncoder):
         """See `ImageEncoder.heeded`."""
         level = self.codec.level_of(quality)
         pair = self._measured(level), self.activity(level)
-        with_, without = (self.quantizer.allocate(one, int(level)) for one in pair)
-        return not torch.equal(with_, without)
+        plain, wished = (self.quantizer.allocate(one, int(level)) for one in pair)
+        return not torch.equal(plain, wished)
 
     def latents(self, k: int, level: float) -> Tensor:
         """See `TileEncoder.latents`: no rate changes them."""
